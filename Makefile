@@ -1,0 +1,36 @@
+# Two commands for a newcomer: `make demo` and `make test`. The rest is for those who stay.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/countersign
+
+.PHONY: demo test check up bench lock
+
+demo: .venv/.stamp
+	$(RUN) demo
+
+up: .venv/.stamp
+	$(RUN) up
+
+test: .venv/.stamp
+	$(BIN)/pytest -n 2
+
+check: .venv/.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --warnings
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/.stamp
+	$(BIN)/python -m tests.bench
+
+lock:
+	$(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes --all-extras --group dev pyproject.toml -o requirements.lock
+
+.venv/.stamp: requirements.lock requirements-uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip' || { echo "This Python has no ensurepip; install your system's python3-venv package and try again."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""How the world reaches us: HTTP, the command line, the worker process."""

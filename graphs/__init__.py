@@ -1,0 +1,1 @@
+"""How work flows: plans, nodes and flows."""

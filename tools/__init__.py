@@ -1,0 +1,1 @@
+"""What agents may do, and the one gateway through which they do it."""
