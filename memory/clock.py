@@ -1,0 +1,38 @@
+"""What time it is, and waiting for it; injected everywhere so that tests need not sleep."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+
+class Clock(Protocol):
+    """Time as seen by this process; the database keeps its own for everything that it decides."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware and in UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware and in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        await asyncio.sleep(seconds)
+
+
+def new_id(clock: Clock) -> UUID:
+    """Return a UUIDv7 that sorts by `clock`; ids never enter a hashed plan."""
+    now = clock.now()
+    return uuid7(timestamp=int(now.timestamp()), nanos=now.microsecond * 1000)

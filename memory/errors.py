@@ -1,0 +1,90 @@
+"""What can go wrong, as one family with stable codes; every room raises these and nothing else of its own."""
+
+from typing import Literal, get_args
+
+Code = Literal[
+    # admission and authority
+    "agent_scope",
+    "forged_authority",
+    "key_reused",
+    "killed",
+    "no_capability",
+    "policy_denied",
+    "policy_error",
+    "role_scope",
+    "stale_knowledge",
+    "stale_policy",
+    "unknown_tool",
+    "invalid_arguments",
+    "tainted",
+    # approvals
+    "approval_decided",
+    "approval_expired",
+    "approval_rejected",
+    "approval_required",
+    "approval_stale",
+    "approval_timeout",
+    "approval_void",
+    "duplicate_vote",
+    "needs_another_group",
+    "over_limit",
+    "requester_excluded",
+    "wrong_nonce",
+    # runs and plans
+    "audit_failed",
+    "budget_exceeded",
+    "busy",
+    "cancelled",
+    "contract_violation",
+    "lease_lost",
+    "no_progress",
+    "not_found",
+    "plan_invalid",
+    "unclear",
+    "step_failed",
+    "tool_failed",
+    "unverified",
+    "in_doubt",
+    # clients and operation
+    "bad_request",
+    "configuration",
+    "conflict",
+    "forbidden",
+    "idempotency_mismatch",
+    "journal_broken",
+    "too_large",
+    "unauthenticated",
+    "unavailable",
+    "unsupported_media_type",
+    "internal",
+]
+"""The closed list of codes that clients may rely on; `docs/codes.md` explains each."""
+
+CODES: frozenset[str] = frozenset(get_args(Code))
+
+
+class ControlError(Exception):
+    """Something failed and says which: `code` is for programs, the message for people and names the next step."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code: Code = code
+
+
+class Permanent(ControlError):
+    """Trying again cannot help."""
+
+
+class Temporary(ControlError):
+    """Trying again after `delay` seconds may help."""
+
+    def __init__(self, code: Code, message: str, *, delay: float = 1.0) -> None:
+        super().__init__(code, message)
+        self.delay = delay
+
+
+class LeaseLost(Permanent):
+    """Another worker holds this run now; the only right thing is to stop touching it."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__("lease_lost", f"run {run!r} is led by another worker now; this one stops")

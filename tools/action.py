@@ -1,0 +1,125 @@
+"""What is asked, what is decided and what came of it: frozen values, and the digest that an approval binds."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
+Role = Literal["planner", "researcher", "executor", "auditor"]
+Effect = Literal["read", "write", "destructive"]
+Verdict = Literal["allow", "deny", "hold", "shadow"]
+State = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
+
+
+def canonical(value: Json) -> str:
+    """Return the one text of a JSON value: sorted keys, no spaces, integers and text only.
+
+    Follows RFC 8785 for the values it accepts; floats are refused with TypeError because nothing hashed may hold one.
+    """
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Json) -> str:
+    """Return the SHA-256 of the canonical text, as 64 lower-case hex digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise TypeError(f"{value!r} is a float; money and counts are integers in minor units")
+    if isinstance(value, Mapping):
+        for item in value.values():  # pyright: ignore[reportUnknownVariableType]  # JSON is walked, not known
+            _refuse_floats(item)  # pyright: ignore[reportUnknownArgumentType]  # same
+    elif isinstance(value, list | tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]  # same
+            _refuse_floats(item)  # pyright: ignore[reportUnknownArgumentType]  # same
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of operation, never a business amount; all integers so that sums are exact."""
+
+    tokens: int = 0
+    micros: int = 0
+    """Money in millionths of the accounting currency."""
+    calls: int = 0
+    millis: int = 0
+    """Wall time; reported, never budgeted here."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.tokens + other.tokens,
+            self.micros + other.micros,
+            self.calls + other.calls,
+            self.millis + other.millis,
+        )
+
+    def as_json(self) -> dict[str, int]:
+        """Return the cost as it stands in journals and answers."""
+        return {"tokens": self.tokens, "micros": self.micros, "calls": self.calls, "millis": self.millis}
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The exact knowledge version that a plan rests on."""
+
+    id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One proposed call of one tool, resolved: every argument is a literal or a handle with its digest."""
+
+    run: str
+    step: str
+    """Step id inside the plan, with `#n` appended for the n-th batch."""
+    role: Role
+    tool: str
+    args: Mapping[str, Json]
+    plan_hash: str
+    user: str
+    """The requester's principal id, on whose behalf the agent acts."""
+    pins: tuple[Pin, ...] = ()
+    exposure: int = 0
+    """Sum of the amounts (minor units) of all actions asked for together; policies and limits look at it."""
+    tainted: bool = False
+    """True if any argument stems from text that an outsider wrote."""
+    requester_excluded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy says of an action, and by which rules and version."""
+
+    verdict: Verdict
+    code: str | None = None
+    """Set for `deny`, from the closed list of `memory.errors`."""
+    rules: tuple[str, ...] = ()
+    need: int = 0
+    """Distinct approvals needed for `hold`, or already counted for an `allow` that consumes one."""
+    groups: frozenset[str] = frozenset()
+    """Groups whose members may approve; empty means any."""
+    ttl: int = 0
+    """Seconds that a question to people stays open."""
+    policy: str = ""
+    """Hash of the policy set that was asked."""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an action; `result` is small, large results are named by handle."""
+
+    state: State
+    code: str | None = None
+    message: str = ""
+    result: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    approval: str | None = None
+    """Id of the approval to wait for, when `state` is `held`."""
+    effect: str | None = None
+    """Id of the effect row, when the action was a write that got as far as a claim."""
+    cost: Cost = field(default_factory=Cost)

@@ -1,0 +1,132 @@
+"""What a tool is: a function with a declared effect, cost, key and safety net; adapters use the decorator."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.action import Cost, Effect, Json, Role, digest
+
+
+class Slice(BaseModel):
+    """A part of a large result, by reference: agents pass this on and never see the rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    handle: str = Field(pattern=r"^h_[a-z0-9_]{4,80}$")
+    start: int = Field(default=0, ge=0)
+    count: int = Field(ge=0)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 over the canonical rows of this slice, joined by newlines."""
+    total: int = 0
+    """Sum of the rows' `amount`, minor units."""
+
+
+class Services(Protocol):
+    """The way out to the business services; carries the service key, correlation id, subject, actor and permit."""
+
+    async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401
+        """Return the JSON answer of a read; raises Temporary or Permanent."""
+        ...
+
+    async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Return the JSON answer of a write or query by body; raises Temporary or Permanent."""
+        ...
+
+
+class Rows(Protocol):
+    """Large results of this run; only the gateway's call verb hands this out."""
+
+    def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+        """Yield the rows of a slice in order."""
+        ...
+
+    async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> Slice:
+        """Store rows under this step and return the slice that covers them all; first writer wins."""
+        ...
+
+    async def split(self, part: Slice, cases: Mapping[str, str], otherwise: str) -> Mapping[str, Slice]:
+        """Partition a slice by CEL conditions over row fields, first match wins; returns one slice per case name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Everything a tool may use while it runs; there is nothing else."""
+
+    key: str
+    """Idempotency key of the effect; the same for every attempt."""
+    run: str
+    step: str
+    user: str
+    role: Role
+    services: Services
+    rows: Rows
+
+
+Arguments = TypeVar("Arguments", bound=BaseModel)
+Function = Callable[[Any, Call], Awaitable[Mapping[str, Json]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A declared tool; the catalogue shows everything but the functions."""
+
+    name: str
+    summary: str
+    effect: Effect
+    arguments: type[BaseModel]
+    run: Function
+    roles: frozenset[Role]
+    key: Callable[[Any], str] | None = None
+    """Natural key of the effect; without one the key is tool, target, arguments and the run's request."""
+    lookup: Function | None = None
+    """Read back by key what the service recorded; returns an empty mapping if it has nothing."""
+    keyed: bool = True
+    """True if the service itself de-duplicates by our key, so that re-sending is safe."""
+    amount: Callable[[Any], int] | None = None
+    """Business amount of one call in minor units, for policies and limits."""
+    target: Callable[[Any], str] | None = None
+    """The resource that is touched, for policies: `kind/name`."""
+    facts: Callable[[Any], Mapping[str, Json]] | None = None
+    """Further typed facts for policies, such as the environment."""
+    reversible: bool = True
+    compensate: str = ""
+    """Name of the tool that undoes this one, with the same arguments; empty if nothing does."""
+    playbook: str = ""
+    """Runbook id that people follow when this tool fails for good; demanded of every write."""
+    data: tuple[str, ...] = ()
+    """Classes of data that leave or enter: `payment`, `personal`, `untrusted_text`."""
+    failures: tuple[str, ...] = ()
+    """Known ways to fail, for people who read the catalogue."""
+    cost: Cost = field(default_factory=lambda: Cost(calls=1))
+    timeout: float = 10.0
+    """Seconds after which one attempt is given up."""
+    attempts: int = 3
+    """How often a temporary failure is tried in all."""
+
+    @property
+    def schema_hash(self) -> str:
+        """Return the hash of the argument schema, which an approval binds."""
+        return digest(self.arguments.model_json_schema())
+
+
+def tool(name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Any) -> Callable[[Function], Tool]:  # noqa: ANN401
+    """Declare the decorated async function `(args, call) -> result` as a tool; its docstring is the summary.
+
+    The first parameter's annotation must be a pydantic model: it is the argument schema. Reads default to the
+    researcher and executor roles, everything else to the executor alone.
+    """
+
+    def declare(function: Function) -> Tool:
+        arguments = function.__annotations__.get("args")
+        if not (isinstance(arguments, type) and issubclass(arguments, BaseModel)):
+            raise TypeError(f"tool {name!r}: annotate the first parameter `args` with its pydantic model")
+        allowed: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
+        summary = (function.__doc__ or "").strip()
+        if not summary:
+            raise TypeError(f"tool {name!r}: say in the docstring what it does")
+        return Tool(name, summary, effect, arguments, function, frozenset(allowed), **options)
+
+    return declare
