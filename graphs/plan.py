@@ -1,4 +1,4 @@
-"""What is intended: a typed, versioned, content-addressed plan; made by planners, given over HTTP, run by the executor."""
+"""What is intended: a typed, versioned, content-addressed plan that planners make and the executor runs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ class Cut(Part):
 
 
 Value = Ref | Cut | bool | int | str | list[str]
-"""An argument: a reference, a part of a result, or a literal (which only people's plans may hold for ids and amounts)."""
+"""An argument: a reference, a part of a result, or a literal (for ids and amounts only in people's plans)."""
 
 
 class Batch(Part):

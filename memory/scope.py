@@ -1,7 +1,7 @@
 """Who acts, and what they may see: the lowest words of the system, used by every room."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 Kind = Literal["user", "session", "agent", "run"]
 
@@ -20,9 +20,8 @@ class Scope:
     def parse(cls, text: str) -> "Scope":
         """Read `kind:id`; raises ValueError for any other form."""
         kind, _, name = text.partition(":")
-        if kind == "user" or kind == "session" or kind == "agent" or kind == "run":
-            if name:
-                return cls(kind, name)
+        if kind in get_args(Kind) and name:
+            return cls(cast(Kind, kind), name)
         raise ValueError(f"{text!r} is no scope; write kind:id with kind one of user, session, agent, run")
 
 

@@ -26,11 +26,11 @@ class Slice(BaseModel):
 class Services(Protocol):
     """The way out to the business services; carries the service key, correlation id, subject, actor and permit."""
 
-    async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401
+    async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """Return the JSON answer of a read; raises Temporary or Permanent."""
         ...
 
-    async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON answer of a write or query by body; raises Temporary or Permanent."""
         ...
 
@@ -112,7 +112,7 @@ class Tool:
         return digest(self.arguments.model_json_schema())
 
 
-def tool(name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Any) -> Callable[[Function], Tool]:  # noqa: ANN401
+def tool(name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Any) -> Callable[[Function], Tool]:
     """Declare the decorated async function `(args, call) -> result` as a tool; its docstring is the summary.
 
     The first parameter's annotation must be a pydantic model: it is the argument schema. Reads default to the
