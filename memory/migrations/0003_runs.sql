@@ -8,7 +8,7 @@ create table runs (
   id text primary key,
   kind text not null default 'run' check (kind in ('run', 'authority')),
   thread text not null,
-  requester text not null,
+  requester text check (kind = 'authority' or requester is not null),
   status text not null default 'queued'
     check (status in ('queued', 'running', 'waiting', 'done', 'failed', 'denied', 'stopped', 'cancelled')),
   reason text,
@@ -217,6 +217,7 @@ begin
   if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
     return query select 'lease_lost'; return;
   end if;
+  perform void_run_approvals(p_run, 'run_ended');
   perform journal_extend(p_run, p_body || jsonb_build_object('kind', 'ended', 'key', 'ended:' || v_run.attempt,
     'status', p_status, 'reason', p_reason, 'plan', v_run.plan_hash));
   update runs set status = p_status, reason = p_reason, message = p_message, worker = null,

@@ -1,0 +1,318 @@
+-- What agents did: authority, permits, one row per natural key, and the functions through which alone they are written.
+-- Each function is one round trip and one commit; it answers with codes, never with exceptions.
+
+create table authority (
+  tenant text primary key references tenants,
+  policy text not null,
+  changed timestamptz not null default clock_timestamp()
+);
+
+create table kills (
+  tenant text not null references tenants,
+  kind text not null check (kind in ('all', 'run', 'agent', 'tool', 'user')),
+  name text not null default '',
+  reason text not null default '',
+  by text not null,
+  at timestamptz not null default clock_timestamp(),
+  primary key (tenant, kind, name)
+);
+
+create table effects (
+  tenant text not null,
+  id text primary key default gen_random_uuid()::text,
+  run text not null references runs,
+  step text not null,
+  role text not null,
+  tool text not null,
+  user_id text not null,
+  key text not null,
+  generation int not null default 0,
+  digest text not null,
+  args jsonb not null,
+  args_hash text not null,
+  amount bigint not null default 0,
+  plan_hash text not null,
+  policy text not null,
+  approval text,
+  permit text not null,
+  fence int not null,
+  attempts int not null default 1,
+  state text not null default 'claimed'
+    check (state in ('claimed', 'done', 'failed', 'unverified', 'in_doubt', 'compensated')),
+  outcome jsonb,
+  cost jsonb not null,
+  claimed timestamptz not null default clock_timestamp(),
+  settled timestamptz
+);
+-- A failed or compensated effect is over: the same business event may be attempted again, as a new generation.
+create unique index effects_one_per_key on effects (tenant, key)
+  where state in ('claimed', 'done', 'unverified', 'in_doubt');
+create index effects_of_run on effects (run, claimed);
+
+alter table authority enable row level security;
+alter table authority force row level security;
+alter table kills enable row level security;
+alter table kills force row level security;
+alter table effects enable row level security;
+alter table effects force row level security;
+create policy tenant on authority using (tenant = current_tenant()) with check (tenant = current_tenant());
+create policy tenant on kills using (tenant = current_tenant()) with check (tenant = current_tenant());
+create policy tenant on effects using (tenant = current_tenant()) with check (tenant = current_tenant());
+grant select on authority, kills, effects to cs_app;
+
+-- Permits belong to neither side: claim issues them, the business service consumes them.
+create schema permits;
+create table permits.permit (
+  jti text primary key,
+  tenant text not null,
+  tool text not null,
+  args_hash text not null,
+  subject text not null,
+  actor text not null,
+  run text not null,
+  effect text not null,
+  expires timestamptz not null,
+  consumed timestamptz
+);
+create index permit_open on permits.permit (tenant, run) where consumed is null;
+
+create function permits.consume(p_jti text, p_tool text, p_args_hash text)
+returns table (subject text, actor text, run text)
+language plpgsql security definer set search_path = permits, pg_temp as $$
+declare v permits.permit;
+begin
+  select * into v from permits.permit p where p.jti = p_jti for update;
+  if not found or v.consumed is not null or v.expires <= clock_timestamp() then
+    raise exception 'permit_invalid' using errcode = 'CS401';
+  end if;
+  if v.tool <> p_tool or v.args_hash <> p_args_hash then
+    raise exception 'permit_mismatch' using errcode = 'CS403';
+  end if;
+  update permits.permit set consumed = clock_timestamp() where jti = p_jti;
+  return query select v.subject, v.actor, v.run;
+end $$;
+
+create function permits.issue(p_effect text, p_run text, p jsonb) returns text
+language plpgsql set search_path = permits, public, pg_temp as $$
+declare v_jti text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+  update permits.permit set expires = clock_timestamp()
+   where effect = p_effect and consumed is null and expires > clock_timestamp();
+  insert into permits.permit values (v_jti, current_tenant(), p ->> 'tool', p ->> 'args_hash', p ->> 'user',
+    p ->> 'role', p_run, p_effect, clock_timestamp() + interval '120 seconds', null);
+  return v_jti;
+end $$;
+revoke execute on function permits.consume(text, text, text), permits.issue(text, text, jsonb) from public;
+grant usage on schema permits to cs_world;
+grant execute on function permits.consume(text, text, text) to cs_world;
+
+-- Everything that authority can have changed since the verdict was computed; null means nothing.
+create function authority_refusal(p jsonb) returns text
+language sql stable set search_path = public, pg_temp as $$
+  select case
+    when exists (select 1 from kills k
+                  where k.kind = 'all' or (k.kind = 'run' and k.name = p ->> 'run')
+                     or (k.kind = 'agent' and k.name = p ->> 'role') or (k.kind = 'tool' and k.name = p ->> 'tool')
+                     or (k.kind = 'user' and k.name = p ->> 'user')) then 'killed'
+    when (select a.policy from authority a) is distinct from p ->> 'policy' then 'stale_policy'
+    when exists (select 1 from jsonb_to_recordset(p -> 'pins') as x (id text, version int)
+                  where x.version is distinct from (select max(k.version) from knowledge k where k.id = x.id))
+      then 'stale_knowledge'
+  end
+$$;
+
+create function authority_lock_shared() returns void language sql as $$
+  select pg_advisory_xact_lock_shared(7200, hashtext(current_tenant()))
+$$;
+create function authority_lock_exclusive() returns void language sql as $$
+  select pg_advisory_xact_lock(7200, hashtext(current_tenant()))
+$$;
+
+-- Run-side reasons to refuse: fence, cancellation, budget, repetition; null means none.
+create function run_refusal(v_run runs, p jsonb) returns text
+language sql stable set search_path = public, pg_temp as $$
+  select case
+    when v_run.id is null then 'not_found'
+    when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' then 'lease_lost'
+    when v_run.cancel is not null then 'cancelled'
+    when v_run.spent_tokens + v_run.reserved_tokens + (p #>> '{cost,tokens}')::bigint > v_run.limit_tokens
+      or v_run.spent_micros + v_run.reserved_micros + (p #>> '{cost,micros}')::bigint > v_run.limit_micros
+      or v_run.spent_calls + v_run.reserved_calls + (p #>> '{cost,calls}')::bigint > v_run.limit_calls
+      then 'budget_exceeded'
+    when p ? 'repeats' and (select count(*) from journal j where j.run = v_run.id and j.call_hash = p ->> 'call')
+      >= (p ->> 'repeats')::int then 'no_progress'
+  end
+$$;
+
+create function reserve(p_run text, p_cost jsonb, p_sign int) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set reserved_tokens = reserved_tokens + p_sign * (p_cost ->> 'tokens')::bigint,
+                  reserved_micros = reserved_micros + p_sign * (p_cost ->> 'micros')::bigint,
+                  reserved_calls = reserved_calls + p_sign * (p_cost ->> 'calls')::bigint
+   where id = p_run
+$$;
+
+create function spend(p_run text, p_cost jsonb) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set spent_tokens = spent_tokens + (p_cost ->> 'tokens')::bigint,
+                  spent_micros = spent_micros + (p_cost ->> 'micros')::bigint,
+                  spent_calls = spent_calls + (p_cost ->> 'calls')::bigint,
+                  spent_millis = spent_millis + (p_cost ->> 'millis')::bigint
+   where id = p_run
+$$;
+
+-- The approved, unconsumed item that covers this very action; null means none.
+create function covering_approval(p jsonb) returns text
+language sql volatile set search_path = public, pg_temp as $$
+  select a.id from approvals a join approval_items i on i.approval = a.id
+   where a.run = p ->> 'run' and i.digest = p ->> 'digest' and a.status = 'approved' and i.consumed is null
+     and a.valid_until > clock_timestamp() and a.policy = p ->> 'policy'
+     and (select count(*) from votes v where v.approval = a.id and v.decision = 'approve')
+         >= greatest((p ->> 'need')::int, a.need)
+   order by a.opened desc limit 1 for update of i
+$$;
+
+-- Takes the natural key, budget, approval and permit of a write, and journals the intent: all or nothing.
+create function claim(p jsonb)
+returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text; v_gen int;
+begin
+  perform authority_lock_shared();
+  v_code := authority_refusal(p);
+  if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  select * into v_old from effects e where e.key = p ->> 'key'
+     and e.state in ('claimed', 'done', 'unverified', 'in_doubt') for update;
+  if v_old.id is not null and v_run.fence = (p ->> 'fence')::int then
+    return query select * from claim_again(v_run, v_old, p); return;
+  end if;
+  v_code := run_refusal(v_run, p);
+  if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
+  if (p ->> 'need')::int > 0 then
+    v_approval := covering_approval(p);
+    if v_approval is null then
+      return query select 'approval_required', null, null, null, null, null::jsonb; return;
+    end if;
+    update approval_items i set consumed = clock_timestamp(), effect = v_id
+     where i.approval = v_approval and i.digest = p ->> 'digest';
+  end if;
+  select count(*) into v_gen from effects e where e.key = p ->> 'key';
+  v_jti := permits.issue(v_id, v_run.id, p);
+  insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
+                       plan_hash, policy, approval, permit, fence, cost)
+  values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key', v_gen,
+          p ->> 'digest', p -> 'args', p ->> 'args_hash', (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy',
+          v_approval, encode(sha256(convert_to(v_jti, 'UTF8')), 'hex'), v_run.fence, p -> 'cost');
+  perform journal_extend(v_run.id,
+    jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
+      'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
+      'checkpoint', p ->> 'checkpoint'),
+    jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
+      'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
+      'permit', left(encode(sha256(convert_to(v_jti, 'UTF8')), 'hex'), 16), 'call', p ->> 'call',
+      'pins', p -> 'pins'));
+  perform reserve(v_run.id, p -> 'cost', 1);
+  return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_gen), null, null::jsonb;
+end $$;
+
+create function send_key_of(p_key text, p_generation int) returns text language sql immutable as $$
+  select case p_generation when 0 then p_key else p_key || '#' || p_generation end
+$$;
+
+-- The key is taken: replay what is known, take over our own unfinished attempt, or say whose it is.
+create function claim_again(v_run runs, v_old effects, p jsonb)
+returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
+language plpgsql set search_path = public, pg_temp as $$
+declare v_jti text; v_code text;
+begin
+  if v_old.args_hash <> p ->> 'args_hash' then v_code := 'key_reused';
+  elsif v_old.state in ('done', 'unverified') then v_code := 'replay';
+  elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
+  elsif v_old.run <> v_run.id then
+    v_code := case when exists (select 1 from runs r where r.id = v_old.run
+                                 and r.status in ('queued', 'running', 'waiting')) then 'in_flight'
+                   else 'in_doubt' end;
+  elsif v_run.cancel is not null then v_code := 'cancelled';
+  else
+    v_code := 'unfinished';
+    v_jti := permits.issue(v_old.id, v_run.id, p);
+    update effects e set fence = v_run.fence, attempts = e.attempts + 1,
+           permit = encode(sha256(convert_to(v_jti, 'UTF8')), 'hex') where e.id = v_old.id;
+  end if;
+  return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, v_old.generation), v_old.state, v_old.outcome;
+end $$;
+
+-- Records what came of a claimed effect; accepted from any fence because it reports a fact.
+create function settle(p jsonb)
+returns table (code text, state text, outcome jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_effect effects; v_run text;
+begin
+  select e.run into v_run from effects e where e.id = p ->> 'effect';
+  perform 1 from runs r where r.id = v_run for no key update;
+  select * into v_effect from effects e where e.id = p ->> 'effect' for update;
+  if not found then return query select 'not_found', null::text, null::jsonb; return; end if;
+  if v_effect.state not in ('claimed', 'in_doubt') then
+    return query select 'already', v_effect.state, v_effect.outcome; return;
+  end if;
+  if v_effect.state = p ->> 'state' then return query select 'already', v_effect.state, v_effect.outcome; return; end if;
+  update effects e set state = p ->> 'state', outcome = p -> 'outcome',
+         settled = case p ->> 'state' when 'in_doubt' then null else clock_timestamp() end
+   where e.id = v_effect.id;
+  update permits.permit t set expires = clock_timestamp()
+   where t.effect = v_effect.id and t.consumed is null and t.expires > clock_timestamp();
+  if p ->> 'compensates' is not null then
+    update effects e set state = 'compensated' where e.id = p ->> 'compensates' and p ->> 'state' = 'done';
+  end if;
+  perform journal_extend(v_run, jsonb_build_object('kind', 'outcome', 'step', v_effect.step, 'tool', v_effect.tool,
+    'effect', v_effect.id, 'state', p ->> 'state', 'outcome', p -> 'outcome', 'cost', p -> 'cost',
+    'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}'));
+  if p ->> 'state' <> 'in_doubt' then
+    perform reserve(v_run, v_effect.cost, -1);
+    perform spend(v_run, p -> 'cost');
+  end if;
+  return query select 'settled', p ->> 'state', p -> 'outcome';
+end $$;
+
+-- Before a read: stop switch, versions, fence, budget, repetition; a read that was already recorded is replayed.
+create function begin_read(p jsonb)
+returns table (code text, body jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_code text; v_body text;
+begin
+  perform authority_lock_shared();
+  v_code := authority_refusal(p);
+  if v_code is not null then return query select v_code, null::jsonb; return; end if;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  if v_run.fence = (p ->> 'fence')::int then
+    select j.body into v_body from journal j where j.run = v_run.id and j.key = p ->> 'key';
+    if found then return query select 'replay', v_body::jsonb; return; end if;
+  end if;
+  v_code := run_refusal(v_run, p);
+  if v_code is not null then return query select v_code, null::jsonb; return; end if;
+  return query select 'go', null::jsonb;
+end $$;
+
+-- After a read: its entry and its cost; the first writer wins and everybody gets the recorded entry.
+create function end_read(p jsonb)
+returns table (code text, body jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_fence int; v_old text;
+begin
+  select r.fence into v_fence from runs r where r.id = p ->> 'run' for no key update;
+  if v_fence is distinct from (p ->> 'fence')::int then
+    return query select 'lease_lost', null::jsonb; return;
+  end if;
+  select j.body into v_old from journal j where j.run = p ->> 'run' and j.key = p #>> '{body,key}';
+  if found then return query select 'replay', v_old::jsonb; return; end if;
+  perform journal_extend(p ->> 'run', p -> 'body');
+  perform spend(p ->> 'run', p #> '{body,cost}');
+  return query select 'ok', p -> 'body';
+end $$;
+
+revoke execute on function authority_refusal(jsonb), run_refusal(runs, jsonb), reserve(text, jsonb, int),
+  spend(text, jsonb), covering_approval(jsonb), claim(jsonb), claim_again(runs, effects, jsonb), settle(jsonb),
+  begin_read(jsonb), end_read(jsonb) from public;
+grant execute on function claim(jsonb), settle(jsonb), begin_read(jsonb), end_read(jsonb) to cs_app;
