@@ -183,6 +183,7 @@ begin
   v_code := authority_refusal(p);
   if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
   select * into v_old from effects e where e.key = p ->> 'key'
      and e.state in ('claimed', 'done', 'unverified', 'in_doubt') for update;
   if v_old.id is not null and v_run.fence = (p ->> 'fence')::int then
