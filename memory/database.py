@@ -1,0 +1,168 @@
+"""The only way to a connection: whoever works in the database says first for whom; called by every table's module."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from memory.errors import ControlError, Permanent, Temporary
+from memory.roles import OWNER
+from memory.scope import Access
+
+Connection = AsyncConnection[DictRow]
+
+CONNECT_SECONDS = 5
+_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": CONNECT_SECONDS,
+    # The queue's own statements name their tables without schema.
+    "options": "-c search_path=public,queue",
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+}
+_FUNCTION = re.compile(r"[a-z_]+")
+_ENTER = "select enter(%s, %s, %s, %s)"
+_REFUSED = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
+
+
+class Database:
+    """A pool of connections as the app's database role; close it when done."""
+
+    def __init__(self, url: str, pool: AsyncConnectionPool[Connection]) -> None:
+        self._url = url
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str, *, size: int = 10) -> "Database":
+        """Connect with at most `size` connections.
+
+        Raises Permanent("configuration") for a role that stands above row security, or that the server does not
+        accept, and Temporary("unavailable") if nobody answers.
+        """
+        try:
+            async with await Connection.connect(url, row_factory=dict_row, **_OPTIONS) as connection:
+                await _refuse_power(connection)
+        except psycopg.ProgrammingError as error:
+            raise Permanent("configuration", f"DATABASE_URL is no Postgres URL: {error}") from error
+        except psycopg.OperationalError as error:
+            raise _unreachable(url, error) from error
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            kwargs={**_OPTIONS, "row_factory": dict_row},
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=CONNECT_SECONDS * 2,
+        )
+        await pool.open()
+        return cls(url, pool)
+
+    @property
+    def url(self) -> str:
+        """Return the address that was opened; it holds the password."""
+        return self._url
+
+    async def close(self) -> None:
+        """Close every connection; work still under way fails."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, access: Access) -> AsyncGenerator[Connection]:
+        """Run statements for one access and commit them together; an error undoes them all.
+
+        Raises Temporary("unavailable") if the database goes away, also while committing: the outcome is then unknown.
+        """
+        async with self._borrowed() as connection, connection.transaction():
+            await connection.execute(_ENTER, _entry(access))
+            yield connection
+
+    async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
+        """Run one SQL function for one access, in one commit and one round trip, and return its first row.
+
+        Mappings travel as jsonb. No row gives an empty dict. Raises ValueError unless `function` is a plain name.
+        """
+        if not _FUNCTION.fullmatch(function):
+            raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
+        values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
+        async with self._borrowed() as connection:
+            cursor = await connection.execute(statement(function, len(values)).encode(), [*_entry(access), *values])
+            return await cursor.fetchone() or {}
+
+    @asynccontextmanager
+    async def system(self) -> AsyncGenerator[Connection]:
+        """Lend a connection that works for nobody: it sees no tenant's rows, but may call the system's functions."""
+        async with self._borrowed() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncGenerator[Connection]:
+        broken = False
+        try:
+            async with self._pool.connection() as connection:
+                try:
+                    yield connection
+                finally:
+                    broken = connection.broken
+        except psycopg.OperationalError as error:
+            if broken:
+                # One connection died, so its neighbours probably did: better found now than one by one.
+                await self._pool.check()
+            raise _unreachable(self._url, error) from error
+
+
+def statement(function: str, arguments: int) -> str:
+    """Return the statement that enters and then calls.
+
+    The order holds by construction: the inner query needs a column of the entry, and `offset 0` keeps the planner
+    from taking it apart, so that the function can only be scanned once the entry's row is there.
+    """
+    places = ", ".join(["%s"] * arguments)
+    return (
+        "with entry as materialized (select enter(%s, %s, %s, %s) as tenant) select result.* from entry "
+        f"cross join lateral (select * from {function}({places}) where entry.tenant is not null offset 0) as result"
+    )
+
+
+def _entry(access: Access) -> list[object]:
+    reads, writes = access.reads, () if access.writes is None else (access.writes,)
+    return [access.principal.tenant, access.principal.id, [str(s) for s in reads], [str(s) for s in writes]]
+
+
+async def _refuse_power(connection: Connection) -> None:
+    cursor = await connection.execute(
+        """
+        select current_user::text as me, bool_or(r.rolsuper) as superuser, bool_or(r.rolbypassrls) as bypasses,
+               bool_or(r.oid = d.datdba or r.rolname = %s) as owns_database,
+               exists (select 1 from pg_class c where c.relnamespace = 'public'::regnamespace
+                          and pg_has_role(c.relowner, 'member')) as owns_tables
+          from pg_roles r, pg_database d
+         where pg_has_role(r.oid, 'member') and d.datname = current_database() group by d.oid
+        """,
+        [OWNER],
+    )
+    row = await cursor.fetchone() or {}
+    powers = [name.replace("_", " ") for name in ("superuser", "bypasses", "owns_database", "owns_tables") if row[name]]
+    if powers:
+        raise Permanent(
+            "configuration",
+            f"database role {row['me']!r} stands above row security ({', '.join(powers)}); "
+            "give the plain role 'cs_app' in DATABASE_URL and keep the owner's for migrations",
+        )
+
+
+def _unreachable(url: str, error: psycopg.OperationalError) -> ControlError:
+    parts = conninfo_to_dict(url)
+    place = f"database {parts.get('dbname')!r} on host {parts.get('host') or 'localhost'!r}"
+    if error.sqlstate is None and any(sign in str(error) for sign in _REFUSED):
+        return Permanent("configuration", f"{place} refuses role {parts.get('user')!r}: {error}; check DATABASE_URL")
+    return Temporary("unavailable", f"{place} is unavailable ({error}); start it or wait, then try again")
