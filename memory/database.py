@@ -52,8 +52,10 @@ class Database:
         try:
             async with await Connection.connect(url, row_factory=dict_row, **_OPTIONS) as connection:
                 await _refuse_power(connection)
-        except psycopg.ProgrammingError as error:
-            raise Permanent("configuration", f"DATABASE_URL is no Postgres URL: {error}") from error
+        except psycopg.ProgrammingError:
+            # Without the cause, which would quote the URL and with it the password.
+            message = "DATABASE_URL is no Postgres URL; write postgresql://role:password@host:port/database"
+            raise Permanent("configuration", message) from None
         except psycopg.OperationalError as error:
             raise _unreachable(url, error) from error
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
