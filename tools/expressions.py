@@ -1,0 +1,145 @@
+"""Conditions inside plans and runbooks, in CEL: read-only, bounded, checked when compiled, and false unless clean.
+
+Called by plan validation, the executor's `when` and `expect`, probe conditions, and the split of results into cases.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from cel_expr_python import cel
+
+from memory.errors import Permanent
+from tools.action import Json
+
+Kind = Literal["any", "bool", "int", "text"]
+"""What a variable may hold; `any` postpones the check to evaluation."""
+
+LIMIT = 500
+"""Longest expression in characters; the binding itself bounds nesting (32) and iterations (under 10,000)."""
+
+_TYPES: Mapping[Kind, cel.Type] = {
+    "any": cel.Type.DYN,
+    "bool": cel.Type.BOOL,
+    "int": cel.Type.INT,
+    "text": cel.Type.STRING,
+}
+_RAISED = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, SystemError)
+_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
+_MACRO = re.compile(r"\.\s*(all|exists|exists_?one|existsOne|map|filter|transform\w*)\s*\(")
+_NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(?!\w|\s*\()")
+_RESERVED = frozenset({"true", "false", "null", "in"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a condition holds; `reason` says why a condition could not be decided, which counts as not holding."""
+
+    holds: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled condition."""
+
+    text: str
+    program: cel.Expression
+
+    def evaluate(self, values: Mapping[str, Json]) -> Answer:
+        """Return the answer for these variables; an error, an unknown or anything but a bool does not hold."""
+        try:
+            value = self.program.eval(data=values)
+            kind, plain = value.type(), value.value()
+        except _RAISED as error:
+            return Answer(False, f"{self.text!r} cannot be evaluated: {_first_line(error)}")
+        if kind == cel.Type.BOOL and isinstance(plain, bool):
+            return Answer(plain)
+        return Answer(False, f"{self.text!r} gave {kind.name()}, not true or false: {str(plain)[:200]}")
+
+
+def compile(text: str, variables: Mapping[str, Kind]) -> Expression:
+    """Check and compile a condition over the named variables (dots allowed in names); cached.
+
+    Raises Permanent `plan_invalid` for an undeclared name, clashing types, a non-boolean result, or excess size.
+    """
+    return _compile(text, tuple(sorted(variables.items())))
+
+
+def kind(value: Json) -> Kind:
+    """Return the kind under which a literal value is declared."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int"
+    return "text" if isinstance(value, str) else "any"
+
+
+def fields(cases: Mapping[str, str]) -> frozenset[str]:
+    """Return the row fields that the cases look at; raises Permanent `plan_invalid` for a case that cannot be one."""
+    found: set[str] = set()
+    for name, text in cases.items():
+        if _MACRO.search(_bare(text)):
+            raise Permanent("plan_invalid", f"case {name!r} loops over a list; a case compares the fields of one row")
+        found |= set(_NAME.findall(_bare(text))) - _RESERVED
+        compile(text, dict.fromkeys(found, "any"))
+    return frozenset(found)
+
+
+def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None]:
+    """Return a function from a row to the first case that holds for it, in the order given.
+
+    A case that cannot be decided ends the search with None, so that a doubtful row never lands in a later case.
+    The types of the row are used when compiling: comparing a flag with text is an error, not silently false.
+    """
+    looked_at = fields(cases)
+
+    def classify(row: Mapping[str, Json]) -> str | None:
+        values = {name: row[name] for name in sorted(looked_at & row.keys())}
+        variables: dict[str, Kind] = {name: kind(value) for name, value in values.items()}
+        for name, text in cases.items():
+            answer = compile(text, variables).evaluate(values)
+            if answer.holds:
+                return name
+            if answer.reason:
+                return None
+        return None
+
+    return classify
+
+
+@lru_cache(maxsize=2048)
+def _compile(text: str, variables: tuple[tuple[str, Kind], ...]) -> Expression:
+    _lint(text)
+    try:
+        program = _environment(variables).compile(text)
+        gives: Any = program.return_type()
+    except _RAISED as error:
+        raise Permanent("plan_invalid", f"condition {text!r} is not valid: {_first_line(error)}") from None
+    if gives not in (cel.Type.BOOL, cel.Type.DYN):
+        raise Permanent("plan_invalid", f"condition {text!r} gives {gives.name()}; write one that is true or false")
+    return Expression(text, program)
+
+
+@lru_cache(maxsize=512)
+def _environment(variables: tuple[tuple[str, Kind], ...]) -> cel.Env:
+    return cel.NewEnv(variables={name: _TYPES[kind] for name, kind in variables})
+
+
+def _lint(text: str) -> None:
+    if len(text) > LIMIT:
+        raise Permanent("plan_invalid", f"a condition has {len(text)} characters; keep it within {LIMIT}")
+    if "\\" in text or "\n" in text or "'''" in text or '"""' in text:
+        raise Permanent("plan_invalid", f"condition {text!r}: write one line without escapes or triple quotes")
+    if len(_MACRO.findall(_bare(text))) > 1:
+        raise Permanent("plan_invalid", f"condition {text!r} loops more than once; one all/exists/filter/map is enough")
+
+
+def _bare(text: str) -> str:
+    return _LITERAL.sub("''", text)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
