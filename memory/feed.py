@@ -1,0 +1,63 @@
+"""When there is something new to read: one listening connection per process wakes everybody who follows a run.
+
+Notifications only wake; what happened is always read from the journal, so a lost one costs a second at most.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import psycopg
+
+_LOG = logging.getLogger(__name__)
+_CATCH_UP_SECONDS = 1.0
+_RECONNECT_SECONDS = 0.5
+
+
+class Feed:
+    """Wake-ups for the followers of runs, fed by one LISTEN connection."""
+
+    def __init__(self) -> None:
+        self._followers: dict[str, set[asyncio.Event]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncGenerator["Feed"]:
+        """Listen until the block ends; a lost connection is opened again, and followers poll meanwhile."""
+        feed = cls()
+        task = asyncio.create_task(feed._listen(url), name="journal feed")
+        try:
+            yield feed
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def wakeups(self, run: str) -> AsyncIterator[None]:
+        """Yield at once, then whenever the run's journal may have grown, at least once a second."""
+        event = asyncio.Event()
+        self._followers.setdefault(run, set()).add(event)
+        try:
+            while True:
+                yield
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), _CATCH_UP_SECONDS)
+                event.clear()
+        finally:
+            self._followers[run].discard(event)
+            if not self._followers[run]:
+                del self._followers[run]
+
+    async def _listen(self, url: str) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                    await connection.execute("listen journal")
+                    async for notice in connection.notifies():
+                        run, _, _ = notice.payload.rpartition(":")
+                        for event in self._followers.get(run, ()):
+                            event.set()
+            except psycopg.OperationalError as error:
+                _LOG.warning("the journal feed lost its connection (%s); trying again", error)
+                await asyncio.sleep(_RECONNECT_SECONDS)

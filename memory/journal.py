@@ -1,0 +1,167 @@
+"""What happened, in an order that cannot be changed unseen; everybody appends, people and streams read."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memory.database import Connection, Database
+from memory.errors import LeaseLost, Permanent
+from memory.scope import Access
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recorded fact; `seq` counts from 1 within its run, without gaps."""
+
+    run: str
+    seq: int
+    prev: bytes
+    hash: bytes
+    text: str
+    """The body exactly as it was hashed."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return the body as an object."""
+        return json.loads(self.text)
+
+    @property
+    def kind(self) -> str:
+        """Return what sort of fact this is."""
+        return self.body["kind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first place where a run's chain does not hold."""
+
+    run: str
+    seq: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What checking the chains found."""
+
+    runs: int
+    entries: int
+    broken: list[Break] = field(default_factory=list[Break])
+
+    @property
+    def ok(self) -> bool:
+        """Return whether every chain holds."""
+        return not self.broken
+
+
+async def append(
+    database: Database, access: Access, run: str, body: Mapping[str, Any], *, fence: int | None = None
+) -> tuple[bool, dict[str, Any]]:
+    """Record a fact with at least a `kind`; one with a `key` is recorded at most once per run.
+
+    Returns whether it is new, and the recorded body. Raises LeaseLost if `fence` is not the run's any more.
+    """
+    row = await database.call(access, "append", run, fence, body)
+    if row["code"] == "lease_lost":
+        raise LeaseLost(run)
+    if row["code"] == "not_found":
+        raise Permanent("not_found", f"there is no run {run!r} to record anything of")
+    return row["fresh"], row["body"]
+
+
+async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[Entry]:
+    """Return entries of a run in order, those after `after`, at most `limit`."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            "select run, seq, prev, hash, body from journal where run = %s and seq > %s order by seq limit %s",
+            [run, after, limit],
+        )
+        return [_entry(row) async for row in cursor]
+
+
+async def of_effect(database: Database, access: Access, effect: str) -> list[Entry]:
+    """Return the entries that name an effect, in order."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            "select run, seq, prev, hash, body from journal where effect = %s order by seq", [effect]
+        )
+        return [_entry(row) async for row in cursor]
+
+
+async def export(connection: Connection, run: str | None = None) -> AsyncIterator[Entry]:
+    """Yield every visible entry, run by run in order, within the caller's transaction."""
+    async with connection.cursor(name="journal_export") as cursor:
+        await cursor.execute(
+            "select run, seq, prev, hash, body from journal where %s::text is null or run = %s order by run, seq",
+            [run, run],
+        )
+        async for row in cursor:
+            yield _entry(row)
+
+
+async def verify(connection: Connection, run: str | None = None) -> Verification:
+    """Re-compute the chains of every visible run against the heads in the run rows.
+
+    Finds entries edited, deleted (the last ones too, by the head), inserted or reordered. It does not find a whole
+    suffix re-hashed together with its run row; signed heads for that are not built yet.
+    """
+    await connection.execute("set transaction isolation level repeatable read")
+    cursor = await connection.execute(
+        "select id, seq, head from runs where %s::text is null or id = %s order by id", [run, run]
+    )
+    heads = {row["id"]: (row["seq"], bytes(row["head"])) for row in await cursor.fetchall()}
+    if run is not None and not heads:
+        raise Permanent("not_found", f"there is no run {run!r} to verify")
+    chains: dict[str, _Chain] = {name: _Chain(name) for name in heads}
+    entries = 0
+    async for entry in export(connection, run):
+        entries += 1
+        chains.setdefault(entry.run, _Chain(entry.run)).add(entry)
+    broken = [found for name, chain in chains.items() if (found := chain.close(heads.get(name)))]
+    return Verification(len(heads), entries, sorted(broken, key=lambda b: (b.run, b.seq)))
+
+
+def genesis(run: str) -> bytes:
+    """Return the head of a chain without entries, bound to its run."""
+    return hashlib.sha256(f"countersign journal {run}".encode()).digest()
+
+
+def chained(prev: bytes, run: str, seq: int, text: str) -> bytes:
+    """Return the hash of an entry: SHA-256 over previous hash, run, sequence (4 bytes, big endian) and body."""
+    return hashlib.sha256(prev + run.encode() + seq.to_bytes(4, "big", signed=True) + text.encode()).digest()
+
+
+class _Chain:
+    """Re-computes one run's chain, entry by entry."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._head = genesis(run)
+        self._seq = 0
+        self._found: Break | None = None
+
+    def add(self, entry: Entry) -> None:
+        if self._found:
+            return
+        self._seq += 1
+        if entry.seq != self._seq:
+            self._found = Break(self._run, self._seq, f"entry {self._seq} is missing; {entry.seq} follows instead")
+        elif entry.prev != self._head:
+            self._found = Break(self._run, entry.seq, "it does not continue the entry before it")
+        elif entry.hash != chained(entry.prev, self._run, entry.seq, entry.text):
+            self._found = Break(self._run, entry.seq, "its content is not what was recorded")
+        self._head = entry.hash
+
+    def close(self, head: tuple[int, bytes] | None) -> Break | None:
+        if self._found or head == (self._seq, self._head):
+            return self._found
+        if head is None:
+            return Break(self._run, 1, "entries without a run")
+        seq = min(self._seq, head[0]) + 1
+        return Break(self._run, seq, f"the run's head is entry {head[0]}, the journal ends with {self._seq}")
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return Entry(row["run"], row["seq"], bytes(row["prev"]), bytes(row["hash"]), row["body"])
