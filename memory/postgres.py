@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from memory.errors import Permanent
-from memory.roles import DATABASE, Address, Secrets, Urls, provision
+import psycopg
+
+from memory.errors import Permanent, Temporary
+from memory.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, provision
 from memory.server import Account, Server, binaries
 
 _SOCKET_BYTES = 100
@@ -79,7 +81,7 @@ def attach(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = folder.resolve()
         home = folder / "postgres"
-        server = Server(home, programs or binaries(), account or Account.choose(home), settings or {})
+        server = Server(home, _checked(programs or binaries()), account or Account.choose(home), settings or {})
         with _locked(folder):
             _prepare(folder, server)
             address = _ensure(server, folder, tcp_port)
@@ -94,6 +96,15 @@ def attach(
     return Embedded(server, folder, address, hold)
 
 
+def _checked(programs: Path) -> Path:
+    if missing := [name for name in ("initdb", "pg_ctl", "postgres") if not (programs / name).is_file()]:
+        raise Permanent(
+            "configuration",
+            f"{str(programs)!r} has no {', '.join(missing)}; set POSTGRES_BIN to the folder of a server's programs",
+        )
+    return programs.absolute()
+
+
 def _prepare(folder: Path, server: Server) -> None:
     if server.account.uid is None:
         folder.chmod(0o700)
@@ -105,21 +116,32 @@ def _prepare(folder: Path, server: Server) -> None:
 
 
 def _ensure(server: Server, folder: Path, tcp_port: int | None) -> Address:
-    held = Secrets(folder / "secrets")
-    if not server.running():
-        server.create(held.of("postgres"))
-        server.start(_socket_folder(server), _free_port() if tcp_port == 0 else tcp_port)
-        try:
-            provision(server.address(), held)
-        except BaseException:
-            server.stop()
-            raise
-    address = server.address()
+    address = server.address() or _start(server, Secrets(folder / "secrets"), tcp_port)
     if tcp_port is not None and (address.host.startswith("/") or tcp_port not in (0, address.port)):
         raise Permanent(
             "configuration",
             f"the server of {str(folder)!r} already runs without TCP port {tcp_port}; stop the processes that use it",
         )
+    return address
+
+
+def _start(server: Server, held: Secrets, tcp_port: int | None) -> Address:
+    server.create(held.of(SUPERUSER))
+    server.start(_socket_folder(server), _free_port() if tcp_port == 0 else tcp_port)
+    try:
+        address = server.address()
+        if address is None:
+            raise Temporary("unavailable", f"Postgres in {str(server.data)!r} died at once, see {server.log}")
+        provision(address, held)
+    except psycopg.OperationalError as error:
+        server.stop()
+        raise Permanent(
+            "configuration",
+            f"the secrets in {str(held.folder)!r} do not open the database beside them ({error}); restore them",
+        ) from error
+    except BaseException:
+        server.stop()
+        raise
     return address
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from psycopg.pq import PGconn, Ping
 
 from memory.errors import Permanent, Temporary
 from memory.roles import SUPERUSER, Address
@@ -133,7 +134,7 @@ class Server:
 
     def start(self, sockets: Path, tcp_port: int | None) -> None:
         """Start the server and return when it takes connections; after a crash it recovers first."""
-        self._clear_crash()
+        self._clear_crash(sockets)
         options = {
             **_SETTINGS,
             "unix_socket_directories": str(sockets),
@@ -149,7 +150,7 @@ class Server:
             tail = self.log.read_text(errors="replace")[-600:].strip() if self.log.exists() else done.stderr.strip()
             raise Temporary("unavailable", f"Postgres in {str(self.data)!r} did not start, see {self.log}: {tail}")
 
-    def _clear_crash(self) -> None:
+    def _clear_crash(self, sockets: Path) -> None:
         # Backends that outlive their postmaster still write to shared memory: a second server must not join them.
         patience = time.monotonic() + ORPHAN_SECONDS
         while orphans := [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(self.data)]:
@@ -157,17 +158,28 @@ class Server:
                 for process in orphans:
                     process.kill()
             time.sleep(0.02)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        # The dead pid may still be there as a zombie, or be someone else's by now: Postgres would then refuse to start.
+        for stale in (self.data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
+            stale.unlink(missing_ok=True)
 
-    def address(self) -> Address:
-        """Return where the running server listens; waits for one that is still starting."""
+    def address(self) -> Address | None:
+        """Return where the server answers; waits for one that is starting, None if there is none or it dies."""
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self.running():
-            lines = (self.data / "postmaster.pid").read_text().split("\n")
-            if len(lines) > 7 and lines[7].strip() == "ready":
-                return Address(lines[5].strip() or lines[4].strip(), int(lines[3]))
+        while self.running():
+            address = self._announced()
+            if address and PGconn.ping(f"host='{address.host}' port={address.port}".encode()) == Ping.OK:
+                return address
+            if time.monotonic() > end:
+                raise Temporary("unavailable", f"Postgres in {str(self.data)!r} does not answer, see {self.log}")
             time.sleep(0.02)
-        raise Temporary("unavailable", f"Postgres in {str(self.data)!r} does not get ready, see {self.log}")
+        return None
+
+    def _announced(self) -> Address | None:
+        try:
+            lines = [line.strip() for line in (self.data / "postmaster.pid").read_text().split("\n")]
+        except FileNotFoundError:
+            return None
+        return Address(lines[5] or lines[4], int(lines[3])) if lines[7:8] == ["ready"] else None
 
     def stop(self) -> None:
         """Stop the server; open transactions roll back."""
