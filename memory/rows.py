@@ -1,0 +1,88 @@
+"""The one text of a row, and what many rows add up to; used by results when it keeps and checks them."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from memory.errors import Permanent
+
+Row = Mapping[str, Any]
+Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"]
+
+PAGE = 5_000
+"""Rows per insert: large enough to be fast, small enough to stream."""
+
+
+class Tally:
+    """Counts, adds up and hashes rows while they pass."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.shape: dict[str, str] = {}
+        """Type name by field, as the first row shows them."""
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical rows so far, joined by newlines."""
+        return self._hash.hexdigest()
+
+    def add(self, page: Sequence[Row]) -> tuple[list[str], list[int]]:
+        """Take in a page and return the canonical texts and the amounts of its rows."""
+        texts, amounts = [canonical(row) for row in page], [amount(row) for row in page]
+        if not self.count and page:
+            self.shape = {field: type(value).__name__ for field, value in sorted(page[0].items())}
+        self._hash.update(("\n" * bool(self.count) + "\n".join(texts)).encode())
+        self.count += len(page)
+        self.total += sum(amounts)
+        return texts, amounts
+
+
+async def pages(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
+    """Yield the rows in lists of at most `PAGE`, none of them empty."""
+    page: list[Row] = []
+    async for row in rows:
+        page.append(row)
+        if len(page) == PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def canonical(row: Row) -> str:
+    """Return the text of a row: sorted keys, no spaces, as `tools.action.canonical` writes it.
+
+    Raises Permanent("bad_request") for what the database could not keep or a digest should not cover.
+    """
+    try:
+        text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise Permanent("bad_request", f"a row cannot be kept: {error}; send JSON of text and integers") from error
+    if _unfit(row):
+        raise Permanent("bad_request", "a row holds a float or a NUL character; send text and integers in minor units")
+    return text
+
+
+def _unfit(value: Value) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_unfit(key) or _unfit(item) for key, item in value.items())
+    if isinstance(value, Sequence):
+        return any(map(_unfit, value))
+    return isinstance(value, float)
+
+
+def amount(row: Row) -> int:
+    """Return the row's `amount` in minor units, or 0 if it has none."""
+    value = row.get("amount", 0)
+    return value if isinstance(value, int) else 0
+
+
+def digest(texts: Sequence[str]) -> str:
+    """Return the SHA-256 of canonical rows, joined by newlines."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
