@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tools.action import Effect, Pin, digest
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Expression = Annotated[str, Field(min_length=1, max_length=500)]
-"""CEL over `inputs`, `steps` and, in `expect`, `result`; read-only arithmetic."""
+"""CEL over `inputs`, earlier `steps` and, in `expect`, `result` and the resolved `args`; read-only arithmetic."""
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Part(BaseModel):
@@ -29,10 +31,18 @@ class Cut(Part):
 
     cut: Ref
     start: int = Field(default=0, ge=0)
-    count: int | Ref
+    count: Positive | Ref
 
 
-Value = Ref | Cut | bool | int | str | list[str]
+def _is_no_reference(table: dict[str, str]) -> dict[str, str]:
+    """Refuse a table that was meant as a reference, so that a misspelt one is never taken for a literal."""
+    if {"ref", "cut"} & table.keys():
+        raise ValueError(f"{table!r} is no valid reference; write inputs.NAME or steps.ID.FIELD")
+    return table
+
+
+Table = Annotated[dict[str, str], AfterValidator(_is_no_reference)]
+Value = Ref | Cut | bool | int | str | list[str] | Table
 """An argument: a reference, a part of a result, or a literal (for ids and amounts only in people's plans)."""
 
 
@@ -41,8 +51,8 @@ class Batch(Part):
 
     of: Ref
     into: Name
-    size: int | Ref
-    start: int | Ref = 0
+    size: Positive | Ref
+    start: Annotated[int, Field(ge=0)] | Ref = 0
 
 
 class Undo(Part):
