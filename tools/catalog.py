@@ -1,0 +1,85 @@
+"""Which tools exist: found by walking one folder, shown as cards that hold no means to act."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tools.adapters
+from memory.errors import Permanent
+from tools.action import Effect, Role
+from tools.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What planners, people and policies may know of a tool; no function is reachable from here."""
+
+    name: str
+    summary: str
+    effect: Effect
+    schema: Mapping[str, Any]
+    schema_hash: str
+    roles: tuple[Role, ...]
+    reversible: bool
+    keyed: bool
+    compensate: str
+    playbook: str
+    data: tuple[str, ...]
+    failures: tuple[str, ...]
+    cost: Mapping[str, int]
+    idempotency: str
+    """`natural key` if the tool names the business event itself, else `per request`."""
+
+    @classmethod
+    def of(cls, tool: Tool) -> "Card":
+        """Return the card of a tool."""
+        return cls(
+            name=tool.name,
+            summary=tool.summary,
+            effect=tool.effect,
+            schema=tool.arguments.model_json_schema(),
+            schema_hash=tool.schema_hash,
+            roles=tuple(sorted(tool.roles)),
+            reversible=tool.reversible,
+            keyed=tool.keyed,
+            compensate=tool.compensate,
+            playbook=tool.playbook,
+            data=tool.data,
+            failures=tool.failures,
+            cost=tool.cost.as_json(),
+            idempotency="natural key" if tool.key else "per request",
+        )
+
+
+class Catalog:
+    """All tools by name."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            if tool.name in self._tools:
+                raise Permanent("configuration", f"two tools are named {tool.name!r}; rename one of them")
+            self._tools[tool.name] = tool
+        self.cards: Mapping[str, Card] = {name: Card.of(tool) for name, tool in sorted(self._tools.items())}
+        for tool in self._tools.values():
+            if tool.compensate and tool.compensate not in self._tools:
+                raise Permanent(
+                    "configuration", f"{tool.name!r} is undone by {tool.compensate!r}, which does not exist"
+                )
+
+    @classmethod
+    def discover(cls) -> "Catalog":
+        """Import every module of `tools/adapters` and collect the tools it defines; import errors are not hidden."""
+        found: list[Tool] = []
+        for module in pkgutil.iter_modules(tools.adapters.__path__):
+            names = vars(importlib.import_module(f"tools.adapters.{module.name}"))
+            found += [value for value in names.values() if isinstance(value, Tool)]
+        return cls(found)
+
+    def get(self, name: str) -> Tool:
+        """Return a tool; raises Permanent("unknown_tool") naming what exists."""
+        if name not in self._tools:
+            raise Permanent("unknown_tool", f"there is no tool {name!r}; the catalogue has {', '.join(self.cards)}")
+        return self._tools[name]

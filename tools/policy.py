@@ -1,0 +1,245 @@
+"""What may happen: Cedar policies in three layers, asked by the gateway before anything else.
+
+Capabilities permit, hard rules forbid for good, approval rules forbid until enough people agreed. Whatever Cedar
+reports as an error is a denial, because an erroring `forbid` would otherwise be skipped.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+
+from memory.errors import CODES, Permanent
+from tools.action import Decision
+from tools.catalog import Card
+
+# The binding leaves the types of its dictionaries open; whatever it answers is checked here.
+_CEDAR: Any = cedarpy
+
+FOLDER = Path(__file__).parent / "policies"
+ROLES = ("planner", "researcher", "executor", "auditor")
+_MAX_LONG = 2**63 - 1
+_UNATTENDED = re.compile(r"^//\s*unattended:\s*(.+)$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^//!\s*(\S+)\s+(\S+)\s+(\S+)\s+(\{.*\})\s*$", re.MULTILINE)
+_SCHEMA = """
+entity Group;
+entity Agent in [Group];
+entity Target;
+action "read"; action "write"; action "destructive"; action "unattended";
+"""
+_APPLIES = """ appliesTo { principal: Agent, resource: Target, context: {
+  user: String, amount: Long, exposure: Long, approvals: Long, tainted: Bool, reversible: Bool,
+  kind: String, facts: Set<String> } };"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a verdict may rest on besides role and tool; computed by us, never taken from an agent."""
+
+    user: str = ""
+    amount: int = 0
+    exposure: int = 0
+    approvals: int = 0
+    tainted: bool = False
+    reversible: bool = True
+    target: str = "none/none"
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A verdict that a policy file promises in a comment; each becomes a test."""
+
+    file: str
+    verdict: str
+    role: str
+    tool: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    name: str
+    layer: str
+    need: int
+    groups: frozenset[str]
+    ttl: int
+    code: str
+    message: str
+
+
+class Policy:
+    """One version of the rules, checked against the tools that exist."""
+
+    def __init__(self, files: Mapping[str, str], cards: Mapping[str, Card]) -> None:
+        """Parse and validate; raises Permanent("configuration") naming what is wrong where."""
+        self.version = hashlib.sha256(
+            "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
+        ).hexdigest()
+        text = "\n".join(files[name] for name in sorted(files))
+        self._unattended = _unattended(files, cards)
+        self._actions = frozenset(cards) | {"@read", "@write", "@destructive"}
+        schema = _schema(cards.values(), self._unattended)
+        try:
+            self._schema = _CEDAR.Schema.from_str(schema)
+            self._policies = _CEDAR.PolicySet.from_str(text)
+            findings = _CEDAR.validate_policies(text, self._schema)
+            self._rules = _rules(text)
+        except ValueError as error:
+            raise Permanent("configuration", f"the policies cannot be read: {error}") from error
+        if not findings.validation_passed:
+            raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
+        self._most = max((rule.need for rule in self._rules.values()), default=0)
+        entities: list[dict[str, Any]] = [{"uid": _uid("Group", "workers"), "attrs": {}, "parents": []}]
+        for role in ROLES:
+            parents = [_uid("Group", "workers")] if role in {"researcher", "executor"} else []
+            entities.append({"uid": _uid("Agent", role), "attrs": {}, "parents": parents})
+        # The schema adds the actions' groups: without them a `forbid` on a group would be skipped silently.
+        self._entities = _CEDAR.Entities.from_json_str(json.dumps(entities), self._schema)
+
+    @classmethod
+    def load(cls, cards: Mapping[str, Card], folder: Path | None = None) -> "Policy":
+        """Read every `*.cedar` of a folder; an empty folder permits nothing."""
+        folder = folder or FOLDER
+        if not folder.is_dir():
+            raise Permanent("configuration", f"the policy folder {str(folder)!r} does not exist; set POLICY_DIR")
+        return cls({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))}, cards)
+
+    def decide(self, role: str, tool: str, facts: Facts) -> Decision:
+        """Return allow, deny with a code, or hold with the number and groups of people needed.
+
+        A hold is answered only if that many approvals would really be enough.
+        """
+        verdict, rules = self._ask(role, tool, facts)
+        if verdict:
+            return Decision("allow", policy=self.version, rules=rules)
+        if facts.approvals < self._most and self._only_approvals_lack(rules):
+            enough, _ = self._ask(role, tool, facts, approvals=self._most)
+            if enough:
+                return self._hold(rules)
+        if facts.approvals < self._most:
+            _, rules = self._ask(role, tool, facts, approvals=self._most)
+        return self._deny(rules)
+
+    def judge(self, example: Example) -> str:
+        """Return what this policy says of an example, in the example's own words."""
+        values: dict[str, Any] = {**example.facts, "facts": tuple(example.facts.get("facts", ()))}
+        decision = self.decide(example.role, example.tool, Facts(**values))
+        detail = {"deny": f":{decision.code}", "hold": f":{decision.need}"}.get(decision.verdict, "")
+        return decision.verdict + detail
+
+    def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
+        if role not in ROLES or tool not in self._actions or not _fits(facts):
+            return False, ("error",)
+        target: dict[str, Any] = {"uid": _uid("Target", facts.target), "attrs": {}, "parents": []}
+        request: dict[str, Any] = {
+            "principal": _uid("Agent", role),
+            "action": _uid("Action", tool),
+            "resource": target["uid"],
+            "context": {
+                "user": facts.user,
+                "amount": facts.amount,
+                "exposure": facts.exposure,
+                "approvals": facts.approvals if approvals is None else approvals,
+                "tainted": facts.tainted,
+                "reversible": facts.reversible,
+                "kind": facts.target.partition("/")[0],
+                "facts": list(facts.facts),
+            },
+        }
+        try:
+            entities = self._entities.with_added_json_str(json.dumps([target]))
+            result = _CEDAR.is_authorized(request, self._policies, entities, self._schema)
+        except (ValueError, TypeError):
+            return False, ("error",)
+        if result.diagnostics.errors:
+            return False, ("error",)
+        return result.allowed, tuple(sorted(result.diagnostics.reasons))
+
+    def _only_approvals_lack(self, rules: Iterable[str]) -> bool:
+        found = [self._rules.get(rule) for rule in rules]
+        return bool(found) and all(rule is not None and rule.layer == "approval" for rule in found)
+
+    def _hold(self, rules: Iterable[str]) -> Decision:
+        lacking = [self._rules[rule] for rule in rules]
+        return Decision(
+            "hold",
+            rules=tuple(rule.name for rule in lacking),
+            need=max(rule.need for rule in lacking),
+            groups=frozenset(group for rule in lacking for group in rule.groups),
+            ttl=min(rule.ttl for rule in lacking),
+            policy=self.version,
+        )
+
+    def _deny(self, rules: Iterable[str]) -> Decision:
+        hard = [self._rules[rule] for rule in rules if rule in self._rules]
+        code, message = "no_capability", "no policy permits this"
+        if "error" in rules:
+            code, message = "policy_error", "the policies could not be evaluated for this action"
+        elif hard:
+            code, message = hard[0].code, hard[0].message
+        names = tuple(rule.name for rule in hard)
+        shown = f"{message} (rule {', '.join(names)})" if names else message
+        return Decision("deny", code=code, rules=names, policy=self.version, message=shown)
+
+
+def examples(folder: Path | None = None) -> list[Example]:
+    """Return every example that stands in the comments of a policy folder."""
+    found: list[Example] = []
+    for path in sorted((folder or FOLDER).glob("*.cedar")):
+        for verdict, role, tool, facts in _EXAMPLE.findall(path.read_text(encoding="utf-8")):
+            found.append(Example(path.name, verdict, role, tool, json.loads(facts)))
+    return found
+
+
+def _fits(facts: Facts) -> bool:
+    return all(0 <= number <= _MAX_LONG for number in (facts.amount, facts.exposure, facts.approvals))
+
+
+def _uid(kind: str, name: str) -> dict[str, str]:
+    return {"type": kind, "id": name}
+
+
+def _unattended(files: Mapping[str, str], cards: Mapping[str, Card]) -> frozenset[str]:
+    names: set[str] = set()
+    for file, text in files.items():
+        for line in _UNATTENDED.findall(text):
+            for name in (part.strip() for part in line.split(",")):
+                if name not in cards:
+                    raise Permanent("configuration", f"{file}: unattended tool {name!r} does not exist")
+                names.add(name)
+    return frozenset(names)
+
+
+def _schema(cards: Iterable[Card], unattended: frozenset[str]) -> str:
+    lines = [_SCHEMA]
+    effects: dict[str, str] = {"@read": "read", "@write": "write", "@destructive": "destructive"}
+    effects.update({card.name: card.effect for card in cards})
+    for name, effect in effects.items():
+        groups = [effect, "unattended"] if name in unattended else [effect]
+        lines.append(f"action {json.dumps(name)} in [{', '.join(map(json.dumps, groups))}]{_APPLIES}")
+    return "\n".join(lines)
+
+
+def _rules(text: str) -> dict[str, _Rule]:
+    """Read the annotations; keyed by Cedar's own policy ids, which diagnostics report."""
+    policies: dict[str, dict[str, Any]] = json.loads(_CEDAR.policies_to_json_str(text))["staticPolicies"]
+    return {uid: _rule(uid, policy["effect"], policy.get("annotations", {})) for uid, policy in policies.items()}
+
+
+def _rule(uid: str, effect: str, notes: Mapping[str, str]) -> _Rule:
+    name, layer, code = notes.get("id", uid), notes.get("layer", ""), notes.get("code", "policy_denied")
+    need, ttl = int(notes.get("approvals", 0)), int(notes.get("ttl", 3600))
+    if layer not in {"capability", "hard", "approval"} or (effect == "permit") != (layer == "capability"):
+        raise ValueError(f"rule {name!r}: a permit is @layer(capability), a forbid is @layer(hard) or (approval)")
+    if code not in CODES:
+        raise ValueError(f"rule {name!r}: @code({code}) is not in the closed list")
+    if layer == "approval" and need < 1:
+        raise ValueError(f"rule {name!r}: an approval rule needs @approvals(1) or more")
+    groups = frozenset(part.strip() for part in notes.get("groups", "").split(",") if part.strip())
+    return _Rule(name, layer, need, groups, ttl, code, notes.get("message", "a policy forbids this"))
