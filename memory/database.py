@@ -66,7 +66,11 @@ class Database:
             open=False,
             timeout=CONNECT_SECONDS * 2,
         )
-        await pool.open()
+        try:
+            await pool.open(wait=True, timeout=CONNECT_SECONDS * 2)
+        except psycopg.OperationalError as error:
+            await pool.close()
+            raise _unreachable(url, error) from error
         return cls(url, pool)
 
     @property

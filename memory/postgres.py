@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Generator, Mapping
@@ -54,6 +55,8 @@ class Embedded:
             self._hold = None
             if _unused(self._folder):
                 self._server.stop()
+                if (sockets := _socket_folder(self._server)) != self._server.home:
+                    shutil.rmtree(sockets)
 
     def __enter__(self) -> Self:
         return self

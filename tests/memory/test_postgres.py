@@ -201,6 +201,7 @@ def test_long_folder_gets_its_socket_elsewhere(folder: Path) -> None:
         assert not server.address.host.startswith(str(folder))
         assert Path(server.address.host).stat().st_mode & 0o077 == 0
         assert ask(server, "select 1") == 1
+    assert not Path(server.address.host).exists()
 
 
 def test_pid_of_a_stranger_is_not_taken_for_the_server(folder: Path) -> None:
