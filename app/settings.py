@@ -1,0 +1,162 @@
+"""What this installation was told: flags, environment, files; read here and nowhere else, then passed down frozen."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from memory.errors import Permanent
+
+PREFIX = "COUNTERSIGN_"
+NESTED = "__"
+TOML = Path("countersign.toml")
+DOTENV = Path(".env")
+_BY_FILE = "_file"
+
+
+class Bounds(BaseModel):
+    """What one run may cost unless its plan brings its own budget."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: int = Field(default=50_000, ge=0, le=10**12)
+    micros: int = Field(default=5_000_000, ge=0, le=10**12)
+    """Cost of operation in millionths of the accounting currency."""
+    calls: int = Field(default=1_000, ge=1, le=10**9)
+
+
+class Settings(BaseModel):
+    """Every setting of `COUNTERSIGN_*`, checked; get one from `load`, which also refuses unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database_url: SecretStr | None = None
+    """The app's database role; unset means the embedded Postgres in `data_dir`."""
+    database_owner_url: SecretStr | None = None
+    """The owner's role, for `migrate`, `up` and `demo` only."""
+    world_database_url: SecretStr | None = None
+    world_url: str | None = None
+    """Where the business services listen; unset means the demo world beside us."""
+    world_key_read: SecretStr | None = None
+    world_key_write: SecretStr | None = None
+    postgres_bin: Path | None = None
+    """Folder of other Postgres programs than the packaged ones."""
+    data_dir: Path = Path(".countersign")
+    url: str | None = None
+    """Where the command line finds the API; unset means `host` and `port`."""
+    key: SecretStr | None = None
+    """The person's key, for the command line."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    model: str | None = None
+    """A LangChain chat model by name; unset means planning by runbooks alone."""
+    model_base_url: str | None = None
+    embeddings: Literal["lexical"] = "lexical"
+    policy_dir: Path | None = None
+    """Folder of policies instead of the shipped ones."""
+    runbook_dir: Path | None = None
+    """Folder of runbooks, imported beside the shipped ones."""
+    lanes: int = Field(default=8, ge=1, le=64)
+    """How many runs one worker drives at once."""
+    tenant: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """The tenant that is founded on first start."""
+    budget: Bounds = Bounds()
+
+    @property
+    def api(self) -> str:
+        """Return the address of the API as clients use it."""
+        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None)
+"""Settings that may also come from a file named by `*_FILE`, and that are never shown."""
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Settings:
+    """Merge flags, environment, `*_FILE` secrets, `.env` and `countersign.toml`, in this order of strength.
+
+    Raises Permanent("configuration") that names the wrong key and, where one is near, the right one.
+    """
+    here = folder or Path.cwd()
+    env = os.environ if environ is None else environ
+    dotenv = {name: value for name, value in dotenv_values(here / DOTENV).items() if value is not None}
+    given: dict[str, Any] = {}
+    for layer in (_toml(here / TOML), _variables(dotenv, ".env"), _variables(env, "the environment")):
+        _merge(given, layer)
+    _merge(given, {name: value for name, value in (flags or {}).items() if value is not None})
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise Permanent("configuration", "; ".join(_problem(item) for item in error.errors())) from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
+    _refuse_unknown(found, str(path))
+    return found
+
+
+def _variables(env: Mapping[str, str], where: str) -> dict[str, Any]:
+    ours = {name[len(PREFIX) :].lower(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
+    found: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if env.get("DATABASE_URL") else {}
+    for name, path in ours.items():
+        if name.endswith(_BY_FILE) and name not in Settings.model_fields and path:
+            found[name.removesuffix(_BY_FILE)] = _secret(name, Path(path))
+    plain = {name: value for name, value in ours.items() if not name.endswith(_BY_FILE)}
+    for name, value in plain.items():
+        _merge(found, _nest(name.split(NESTED), value) if value else {})
+    _refuse_unknown([*found, *(name.split(NESTED)[0] for name in plain)], where, _spelled)
+    return found
+
+
+def _secret(name: str, path: Path) -> str:
+    if name.removesuffix(_BY_FILE) not in SECRETS:
+        raise Permanent("configuration", f"{PREFIX + name.upper()!r} is no setting: only secrets are read from files")
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Permanent(
+            "configuration", f"{PREFIX + name.upper()!r} names {str(path)!r}, which cannot be read: {error}"
+        ) from error
+
+
+def _nest(path: list[str], value: str) -> dict[str, Any]:
+    return {path[0]: _nest(path[1:], value) if len(path) > 1 else value}
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for name, value in layer.items():
+        below: Any = into.get(name)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            _merge(below, value)  # pyright: ignore[reportUnknownArgumentType]  # settings are validated afterwards
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]  # same
+
+
+def _spelled(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _refuse_unknown(names: Iterable[str], where: str, spelled: Callable[[str], str] = str) -> None:
+    for name in names:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"did you mean {spelled(near[0])!r}?" if near else "`countersign config show` lists the settings"
+            raise Permanent("configuration", f"unknown setting {spelled(name)!r} in {where}; {hint}")
+
+
+def _problem(item: Any) -> str:
+    name = PREFIX + NESTED.join(str(part).upper() for part in item["loc"])
+    return f"setting {name!r} is not usable: {item['msg']}; change or remove it"
