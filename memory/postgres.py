@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -131,20 +131,19 @@ def _ensure(server: Server, folder: Path, tcp_port: int | None) -> Address:
 def _start(server: Server, held: Secrets, tcp_port: int | None) -> Address:
     server.create(held.of(SUPERUSER))
     server.start(_socket_folder(server), _free_port() if tcp_port == 0 else tcp_port)
-    try:
+    with ExitStack() as undo:
+        undo.callback(server.stop)
         address = server.address()
         if address is None:
             raise Temporary("unavailable", f"Postgres in {str(server.data)!r} died at once, see {server.log}")
-        provision(address, held)
-    except psycopg.OperationalError as error:
-        server.stop()
-        raise Permanent(
-            "configuration",
-            f"the secrets in {str(held.folder)!r} do not open the database beside them ({error}); restore them",
-        ) from error
-    except BaseException:
-        server.stop()
-        raise
+        try:
+            provision(address, held)
+        except psycopg.OperationalError as error:
+            raise Permanent(
+                "configuration",
+                f"the secrets in {str(held.folder)!r} do not open the database beside them ({error}); restore them",
+            ) from error
+        undo.pop_all()
     return address
 
 
