@@ -1,0 +1,108 @@
+"""The runbooks in question for one request: found by words, named by the requester, or remembered from the last round.
+
+Called by the planner only.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphs import retrieval, runbooks, slots
+from graphs.plan import Cited
+from graphs.retrieval import Current, Find, Item, Limits
+from graphs.runbooks import Document, Runbook
+from graphs.slots import Input
+from memory.errors import Permanent
+from tools.action import Json
+
+State = Mapping[str, Any]
+
+_NAMED = re.compile(r"\b[a-z][a-z0-9]*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)+\b")
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One runbook in question and the step that looks whether its situation is there."""
+
+    document: Document
+    score: float
+    equal: bool
+    """True if it is as good as the best."""
+    probe: str = ""
+    """Step id of its probe; empty if the probe could not be made."""
+
+    @property
+    def runbook(self) -> Runbook:
+        """The plan that people wrote."""
+        return self.document.runbook
+
+    @property
+    def cited(self) -> Cited:
+        """The version it rests on."""
+        return Cited(id=self.runbook.id, version=self.runbook.version)
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the candidate as it stands in state; the score is in thousandths."""
+        score = round(self.score * 1000)
+        return {**self.cited.model_dump(), "score": score, "equal": self.equal, "probe": self.probe}
+
+    def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, Input]:
+        """Return the slots that request, configuration and probe fill."""
+        return slots.bind(self.runbook.slots, request(state), state.get("inputs") or {}, probe)
+
+
+async def gather(find: Find, current: Current, state: State, limits: Limits) -> tuple[list[Candidate], list[str]]:
+    """Return the candidates, best first, and what is wrong with runbooks that cannot be read.
+
+    A runbook that the requester names, or completes after being asked for a detail, comes before any search.
+    """
+    named = [item for name in _named(state) if (item := await current(name))]
+    hits = [(hit, equal, hit.score) for hit, equal in retrieval.worth_a_look(await find(request(state)), limits)]
+    return _readable([(item, True, 1.0) for item in named] or hits)
+
+
+async def recall(current: Current, state: State) -> list[Candidate]:
+    """Return the candidates of the last round in their newest versions; one that was withdrawn is left out."""
+    found: list[Candidate] = []
+    for entry in state.get("candidates") or ():
+        item = await current(entry["id"])
+        if item:
+            document = runbooks.parse(item.body, version=item.version)
+            found.append(Candidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
+    return found
+
+
+def request(state: State) -> str:
+    """Return what the requester said, answers included."""
+    return str(state.get("request") or "")
+
+
+def _named(state: State) -> list[str]:
+    if state.get("runbook"):
+        return [str(state["runbook"])]
+    asked: Mapping[str, Any] = state.get("clarify") or {}
+    offered = [str(candidate["id"]) for candidate in asked.get("candidates") or ()]
+    answer = request(state).rstrip().rpartition("\n")[2].strip().rstrip(".")
+    if offered and answer.isdecimal() and 1 <= int(answer) <= len(offered):
+        return [offered[int(answer) - 1]]
+    return list(dict.fromkeys(_NAMED.findall(request(state))))[:_MOST_NAMED] or _completed(asked, state)
+
+
+def _completed(asked: Mapping[str, Any], state: State) -> list[str]:
+    """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
+    kinds: Sequence[slots.Type] = asked.get("missing") or ()
+    complete = kinds and all(slots.extract(kind, request(state)) is not None for kind in kinds)
+    return [str(asked["runbook"])] if complete else []
+
+
+def _readable(found: Sequence[tuple[Item, bool, float]]) -> tuple[list[Candidate], list[str]]:
+    candidates: list[Candidate] = []
+    problems: list[str] = []
+    for item, equal, score in found:
+        try:
+            candidates.append(Candidate(runbooks.parse(item.body, version=item.version), score, equal))
+        except Permanent as error:
+            problems.append(f"{item.id!r} version {item.version}: {error}")
+    return candidates, problems

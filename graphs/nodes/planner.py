@@ -1,0 +1,193 @@
+"""The planner: from a request to plans, first one that only looks, then one that repairs; it has no means to act.
+
+The flow calls the node at the start, after an investigation, after an answer, and when knowledge went stale.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphs import candidates, retrieval, runbooks
+from graphs.candidates import Candidate, State
+from graphs.draft import Drafter, Material, facts
+from graphs.plan import Plan
+from graphs.retrieval import Current, Find, Limits, Sight
+from graphs.slots import Input
+from graphs.validation import Card, validate
+from memory.errors import Permanent
+from tools.action import Json
+
+Update = dict[str, Any]
+Planner = Callable[[State], Awaitable[Update]]
+
+_CLEAR: Update = {"clarify": None, "verdict": None, "stale": False, "violations": []}
+_UNKNOWN = "I found no runbook for this; say in other words what is wrong, or name a runbook"
+_SEEN = {True: "its check found something", False: "its check found nothing", None: "its check left it open"}
+
+
+def make_planner(
+    find: Find,
+    current: Current,
+    cards: Mapping[str, Card],
+    *,
+    draft: Drafter | None = None,
+    limits: Limits | None = None,
+) -> Planner:
+    """Return the planner node of one run; the callables are bound to what its requester may read.
+
+    An update holds a `plan`, or a question in `clarify`, or a `verdict` (`nothing_wrong`, `stale_knowledge`), and a
+    `note` for people. Breaches of contract by a model are in `violations`, for the journal.
+    """
+    return _Planner(find, current, cards, draft, limits or Limits()).node
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    find: Find
+    current: Current
+    cards: Mapping[str, Card]
+    draft: Drafter | None
+    limits: Limits
+
+    async def node(self, state: State) -> Update:
+        round = int(state.get("round") or 0) + 1
+        if round > self.limits.rounds:
+            raise Permanent("no_progress", f"no plan after {self.limits.rounds} rounds; ask again in other words")
+        try:
+            update = await self._next(state)
+        except Permanent as error:
+            if error.code != "plan_invalid":
+                raise
+            update = _ask(f"the plan cannot be run: {error}")
+        return {**_CLEAR, "round": round, **update}
+
+    async def _next(self, state: State) -> Update:
+        plan = Plan.model_validate(state["plan"]) if state.get("plan") else None
+        stale = bool(state.get("stale"))
+        if plan and plan.source == "given":
+            note = "the given plan rests on knowledge that has a newer version; read it and send a new plan"
+            return {"plan": None, "verdict": "stale_knowledge", "note": note}
+        if plan and plan.kind == "repair" and stale:
+            return await self._renew(state, plan, await candidates.recall(self.current, state))
+        known = await candidates.recall(self.current, state) if plan and not stale else []
+        if known and [each.cited.version for each in known] == [each["version"] for each in state["candidates"]]:
+            return await self._choose(state, known)
+        return await self._investigate(state)
+
+    async def _investigate(self, state: State) -> Update:
+        found, broken = await candidates.gather(self.find, self.current, state, self.limits)
+        if not found:
+            return _ask("; ".join([_UNKNOWN, *broken]))
+        probed = _number(found, state)
+        steps = [runbooks.probe(each.runbook, each.probe, each.inputs(state)) for each in probed if each.probe]
+        if not steps:
+            return _ask_for(probed[0], _lacks(probed[0], state))
+        plan = runbooks.investigation(candidates.request(state), steps, tuple(each.cited for each in probed))
+        note = f"looking at {', '.join(each.document.title for each in probed if each.probe)} before planning anything"
+        return self._planned(plan, note) | {"candidates": [each.as_json() for each in probed]}
+
+    async def _choose(self, state: State, known: Sequence[Candidate]) -> Update:
+        chosen = retrieval.conclude([Sight(each.equal, _saw(each, state)) for each in known])
+        if chosen == "nothing_wrong":
+            note = next(each.runbook.nothing_wrong for each in known if each.equal)
+            return {"plan": None, "verdict": "nothing_wrong", "note": note}
+        if chosen == "unclear":
+            return _which(known, state)
+        return await self._repair(state, known[chosen], known, {})
+
+    async def _renew(self, state: State, plan: Plan, known: Sequence[Candidate]) -> Update:
+        for each in known:
+            if each.runbook.id == plan.id:
+                return await self._repair(state, each, known, plan.inputs)
+        return _ask(f"runbook {plan.id!r} was withdrawn while its plan was open; say what should happen instead")
+
+    async def _repair(
+        self, state: State, chosen: Candidate, known: Sequence[Candidate], fallback: Mapping[str, Input]
+    ) -> Update:
+        slots = chosen.runbook.slots
+        inputs = {name: fallback[name] for name in fallback.keys() & slots.keys()}
+        inputs |= chosen.inputs(state, _result(chosen, state))
+        if missing := slots.keys() - inputs.keys():
+            return _ask_for(chosen, missing)
+        note = f"{chosen.document.title}: planned from {chosen.runbook.id} version {chosen.cited.version}"
+        if self.draft:
+            documents = [chosen, *(each for each in known if each is not chosen)]
+            return await self._drafted(self.draft, _material(state, documents, inputs), note)
+        return self._planned(runbooks.plan(chosen.runbook, candidates.request(state), inputs), note)
+
+    async def _drafted(self, draft: Drafter, material: Material, note: str) -> Update:
+        drafted = await draft(material)
+        violations = {"violations": [violation.as_json() for violation in drafted.violations]}
+        if drafted.plan:
+            return self._planned(drafted.plan, f"{note}, drafted by the model") | violations
+        title = material.documents[0].title
+        return _ask(drafted.question or f"no usable plan came for {title}; say exactly what should happen") | violations
+
+    def _planned(self, plan: Plan, note: str) -> Update:
+        if plan.source != "model" and (problems := validate(plan, self.cards)):
+            raise Permanent("plan_invalid", "; ".join(problems[:5]))
+        return {"plan": plan.model_dump(mode="json"), "note": note}
+
+
+def _number(found: Sequence[Candidate], state: State) -> list[Candidate]:
+    """Give each candidate whose probe can be made a step id that no earlier round used."""
+    round = int(state.get("round") or 0) + 1
+    return [
+        replace(each, probe=f"probe_{round}_{number}") if not _lacks(each, state) else each
+        for number, each in enumerate(found, 1)
+    ]
+
+
+def _lacks(candidate: Candidate, state: State) -> frozenset[str]:
+    return runbooks.needs(candidate.runbook) - candidate.inputs(state).keys()
+
+
+def _result(candidate: Candidate, state: State) -> Mapping[str, Json] | None:
+    results: Mapping[str, Mapping[str, Json]] = state.get("results") or {}
+    found = results.get(candidate.probe)
+    return None if found is None or found.get("skipped") is True else found
+
+
+def _saw(candidate: Candidate, state: State) -> bool | None:
+    """Return whether the probe shows the runbook's situation, or None if it leaves that open."""
+    result = _result(candidate, state)
+    if result is None or _own_question(candidate, state):
+        return None
+    condition = candidate.runbook.probe.condition
+    answer = runbooks.holds(candidate.runbook, condition, candidate.inputs(state, result), result)
+    return None if answer.reason else answer.holds
+
+
+def _own_question(candidate: Candidate, state: State) -> str:
+    """Return what the runbook wants asked when the probe shows that the request can mean several things."""
+    ask, result = candidate.runbook.probe.ask, _result(candidate, state)
+    if ask is None or result is None:
+        return ""
+    several = runbooks.holds(candidate.runbook, ask.when, candidate.inputs(state, result), result)
+    return ask.text if several.holds else ""
+
+
+def _which(known: Sequence[Candidate], state: State) -> Update:
+    equals = [each for each in known if each.equal]
+    if len(equals) == 1 and (question := _own_question(equals[0], state)):
+        return _ask(question, runbook=equals[0].runbook.id)
+    listed = [{"id": each.runbook.id, "title": each.document.title, "seen": _SEEN[_saw(each, state)]} for each in known]
+    lines = [f"{number}. {each['title']} ({each['id']}): {each['seen']}" for number, each in enumerate(listed, 1)]
+    return _ask("\n".join(["Which of these is meant? Answer with a number, or say more.", *lines]), listed)
+
+
+def _ask_for(candidate: Candidate, missing: Iterable[str]) -> Update:
+    slots = [candidate.runbook.slots[name] for name in sorted(missing)]
+    wanted = [slot.ask or f"{name} ({slot.type})" for name, slot in zip(sorted(missing), slots, strict=True)]
+    question = f"{candidate.document.title} needs more: {'; '.join(wanted)}"
+    return _ask(question, runbook=candidate.runbook.id, missing=[slot.type for slot in slots])
+
+
+def _ask(question: str, listed: Sequence[Mapping[str, str]] = (), **more: object) -> Update:
+    clarify = {"question": question, "candidates": [*listed], **more}
+    return {"plan": None, "candidates": [], "clarify": clarify, "note": question}
+
+
+def _material(state: State, documents: Sequence[Candidate], inputs: Mapping[str, Input]) -> Material:
+    seen = {each.runbook.id: facts(_result(each, state) or {}) for each in documents}
+    return Material(candidates.request(state), [each.document for each in documents], seen, inputs)
