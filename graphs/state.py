@@ -1,0 +1,97 @@
+"""What a run carries from node to node: ids, positions and summaries; large results stay behind their handles.
+
+Every flow's nodes read it, and return only the keys that they change. A key that nobody wrote is absent.
+"""
+
+from typing import Literal, TypedDict
+
+from tools.action import Json
+
+Ending = Literal["done", "failed", "denied", "stopped"]
+
+
+class Clarify(TypedDict):
+    """A question to the requester, answered by their next message."""
+
+    question: str
+    candidates: list[dict[str, Json]]
+
+
+class Held(TypedDict, total=False):
+    """Why the current step did not simply go through; absent or None while all is well."""
+
+    state: str
+    """State of the outcome: held, denied, failed, unverified or in_doubt."""
+    code: str | None
+    message: str
+    approval: str | None
+
+
+class Override(TypedDict):
+    """Arguments that a person put in place of the planned ones, for one action."""
+
+    step: str
+    args: dict[str, Json]
+
+
+class End(TypedDict):
+    """How the run ends, as the auditor sees it."""
+
+    status: Ending
+    reason: str | None
+    message: str
+    body: dict[str, Json]
+
+
+class State(TypedDict, total=False):
+    """The state of one run; the first block is the planner's, the second belongs to those who act and check."""
+
+    request: str
+    """The requester's words, with the answers to questions appended."""
+    inputs: dict[str, Json]
+    """Inputs that the client gave."""
+    runbook: str | None
+    """Id of the runbook that the client asked for by name."""
+    given: dict[str, Json] | None
+    """A complete plan by the client; it enters past the planner."""
+    plan: dict[str, Json] | None
+    round: int
+    """How many plans the planner has made."""
+    results: dict[str, dict[str, Json]]
+    """Summary by step id, written once per finished step; `{"skipped": true}` for one that was not due."""
+    candidates: list[dict[str, Json]]
+    note: str
+    """What people should know about the plan."""
+    clarify: Clarify | None
+    verdict: str | None
+    """Set if there is nothing to do: `nothing_wrong`."""
+    stale: bool
+    """True if the plan rests on knowledge that has a newer version."""
+    violations: list[dict[str, Json]]
+    """Breaches of the planner's own contract, recorded when they reach the flow."""
+
+    plan_hash: str
+    cursor: int
+    """Index of the current step; the number of steps when all are finished."""
+    item: int
+    """Index of the current batch of the step."""
+    tally: dict[str, Json]
+    """Sums over the step's finished batches."""
+    outcome: Held | None
+    asked: dict[str, list[int]]
+    """By step: exposure of the question that covers it, and the lease under which it was put together."""
+    override: Override | None
+    answers: int
+    """How many of the requester's answers were used."""
+    audit: bool
+    """True if the auditor must look before the next step."""
+    undo: list[str]
+    """Steps still to be compensated, in this order; present once a step failed for good."""
+    undone: list[str]
+    manual: list[str]
+    """Steps that people must take back."""
+    end: End | None
+
+
+Update = State
+"""What a node returns: the keys that it changes."""
