@@ -78,9 +78,15 @@ class Permanent(ControlError):
 class Temporary(ControlError):
     """Trying again after `delay` seconds may help."""
 
-    def __init__(self, code: Code, message: str, *, delay: float = 1.0) -> None:
+    def __init__(self, code: Code, message: str, *, delay: float = 0.1, answered: bool = False) -> None:
         super().__init__(code, message)
         self.delay = delay
+        self.answered = answered
+        """True if the other side said no for now; False if it fell silent, so that it may have acted all the same."""
+
+
+class Halt(ControlError):
+    """The run must stop before its next call; a person may resume it once the reason is gone."""
 
 
 class LeaseLost(Permanent):

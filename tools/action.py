@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +25,11 @@ def canonical(value: Json) -> str:
 def digest(value: Json) -> str:
     """Return the SHA-256 of the canonical text, as 64 lower-case hex digits."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def digest_of_lines(lines: Iterable[str]) -> str:
+    """Return the SHA-256 over lines joined by newlines: the digest of a list of canonical items."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _refuse_floats(value: object) -> None:
@@ -88,7 +93,12 @@ class Action:
     """Sum of the amounts (minor units) of all actions asked for together; policies and limits look at it."""
     tainted: bool = False
     """True if any argument stems from text that an outsider wrote."""
-    requester_excluded: bool = True
+    compensates: str | None = None
+    """Id of the effect that this action takes back."""
+    checkpoint: str = ""
+    """Id of the checkpoint that the step started from; recorded, not part of what is approved."""
+    progress: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Where a batch stands, for people who watch; recorded, not part of what is approved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,12 @@ returns table (id text) language sql security definer set search_path = public, 
   update keys set revoked = coalesce(revoked, clock_timestamp()) where keys.id = p_id returning keys.id
 $$;
 
-grant create on schema public to cs_system;
-alter function principal_of_key(bytea) owner to cs_system;
-revoke create on schema public from cs_system;
 revoke execute on function principal_of_key(bytea), put_principal(text, text[], bigint, bigint),
   create_key(text, bytea, text, timestamptz), revoke_key(text) from public;
 grant execute on function principal_of_key(bytea), put_principal(text, text[], bigint, bigint),
   create_key(text, bytea, text, timestamptz), revoke_key(text) to cs_app;
+
+-- Last, because only the owner may say who executes.
+grant create on schema public to cs_system;
+alter function principal_of_key(bytea) owner to cs_system;
+revoke create on schema public from cs_system;

@@ -246,15 +246,17 @@ begin
   return query select 'ok', 'queued';
 end $$;
 
-grant create on schema public to cs_system;
-alter function lease_run(text, int) owner to cs_system;
-alter function sweep_runs(interval) owner to cs_system;
-alter function forgotten_runs(interval) owner to cs_system;
-alter function beat_runs(int) owner to cs_system;
-revoke create on schema public from cs_system;
 revoke execute on function journal_extend(text, jsonb[]), append(text, int, jsonb), start_run(jsonb),
   lease_run(text, int), sweep_runs(interval), forgotten_runs(interval), beat_runs(int),
   adopt_plan(text, int, jsonb), finish_run(text, int, text, text, text, jsonb), resume_run(text) from public;
 grant execute on function append(text, int, jsonb), start_run(jsonb),
   lease_run(text, int), sweep_runs(interval), forgotten_runs(interval), beat_runs(int),
   adopt_plan(text, int, jsonb), finish_run(text, int, text, text, text, jsonb), resume_run(text) to cs_app;
+
+-- Last, because only the owner may say who executes.
+grant create on schema public to cs_system;
+alter function lease_run(text, int) owner to cs_system;
+alter function sweep_runs(interval) owner to cs_system;
+alter function forgotten_runs(interval) owner to cs_system;
+alter function beat_runs(int) owner to cs_system;
+revoke create on schema public from cs_system;

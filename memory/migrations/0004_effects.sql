@@ -229,7 +229,9 @@ language plpgsql set search_path = public, pg_temp as $$
 declare v_jti text; v_code text;
 begin
   if v_old.args_hash <> p ->> 'args_hash' then v_code := 'key_reused';
-  elsif v_old.state in ('done', 'unverified') then v_code := 'replay';
+  elsif v_old.state in ('done', 'unverified') then
+    v_code := case when v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
+                   then 'recorded' else 'replay' end;
   elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
   elsif v_old.run <> v_run.id then
     v_code := case when exists (select 1 from runs r where r.id = v_old.run

@@ -287,6 +287,8 @@ language sql security definer set search_path = public, pg_temp as $$
   select a.id, a.run, a.tenant from approvals a
    where a.status = 'open' and a.expires <= clock_timestamp() order by a.run
 $$;
+revoke execute on function overdue_approvals() from public;
+grant execute on function overdue_approvals() to cs_owner;
 grant create on schema public to cs_system;
 alter function overdue_approvals() owner to cs_system;
 revoke create on schema public from cs_system;
@@ -370,9 +372,8 @@ end $$;
 revoke execute on function hold(jsonb), close_approval(text, text, text, text, jsonb),
   vote_refusal(approvals, jsonb, text), decide(jsonb), park_run(text, int, text, int), answer_run(text, text),
   void_run_approvals(text, text), cancel_run(text, text), void_approvals_pinning(text), expire_approvals(),
-  overdue_approvals(), authority_chain(), kill(text, text, text), unkill(text, text), activate_policy(text),
+  authority_chain(), kill(text, text, text), unkill(text, text), activate_policy(text),
   resolve_effect(text, text, text) from public;
-grant execute on function overdue_approvals() to cs_owner;
 grant execute on function hold(jsonb), decide(jsonb), park_run(text, int, text, int), answer_run(text, text),
   cancel_run(text, text), expire_approvals(), kill(text, text, text), unkill(text, text), activate_policy(text),
   resolve_effect(text, text, text) to cs_app;

@@ -1,0 +1,104 @@
+"""Whether an action is well-formed: known tool, valid arguments, and everything that its digests and policies need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from memory.errors import Permanent
+from tools.action import Action, Json, canonical, digest, digest_of_lines
+from tools.catalog import Catalog
+from tools.policy import Facts
+from tools.tool import Slice, Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An action whose arguments are valid and normalised; nothing has been decided yet."""
+
+    action: Action
+    tool: Tool
+    arguments: BaseModel
+    args: Mapping[str, Json]
+    """The normalised arguments, as they are journaled and digested."""
+    args_hash: str
+    """Hash of the request as the business service will see it: lists and slices by count and digest."""
+    call_hash: str
+    """Equal for equal calls, whatever run or plan they belong to."""
+    key: str
+    """Idempotency key of the effect."""
+    facts: Facts
+
+    def digest(self, policy: str) -> str:
+        """Return what an approval binds: change anything here and the approval does not cover the action."""
+        action = self.action
+        return digest(
+            {
+                "tool": action.tool,
+                "schema": self.tool.schema_hash,
+                "target": self.facts.target,
+                "args": self.args,
+                "user": action.user,
+                "role": action.role,
+                "run": action.run,
+                "step": action.step,
+                "plan": action.plan_hash,
+                "policy": policy,
+                "knowledge": [[pin.id, pin.version] for pin in sorted(action.pins, key=lambda pin: pin.id)],
+                "exposure": action.exposure,
+                "compensates": action.compensates,
+            }
+        )
+
+
+def admit(action: Action, catalog: Catalog) -> Admitted:
+    """Check an action and derive its keys and facts.
+
+    Raises Permanent unknown_tool, invalid_arguments or agent_scope.
+    """
+    tool = catalog.get(action.tool)
+    try:
+        arguments = tool.arguments.model_validate(dict(action.args))
+        args = cast(dict[str, Json], arguments.model_dump(mode="json"))
+        canonical(args)
+    except (ValidationError, TypeError) as error:
+        raise Permanent("invalid_arguments", f"{action.tool!r} refuses its arguments: {_first(error)}") from error
+    if tool.effect == "read" and action.role not in tool.roles:
+        raise Permanent("agent_scope", f"role {action.role!r} may not use {action.tool!r}")
+    seen = {name: _as_seen(value) for name, value in args.items()}
+    args_hash = digest(seen)
+    target = tool.target(arguments) if tool.target else "none/none"
+    call_hash = digest({"tool": tool.name, "args": seen, "target": target})
+    key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
+    return Admitted(action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target))
+
+
+def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:
+    extra: Mapping[str, Json] = tool.facts(arguments) if tool.facts else {}
+    amount = tool.amount(arguments) if tool.amount else 0
+    return Facts(
+        user=action.user,
+        amount=amount,
+        exposure=max(action.exposure, amount),
+        tainted=action.tainted,
+        reversible=tool.reversible,
+        target=target,
+        facts=tuple(sorted(f"{name}={value}" for name, value in extra.items())),
+    )
+
+
+def _as_seen(value: Json) -> Json:
+    if isinstance(value, Mapping) and set(value) == set(Slice.model_fields):
+        return {"count": value["count"], "digest": value["digest"]}
+    if isinstance(value, list | tuple):
+        items = cast(list[Json], value)
+        return {"count": len(items), "digest": digest_of_lines(canonical(item) for item in items)}
+    return value
+
+
+def _first(error: ValidationError | TypeError) -> str:
+    if isinstance(error, TypeError):
+        return str(error)
+    first: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'arguments'}: {first['msg']}"

@@ -1,0 +1,192 @@
+"""What agents did: the SQL side of the gateway (claim, settle, reads, holds), and reading and resolving effects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memory import journal
+from memory.database import Connection, Database
+from memory.errors import Permanent
+from memory.runs import Lease
+from memory.scope import Access
+from tools.action import Cost, Decision, Json
+from tools.admission import Admitted
+
+_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
+  attempts, state, outcome, cost, claimed, settled"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim: `go`, or why not."""
+
+    code: str
+    effect: str | None
+    permit: str | None
+    send_key: str | None
+    state: str | None
+    outcome: Mapping[str, Json] | None
+
+
+def request(lease: Lease, admitted: Admitted, decision: Decision) -> dict[str, Any]:
+    """Return what every gateway function of the database wants to know of an action."""
+    action = admitted.action
+    return {
+        "run": lease.run,
+        "fence": lease.fence,
+        "step": action.step,
+        "role": action.role,
+        "tool": action.tool,
+        "user": action.user,
+        "plan": action.plan_hash,
+        "pins": [{"id": pin.id, "version": pin.version} for pin in action.pins],
+        "policy": decision.policy,
+        "rules": list(decision.rules),
+        "need": decision.need,
+        "digest": admitted.digest(decision.policy),
+        "args": admitted.args,
+        "args_hash": admitted.args_hash,
+        "call": admitted.call_hash,
+        "key": admitted.key,
+        "amount": admitted.facts.amount,
+        "cost": admitted.tool.cost.as_json(),
+        "checkpoint": action.checkpoint,
+    }
+
+
+async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Claimed:
+    """Take key, budget, approval and permit of a write in one commit."""
+    return Claimed(**await database.call(lease.access, "claim", body))
+
+
+async def settle(  # a fact has this many parts
+    database: Database,
+    access: Access,
+    effect: str,
+    *,
+    state: str,
+    outcome: Mapping[str, Json],
+    cost: Cost,
+    attempt: Mapping[str, Json],
+    extra: Mapping[str, Json] | None = None,
+    compensates: str | None = None,
+) -> tuple[str, Mapping[str, Json]]:
+    """Record what came of an effect, from any fence; returns what stands recorded, which may be somebody else's."""
+    body = {
+        "effect": effect,
+        "state": state,
+        "outcome": outcome,
+        "cost": cost.as_json(),
+        "attempt": attempt,
+        "extra": extra or {},
+        "compensates": compensates,
+    }
+    row = await database.call(access, "settle", body)
+    if row["code"] == "not_found":
+        raise _unknown(effect)
+    return row["state"], row["outcome"] or {}
+
+
+async def begin_read(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Ask whether a read may start; `replay` comes with the entry recorded before."""
+    row = await database.call(lease.access, "begin_read", body)
+    return row["code"], row["body"] or {}
+
+
+async def end_read(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Record a read; returns the entry that stands, the first writer's."""
+    row = await database.call(lease.access, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
+    return row["code"], row["body"] or {}
+
+
+async def hold(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Open the question to people, or find the one that is open; returns a code and the approval's id."""
+    row = await database.call(lease.access, "hold", body)
+    return row["code"], row["approval"]
+
+
+async def ls(
+    database: Database, access: Access, *, run: str | None = None, state: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Return effects, newest first, at most `limit`."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            f"select {_COLUMNS} from effects where (%(run)s::text is null or run = %(run)s) "
+            "and (%(state)s::text is null or state = %(state)s) order by claimed desc, id limit %(limit)s".encode(),
+            {"run": run, "state": state, "limit": limit},
+        )
+        return await cursor.fetchall()
+
+
+async def show(database: Database, access: Access, effect: str) -> dict[str, Any]:
+    """Return one effect, by its id or by its natural key; raises Permanent("not_found")."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1".encode(),
+            [effect, effect],
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise _unknown(effect)
+    return row
+
+
+async def explain(database: Database, access: Access, effect: str) -> dict[str, Any]:
+    """Return the whole chain of one effect: request, person, plan, verdict, approvals, permit, response."""
+    row = await show(database, access, effect)
+    entries = await journal.of_effect(database, access, row["id"])
+    story = [entry for entry in await _of_run(database, access, row["run"]) if _concerns(entry.body, row)]
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s", [row["run"]]
+        )
+        run = await cursor.fetchone() or {}
+        cursor = await connection.execute(
+            "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
+            "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
+            "'reason', v.reason, 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
+            "from approvals a where a.id = %s",
+            [row["approval"]],
+        )
+        approval = await cursor.fetchone()
+    permitted: Mapping[str, Any] = next((entry.body for entry in entries if entry.kind == "permitted"), {})
+    return {
+        "effect": row,
+        "request": run,
+        "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permitted.get("pins", [])},
+        "verdict": {"policy": row["policy"], "rules": permitted.get("rules", [])},
+        "approval": approval,
+        "permit": permitted.get("permit"),
+        "response": row["outcome"],
+        "entries": [{"run": e.run, "seq": e.seq, "kind": e.kind, "at": e.body["at"]} for e in (*story, *entries)],
+    }
+
+
+async def resolve(connection: Connection, effect: str, state: Literal["done", "failed"], note: str) -> tuple[str, str]:
+    """Record a person's finding about an effect in doubt; returns its state and its run."""
+    cursor = await connection.execute("select * from resolve_effect(%s, %s, %s)", [effect, state, note])
+    row = await cursor.fetchone() or {}
+    if row["code"] == "not_found":
+        raise _unknown(effect)
+    if row["code"] != "ok":
+        raise Permanent("conflict", f"effect {effect!r} is {row['state']}; only effects in doubt can be resolved")
+    return row["state"], row["run"]
+
+
+async def _of_run(database: Database, access: Access, run: str) -> list[journal.Entry]:
+    async with database.transaction(access) as connection:
+        return [entry async for entry in journal.export(connection, run)]
+
+
+def _concerns(body: Mapping[str, Any], effect: Mapping[str, Any]) -> bool:
+    """Tell whether an entry that names no effect still belongs to this one's story."""
+    if body.get("effect"):
+        return False
+    named = effect["approval"] is not None and body.get("approval") == effect["approval"]
+    proposed = body.get("kind") == "proposed" and body.get("digest") == effect["digest"]
+    planned = body.get("kind") == "planned" and body.get("plan") == effect["plan_hash"]
+    return named or proposed or planned or body.get("kind") == "requested"
+
+
+def _unknown(effect: str) -> Permanent:
+    return Permanent("not_found", f"there is no effect {effect!r}; `countersign effects show` takes an id or a key")

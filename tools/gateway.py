@@ -1,0 +1,267 @@
+"""The one door: every action of every agent passes `perform`, which admits, decides, claims, calls and settles.
+
+Nothing else holds the means to act. Any error on the way is a denial; the journal has the intent before the call.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from memory import journal
+from memory.clock import Clock
+from memory.database import Database
+from memory.errors import Halt, LeaseLost, Permanent
+from memory.results import RunRows
+from memory.runs import Lease
+from tools import effects
+from tools.action import Action, Cost, Decision, Json, Outcome, Role, canonical
+from tools.admission import Admitted, admit
+from tools.catalog import Catalog
+from tools.effects import Claimed
+from tools.handles import Handles
+from tools.policy import Policy
+from tools.question import Asked, question
+from tools.resilience import Attempted, attempt
+from tools.tool import Call, Services
+
+HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
+_REPEATS = 5
+_IN_FLIGHT_SECONDS = 60.0
+_LARGEST_RESULT = 8_000
+
+
+class ServiceBinder(Protocol):
+    """Gives one call its way out, with the role's key and, for a write, its permit."""
+
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+        """Return the services as this call may use them."""
+        ...
+
+
+class Gateway:
+    """Performs actions for runs that hold a lease."""
+
+    def __init__(
+        self, database: Database, catalog: Catalog, policy: Policy, services: ServiceBinder, clock: Clock
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._policy = policy
+        self._services = services
+        self._clock = clock
+
+    async def perform(
+        self,
+        lease: Lease,
+        action: Action,
+        bundle: Sequence[Action] = (),
+        shown: Mapping[str, Json] | None = None,
+    ) -> Outcome:
+        """Perform one action, or say why not.
+
+        `bundle` is everything that people should be asked together with this action, `shown` what they should see.
+        Raises LeaseLost if another worker leads the run, and Halt if the run must stop before this call.
+        """
+        try:
+            admitted = admit(action, self._catalog)
+        except Permanent as error:
+            return await self._refuse(lease, action, Decision("deny", code=error.code, message=str(error)))
+        decision = self._policy.decide(action.role, action.tool, admitted.facts)
+        if decision.verdict == "deny":
+            return await self._refuse(lease, action, decision)
+        if admitted.tool.effect == "read":
+            return await self._read(lease, admitted, decision)
+        return await self._effect(lease, admitted, decision, bundle, shown or {})
+
+    async def _read(self, lease: Lease, admitted: Admitted, decision: Decision) -> Outcome:
+        key = f"read:{admitted.action.plan_hash[:16]}:{admitted.action.step}:{admitted.args_hash[:16]}"
+        body = {**effects.request(lease, admitted, decision), "key": key, "repeats": _REPEATS}
+        code, recorded = await effects.begin_read(self._database, lease, body)
+        if code == "replay":
+            return _recorded(recorded)
+        if code != "go":
+            return await self._stop(lease, admitted, decision, code)
+        tried, cost = await self._call(lease, admitted, None, first_look=False)
+        state = "done" if tried.state == "done" else "failed"
+        entry: dict[str, Any] = {
+            "kind": "read",
+            "key": key,
+            "role": admitted.action.role,
+            "step": admitted.action.step,
+            "tool": admitted.tool.name,
+            "call": admitted.call_hash,
+            "plan": admitted.action.plan_hash,
+            "state": state,
+            "outcome": {"result": tried.result, "message": tried.message},
+            "cost": cost.as_json(),
+            "attempt": {"number": tried.attempts},
+            "checkpoint": admitted.action.checkpoint,
+        }
+        code, recorded = await effects.end_read(self._database, lease, entry)
+        if code == "lease_lost":
+            raise LeaseLost(lease.run)
+        return _recorded(recorded)
+
+    async def _effect(
+        self,
+        lease: Lease,
+        admitted: Admitted,
+        decision: Decision,
+        bundle: Sequence[Action],
+        shown: Mapping[str, Json],
+    ) -> Outcome:
+        body = effects.request(lease, admitted, decision)
+        claimed = await self._claim(lease, body)
+        match claimed.code:
+            case "go":
+                return await self._act(lease, admitted, claimed, first_look=False)
+            case "unfinished":
+                return await self._act(lease, admitted, claimed, first_look=True)
+            case "recorded":
+                return _settled(claimed.state or "done", claimed.outcome or {}, claimed.effect)
+            case "replay":
+                return await self._skip(lease, admitted, claimed)
+            case "approval_required":
+                return await self._hold(lease, admitted, decision, bundle, shown)
+            case code:
+                return await self._stop(lease, admitted, decision, code)
+
+    async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claimed:
+        """Claim; while another run is at the very same effect, wait for it."""
+        waited = 0.0
+        while True:
+            claimed = await effects.claim(self._database, lease, body)
+            if claimed.code != "in_flight":
+                return claimed
+            if waited >= _IN_FLIGHT_SECONDS:
+                return replace(claimed, code="in_doubt")
+            await self._clock.sleep(0.1)
+            waited += 0.1
+
+    async def _act(self, lease: Lease, admitted: Admitted, claimed: Claimed, *, first_look: bool) -> Outcome:
+        tried, cost = await self._call(lease, admitted, claimed, first_look=first_look)
+        state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[tried.state]
+        outcome: dict[str, Json] = {"result": tried.result, "message": tried.message}
+        about: dict[str, Json] = {"number": tried.attempts, "read_back": tried.read_back}
+        if tried.read_back:
+            about["retry_suppressed"] = "original_succeeded"
+        effect = claimed.effect or ""
+        recorded, outcome_recorded = await effects.settle(
+            self._database,
+            lease.access,
+            effect,
+            state=state,
+            outcome=outcome,
+            cost=cost,
+            attempt=about,
+            extra={"progress": admitted.action.progress} if admitted.action.progress else None,
+            compensates=admitted.action.compensates,
+        )
+        if recorded == "in_doubt":
+            raise Halt("in_doubt", f"nobody knows whether effect {effect!r} happened: `countersign effects resolve`")
+        return replace(_settled(recorded, outcome_recorded, effect), cost=cost)
+
+    async def _call(
+        self, lease: Lease, admitted: Admitted, claimed: Claimed | None, *, first_look: bool
+    ) -> tuple[Attempted, Cost]:
+        action = admitted.action
+        permit, key = (claimed.permit, claimed.send_key) if claimed else (None, None)
+        rows = RunRows(self._database, lease.access, lease.run, f"{action.plan_hash[:16]}.{action.step}")
+        call = Call(
+            key=key or "",
+            run=lease.run,
+            step=action.step,
+            user=action.user,
+            role=action.role,
+            services=self._services.bind(action.role, lease.correlation, permit=permit, key=key),
+            rows=Handles(rows),
+        )
+        began = time.monotonic()
+        tried = await attempt(admitted.tool, admitted.arguments, call, self._clock, first_look=first_look)
+        millis = round((time.monotonic() - began) * 1000)
+        return _small(tried), replace(admitted.tool.cost, millis=millis)
+
+    async def _hold(
+        self,
+        lease: Lease,
+        admitted: Admitted,
+        decision: Decision,
+        bundle: Sequence[Action],
+        shown: Mapping[str, Json],
+    ) -> Outcome:
+        asked = [Asked(admitted, decision)]
+        for action in bundle:
+            other = admit(action, self._catalog)
+            verdict = self._policy.decide(action.role, action.tool, other.facts)
+            if verdict.verdict == "deny":
+                return await self._refuse(lease, action, verdict)
+            if verdict.verdict == "hold" and other.digest(verdict.policy) != admitted.digest(decision.policy):
+                asked.append(Asked(other, verdict))
+        code, approval = await effects.hold(self._database, lease, question(lease, asked, shown, self._clock))
+        if code == "held":
+            return Outcome("held", approval=approval)
+        if code in {"approval_rejected", "approval_timeout"}:
+            return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
+        return await self._stop(lease, admitted, decision, code)
+
+    async def _skip(self, lease: Lease, admitted: Admitted, claimed: Claimed) -> Outcome:
+        action, effect = admitted.action, claimed.effect
+        body = {
+            "kind": "skipped",
+            "key": f"skipped:{action.plan_hash[:16]}:{action.step}",
+            "step": action.step,
+            "tool": action.tool,
+            "effect": effect,
+            "reason": "already done under the same natural key",
+        }
+        await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
+        done = _settled(claimed.state or "done", claimed.outcome or {}, effect)
+        return replace(done, state="skipped", message="already done")
+
+    async def _stop(self, lease: Lease, admitted: Admitted, decision: Decision, code: str) -> Outcome:
+        """Turn a refusal of the database into a halt or a denial."""
+        if code == "lease_lost":
+            raise LeaseLost(lease.run)
+        refusal = replace(decision, verdict="deny", code=code, message=f"refused at the claim: {code}")
+        outcome = await self._refuse(lease, admitted.action, refusal)
+        if code in HALTING:
+            raise Halt(cast(Any, code), f"step {admitted.action.step!r} was not performed: {code}")
+        return outcome
+
+    async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:
+        body = {
+            "kind": "denied",
+            "role": action.role,
+            "step": action.step,
+            "tool": action.tool[:200],
+            "user": action.user,
+            "code": decision.code,
+            "rules": list(decision.rules),
+            "policy": decision.policy,
+            "plan": action.plan_hash,
+            "message": decision.message[:500],
+        }
+        await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
+        return Outcome("denied", code=decision.code, message=decision.message)
+
+
+def _recorded(entry: Mapping[str, Any]) -> Outcome:
+    outcome = entry["outcome"]
+    code = None if entry["state"] == "done" else "tool_failed"
+    return Outcome(entry["state"], code, outcome["message"], outcome["result"], cost=Cost(**entry["cost"]))
+
+
+def _settled(state: str, outcome: Mapping[str, Any], effect: str | None) -> Outcome:
+    code = "tool_failed" if state == "failed" else None
+    known = cast(Any, state)
+    return Outcome(known, code, outcome.get("message", ""), outcome.get("result", {}), effect=effect)
+
+
+def _small(tried: Attempted) -> Attempted:
+    """Keep what a tool answered out of journals and prompts if it is not small, exact JSON."""
+    try:
+        fits = len(canonical(tried.result)) <= _LARGEST_RESULT
+    except (TypeError, ValueError):
+        fits = False
+    return tried if fits else replace(tried, result={}, message="the tool's answer was too large or not exact; dropped")

@@ -1,0 +1,37 @@
+"""A step's large results as tools see them: slices as models, cases as CEL; the gateway hands this to each call."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import cast
+
+from memory.results import RunRows
+from memory.results import Slice as Part
+from tools import expressions
+from tools.action import Json
+from tools.tool import Slice
+
+
+class Handles:
+    """A step's results as tools see them: slices as models, cases as CEL."""
+
+    def __init__(self, rows: RunRows) -> None:
+        self._rows = rows
+
+    def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+        return self._rows.read(_part(part))
+
+    async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> Slice:
+        return Slice.model_validate(await self._rows.keep(name, rows))
+
+    async def split(self, part: Slice, cases: Mapping[str, str], otherwise: str) -> Mapping[str, Slice]:
+        found = await self._rows.split(
+            _part(part),
+            expressions.cases(cases),
+            fields=expressions.fields(cases),
+            names=list(cases),
+            otherwise=otherwise,
+        )
+        return {name: Slice.model_validate(value) for name, value in found.items()}
+
+
+def _part(part: Slice) -> Part:
+    return cast(Part, part.model_dump())

@@ -1,0 +1,28 @@
+"""The stop switch: once pulled, no claim commits under it; people pull and release it over HTTP."""
+
+from typing import Any, Literal
+
+from memory.database import Database
+from memory.errors import Permanent
+from memory.scope import Access
+
+Reach = Literal["all", "run", "agent", "tool", "user"]
+
+
+async def kill(database: Database, access: Access, reach: Reach, name: str = "", reason: str = "") -> None:
+    """Stop everything within reach; permits that were not used yet are void in the same commit."""
+    await database.call(access, "kill", reach, name, reason)
+
+
+async def unkill(database: Database, access: Access, reach: Reach, name: str = "") -> None:
+    """Release a switch; raises Permanent("not_found") if it is not pulled."""
+    row = await database.call(access, "unkill", reach, name)
+    if row["code"] != "ok":
+        raise Permanent("not_found", f"nothing of kind {reach!r} named {name!r} is stopped")
+
+
+async def ls(database: Database, access: Access) -> list[dict[str, Any]]:
+    """Return the switches that are pulled."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute("select kind, name, reason, by, at from kills order by at")
+        return await cursor.fetchall()

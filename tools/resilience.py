@@ -1,0 +1,110 @@
+"""How one call meets an unreliable service: time-outs, back-off, and reading back before a write is ever repeated."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from memory.clock import Clock
+from memory.errors import ControlError, Temporary
+from tools.action import Json
+from tools.tool import Call, Tool
+
+_LOG = logging.getLogger(__name__)
+_MAX_DELAY = 5.0
+_LEVELS = (logging.INFO, logging.WARNING, logging.ERROR)
+
+Result = Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What the attempts of one call came to; `unknown` means that the effect may or may not have happened."""
+
+    state: Literal["done", "failed", "unknown"]
+    result: Result = field(default_factory=dict[str, Json])
+    message: str = ""
+    attempts: int = 0
+    read_back: bool = False
+    """True if the service was found to have done it already, so that no further attempt was made."""
+
+
+async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempted:
+    """Perform one call, retrying what is temporary.
+
+    A write whose reply was lost is looked up by its key before any retry; if the service cannot be asked, only a
+    service that de-duplicates by our key is tried again. `first_look` starts with the look-up, for a successor of
+    a process that died.
+    """
+    if first_look and (settled := await _after_loss(tool, arguments, call, clock, 0)):
+        return settled
+    failure = Temporary("tool_failed", f"{tool.name!r} allows no attempt")
+    for number in range(1, tool.attempts + 1):
+        try:
+            return Attempted("done", await _once(tool.run, tool, arguments, call), attempts=number)
+        except Temporary as error:
+            failure = error
+            _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
+        except ControlError as error:
+            return Attempted("failed", message=str(error), attempts=number)
+        if settled := await _after_loss(tool, arguments, call, clock, number):
+            return settled
+        if number < tool.attempts:
+            await clock.sleep(backoff(number, failure.delay))
+    silent = tool.effect != "read" and not failure.answered
+    return Attempted("unknown" if silent else "failed", message=str(failure), attempts=tool.attempts)
+
+
+def backoff(number: int, base: float) -> float:
+    """Return the seconds to wait after attempt `number`: doubling from `base`, capped, with a fifth of jitter."""
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, protects nothing
+    return min(base * 2 ** (number - 1), _MAX_DELAY) * jitter
+
+
+async def _after_loss(tool: Tool, arguments: object, call: Call, clock: Clock, number: int) -> Attempted | None:
+    """Decide after a lost reply: None means that trying again is safe."""
+    if tool.effect == "read":
+        return None
+    found = await _look(tool, arguments, call, clock)
+    if found:
+        return Attempted("done", found, attempts=number, read_back=True)
+    if found is None or not tool.keyed:
+        return Attempted("unknown", message="the reply was lost and cannot be found out", attempts=number)
+    return None
+
+
+async def _look(tool: Tool, arguments: object, call: Call, clock: Clock) -> Result | None:
+    """Return what the service recorded under our key, empty if nothing, None if it cannot be asked.
+
+    A tool without look-up whose service de-duplicates counts as `nothing`: repeating it is safe.
+    """
+    if tool.lookup is None:
+        return {} if tool.keyed else None
+    for number in range(1, tool.attempts + 1):
+        try:
+            return await _once(tool.lookup, tool, arguments, call)
+        except Temporary as error:
+            _LOG.warning("read-back of %s failed, attempt %d: %s", tool.name, number, error)
+            await clock.sleep(backoff(number, error.delay))
+        except ControlError as error:
+            _LOG.warning("read-back of %s refused: %s", tool.name, error)
+            return None
+    return None
+
+
+async def _once(
+    function: Callable[[object, Call], Awaitable[Result]], tool: Tool, arguments: object, call: Call
+) -> Result:
+    try:
+        async with asyncio.timeout(tool.timeout):
+            return await function(arguments, call)
+    except TimeoutError:
+        raise Temporary("tool_failed", f"{tool.name!r} gave no answer within {tool.timeout} s") from None
+    except ControlError:
+        raise
+    except Exception as error:
+        # An adapter's own mistake after it may have acted: treated like a lost reply, never as a refusal.
+        _LOG.exception("tool %s raised", tool.name)
+        raise Temporary("tool_failed", f"{tool.name!r} broke down: {type(error).__name__}") from error
