@@ -1,0 +1,87 @@
+"""What stands in front of every route: a trace id, a bound on bodies, JSON only, and no text that Postgres refuses."""
+
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api import problems
+from memory.errors import Code
+
+MOST_BYTES = 1_000_000
+CORRELATION = "x-correlation-id"
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Guard:
+    """ASGI middleware; refuses before any route has read the body, and counts what is streamed in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope["trace"] = trace(headers)
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Correlation-Id"] = scope["trace"]
+            await send(message)
+
+        refusal = _refusal(scope, headers)
+        if refusal is None:
+            found = await _read(receive, scope)
+            if found is not None:
+                await self._app(scope, found, tell)
+                return
+            refusal = ("too_large", f"the body is larger than {MOST_BYTES:,} bytes; send less")
+        await problems.response(Request(scope), *refusal)(scope, receive, tell)
+
+
+def trace(headers: Headers) -> str:
+    """Return the id that the client sent, from `X-Correlation-Id` or `traceparent`, or a new one."""
+    given = headers.get(CORRELATION, "")
+    if _ID.fullmatch(given):
+        return given
+    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return parent.group(1) if parent else uuid4().hex
+
+
+def _refusal(scope: Scope, headers: Headers) -> tuple[Code, str] | None:
+    if b"%00" in scope.get("raw_path", b"") or "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        return "bad_request", "the address holds a zero byte; remove it"
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MOST_BYTES:
+        return "too_large", f"the body of {length} bytes is larger than {MOST_BYTES:,}; send less"
+    has_body = length != "0" or "transfer-encoding" in headers
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if has_body and kind != "application/json":
+        return "unsupported_media_type", f"the body is {kind or 'of no declared type'!r}; send application/json"
+    return None
+
+
+async def _read(receive: Receive, scope: Scope) -> Receive | None:
+    """Return a channel that replays the body, or None if it is too large; bodies of GET are not awaited."""
+    if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        return receive
+    chunks: list[Message] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        chunks.append(message)
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        if size > MOST_BYTES:
+            return None
+
+    async def replay() -> Message:
+        return chunks.pop(0) if chunks else await receive()
+
+    return replay

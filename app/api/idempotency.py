@@ -1,0 +1,48 @@
+"""Requests that may be repeated: one transaction does the work and keeps the answer under the sender's key."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Header, Response
+
+from app.api.parts import Body, Caller, Parts
+from memory import requests
+from memory.database import Connection
+
+REPLAYED = "Idempotency-Replayed"
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="repeat a request safely: the same key with the same body gets the first answer",
+    ),
+]
+Work = Callable[[Connection], Awaitable[dict[str, Any]]]
+
+
+async def perform(parts: Parts, caller: Caller, request: requests.Request | None, work: Work) -> tuple[Any, bool]:
+    """Do the work in one transaction, or return what was answered before; the flag says that it was.
+
+    Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.requests`.
+    """
+    async with parts.database.transaction(caller.access) as connection:
+        if request and (old := await requests.answered(connection, request)) is not None:
+            return old, True
+        answer = await work(connection)
+        if request:
+            await requests.record(connection, request, answer)
+        return answer, False
+
+
+def keyed(key: str | None, route: str, body: Body) -> requests.Request | None:
+    """Describe the request if its sender chose a key."""
+    return requests.Request.of(key, route, body.model_dump(mode="json")) if key else None
+
+
+def mark(response: Response, replayed: bool) -> None:
+    """Say in a header that this answer was given before."""
+    if replayed:
+        response.headers[REPLAYED] = "true"

@@ -1,0 +1,142 @@
+"""How a request becomes a run: a message, a runbook with inputs or a complete plan, checked before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from app.api.parts import Body, Caller, Filled, Parts
+from app.api.problems import Refusal
+from graphs import runbooks, slots
+from graphs.plan import Plan
+from graphs.validation import validate
+from memory import knowledge, runs, threads
+from memory.clock import new_id
+from memory.database import Connection
+from memory.errors import Permanent
+from tools.action import canonical
+
+MOST_BUDGET = 10**12
+
+Thread = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Message = Annotated[str, Filled, Field(max_length=8000)]
+
+
+class Start(Body):
+    """Exactly one of message, runbook or plan."""
+
+    message: Message | None = None
+    runbook: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    inputs: Mapping[str, bool | int | str] = Field(default_factory=dict[str, bool | int | str])
+    """Values of the runbook's slots."""
+    plan: Mapping[str, Any] | None = None
+    thread: Thread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked to do, in the form that its graph starts from."""
+
+    text: str
+    given: Mapping[str, Any] | None = None
+    inputs: Mapping[str, bool | int | str] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the request as the run row and the journal keep it."""
+        return {"request": self.text, "inputs": dict(self.inputs or {}), "given": self.given}
+
+
+async def understand(parts: Parts, caller: Caller, start: Start) -> Request:
+    """Return what is asked; raises Refusal `plan_invalid` with every problem, Permanent `bad_request`."""
+    if [start.message, start.runbook, start.plan].count(None) != 2:
+        raise Permanent("bad_request", "send exactly one of: message, runbook, plan")
+    if start.inputs and not start.runbook:
+        raise Permanent("bad_request", "inputs belong to a runbook; a plan carries its own")
+    if start.message is not None:
+        return Request(start.message)
+    plan = read(start.plan) if start.plan is not None else await _filled(parts, caller, start)
+    return given(parts, plan)
+
+
+def read(raw: Mapping[str, Any]) -> Plan:
+    """Return a complete plan as a person sent it; raises Refusal `plan_invalid`."""
+    try:
+        return Plan.model_validate({**raw, "source": "given"})
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, item['loc'])) or 'plan'}: {item['msg']}" for item in error.errors()]
+        raise invalid(told) from None
+
+
+def given(parts: Parts, plan: Plan) -> Request:
+    """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`."""
+    told = validate(plan, parts.catalog.cards)
+    bounds = plan.budget.model_dump()
+    told += [f"budget.{name}: at most {MOST_BUDGET}" for name, value in bounds.items() if value > MOST_BUDGET]
+    try:
+        canonical(plan.model_dump(mode="json"))
+    except TypeError as error:
+        told.append(str(error))
+    if told:
+        raise invalid(told)
+    return Request(plan.goal, plan.model_dump(mode="json"), dict(plan.inputs))
+
+
+def invalid(problems: list[str]) -> Refusal:
+    """Return the refusal of a plan, with all its problems."""
+    return Refusal("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]), problems=problems[:50])
+
+
+async def begin(  # one run has this many facts
+    connection: Connection, parts: Parts, request: Request, *, thread: str | None, correlation: str
+) -> dict[str, Any]:
+    """Start a run and wake a worker, in the caller's transaction; returns `run`, `thread` and `after`."""
+    run = str(new_id(parts.clock))
+    thread = thread or run
+    await runs.start(
+        connection,
+        id=run,
+        thread=thread,
+        input=request.as_json(),
+        correlation=correlation,
+        budget=_budget(parts, request),
+    )
+    await parts.queue.defer(connection, run)
+    return {"run": run, "thread": thread, "after": 0}
+
+
+async def own(connection: Connection, caller: Caller, thread: str) -> threads.Standing | None:
+    """Return where the caller's thread stands; raises Permanent("forbidden") for somebody else's."""
+    standing = await threads.standing(connection, thread)
+    if standing and standing.owner != caller.principal.id:
+        raise Permanent("forbidden", f"thread {thread!r} belongs to {standing.owner!r}; start one of your own")
+    return standing
+
+
+def _budget(parts: Parts, request: Request) -> dict[str, int]:
+    own: Mapping[str, int] = (request.given or {}).get("budget", {})
+    return {**parts.budget, **own}
+
+
+async def _filled(parts: Parts, caller: Caller, start: Start) -> Plan:
+    item = await knowledge.current(parts.database, caller.access, str(start.runbook))
+    if item.kind != "runbook":
+        raise Permanent("not_found", f"{item.id!r} is no runbook; `countersign knowledge ls` lists those there are")
+    runbook = runbooks.parse(item.body, version=item.version).runbook
+    told = [f"inputs.{name}: {item.id!r} has no such slot" for name in start.inputs if name not in runbook.slots]
+    inputs: dict[str, bool | int | str] = {}
+    for name, slot in runbook.slots.items():
+        value = start.inputs.get(name, slot.default)
+        if value is None:
+            told.append(f"inputs.{name}: {slot.ask or f'a value of type {slot.type} is needed'}")
+        elif not slots.fits(slot.type, value):
+            told.append(f"inputs.{name}: {value!r} is no {slot.type}")
+        else:
+            inputs[name] = value
+    if told:
+        raise invalid(told)
+    return runbooks.plan(runbook, f"runbook {item.id}", inputs)
+
+
+Status = Literal["queued", "running", "waiting", "done", "failed", "denied", "stopped", "cancelled"]
+ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})

@@ -1,0 +1,155 @@
+"""How failures look over HTTP: `application/problem+json` with a code of the closed list and what to do next.
+
+The only module that knows HTTP statuses; everything below raises codes.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from memory.errors import Code, ControlError, Permanent, Temporary
+
+MEDIA_TYPE = "application/problem+json"
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a code means to a client."""
+
+    status: int
+    title: str
+    next: str
+
+
+PROBLEMS: Mapping[Code, Kind] = {
+    "agent_scope": Kind(403, "The agent's scope does not cover this", "change the request or the policy"),
+    "forged_authority": Kind(403, "A reference belongs to somebody else", "use results of this run only"),
+    "key_reused": Kind(409, "The effect's key was used with other arguments", "look at the recorded effect"),
+    "killed": Kind(409, "The stop switch is pulled", "see `countersign kill --list`; a person may unkill and resume"),
+    "no_capability": Kind(403, "No policy permits this", "add a capability to the policies if it should be allowed"),
+    "policy_denied": Kind(403, "Policy forbids this", "read the rule that is named; approvals cannot lift it"),
+    "policy_error": Kind(403, "The policies could not be evaluated", "check the policies; until then it is denied"),
+    "role_scope": Kind(403, "This agent role may not use this tool", "let the right role perform the step"),
+    "stale_knowledge": Kind(409, "The plan rests on replaced knowledge", "nothing: the run plans again"),
+    "stale_policy": Kind(409, "Another policy is in force than the one asked", "restart the worker or activate it"),
+    "unknown_tool": Kind(404, "No such tool", "list the tools with GET /api/tools"),
+    "invalid_arguments": Kind(422, "Arguments do not fit the tool", "compare them with the tool's schema"),
+    "tainted": Kind(403, "An argument stems from text that outsiders wrote", "have a person supply the value"),
+    "approval_decided": Kind(409, "The question is decided already", "read the decision that won"),
+    "approval_expired": Kind(409, "The question's time is over", "resume the run; it may ask again"),
+    "approval_rejected": Kind(409, "A person rejected this", "read the reason; start again if it changed"),
+    "approval_required": Kind(409, "People must agree first", "decide the open approval"),
+    "approval_stale": Kind(412, "The proposal changed since it was shown", "read it again, then decide"),
+    "approval_timeout": Kind(409, "Nobody decided in time", "resume the run if it is still wanted"),
+    "approval_void": Kind(409, "The question is void", "read the round that replaced it"),
+    "duplicate_vote": Kind(409, "You have voted already", "another person must decide"),
+    "needs_another_group": Kind(403, "Your groups may not decide this", "ask a member of the groups that are named"),
+    "over_limit": Kind(403, "The amount is above your limit", "ask somebody with a higher limit"),
+    "requester_excluded": Kind(403, "Requesters do not decide their own requests", "ask somebody else"),
+    "wrong_nonce": Kind(412, "The decision is not for the round that is open", "read the approval again, then decide"),
+    "audit_failed": Kind(409, "What happened is not what was expected", "read the journal of the run"),
+    "budget_exceeded": Kind(409, "The budget is used up", "raise the plan's budget and start again"),
+    "busy": Kind(409, "The thread has an open run", "wait, cancel the run, or send supersedes: true"),
+    "cancelled": Kind(409, "The run was cancelled", "start a new one if it is still wanted"),
+    "contract_violation": Kind(422, "A role's output broke its contract", "read the journal of the run"),
+    "lease_lost": Kind(409, "Another worker leads the run", "nothing: that worker goes on"),
+    "no_progress": Kind(409, "The run repeated itself without progress", "read its last steps and change the request"),
+    "not_found": Kind(404, "There is no such thing for you", "check the id and whose key you use"),
+    "plan_invalid": Kind(422, "The plan cannot be run as written", "mend each problem that is listed"),
+    "unclear": Kind(409, "It is unclear what is wanted", "answer the question in the chat"),
+    "step_failed": Kind(409, "A step failed for good", "work through the manual list of the run"),
+    "tool_failed": Kind(502, "A tool failed", "see the tool's playbook"),
+    "unverified": Kind(409, "The service said ok, but nothing changed", "look at the service, then resolve it"),
+    "in_doubt": Kind(409, "Nobody knows whether the effect happened", "look at the service, then `effects resolve`"),
+    "bad_request": Kind(400, "The request cannot be understood", "compare it with /openapi.json"),
+    "configuration": Kind(500, "The installation is not set up right", "run `countersign doctor`"),
+    "conflict": Kind(409, "That is not possible in the present state", "read the present state, then decide again"),
+    "forbidden": Kind(403, "You may not do this", "ask somebody whose group may"),
+    "idempotency_mismatch": Kind(422, "The Idempotency-Key belongs to another request", "choose a new key"),
+    "journal_broken": Kind(500, "The journal does not verify", "stop, keep the database, compare with an export"),
+    "too_large": Kind(413, "The body is too large", "send at most 1 MB"),
+    "unauthenticated": Kind(401, "No valid key", "send a valid key; an administrator makes them"),
+    "unavailable": Kind(503, "A dependency does not answer", "try again after Retry-After seconds"),
+    "unsupported_media_type": Kind(415, "The body is not JSON", "send Content-Type: application/json"),
+    "internal": Kind(500, "Something unforeseen went wrong", "report it with the trace id"),
+}
+"""Every code of the closed list; `docs/codes.md` shows the same table."""
+
+_OF_STATUS: Mapping[int, Code] = {404: "not_found", 413: "too_large", 415: "unsupported_media_type"}
+
+
+class Refusal(Permanent):
+    """A refusal that tells more than its message, such as the decision that won or the problems of a plan."""
+
+    def __init__(self, code: Code, message: str, **more: Any) -> None:
+        super().__init__(code, message)
+        self.more = more
+
+
+def response(request: Request, code: Code, detail: str, *, status: int | None = None, **more: Any) -> JSONResponse:
+    """Return a problem document for a code; `status` only where HTTP demands another one than the code's own."""
+    kind = PROBLEMS[code]
+    number = status or kind.status
+    body = {
+        "type": f"/docs/codes#{code}",
+        "title": kind.title,
+        "status": number,
+        "code": code,
+        "detail": detail,
+        "next": kind.next,
+        "instance": request.url.path,
+        "trace_id": trace_of(request),
+    }
+    headers = {"WWW-Authenticate": "Bearer"} if number == HTTPStatus.UNAUTHORIZED else {}
+    return JSONResponse({**more, **body}, number, media_type=MEDIA_TYPE, headers=headers)
+
+
+def trace_of(request: Request) -> str:
+    """Return the id under which this request is logged; set by the guard in front of all routes."""
+    return str(request.scope.get("trace", "none"))
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of the app as a problem document."""
+    app.add_exception_handler(ControlError, _controlled)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _controlled(request: Request, error: Exception) -> JSONResponse:
+    known = cast(ControlError, error)
+    more: Mapping[str, Any] = known.more if isinstance(known, Refusal) else {}
+    answer = response(request, known.code, str(known), **more)
+    if isinstance(known, Temporary):
+        answer.headers["Retry-After"] = str(max(1, round(known.delay)))
+    return answer
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    found: Sequence[Any] = cast(RequestValidationError, error).errors()
+    errors = [{"at": ".".join(map(str, item["loc"])), "problem": item["msg"]} for item in found]
+    told = "; ".join(f"{item['at']}: {item['problem']}" for item in errors[:5])
+    return response(request, "bad_request", f"the request is not valid: {told}", status=422, errors=errors[:20])
+
+
+async def _plain(request: Request, error: Exception) -> JSONResponse:
+    known = cast(HTTPException, error)
+    code = _OF_STATUS.get(known.status_code, "bad_request")
+    detail = f"{request.method} {request.url.path}: {known.detail}"
+    answer = response(request, code, detail, status=known.status_code)
+    answer.headers.update(known.headers or {})
+    return answer
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    _LOG.error("request %s failed", trace_of(request), exc_info=error)
+    return response(request, "internal", "the request failed for a reason that nobody foresaw; it is logged")

@@ -1,0 +1,140 @@
+"""What clients see of a run while it happens: events made from journal entries, so that any of them can be read again.
+
+Called by the chat and by `/api/runs/{id}/events`; an event's id is the number of its entry.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi.responses import StreamingResponse
+
+from app.api.intake import ENDED
+from app.api.parts import Parts
+from app.api.progress import Pace
+from memory import approvals, journal, runs
+from memory.journal import Entry
+from memory.scope import Access
+
+Name = Literal["run", "step", "gate", "progress", "message", "end"]
+_QUIET_SECONDS = 15.0
+_PAGE = 200
+_ALIVE = b": still here\n\n"
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, as clients see it."""
+
+    name: Name
+    data: Mapping[str, Any]
+    seq: int | None = None
+    """Set on the last event of an entry: reading on after it misses nothing."""
+
+    def encoded(self) -> bytes:
+        """Return the event in the format of server-sent events."""
+        place = "" if self.seq is None else f"id: {self.seq}\n"
+        return f"event: {self.name}\n{place}data: {json.dumps(self.data, default=str)}\n\n".encode()
+
+
+def events(entry: Entry, pace: Pace) -> list[Event]:
+    """Return what an entry tells clients; most entries of the machinery tell nothing."""
+    body = entry.body
+    found = _found(entry.run, body, pace)
+    if found:
+        found[-1] = Event(found[-1].name, found[-1].data, entry.seq)
+    return found
+
+
+def _found(run: str, body: Mapping[str, Any], pace: Pace) -> list[Event]:
+    match body["kind"]:
+        case "requested":
+            return [Event("run", {"run": run, "thread": body["thread"], "status": "queued", "user": body["user"]})]
+        case "resumed":
+            return [Event("run", {"run": run, "status": "queued", "resumed_by": body["user"]})]
+        case "planned" | "read" | "skipped" | "audited":
+            return [Event("step", _plain(body))]
+        case "held" | "approval" | "vote" | "vote_refused" | "question" | "clarify" | "asked" | "cancel":
+            return [Event("gate" if body["kind"] != "cancel" else "run", {"run": run, **_plain(body)})]
+        case "outcome":
+            progress = pace.note(body)
+            step = Event("step", {key: body.get(key) for key in ("kind", "step", "tool", "effect", "state", "at")})
+            return [step] if progress is None else [step, Event("progress", {"run": run, **progress})]
+        case "answered":
+            return [Event("message", {"run": run, "from": body["user"], "text": body["text"]})]
+        case "ended":
+            return [Event("end", {"run": run, **_plain(body)})]
+        case _:
+            return []
+
+
+def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key not in ("key", "nonce", "call")}
+
+
+def response(parts: Parts, access: Access, run: str, after: int, headers: Mapping[str, str]) -> StreamingResponse:
+    """Return the stream of a run's events after an entry; it ends with the run."""
+    return StreamingResponse(
+        follow(parts, access, run, after), media_type="text/event-stream", headers={**_HEADERS, **headers}
+    )
+
+
+async def follow(parts: Parts, access: Access, run: str, after: int) -> AsyncIterator[bytes]:
+    """Yield encoded events until the run has ended and everything was told; comments keep quiet streams alive."""
+    pace = Pace()
+    quiet_since = asyncio.get_running_loop().time()
+    async with aclosing(parts.feed.wakeups(run)) as wakeups:
+        async for _ in wakeups:
+            entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
+            while entries:
+                for event in [event for entry in entries for event in events(entry, pace)]:
+                    if event.name == "end":
+                        yield await _last_word(parts, access, run)
+                    yield event.encoded()
+                after = entries[-1].seq
+                quiet_since = asyncio.get_running_loop().time()
+                entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
+            row = await runs.get(parts.database, access, run)
+            if row["status"] in ENDED and row["seq"] <= after:
+                return
+            if asyncio.get_running_loop().time() - quiet_since > _QUIET_SECONDS:
+                yield _ALIVE
+                quiet_since = asyncio.get_running_loop().time()
+
+
+async def _last_word(parts: Parts, access: Access, run: str) -> bytes:
+    row = await runs.get(parts.database, access, run)
+    return Event("message", {"run": run, "from": "countersign", "text": row["message"]}).encoded()
+
+
+async def settled(parts: Parts, access: Access, run: str) -> dict[str, Any]:
+    """Wait until a run ended or needs a person; returns its row, with the open `gate` if there is one."""
+    async with aclosing(parts.feed.wakeups(run)) as wakeups:
+        async for _ in wakeups:
+            row = await runs.get(parts.database, access, run)
+            if row["status"] in ENDED:
+                return {**row, "gate": None}
+            if gate := await open_gate(parts, access, row):
+                return {**row, "status": "waiting", "gate": gate}
+    raise AssertionError("wake-ups never end by themselves")
+
+
+async def open_gate(parts: Parts, access: Access, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a run asks people at this moment: an approval, or a question to its requester."""
+    if row["status"] == "waiting" and row["waits_for"] == "clarify":
+        return {"kind": "clarify", "question": await _question(parts, access, row)}
+    if row["status"] not in ("running", "waiting"):
+        return None
+    opened = await approvals.ls(parts.database, access, status="open", run=row["id"], limit=1)
+    return {"kind": "approval", "approval": opened[0]["id"]} if opened else None
+
+
+async def _question(parts: Parts, access: Access, row: Mapping[str, Any]) -> dict[str, Any]:
+    after = max(0, row["seq"] - 50)
+    entries = await journal.read(parts.database, access, row["id"], after=after, limit=50)
+    asked = [entry.body for entry in entries if entry.kind in ("clarify", "asked")]
+    return _plain(asked[-1]) if asked else {}
