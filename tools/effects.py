@@ -149,7 +149,8 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
             [row["approval"]],
         )
         approval = await cursor.fetchone()
-    permitted: Mapping[str, Any] = next((entry.body for entry in entries if entry.kind == "permitted"), {})
+    nothing: dict[str, Any] = {}
+    permitted = next((entry.body for entry in entries if entry.kind == "permitted"), nothing)
     return {
         "effect": row,
         "request": run,

@@ -17,12 +17,15 @@ class Handles:
         self._rows = rows
 
     def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+        """Yield the rows of a slice of this run, in order."""
         return self._rows.read(_part(part))
 
     async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> Slice:
+        """Store rows under this step; the first writer wins."""
         return Slice.model_validate(await self._rows.keep(name, rows))
 
     async def split(self, part: Slice, cases: Mapping[str, str], otherwise: str) -> Mapping[str, Slice]:
+        """Partition a slice by CEL cases over its rows' fields; every case gets a slice, empty ones too."""
         found = await self._rows.split(
             _part(part),
             expressions.cases(cases),

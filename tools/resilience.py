@@ -94,9 +94,7 @@ async def _look(tool: Tool, arguments: object, call: Call, clock: Clock) -> Resu
     return None
 
 
-async def _once(
-    function: Callable[[object, Call], Awaitable[Result]], tool: Tool, arguments: object, call: Call
-) -> Result:
+async def _once(function: Function, tool: Tool, arguments: object, call: Call) -> Result:
     try:
         async with asyncio.timeout(tool.timeout):
             return await function(arguments, call)

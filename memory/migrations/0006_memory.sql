@@ -31,7 +31,7 @@ create index memories_expiry on memories (expires) where expires is not null;
 alter table memories enable row level security;
 alter table memories force row level security;
 create policy reads on memories for select
-  using (tenant = current_tenant() and scope = any (current_reads()));
+  using (tenant = current_tenant() and (scope = any (current_reads()) or scope = any (current_writes())));
 create policy adds on memories for insert
   with check (tenant = current_tenant() and scope = any (current_writes()));
 create policy changes on memories for update
@@ -49,8 +49,8 @@ create function erase_run(p_run text) returns int
 language plpgsql set search_path = public, pg_temp as $$
 declare v_gone int;
 begin
-  if ('run:' || p_run) <> all (coalesce(current_reads(), '{}')) or current_tenant() is null then
-    raise exception 'run % is not in the read scopes entered; enter with them before erasing', p_run
+  if ('run:' || p_run) <> all (current_reads() || current_writes()) then
+    raise exception 'run % is not among the scopes entered; enter with it before erasing', p_run
       using errcode = 'insufficient_privilege';
   end if;
   delete from memories where scope = 'run:' || p_run;

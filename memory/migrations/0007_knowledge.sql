@@ -64,6 +64,12 @@ begin
   if found then
     return query select case when v_old = p ->> 'digest' then 'known' else 'conflict' end, v_version, v_woken; return;
   end if;
+  if p ->> 'version' is null and exists (
+    select 1 from knowledge k
+     where k.id = p ->> 'id' and k.version = v_current and k.digest = p ->> 'digest' and k.kind = p ->> 'kind'
+       and k.title = p ->> 'title' and k.owner = p ->> 'owner' and k.review_by = (p ->> 'review_by')::date) then
+    return query select 'known', v_current, v_woken; return;
+  end if;
   insert into knowledge (id, version, kind, title, body, digest, owner, review_by, note, embedder, presence, published_by)
   values (p ->> 'id', v_version, p ->> 'kind', p ->> 'title', p ->> 'body', p ->> 'digest', p ->> 'owner',
           (p ->> 'review_by')::date, coalesce(p ->> 'note', ''), p ->> 'embedder', (p ->> 'presence')::vector,
@@ -71,6 +77,8 @@ begin
   insert into knowledge_phrases (id, version, ord, embedding)
   select p ->> 'id', v_version, x.ord, x.phrase::vector
     from jsonb_array_elements_text(p -> 'phrases') with ordinality x (phrase, ord);
+  perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge', 'id', p ->> 'id',
+    'version', v_version, 'digest', p ->> 'digest', 'by', current_principal()));
   if v_current is null or v_version > v_current then
     select coalesce(array_agg(x), '{}') into v_woken from void_approvals_pinning(p ->> 'id') x;
   end if;
