@@ -10,7 +10,7 @@ from typing import Literal
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
 from tools.action import Json
-from tools.tool import Call, Tool
+from tools.tool import Call, Function, Tool
 
 _LOG = logging.getLogger(__name__)
 _MAX_DELAY = 5.0
