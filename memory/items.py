@@ -1,0 +1,136 @@
+"""The schema of knowledge: what an item is, which texts are refused, and what it is found by; used by `knowledge`."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal, cast, get_args
+
+import yaml
+
+from memory.errors import Permanent
+from memory.remembered import Trust
+
+Kind = Literal["runbook", "fact", "config"]
+
+BODY_BYTES = 20_480
+LONGEST_RUN = 500
+"""Characters without a space beyond which a body is a blob and no text."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A version to be published; `version` None means the next one."""
+
+    id: str
+    kind: Kind
+    title: str
+    body: str
+    owner: str
+    review_by: date
+    version: int | None = None
+    note: str = ""
+    """Why this version, for those who read the history."""
+    trust: Trust = "human"
+    """Who vouches for the text; anything but `human` is refused until a person publishes it as their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A published version, as it was and will be."""
+
+    id: str
+    version: int
+    kind: Kind
+    title: str
+    body: str
+    digest: str
+    owner: str
+    review_by: date
+    note: str
+    published_by: str
+    published: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What publishing did: the version, and the runs whose approvals it voided."""
+
+    version: int
+    fresh: bool
+    """False if exactly this was known already."""
+    woken: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A current item that resembles a text, with a score from 0 to 1."""
+
+    id: str
+    version: int
+    title: str
+    body: str
+    score: float
+
+
+def check(item: Item) -> None:
+    """Raise Permanent("bad_request") with everything that is wrong about an item."""
+    problems = {
+        "the id must be lower-case letters, digits, dots and dashes": not _ID.fullmatch(item.id),
+        f"the kind must be one of {', '.join(get_args(Kind))}": item.kind not in get_args(Kind),
+        "the title must have 1 to 200 characters": not 1 <= len(item.title.strip()) <= 200,
+        "the owner must be named": not 1 <= len(item.owner.strip()) <= 100,
+        "the note must have at most 500 characters": len(item.note) > 500,
+        f"the body must have at most {BODY_BYTES} bytes of text": not _fits(item.body),
+        "the body must be text that people can read, not a blob": not _readable(item.body),
+        "the version must be at least 1": item.version is not None and item.version < 1,
+    }
+    if found := [problem for problem, present in problems.items() if present]:
+        raise Permanent("bad_request", f"{item.id!r} is no knowledge item: {'; '.join(found)}")
+
+
+def _fits(body: str) -> bool:
+    return len(body.encode(errors="replace")) <= BODY_BYTES
+
+
+def _readable(body: str) -> bool:
+    words = body.split()
+    control = any(ord(sign) < 32 and sign not in "\n\r\t" for sign in body)
+    whole = body == body.encode(errors="ignore").decode()
+    return len(words) >= 3 and whole and not control and max(map(len, words)) <= LONGEST_RUN
+
+
+def phrases(item: Item) -> list[str]:
+    """Return what an item is found by: its body, its title, and the utterances of its front matter."""
+    front, body = _front_matter(item)
+    given: object = front.get("utterances") or []
+    said = [text for text in cast(list[object], given) if isinstance(text, str)] if isinstance(given, list) else []
+    if given != said:
+        raise Permanent("bad_request", f"{item.id!r}: utterances must be a list of texts")
+    return [body, item.title, *said]
+
+
+def _front_matter(item: Item) -> tuple[dict[str, Any], str]:
+    if not item.body.startswith("---\n"):
+        return {}, item.body
+    head, _, body = item.body[4:].partition("\n---\n")
+    try:
+        front = yaml.safe_load(head)
+    except yaml.YAMLError as error:
+        raise Permanent("bad_request", f"{item.id!r}: the front matter is no YAML: {error}") from error
+    if not isinstance(front, dict):
+        raise Permanent("bad_request", f"{item.id!r}: the front matter must be a mapping, closed by a line ---")
+    return cast(dict[str, Any], front), body
+
+
+def digest(body: str) -> str:
+    """Return the SHA-256 of a body."""
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def from_row(row: Mapping[str, Any]) -> Known:
+    """Return the version that a row of the table holds."""
+    return Known(**{name: row[name] for name in Known.__slots__})

@@ -1,0 +1,100 @@
+"""The values of memory: what is noted, what was remembered and what a search answers; used by the memory store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from memory.scope import Scope
+
+Trust = Literal["human", "tool", "model", "untrusted"]
+"""How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a memory comes from."""
+
+    run: str = ""
+    step: str = ""
+    call: str = ""
+    principal: str = ""
+    source: str = ""
+    """Digest of the text or result that it was taken from."""
+    derived_from: tuple[str, ...] = ()
+    """Ids of the memories that were recalled when it was made."""
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Deterministic figures, such as the status and cost of a finished run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A text to be remembered."""
+
+    body: str
+    trust: Trust
+    provenance: Provenance
+    key: str | None = None
+    """Subject; a new note on it supersedes the old one."""
+    ttl: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One remembered text."""
+
+    id: str
+    scope: Scope
+    key: str | None
+    body: str
+    trust: Trust
+    provenance: Provenance
+    created: datetime
+    expires: datetime | None
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory found, its score from 0 to 1, and the addends of the score."""
+
+    memory: Memory
+    score: float
+    explain: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What was found, and how many rows of the same scopes were not shown, by reason."""
+
+    hits: tuple[Hit, ...]
+    expired: int
+    superseded: int
+    below: int
+    """Rows less similar than the floor."""
+    foreign: int
+    """Rows embedded by another embedder, which cannot be compared."""
+
+
+def from_row(row: Mapping[str, Any]) -> Memory:
+    """Return the memory that a row of the table holds."""
+    given: dict[str, Any] = row["provenance"]
+    return Memory(
+        id=row["id"],
+        scope=Scope.parse(row["scope"]),
+        key=row["key"],
+        body=row["body"],
+        trust=row["trust"],
+        provenance=Provenance(
+            run=given["run"],
+            step=given["step"],
+            call=given["call"],
+            principal=given["principal"],
+            source=given["source"],
+            derived_from=tuple(given["derived_from"]),
+            facts=given["facts"],
+        ),
+        created=row["created"],
+        expires=row["expires"],
+        uses=row["uses"],
+    )
