@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from memory import knowledge, store
 from memory.database import Database
@@ -121,6 +122,62 @@ async def test_published_rows_cannot_be_changed_even_by_a_stronger_hand(publish:
     async with superuser() as above:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="publish a new one"):
             await above.execute("update knowledge set body = 'x', digest = repeat('0', 64)")
+
+
+@pytest.fixture
+def waiting(superuser: Any, alice: Principal) -> Callable[[str], Awaitable[str]]:
+    """Return a factory of runs that wait for an approval resting on version 1 of an item."""
+
+    async def park(cited: str) -> str:
+        run, approval = str(uuid4()), str(uuid4())
+        async with superuser() as above:
+            await above.execute(
+                "insert into runs (tenant, id, thread, requester, status, input, correlation, head, limit_tokens, "
+                "limit_micros, limit_calls, waits_for) "
+                "values (%s, %s, %s, 'alice', 'waiting', '{}', 'c', '', 0, 0, 0, %s)",
+                [alice.tenant, run, run, approval],
+            )
+            await above.execute(
+                "insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, "
+                "exposure, step, plan_hash, policy, rules, pins, shown, expires) values (%s, %s, %s, 1, 'alice', 1, "
+                "'{}', true, 'n', 0, 's', 'h', 'p', '[]', %s, '{}', now() + interval '1 hour')",
+                [alice.tenant, approval, run, Jsonb([{"id": cited, "version": 1}])],
+            )
+        return run
+
+    return park
+
+
+async def test_a_new_version_voids_the_open_approvals_that_pin_the_old_one(
+    database: Database, access: Access, publish: Publish, waiting: Callable[[str], Awaitable[str]]
+) -> None:
+    """R77: in the publishing transaction; questions that rest on other items stay open."""
+    await publish(item())
+    stale, other = await waiting("db.disk-full"), await waiting("db.slow-query")
+    assert (await publish(item(body="Extend the volume by half."))).woken == [stale]
+    async with database.transaction(access) as connection:
+        found = await connection.execute("select run, status, reason from approvals")
+        assert {row["run"]: (row["status"], row["reason"]) for row in await found.fetchall()} == {
+            stale: ("void", "stale_knowledge"),
+            other: ("open", None),
+        }
+
+
+async def test_an_older_version_published_late_voids_nothing(
+    publish: Publish, waiting: Callable[[str], Awaitable[str]]
+) -> None:
+    await publish(item(version=3))
+    await waiting("db.disk-full")
+    assert (await publish(item(version=2, body="Drop a table if nothing helps."))).woken == []
+
+
+async def test_publishing_is_journaled(database: Database, access: Access, publish: Publish) -> None:
+    await publish(item())
+    await publish(item())
+    async with database.transaction(access) as connection:
+        found = await connection.execute("select body::jsonb as body from journal where kind = 'knowledge'")
+        entries = [row["body"] for row in await found.fetchall()]
+    assert [(e["id"], e["version"], e["by"]) for e in entries] == [("db.disk-full", 1, "alice")]
 
 
 @pytest.mark.parametrize(
