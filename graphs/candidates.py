@@ -58,16 +58,20 @@ async def gather(find: Find, current: Current, state: State, limits: Limits) -> 
 
     A runbook that the requester names, or completes after being asked for a detail, comes before any search.
     """
-    named = [item for name in _named(state) if (item := await current(name))]
+    named = [(item, True, 1.0) for name in _named(state) if (item := await _newest(current, name))]
+    found, problems = _readable(named)
+    if found:
+        return found, problems
     hits = [(hit, equal, hit.score) for hit, equal in retrieval.worth_a_look(await find(request(state)), limits)]
-    return _readable([(item, True, 1.0) for item in named] or hits)
+    found, more = _readable(hits)
+    return found, [*problems, *more]
 
 
 async def recall(current: Current, state: State) -> list[Candidate]:
     """Return the candidates of the last round in their newest versions; one that was withdrawn is left out."""
     found: list[Candidate] = []
     for entry in state.get("candidates") or ():
-        item = await current(entry["id"])
+        item = await _newest(current, entry["id"])
         if item:
             document = runbooks.parse(item.body, version=item.version)
             found.append(Candidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
@@ -77,6 +81,15 @@ async def recall(current: Current, state: State) -> list[Candidate]:
 def request(state: State) -> str:
     """Return what the requester said, answers included."""
     return str(state.get("request") or "")
+
+
+async def _newest(current: Current, id: str) -> Item | None:
+    try:
+        return await current(id)
+    except Permanent as error:
+        if error.code == "not_found":
+            return None
+        raise
 
 
 def _named(state: State) -> list[str]:

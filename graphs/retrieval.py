@@ -38,8 +38,8 @@ class Hit(Item, Protocol):
 
 Find = Callable[[str], Awaitable[Sequence[Hit]]]
 """Returns the runbooks nearest to a text, best first; bound to what the requester may read."""
-Current = Callable[[str], Awaitable[Item | None]]
-"""Returns the current version of a runbook, or None."""
+Current = Callable[[str], Awaitable[Item]]
+"""Returns the current version of a runbook; raises Permanent `not_found`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""A chat model that plays given answers in order and refuses to improvise, and a meter that counts in memory."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
+
+from memory.errors import Permanent
+from memory.runs import Lease
+from tools.action import Role
+from tools.model import Spent
+
+
+class ScriptedModel(BaseChatModel):
+    """Plays its script; an exception in the script is raised in its turn."""
+
+    script: list[Any]
+    """Answers as text or message, or errors to raise."""
+    prompts: list[str] = Field(default_factory=list[str])
+    """What it was asked, one text per call."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
+        self.prompts.append("\n\n".join(message.text for message in messages))
+        if not self.script:
+            raise LookupError("the script has ended; a scripted model says nothing of its own")
+        turn = self.script.pop(0)
+        if isinstance(turn, Exception):
+            raise turn
+        answer = AIMessage(turn) if isinstance(turn, str) else turn
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+@dataclass
+class CountingMeter:
+    """Counts tokens in memory and stops at a limit."""
+
+    limit: int = 1_000_000
+    reserved: int = 0
+    used: int = 0
+    settled: list[Spent] = field(default_factory=list[Spent])
+
+    async def reserve(self, lease: Lease, role: Role, tokens: int) -> None:
+        """Set tokens aside or stop the run."""
+        if self.used + self.reserved + tokens > self.limit:
+            raise Permanent("budget_exceeded", f"run {lease.run!r} has no tokens left for the {role}")
+        self.reserved += tokens
+
+    async def settle(self, lease: Lease, role: Role, spent: Spent) -> None:
+        """Book what was used and release the rest."""
+        self.reserved -= spent.reserved
+        self.used += spent.used
+        self.settled.append(spent)
+
+
+def called(name: str, arguments: dict[str, Any], text: str = "") -> AIMessage:
+    """Return an answer that tries to call a tool."""
+    return AIMessage(text, tool_calls=[{"name": name, "args": arguments, "id": "call_1", "type": "tool_call"}])
+
+
+def played(*script: str | AIMessage | Exception) -> ScriptedModel:
+    """Return a model that plays this script."""
+    return ScriptedModel(script=list(script))

@@ -1,0 +1,80 @@
+"""A small catalogue for tests of plans: schemas as real tools have them, and nothing that could act."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.action import Effect
+from tools.tool import Slice
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Job(_Arguments):
+    job: str
+
+
+class Night(_Arguments):
+    night: str = Field(default="last", pattern=r"^[a-z0-9-]+$")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class Split(_Arguments):
+    rows: Slice
+    cases: dict[str, str]
+    otherwise: str = "other"
+
+
+class Refunds(_Arguments):
+    charges: Slice
+
+
+class Refund(_Arguments):
+    charge: str = Field(pattern=r"^ch_[a-z0-9]{6,32}$")
+    amount: int = Field(gt=0)
+    reason: Literal["duplicate", "goodwill"] = "duplicate"
+
+
+class Ticket(_Arguments):
+    ticket: str
+    text: str | None = None
+
+
+class Table(_Arguments):
+    table: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a planner may know of a tool."""
+
+    name: str
+    effect: Effect
+    schema: Mapping[str, Any]
+    data: tuple[str, ...] = ()
+    summary: str = "does what its name says"
+
+
+def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> Card:
+    return Card(name, effect, arguments.model_json_schema(), data)
+
+
+CARDS: Mapping[str, Card] = {
+    card.name: card
+    for card in (
+        _card("jobs.look", "read", Job),
+        _card("jobs.pause", "write", Job),
+        _card("charges.duplicates", "read", Night),
+        _card("sets.split", "read", Split),
+        _card("charges.totals", "read", Refunds),
+        _card("charges.refund_batch", "write", Refunds, "payment"),
+        _card("charges.refund", "write", Refund, "payment"),
+        _card("tickets.read", "read", Ticket, "untrusted_text"),
+        _card("tickets.answer", "write", Ticket, "personal"),
+        _card("tables.drop", "destructive", Table),
+    )
+}
