@@ -88,14 +88,14 @@ async def recall(
         "scopes": _names(access, scopes),
         "embedder": embedder.id,
         "vector": literal(vector),
-        "limit": limit,
+        "limit": max(limit, 1),
         "floor": floor,
     }
     async with database.transaction(access) as connection:
         found = await connection.execute(_SEARCH.encode(), values)
-        hits = tuple(_hit(row) for row in await found.fetchall())
+        rows = await found.fetchall()
         hidden = await (await connection.execute(_HIDDEN.encode(), values)).fetchone() or {}
-    return Recall(hits, **hidden)
+    return Recall(tuple(_hit(row) for row in rows if row["near"]), below=rows[0]["below"] if rows else 0, **hidden)
 
 
 async def forget(
@@ -163,23 +163,20 @@ values (%(id)s, %(kind)s, %(scope)s, %(key)s, %(body)s, %(digest)s, %(embedder)s
         %(provenance)s, clock_timestamp() + %(ttl)s::interval)
 returning {_ROW}
 """
-_SCORED = f"""
+_SEARCH = f"""
 with live as materialized (
   select * from memories where {_LIVE} and embedder = %(embedder)s
 ), scored as (
   select live.*, greatest(0, 1 - coalesce(nullif(embedding <=> %(vector)s::vector, 'NaN'), 1)) as score from live
 )
-"""
-_SEARCH = f"""
-{_SCORED} select {_ROW}, score from scored where score >= %(floor)s
-order by score desc, scored.created desc, scored.id limit %(limit)s
+select {_ROW}, score, score >= %(floor)s as near, count(*) filter (where score < %(floor)s) over ()::int as below
+  from scored order by score desc, scored.created desc, scored.id limit %(limit)s
 """
 _HIDDEN = f"""
-{_SCORED} select count(*) filter (where superseded_by is null and expires <= clock_timestamp())::int as expired,
-                 count(*) filter (where superseded_by is not null)::int as superseded,
-                 (select count(*)::int from scored where score < %(floor)s) as below,
-                 count(*) filter (where {_LIVE} and embedder <> %(embedder)s)::int as foreign
-            from memories where scope = any(%(scopes)s)
+select count(*) filter (where superseded_by is null and expires <= clock_timestamp())::int as expired,
+       count(*) filter (where superseded_by is not null)::int as superseded,
+       count(*) filter (where {_LIVE} and embedder <> %(embedder)s)::int as foreign
+  from memories where scope = any(%(scopes)s)
 """
 
 
@@ -221,5 +218,5 @@ def _names(access: Access, scopes: Sequence[Scope] | None) -> list[str]:
 
 
 def _hit(row: dict[str, Any]) -> Hit:
-    score = round(float(row.pop("score")), 6)
+    score = round(float(row["score"]), 6)
     return Hit(from_row(row), score, {"cosine": score})
