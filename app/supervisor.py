@@ -1,0 +1,202 @@
+"""World, API and worker as children, started, restarted and ended together; used by up, demo and the crash tests."""
+
+import asyncio
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+from pydantic import SecretStr
+
+from app.settings import NESTED, PREFIX, Settings
+from memory.errors import Permanent, Temporary
+from memory.postgres import Embedded
+
+RESTART_SECONDS = 0.1
+SHORT_LIFE_SECONDS = 5.0
+SHORT_LIVES = 3
+"""So many short lives in a row mean that starting again will not help."""
+STOP_SECONDS = 10.0
+UNAVAILABLE = 69
+"""Exit code of a command whose database or service is away."""
+_POSTGRES_SECONDS = 0.25
+_TAIL = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A command of ours that should always run."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Supervisor:
+    """The running children; get one from `supervise`."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._processes: dict[str, Process] = {}
+        self.restarts: dict[str, int] = {}
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of a child, or None while it is between two lives."""
+        process = self._processes.get(name)
+        return process.pid if process and process.returncode is None else None
+
+    def kill(self, name: str) -> None:
+        """End a child as a crash would; it is started again."""
+        if process := self._processes.get(name):
+            process.send_signal(SIGKILL)
+
+    async def keep(self, child: Child) -> None:
+        """Run a child, again and again; raises Permanent("unavailable") with its last words if it cannot stay up.
+
+        A child that was killed, or that ends because something it needs is away, is given all the time it takes.
+        """
+        short = away = 0
+        while True:
+            began = time.monotonic()
+            code = await self._live(child)
+            brief = time.monotonic() - began < SHORT_LIFE_SECONDS
+            away = away + 1 if brief and code == UNAVAILABLE else 0
+            short = short + 1 if brief and code >= 0 and code != UNAVAILABLE else 0
+            if short >= SHORT_LIVES:
+                raise Permanent("unavailable", f"child {child.name!r} does not stay up: {self._last_words(child.name)}")
+            self.restarts[child.name] = self.restarts.get(child.name, 0) + 1
+            await asyncio.sleep(min(RESTART_SECONDS * 2**away, STOP_SECONDS))
+
+    async def _live(self, child: Child) -> int:
+        with self._log(child.name).open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app.child", *child.arguments,
+                env=_clean(os.environ) | dict(child.environment),
+                stdin=PIPE, stdout=log, stderr=log,
+            )  # fmt: skip
+        self._processes[child.name] = process
+        return await process.wait()
+
+    async def end(self) -> None:
+        """End all children: asked first, killed after `STOP_SECONDS`."""
+        alive = [process for process in self._processes.values() if process.returncode is None]
+        for process in alive:
+            process.send_signal(SIGTERM)
+        waits = [asyncio.ensure_future(process.wait()) for process in alive]
+        if waits:
+            await asyncio.wait(waits, timeout=STOP_SECONDS)
+        for process in alive:
+            if process.returncode is None:
+                process.send_signal(SIGKILL)
+        await asyncio.gather(*waits)
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def _last_words(self, name: str) -> str:
+        text = self._log(name).read_text(errors="replace").strip()
+        return f"{text[-_TAIL:] or 'it said nothing'} (all of it in {str(self._log(name))!r})"
+
+
+@asynccontextmanager
+async def supervise(
+    children: Sequence[Child], *, logs: Path, server: "Watched | None" = None
+) -> AsyncGenerator[Supervisor]:
+    """Keep children, and the embedded Postgres if there is one, running for the length of the block.
+
+    Raises Permanent("unavailable") out of the block when a child cannot stay up.
+    """
+    supervisor = Supervisor(logs)
+    keepers = [asyncio.create_task(supervisor.keep(child), name=child.name) for child in children]
+    if server:
+        keepers.append(asyncio.create_task(server.keep(), name="postgres"))
+    try:
+        async with _failing_with(keepers):
+            yield supervisor
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await supervisor.end()
+
+
+@asynccontextmanager
+async def _failing_with(tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[None]:
+    """Interrupt the block with the first error of a task."""
+    body = asyncio.current_task()
+    failed: list[BaseException] = []
+
+    def interrupt(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and body:
+            failed.append(error)
+            body.cancel()
+
+    for task in tasks:
+        task.add_done_callback(interrupt)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if failed and body:
+            body.uncancel()
+            raise failed[0] from None
+        raise
+    finally:
+        for task in tasks:
+            task.remove_done_callback(interrupt)
+
+
+class Watched:
+    """The embedded server, held by the supervisor and recovered when it dies."""
+
+    def __init__(self, attach: Callable[[], Embedded]) -> None:
+        self._attach = attach
+        self.held = attach()
+        self.recoveries = 0
+
+    async def keep(self) -> None:
+        """Attach again whenever the server is gone; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_POSTGRES_SECONDS)
+            if await asyncio.to_thread(lambda: self.held.pid) is None:
+                gone, self.held = self.held, await asyncio.to_thread(self._attach)
+                await asyncio.to_thread(gone.close)
+                self.recoveries += 1
+
+    def close(self) -> None:
+        """Let go; the last process to do so stops the server."""
+        self.held.close()
+
+
+async def answering(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+    """Wait until `probe` says yes; raises Temporary("unavailable") naming `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while not await probe():
+        if time.monotonic() > end:
+            raise Temporary("unavailable", f"{what} did not answer within {seconds:.0f} s; see its log")
+        await asyncio.sleep(0.05)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return settings as the variables of a child."""
+    return _variables(PREFIX, settings.model_dump(exclude_none=True))
+
+
+def _variables(prefix: str, values: Mapping[str, object]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _variables(f"{prefix}{name.upper()}{NESTED}", value)  # pyright: ignore[reportUnknownArgumentType]  # dumped settings
+        else:
+            found[prefix + name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return found
+
+
+def _clean(variables: Mapping[str, str]) -> dict[str, str]:
+    """Drop what would tell a child something else than its supervisor does."""
+    return {n: v for n, v in variables.items() if not n.upper().startswith(PREFIX) and n != "DATABASE_URL"}
