@@ -39,6 +39,10 @@ class Refund(_Arguments):
     reason: Literal["duplicate", "goodwill"] = "duplicate"
 
 
+class Charge(_Arguments):
+    charge: str
+
+
 class Ticket(_Arguments):
     ticket: str
     text: str | None = None
@@ -69,6 +73,7 @@ CARDS: Mapping[str, Card] = {
         _card("jobs.look", "read", Job),
         _card("jobs.pause", "write", Job),
         _card("charges.duplicates", "read", Night),
+        _card("charges.show", "read", Charge),
         _card("sets.split", "read", Split),
         _card("charges.totals", "read", Refunds),
         _card("charges.refund_batch", "write", Refunds, "payment"),
