@@ -35,6 +35,8 @@ class Child:
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    module: str = "app.child"
+    """What runs the arguments; it must end when its standard input does."""
 
 
 class Supervisor:
@@ -76,7 +78,7 @@ class Supervisor:
     async def _live(self, child: Child) -> int:
         with self._log(child.name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app.child", *child.arguments,
+                sys.executable, "-m", child.module, *child.arguments,
                 env=_clean(os.environ) | dict(child.environment),
                 stdin=PIPE, stdout=log, stderr=log,
             )  # fmt: skip

@@ -1,0 +1,79 @@
+"""The people of the story: each speaks HTTP with a key of their own, like anybody's client; called by the acts."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from memory.errors import Permanent, Temporary
+
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event that the API streamed."""
+
+    name: str
+    data: Mapping[str, Any]
+
+
+class Person:
+    """Somebody with a key; use it as a context manager."""
+
+    def __init__(self, name: str, key: str, api: str) -> None:
+        self.name = name
+        headers = {"Authorization": f"Bearer {key}"}
+        self._client = httpx2.AsyncClient(base_url=api, headers=headers, timeout=_SECONDS, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, at: TracebackType | None) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, **params: str | int) -> Any:
+        """Return the answer of a read; raises Permanent with the API's own words if it refuses."""
+        return _answer(await self._client.get(path, params=params))
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer of a request; raises Permanent with the API's own words if it refuses."""
+        return _answer(await self._client.post(path, json=body))
+
+    @asynccontextmanager
+    async def says(self, message: str) -> AsyncGenerator[AsyncIterator[Told]]:
+        """Send a chat message and follow what comes of it, until the run ends."""
+        headers = {"Accept": "text/event-stream"}
+        async with self._client.stream("POST", "/api/chat", json={"message": message}, headers=headers) as response:
+            if response.is_error:
+                await response.aread()
+                _answer(response)
+            yield _events(response)
+
+    async def approves(self, approval: str, reason: str) -> str:
+        """Read an approval, countersign exactly what was read, and return its status then."""
+        shown = await self.get(f"/api/approvals/{approval}")
+        decision = {"decision": "approve", "nonce": shown["nonce"], "reason": reason}
+        return (await self.post(f"/api/approvals/{approval}/decisions", decision))["status"]
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[Told]:
+    name = ""
+    async for line in response.aiter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield Told(name, json.loads(value))
+
+
+def _answer(response: httpx2.Response) -> Any:
+    if response.is_server_error:
+        raise Temporary("unavailable", f"the API answered {response.status_code}: {response.text[:300]}")
+    if response.is_error:
+        raise Permanent("bad_request", f"the API answered {response.status_code}: {response.text[:300]}")
+    return response.json()
