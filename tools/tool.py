@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,10 @@ class Services(Protocol):
 
     async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON answer of a write or query by body; raises Temporary or Permanent."""
+        ...
+
+    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
+        """Return what a service did under an idempotency key, empty if nothing; raises Temporary or Permanent."""
         ...
 
 
@@ -112,7 +116,28 @@ class Tool:
         return digest(self.arguments.model_json_schema())
 
 
-def tool(name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Any) -> Callable[[Function], Tool]:
+class Options(TypedDict, total=False):
+    """What may be declared of a tool besides name and effect; the meanings stand at `Tool`."""
+
+    key: Callable[[Any], str]
+    lookup: Function
+    keyed: bool
+    amount: Callable[[Any], int]
+    target: Callable[[Any], str]
+    facts: Callable[[Any], Mapping[str, Json]]
+    reversible: bool
+    compensate: str
+    playbook: str
+    data: tuple[str, ...]
+    failures: tuple[str, ...]
+    cost: Cost
+    timeout: float
+    attempts: int
+
+
+def tool(
+    name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Unpack[Options]
+) -> Callable[[Function], Tool]:
     """Declare the decorated async function `(args, call) -> result` as a tool; its docstring is the summary.
 
     The first parameter's annotation must be a pydantic model: it is the argument schema. Reads default to the

@@ -1,0 +1,265 @@
+"""Billing: what was charged, which jobs run, and the effects that move money."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memory.errors import Permanent
+from tools.action import Json
+from tools.services import read_back, recorded, resolved
+from tools.tool import Call, Slice, tool
+
+Charge = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
+Invoice = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
+JobId = Annotated[str, Field(pattern=r"^job_[a-z0-9_]{1,40}$")]
+Cents = Annotated[int, Field(ge=1, le=100_000_000)]
+
+PAGE = 10_000
+BATCH = 500
+_GONE = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
+
+
+class Arguments(BaseModel):
+    """Base of all arguments here: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Night(Arguments):
+    """Which billing night to look at."""
+
+    night: str = Field(default="latest", pattern=r"^(latest|\d{4}-\d{2}-\d{2})$")
+
+
+class Of(Arguments):
+    """Whose charges: a charge id, a customer id, an e-mail address or a full name."""
+
+    of: str = Field(min_length=3, max_length=120)
+
+
+class Kind(Arguments):
+    """Which jobs to look at."""
+
+    kind: Literal["any", "charge_retry", "invoice_run", "dunning"] = "any"
+
+
+class Job(Arguments):
+    """One run of a billing job."""
+
+    job: JobId
+
+
+class Charges(Arguments):
+    """Rows with `charge` and `amount`."""
+
+    charges: Slice
+
+
+class Invoices(Arguments):
+    """Rows with `invoice` and `amount`."""
+
+    invoices: Slice
+
+
+class Refund(Arguments):
+    """One charge and the amount to give back, in cents."""
+
+    charge: Charge
+    amount: Cents
+
+
+class Collection(Arguments):
+    """One invoice and the amount to collect, in cents."""
+
+    invoice: Invoice
+    amount: Cents
+
+
+class Nothing(Arguments):
+    """No arguments."""
+
+
+@tool("billing.duplicates", effect="read", data=("payment",), timeout=30.0)
+async def duplicates(args: Night, call: Call) -> Mapping[str, Json]:
+    """Find charges of one night that repeat an earlier one of the same customer and amount, whatever the reason.
+
+    Rows say what tells them apart: same_invoice, refunded, disputed, account. Legitimate pairs are among them.
+    """
+    return await _kept(call, "found", "duplicates", args.model_dump())
+
+
+@tool("billing.open_invoices", effect="read", data=("payment",), timeout=30.0)
+async def open_invoices(args: Nothing, call: Call) -> Mapping[str, Json]:
+    """Find the invoices that are due and not collected yet."""
+    return await _kept(call, "found", "open_invoices", args.model_dump())
+
+
+@tool("billing.charges", effect="read", data=("payment", "personal"))
+async def charges(args: Of, call: Call) -> Mapping[str, Json]:
+    """Find the charges of one customer, or one charge by its id.
+
+    `customers` says how many people the words fit. `charge` and `amount` name the only charge found, or the only one
+    that doubles another and may be refunded; they are empty if there is none or more than one.
+    """
+    return await call.services.get("billing", "charges", args.model_dump())
+
+
+@tool("billing.jobs", effect="read")
+async def jobs(args: Kind, call: Call) -> Mapping[str, Json]:
+    """List billing jobs by kind; `job` and `status` are set if there is exactly one."""
+    return await call.services.get("billing", "jobs", args.model_dump())
+
+
+@tool("billing.refund_totals", effect="read", data=("payment",), timeout=30.0)
+async def refund_totals(args: Charges, call: Call) -> Mapping[str, Json]:
+    """Count what was given back for these charges: how many, how much, and how many more than once."""
+    asked = [row["charge"] async for row in call.rows.read(args.charges)]
+    return await call.services.post("billing", "refund_totals", {"charges": asked})
+
+
+@tool(
+    "billing.pause_job",
+    effect="write",
+    key=lambda args: f"billing.pause_job:{args.job}",
+    target=lambda args: f"job/{args.job}",
+    lookup=recorded("billing"),
+    compensate="billing.resume_job",
+    playbook="billing.double-charge",
+    failures=("not_found: no such job", "finished: nothing left to pause"),
+)
+async def pause_job(args: Job, call: Call) -> Mapping[str, Json]:
+    """Pause a billing job before it does more."""
+    return await call.services.post("billing", "pause_job", await resolved(args, call))
+
+
+@tool(
+    "billing.resume_job",
+    effect="write",
+    target=lambda args: f"job/{args.job}",
+    lookup=recorded("billing"),
+    compensate="billing.pause_job",
+    playbook="billing.double-charge",
+    failures=("not_found: no such job",),
+)
+async def resume_job(args: Job, call: Call) -> Mapping[str, Json]:
+    """Let a paused billing job go on."""
+    return await call.services.post("billing", "resume_job", await resolved(args, call))
+
+
+@tool(
+    "billing.refund",
+    effect="write",
+    key=lambda args: f"billing.refund:{args.charge}",
+    target=lambda args: f"charge/{args.charge}",
+    amount=lambda args: args.amount,
+    lookup=recorded("billing"),
+    reversible=False,
+    playbook="billing.single-refund",
+    data=("payment",),
+    failures=_GONE,
+)
+async def refund(args: Refund, call: Call) -> Mapping[str, Json]:
+    """Give one charge back to the customer."""
+    return await call.services.post("billing", "refund", await resolved(args, call))
+
+
+async def _look_for_refunds(args: Charges, call: Call) -> Mapping[str, Json]:
+    return await _counted(call, await read_back("billing", call))
+
+
+@tool(
+    "billing.refund_batch",
+    effect="write",
+    key=lambda args: f"billing.refund_batch:{args.charges.digest}",
+    target=lambda args: f"charges/{args.charges.handle}",
+    amount=lambda args: args.charges.total,
+    lookup=_look_for_refunds,
+    reversible=False,
+    playbook="billing.double-charge",
+    data=("payment",),
+    failures=(*_GONE, "too_many: a batch holds at most 500 rows"),
+    timeout=30.0,
+)
+async def refund_batch(args: Charges, call: Call) -> Mapping[str, Json]:
+    """Give up to 500 charges back; one that fails does not stop the others, and is kept under `failures`."""
+    _refuse_excess(args.charges)
+    # Item keys are those of single refunds, so that both ways together refund a charge at most once.
+    path = "refund_batch?item_key=billing.refund:{charge}"
+    return await _counted(call, await call.services.post("billing", path, await resolved(args, call)))
+
+
+@tool(
+    "billing.charge",
+    effect="write",
+    key=lambda args: f"billing.charge:{args.invoice}",
+    target=lambda args: f"invoice/{args.invoice}",
+    amount=lambda args: args.amount,
+    lookup=recorded("billing"),
+    reversible=False,
+    playbook="billing.double-charge",
+    data=("payment",),
+    failures=("account_closed: nothing can be collected", "amount: not that of the invoice"),
+)
+async def charge(args: Collection, call: Call) -> Mapping[str, Json]:
+    """Collect one invoice from its customer."""
+    return await call.services.post("billing", "charge", await resolved(args, call))
+
+
+async def _look_for_charges(args: Invoices, call: Call) -> Mapping[str, Json]:
+    return await _counted(call, await read_back("billing", call))
+
+
+@tool(
+    "billing.charge_batch",
+    effect="write",
+    key=lambda args: f"billing.charge_batch:{args.invoices.digest}",
+    target=lambda args: f"invoices/{args.invoices.handle}",
+    amount=lambda args: args.invoices.total,
+    lookup=_look_for_charges,
+    reversible=False,
+    playbook="billing.double-charge",
+    data=("payment",),
+    failures=("account_closed: nothing can be collected", "too_many: a batch holds at most 500 rows"),
+    timeout=30.0,
+)
+async def charge_batch(args: Invoices, call: Call) -> Mapping[str, Json]:
+    """Collect up to 500 invoices; one that fails does not stop the others, and is kept under `failures`."""
+    _refuse_excess(args.invoices)
+    path = "charge_batch?item_key=billing.charge:{invoice}"
+    return await _counted(call, await call.services.post("billing", path, await resolved(args, call)))
+
+
+async def _kept(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
+    part = await call.rows.keep(name, _pages(call, path, params))
+    return {name: part.model_dump(), "count": part.count, "sum": part.total}
+
+
+async def _pages(call: Call, path: str, params: Mapping[str, str | int]) -> AsyncIterator[Mapping[str, Json]]:
+    cursor = 0
+    while True:
+        page = await call.services.get("billing", path, {**params, "after": cursor, "limit": PAGE})
+        for row in page["rows"]:
+            yield row
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def _refuse_excess(part: Slice) -> None:
+    if part.count > BATCH:
+        raise Permanent("invalid_arguments", f"a batch of {part.count} rows; cut it into slices of at most {BATCH}")
+
+
+async def _counted(call: Call, answer: Mapping[str, Any]) -> Mapping[str, Json]:
+    """Return the answer with the failed items as a slice: ids in any number stay out of plans and prompts."""
+    if not answer:
+        return {}
+    failed = answer["failed"]
+
+    async def rows() -> AsyncIterator[Mapping[str, Json]]:
+        for item in failed:
+            yield item
+
+    kept = {"failures": (await call.rows.keep("failures", rows())).model_dump()} if failed else {}
+    return {**answer, "failed": len(failed), **kept}

@@ -1,0 +1,92 @@
+"""Cloud: volumes that fill up, tables on them, and the effects that cost money or data."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.action import Json
+from tools.services import recorded, resolved
+from tools.tool import Call, tool
+
+Name = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
+"""The environment is part of every name here, so that nobody can claim another one."""
+
+
+class Arguments(BaseModel):
+    """Base of all arguments here: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Volumes(Arguments):
+    """Which volumes to look at: one by name, or all."""
+
+    volume: Annotated[str, Field(pattern=r"^((prod|staging)/[a-z][a-z0-9_-]{0,39})?$")] = ""
+
+
+class Volume(Arguments):
+    """One volume."""
+
+    volume: Name
+
+
+class Extension(Volume):
+    """How much to add, and the price in cents at which it was offered."""
+
+    gigabytes: int = Field(ge=1, le=100_000)
+    price: int = Field(ge=0)
+
+
+class Table(Arguments):
+    """One database table."""
+
+    table: Name
+
+
+def _environment(name: str) -> Mapping[str, Json]:
+    return {"environment": name.partition("/")[0]}
+
+
+@tool("cloud.volumes", effect="read")
+async def volumes(args: Volumes, call: Call) -> Mapping[str, Json]:
+    """Look at volumes: how many there are, how many are over 90 % full, and the fullest with an offer to extend it."""
+    return await call.services.get("cloud", "volumes", args.model_dump())
+
+
+@tool("cloud.tables", effect="read")
+async def tables(args: Volume, call: Call) -> Mapping[str, Json]:
+    """Look at the tables on a volume: how many there are, and the largest."""
+    return await call.services.get("cloud", "tables", args.model_dump())
+
+
+@tool(
+    "cloud.extend_volume",
+    effect="write",
+    target=lambda args: f"volume/{args.volume}",
+    facts=lambda args: _environment(args.volume),
+    amount=lambda args: args.price,
+    lookup=recorded("cloud"),
+    reversible=False,
+    playbook="db.disk-full",
+    failures=("price_changed: look again and ask again", "not_found: no such volume"),
+)
+async def extend_volume(args: Extension, call: Call) -> Mapping[str, Json]:
+    """Add space to a volume at the price offered; volumes never shrink again."""
+    return await call.services.post("cloud", "extend_volume", await resolved(args, call))
+
+
+@tool(
+    "cloud.drop_table",
+    effect="destructive",
+    key=lambda args: f"cloud.drop_table:{args.table}",
+    target=lambda args: f"table/{args.table}",
+    facts=lambda args: _environment(args.table),
+    lookup=recorded("cloud"),
+    reversible=False,
+    playbook="db.disk-full",
+    failures=("not_found: no such table",),
+)
+async def drop_table(args: Table, call: Call) -> Mapping[str, Json]:
+    """Delete a table with all its rows."""
+    return await call.services.post("cloud", "drop_table", await resolved(args, call))

@@ -1,0 +1,116 @@
+"""Tickets: what customers wrote, and what is opened for people or sent to customers."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.action import Json
+from tools.services import recorded, resolved
+from tools.tool import Call, Slice, tool
+
+TicketId = Annotated[str, Field(pattern=r"^tk_[0-9]{4,12}$")]
+
+
+class Arguments(BaseModel):
+    """Base of all arguments here: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Status(Arguments):
+    """Which tickets to look at."""
+
+    status: Literal["open", "closed"] = "open"
+
+
+class Ticket(Arguments):
+    """One ticket."""
+
+    ticket: TicketId
+
+
+class Comment(Ticket):
+    """An internal note on a ticket."""
+
+    text: str = Field(min_length=1, max_length=2000)
+
+
+class Opening(Arguments):
+    """Rows with `charge` and `customer`, each of which becomes one ticket."""
+
+    kind: Literal["escalation", "manual"]
+    """`escalation`: somebody must decide; `manual`: somebody must do it by hand."""
+    items: Slice
+
+
+class Notice(Arguments):
+    """Rows with `charge`, `customer` and `amount`; each customer gets one message."""
+
+    template: Literal["refund_made"]
+    items: Slice
+
+
+@tool("tickets.list", effect="read", data=("personal",))
+async def ls(args: Status, call: Call) -> Mapping[str, Json]:
+    """List tickets without their text."""
+    page = await call.services.get("tickets", "tickets", args.model_dump())
+
+    async def rows() -> AsyncIterator[Mapping[str, Json]]:
+        for row in page["rows"]:
+            yield row
+
+    part = await call.rows.keep("found", rows())
+    return {"found": part.model_dump(), "count": part.count}
+
+
+@tool("tickets.read", effect="read", data=("personal", "untrusted_text"))
+async def read(args: Ticket, call: Call) -> Mapping[str, Json]:
+    """Read one ticket with its text, which an outsider wrote."""
+    return await call.services.get("tickets", f"tickets/{args.ticket}")
+
+
+@tool(
+    "tickets.comment",
+    effect="write",
+    target=lambda args: f"ticket/{args.ticket}",
+    lookup=recorded("tickets"),
+    playbook="billing.single-refund",
+    data=("personal",),
+    failures=("not_found: no such ticket",),
+)
+async def comment(args: Comment, call: Call) -> Mapping[str, Json]:
+    """Add an internal note to a ticket; customers do not see it."""
+    return await call.services.post("tickets", "comment", await resolved(args, call))
+
+
+@tool(
+    "tickets.open_batch",
+    effect="write",
+    key=lambda args: f"tickets.open_batch:{args.kind}:{args.items.digest}",
+    target=lambda args: f"queue/{args.kind}",
+    lookup=recorded("tickets"),
+    playbook="billing.double-charge",
+    data=("personal",),
+    failures=("too_many: a batch holds at most 500 rows",),
+)
+async def open_batch(args: Opening, call: Call) -> Mapping[str, Json]:
+    """Open one ticket per row for people to decide or do by hand."""
+    return await call.services.post("tickets", "open_batch", await resolved(args, call))
+
+
+@tool(
+    "tickets.notify_batch",
+    effect="write",
+    key=lambda args: f"tickets.notify_batch:{args.template}:{args.items.digest}",
+    target=lambda args: f"customers/{args.items.handle}",
+    lookup=recorded("tickets"),
+    reversible=False,
+    playbook="billing.double-charge",
+    data=("personal",),
+    failures=("too_many: a batch holds at most 10000 rows",),
+    timeout=30.0,
+)
+async def notify_batch(args: Notice, call: Call) -> Mapping[str, Json]:
+    """Write to the customers of up to 10,000 rows; what was sent cannot be called back."""
+    return await call.services.post("tickets", "notify_batch", await resolved(args, call))

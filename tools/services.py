@@ -1,0 +1,131 @@
+"""The way out to the business services over HTTP: one shared client, bound per call to role, run, permit and key.
+
+The gateway binds it; adapters see only the `Services` they are handed, and use `resolved` and `recorded` from here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel
+
+from memory.errors import Permanent, Temporary
+from tools.action import Json, Role
+from tools.tool import Call, Services, Slice
+
+_SECONDS = 30.0
+_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+
+
+class ServiceClient:
+    """Connections to the services at one address, with one service key per agent role."""
+
+    def __init__(
+        self, url: str, keys: Mapping[Role, str], *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._keys = keys
+        # The environment's proxies are not asked: service keys go to the configured address and nowhere else.
+        self._client = httpx2.AsyncClient(
+            base_url=url, timeout=_SECONDS, limits=_LIMITS, transport=transport, trust_env=False
+        )
+
+    async def __aenter__(self) -> "ServiceClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+        """Return the way out for one call; raises Permanent("configuration") for a role without a service key."""
+        if role not in self._keys:
+            raise Permanent("configuration", f"role {role!r} has no service key; give it one or use another role")
+        headers = {"Authorization": f"Bearer {self._keys[role]}", "X-Correlation-Id": run}
+        if permit:
+            headers["Countersign-Permit"] = permit
+        if key:
+            headers["Idempotency-Key"] = key
+        return _Bound(self._client, headers)
+
+
+class _Bound:
+    def __init__(self, client: httpx2.AsyncClient, headers: Mapping[str, str]) -> None:
+        self._client = client
+        self._headers = headers
+
+    async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+        return await self._send("GET", f"/{service}/{path}", params=params)
+
+    async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
+        return await self._send("POST", f"/{service}/{path}", json=body)
+
+    async def _send(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            response = await self._client.request(method, path, headers=self._headers, **content)
+        except httpx2.ConnectError as error:
+            raise Temporary("tool_failed", f"nobody listens for {path!r}; is the service up?", answered=True) from error
+        except httpx2.TransportError as error:
+            raise Temporary(
+                "tool_failed", f"no reply from {path!r} ({type(error).__name__}); it may have acted"
+            ) from error
+        if response.is_success:
+            return response.json()
+        raise _refusal(path, response)
+
+
+def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
+    message = f"{path!r} answered {response.status_code}: {_detail(response)}"
+    if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        delay = response.headers.get("Retry-After", "1")
+        return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, answered=True)
+    if response.is_server_error:
+        return Temporary("tool_failed", message)
+    return Permanent("not_found" if response.status_code == httpx2.codes.NOT_FOUND else "tool_failed", message)
+
+
+def _detail(response: httpx2.Response) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text[:200]
+    return str(body.get("detail", body) if isinstance(body, Mapping) else body)[:200]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # an answer of any shape
+
+
+async def resolved(args: BaseModel, call: Call) -> dict[str, Any]:
+    """Return arguments as a service receives them: every slice replaced by its rows, all else as it is.
+
+    Permits cover this body, so a write sends it unchanged.
+    """
+    body: dict[str, Any] = args.model_dump(mode="json")
+    for name in type(args).model_fields:
+        part = getattr(args, name)
+        if isinstance(part, Slice):
+            body[name] = [dict(row) async for row in call.rows.read(part)]
+    return body
+
+
+def recorded(service: str) -> Callable[[Any, Call], Awaitable[Mapping[str, Json]]]:
+    """Return the look-up of a tool of this service: what it recorded under the call's key, or nothing."""
+
+    async def lookup(args: object, call: Call) -> Mapping[str, Json]:  # the shape of every tool
+        return await read_back(service, call)
+
+    return lookup
+
+
+async def read_back(service: str, call: Call) -> Mapping[str, Json]:
+    """Return the answer that a service recorded under the call's key; empty if it recorded none."""
+    try:
+        found = await call.services.get(service, f"operations/{quote(call.key, safe='')}")
+    except Permanent as refused:
+        if refused.code == "not_found":
+            return {}
+        raise
+    return found["response"]
