@@ -1,0 +1,88 @@
+"""Where the bench runs: one Postgres with everything durable, one tenant, and as many leased runs as asked for."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from psycopg import AsyncConnection, sql
+
+from memory import principals, runs
+from memory.database import Database
+from memory.migrate import migrate
+from memory.postgres import Embedded, attach
+from memory.runs import Lease
+from memory.scope import Access, Principal
+
+TENANT = "bench"
+ALICE = Principal(TENANT, "alice", frozenset({"support"}))
+BUDGET = {"tokens": 10**9, "micros": 10**9, "calls": 10**6}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """An empty installation."""
+
+    server: Embedded
+    database: Database
+    access: Access
+    folder: Path
+
+    async def leases(self, count: int) -> list[Lease]:
+        """Start runs and lease them, all before the clock runs."""
+        found: list[Lease] = []
+        for _ in range(count):
+            run = uuid4().hex
+            async with self.database.transaction(self.access) as connection:
+                await runs.start(connection, id=run, thread=run, input={}, correlation=run, budget=BUDGET)
+            if lease := await runs.lease(self.database, run, worker=0):
+                found.append(lease)
+        return found
+
+    async def empty(self, name: str) -> str:
+        """Make another database on the same server, for a rival; returns its owner's address."""
+        async with await AsyncConnection.connect(self.server.urls.superuser, autocommit=True) as connection:
+            make = sql.SQL("create database {} owner cs_owner").format(sql.Identifier(name))
+            await connection.execute(make)
+        return self.server.urls_of(name).owner
+
+
+@asynccontextmanager
+async def ground() -> AsyncGenerator[Ground]:
+    """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
+        await migrate(server.urls.owner)
+        await principals.found(server.urls.owner, TENANT, [ALICE])
+        database = await Database.open(server.urls.app, size=16)
+        try:
+            yield Ground(server, database, Access.of(ALICE), Path(folder))
+        finally:
+            await database.close()
+
+
+def _attached(folder: Path) -> Embedded:
+    folder.chmod(0o711)
+    return attach(folder / "data")
+
+
+async def per_second(work: Callable[[int], Awaitable[object]], count: int, lanes: int) -> float:
+    """Return how often per second `work` gets done, numbered, on so many lanes."""
+    numbers = iter(range(count))
+
+    async def lane() -> None:
+        for number in numbers:
+            await work(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(lane() for _ in range(lanes)))
+    return count / (time.perf_counter() - began)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return a percentile of measurements."""
+    return statistics.quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]
