@@ -19,12 +19,17 @@ check: .venv/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --warnings
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.contracts.measures
 
 bench: .venv/.stamp
 	$(BIN)/python -m tests.bench
 
+LOCK := $(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes
+
 lock:
-	$(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --no-annotate --extra models --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	echo 'uv==0.13.9' | $(LOCK) --no-annotate - -o requirements-uv.lock
 
 .venv/.stamp: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
