@@ -83,6 +83,10 @@ class State(TypedDict, total=False):
     override: Override | None
     answers: int
     """How many of the requester's answers were used."""
+    answered: bool
+    """True if the open question has an answer that the planner has not seen."""
+    failure: Held | None
+    """Why a step failed for good, while what was done is taken back."""
     audit: bool
     """True if the auditor must look before the next step."""
     undo: list[str]

@@ -1,0 +1,228 @@
+"""Leads runs from their queue entry to their end: leases the row, drives the graph, parks or finishes; in `serve` too.
+
+Correctness rests on the fence of the lease alone: everything that a worker writes names it. The seat only makes the
+death of a worker known fast.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from graphs.acceptance import begun
+from graphs.deps import Deps
+from graphs.flows.governed import STEPS_LIMIT, Graph, build
+from graphs.state import State
+from memory import archive, queue, runs
+from memory.archive import Ended
+from memory.checkpoints import Checkpoints, leading
+from memory.clock import Clock
+from memory.database import Database
+from memory.errors import ControlError, Halt, LeaseLost, Temporary
+from memory.queue import Queue, Seat
+from memory.runs import Lease
+
+_LOG = logging.getLogger(__name__)
+SWEEP_SECONDS = 0.5
+BEAT_SECONDS = 5.0
+FORGOTTEN_SECONDS = 10.0
+_TIDY_SWEEPS = 120
+_PATIENCE = 3
+
+Status = Literal["done", "failed", "denied", "stopped", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends, whatever the reason."""
+
+    status: Status
+    reason: str | None
+    message: str
+    body: Mapping[str, Any]
+
+
+class Driver:
+    """Drives runs for the worker with a number; `drive` may run many times at once."""
+
+    def __init__(self, database: Database, deps: Deps, clock: Clock, number: int) -> None:
+        self._database = database
+        self._deps = deps
+        self._clock = clock
+        self._number = number
+        self._saver = Checkpoints(database)
+        self._graph: Graph = build(deps, self._saver)
+
+    async def drive(self, run: str) -> None:
+        """Lead a queued run until it ends or waits for a person; does nothing if it is not there to be taken.
+
+        Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
+        """
+        while lease := await runs.lease(self._database, run, self._number):
+            try:
+                if await self._lead(lease) != "queued":
+                    return
+            except LeaseLost:
+                _LOG.warning("run %s is led by another worker now", run)
+                return
+            finally:
+                self._saver.forget(run)
+
+    async def _lead(self, lease: Lease) -> str:
+        """Drive a run as far as it goes; returns its status then."""
+        try:
+            state = await self._advance(lease)
+            if asked := state.get("__interrupt__"):
+                return await self._park(lease, asked[0].value)
+            ending = Ending(**state["end"])
+        except (LeaseLost, Temporary):
+            raise
+        except ControlError as error:
+            ending = ending_of(error)
+        except Exception:  # noqa: BLE001  # the edge of one run: it must not take the worker and all other runs along
+            _LOG.exception("run %s failed unexpectedly", lease.run)
+            ending = Ending("failed", "internal", "an internal error ended this run; the worker's log has it", {})
+        await self._finish(lease, ending)
+        return ending.status
+
+    async def _advance(self, lease: Lease) -> dict[str, Any]:
+        """Run the graph from where it stands; a database that is away for a moment is waited for."""
+        fresh = lease.fence == 1
+        for number in range(1, _PATIENCE + 1):
+            try:
+                return await self._invoke(lease, fresh=fresh)
+            except Temporary as error:
+                if number == _PATIENCE:
+                    raise
+                _LOG.warning("run %s waits for %s", lease.run, error)
+                await self._clock.sleep(error.delay)
+            fresh = False
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _invoke(self, lease: Lease, *, fresh: bool) -> dict[str, Any]:
+        """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
+        config = {**leading(lease, fresh=fresh), "recursion_limit": STEPS_LIMIT}
+        found = None if fresh else await self._saver.aget_tuple(leading(lease))
+        if found and found.checkpoint["channel_values"].get("end"):
+            return found.checkpoint["channel_values"]
+        given: State | None = None if found else await begun(lease, self._deps.adopt, self._deps.cards)
+        return await self._graph.ainvoke(given, config, context=lease, durability="sync")
+
+    async def _park(self, lease: Lease, asked: Mapping[str, Any]) -> str:
+        waits_for = asked["approval"] if asked["kind"] == "approval" else "clarify"
+        return await runs.park(self._database, lease, waits_for, asked.get("answers", 0))
+
+    async def _finish(self, lease: Lease, ending: Ending) -> None:
+        """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
+        ended = await self._summary(lease, ending)
+        access = archive.closing(lease.access.principal, lease.run)
+        async with self._database.transaction(access) as connection:
+            await runs.finish(
+                connection,
+                lease,
+                status=ending.status,
+                reason=ending.reason,
+                message=ending.message,
+                body=ending.body,
+            )
+            await archive.conclude(connection, access, ended)
+
+    async def _summary(self, lease: Lease, ending: Ending) -> Ended:
+        row = await runs.get(self._database, lease.access, lease.run)
+        entries = [entry.body for entry in await self._deps.entries(lease)]
+        tools = Counter(str(body["tool"]) for body in entries if body["kind"] in ("read", "outcome"))
+        plan: Mapping[str, Any] = row["plan"] or {}
+        return Ended(
+            lease.run,
+            str(plan.get("id", "request")),
+            ending.status,
+            ending.reason or "",
+            millis=round((self._clock.now() - row["created"]).total_seconds() * 1000),
+            tools=tools,
+            tokens=row["spent_tokens"],
+            micros=row["spent_micros"],
+        )
+
+
+def ending_of(error: ControlError) -> Ending:
+    """Return how a run ends that one of our own errors stopped; a stopped run can be resumed by a person."""
+    if error.code == "cancelled":
+        return Ending("cancelled", "cancelled", str(error), {})
+    status: Status = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
+    return Ending(status, error.code, str(error), {})
+
+
+async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOTTEN_SECONDS) -> list[str]:
+    """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
+    async with database.system() as connection, connection.transaction():
+        found = {*await runs.sweep(connection), *await runs.expire(connection)}
+        found |= set(await runs.forgotten(connection, forgotten))
+        for run in sorted(found):
+            await waiting.defer(connection, run)
+    return sorted(found)
+
+
+async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, lanes: int = 8) -> None:
+    """Take and lead runs until cancelled.
+
+    Raises Temporary("unavailable") when the worker's own connection or the database is lost; the process should end
+    with exit code 69 then and be started anew.
+    """
+    async with Seat.take(database.url) as seat:
+        driver = Driver(database, deps, clock, seat.number)
+        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def drive(run: str) -> None:
+            try:
+                await driver.drive(run)
+            except ControlError as error:
+                if not broken.done():
+                    broken.set_exception(error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(seat.lost(), name="seat")
+                group.create_task(_until(broken), name="broken")
+                group.create_task(_sweep_on(database, waiting), name="sweep")
+                group.create_task(_beat_on(database, seat.number), name="beat")
+                group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
+        except* ControlError as lost:
+            raise _first(lost) from None
+
+
+async def _until(broken: asyncio.Future[None]) -> None:
+    await broken
+
+
+async def _sweep_on(database: Database, waiting: Queue) -> None:
+    count = 0
+    while True:
+        try:
+            await sweep(database, waiting)
+            if count % _TIDY_SWEEPS == 0:
+                async with database.system() as connection:
+                    await queue.tidy(connection)
+        except Temporary as error:
+            _LOG.warning("a sweep failed and is tried again: %s", error)
+        count += 1
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _beat_on(database: Database, number: int) -> None:
+    while True:
+        try:
+            async with database.system() as connection:
+                await runs.beat(connection, number)
+        except Temporary as error:
+            _LOG.warning("a heartbeat failed: %s", error)
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+def _first(group: BaseExceptionGroup[ControlError]) -> ControlError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, ControlError)
+    return found

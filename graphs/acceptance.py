@@ -1,0 +1,74 @@
+"""What happens to a plan before anything runs: it becomes the run's own on record, and its first step is the next.
+
+The flow wraps the planner in it; the worker uses it for complete plans by clients.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from graphs.deps import Adopt, Node, Planner, Record, Turn
+from graphs.plan import Plan
+from graphs.position import entered
+from graphs.state import State, Update
+from graphs.validation import Card, validate
+from memory.errors import Permanent
+from memory.runs import Lease
+
+
+def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Record) -> Node:
+    """Return the planner node: what the planner proposes, on record before the next node sees it."""
+
+    async def node(state: State, turn: Turn) -> Update:
+        update = dict(await planner(turn.lease)(state))
+        await _record_breaches(turn.lease, update, record)
+        update["answered"] = False
+        if update.get("plan"):
+            plan = Plan.model_validate(update["plan"])
+            await adopt(turn.lease, plan, _facts(plan, update))
+            update |= entered(plan)
+        elif update.get("clarify"):
+            await record(turn.lease, _question(update))
+        return cast(Update, {key: value for key, value in update.items() if key in State.__annotations__})
+
+    return node
+
+
+async def begun(lease: Lease, adopt: Adopt, cards: Mapping[str, Card]) -> State:
+    """Return the state from which a run starts; a complete plan by a client enters past the planner.
+
+    Raises Permanent("plan_invalid") for a plan that cannot be run here.
+    """
+    asked = lease.input
+    state: State = {"request": str(asked.get("request") or ""), "inputs": dict(asked.get("inputs") or {})}
+    if asked.get("runbook"):
+        state["runbook"] = str(asked["runbook"])
+    if not asked.get("given"):
+        return state
+    plan = Plan.model_validate(asked["given"])
+    if problems := validate(plan, cards):
+        raise Permanent("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]))
+    await adopt(lease, plan, _facts(plan, {}))
+    return {**state, **entered(plan)}
+
+
+def _facts(plan: Plan, update: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "type": plan.kind,
+        "source": plan.source,
+        "goal": plan.goal,
+        "steps": [{"id": step.id, "tool": step.tool, "effect": step.effect} for step in plan.steps],
+        "cites": [cited.model_dump() for cited in plan.cites],
+        "round": update.get("round", 0),
+        "note": update.get("note", ""),
+    }
+
+
+def _question(update: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "clarify", "key": f"clarify:{update.get('round', 0)}", "role": "planner", **update["clarify"]}
+
+
+async def _record_breaches(lease: Lease, update: dict[str, Any], record: Record) -> None:
+    for number, violation in enumerate(update.pop("violations", ())):
+        key = f"contract_violation:{update.get('round', 0)}:{number}"
+        await record(lease, {"kind": "contract_violation", "key": key, **violation})

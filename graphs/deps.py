@@ -1,0 +1,161 @@
+"""Everything a flow may hand to its nodes, one callable per right; built by the wiring, taken apart by the flow file.
+
+A node's factory names what it gets, so its signature says what its role can do.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graphs.binding import Slice
+from graphs.plan import Plan
+from graphs.state import State, Update
+from graphs.validation import Card
+from memory import approvals, journal, runs
+from memory.approvals import Standing
+from memory.database import Database
+from memory.journal import Entry
+from memory.results import RunRows
+from memory.runs import Lease
+from tools.action import Action, Json, Outcome
+from tools.admission import admit
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One execution of one node: for which lease, and from which checkpoint; data only."""
+
+    lease: Lease
+    checkpoint: str = ""
+
+
+class Perform(Protocol):
+    """The gateway's door."""
+
+    async def __call__(
+        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
+    ) -> Outcome:
+        """Perform one action, or say why not."""
+        ...
+
+
+class Cuts(Protocol):
+    """Parts of large results, by reference; rows are not readable through it."""
+
+    async def cut(self, part: Slice, start: int, count: int) -> Slice:
+        """Return rows of a slice as a slice."""
+        ...
+
+    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
+        """Return every batch of a slice from `start` on."""
+        ...
+
+
+Node = Callable[[State, Turn], Awaitable[Update]]
+Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
+Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What flows are built from."""
+
+    planner: Callable[[Lease], Planner]
+    """Makes the planner of one run, bound to what its requester may read."""
+    adopt: Adopt
+    """Makes a plan the one that the run follows, with facts about it for the journal."""
+    record: Record
+    perform: Perform
+    amount: Callable[[Action], int]
+    """Business amount of an action, in minor units."""
+    cards: Mapping[str, Card]
+    rows: Callable[[Lease], Cuts]
+    standing: Callable[[Lease, str], Awaitable[Standing]]
+    answers: Callable[[Lease], Awaitable[Sequence[str]]]
+    """What the requester answered to this run's questions so far."""
+    entries: Callable[[Lease], Awaitable[Sequence[Entry]]]
+    """The run's journal."""
+
+    @classmethod
+    def of(cls, database: Database, catalog: Catalog, gateway: Gateway, planner: Callable[[Lease], Planner]) -> "Deps":
+        """Return the rights of a whole system."""
+        return cls(
+            planner=planner,
+            adopt=_adopter(database),
+            record=_recorder(database),
+            perform=gateway.perform,
+            amount=lambda action: admit(action, catalog).facts.amount,
+            cards=catalog.cards,
+            rows=lambda lease: _Rows(RunRows(database, lease.access, lease.run, "cut")),
+            standing=lambda lease, approval: approvals.standing(database, lease.access, approval),
+            answers=_answers(database),
+            entries=_entries(database),
+        )
+
+
+class _Rows:
+    """A run's results seen through references only."""
+
+    def __init__(self, rows: RunRows) -> None:
+        self._rows = rows
+
+    async def cut(self, part: Slice, start: int, count: int) -> Slice:
+        return _slice(await self._rows.cut(_part(part), start, count))
+
+    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
+        return [_slice(found) for found in await self._rows.cuts(_part(part), start, size)]
+
+
+def _part(part: Slice) -> Any:
+    return dict(part)
+
+
+def _slice(part: Any) -> Slice:
+    return dict(part)
+
+
+def _adopter(database: Database) -> Adopt:
+    async def adopt(lease: Lease, plan: Plan, facts: Mapping[str, Any]) -> None:
+        await runs.adopt(
+            database,
+            lease,
+            plan=plan.model_dump(mode="json"),
+            plan_hash=plan.hash,
+            budget=plan.budget.model_dump(),
+            facts=facts,
+        )
+
+    return adopt
+
+
+def _recorder(database: Database) -> Record:
+    async def record(lease: Lease, body: Mapping[str, Any]) -> None:
+        await journal.append(database, lease.access, lease.run, body, fence=lease.fence)
+
+    return record
+
+
+def _answers(database: Database) -> Callable[[Lease], Awaitable[Sequence[str]]]:
+    async def answers(lease: Lease) -> Sequence[str]:
+        return (await runs.get(database, lease.access, lease.run))["answers"]
+
+    return answers
+
+
+def _entries(database: Database) -> Callable[[Lease], Awaitable[Sequence[Entry]]]:
+    async def entries(lease: Lease) -> Sequence[Entry]:
+        found: list[Entry] = []
+        while page := await journal.read(
+            database, lease.access, lease.run, after=found[-1].seq if found else 0, limit=_PAGE
+        ):
+            found += page
+            if len(page) < _PAGE:
+                break
+        return found
+
+    return entries

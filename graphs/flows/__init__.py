@@ -1,0 +1,1 @@
+"""The flows: one file each with `build`, where alone edges are drawn."""

@@ -1,0 +1,92 @@
+"""The auditor: compares what was expected with what the journal recorded, and says how the run ends; it cannot act."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from graphs import recovery
+from graphs.comparison import Finding, compare
+from graphs.deps import Node, Record, Turn
+from graphs.plan import Plan
+from graphs.position import plan_of
+from graphs.state import End, Held, State, Update
+from memory.journal import Entry
+from memory.runs import Lease
+from tools.action import Json
+
+_STOPPED = frozenset({"approval_timeout", "in_doubt"})
+
+
+def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[Entry]]], record: Record) -> Node:
+    """Return the auditor node: it reads the journal, and adds its own finding to it."""
+
+    async def auditor(state: State, turn: Turn) -> Update:
+        if not state.get("plan"):
+            return {"end": _without_plan(state)}
+        plan = plan_of(state)
+        finding = compare(plan, state, await entries(turn.lease))
+        await record(turn.lease, _entry(state, finding))
+        if finding.ok and _is_on_the_way(state, plan):
+            return {"audit": False}
+        return {"audit": False, "end": _end(state, plan, finding)}
+
+    return auditor
+
+
+def _is_on_the_way(state: State, plan: Plan) -> bool:
+    """Return whether steps are left and nothing stands against them."""
+    return state.get("cursor", 0) < len(plan.steps) and not (state.get("outcome") or state.get("failure"))
+
+
+def _entry(state: State, finding: Finding) -> dict[str, Json]:
+    key = f"audited:{state.get('plan_hash', '')[:16]}:{state.get('cursor', 0)}:{len(state.get('undone', []))}"
+    return {"kind": "audited", "key": key, "role": "auditor", "plan": state.get("plan_hash"), **finding.as_json()}
+
+
+def _without_plan(state: State) -> End:
+    note, verdict = state.get("note", ""), state.get("verdict")
+    if verdict == "nothing_wrong":
+        return End(status="done", reason=None, message=note, body={"verdict": verdict})
+    return End(status="denied", reason=verdict, message=note, body={"verdict": verdict})
+
+
+def _end(state: State, plan: Plan, finding: Finding) -> End:
+    outcome, failure = state.get("outcome"), state.get("failure")
+    body = _body(state, plan, finding)
+    if outcome and outcome.get("state") != "unverified":
+        return _refused(outcome, body)
+    if failure:
+        return End(status="failed", reason="step_failed", message=failure.get("message", ""), body=body)
+    if not finding.ok:
+        message = "; ".join(finding.problems[:5])
+        return End(status="failed", reason="audit_failed", message=message, body=body)
+    return End(status="done", reason=None, message=_summary(state, plan), body=body)
+
+
+def _refused(outcome: Held, body: dict[str, Json]) -> End:
+    code = outcome.get("code") or outcome.get("state")
+    status = "stopped" if code in _STOPPED else "denied"
+    return End(status=status, reason=code, message=outcome.get("message", ""), body=body)
+
+
+def _body(state: State, plan: Plan, finding: Finding) -> dict[str, Json]:
+    """Return what stays on record of the run; whatever ended badly lists what people may have to take back."""
+    well = finding.ok and not state.get("outcome") and not state.get("failure")
+    manual = state.get("manual", []) if state.get("failure") else recovery.by_hand(state, plan, ())
+    return {
+        "id": plan.id,
+        "results": state.get("results", {}),
+        "approvals": list(finding.approvals),
+        "compensated": list(state.get("undone", [])),
+        "manual": [] if well else recovery.checklist(plan, manual),
+    }
+
+
+def _summary(state: State, plan: Plan) -> str:
+    """Return what was done, one line per step that did something."""
+    lines = [f"{plan.goal}: done and checked."]
+    results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
+    for step in plan.steps:
+        result = results.get(step.id, {})
+        told = [f"{name} {value:,}" for name, value in result.items() if isinstance(value, int) and value is not True]
+        if step.effect != "read" and told:
+            lines.append(f"{step.id}: {', '.join(told)}")
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""The executor: performs one effect of the plan through the gateway, or takes one back after a failure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from graphs import binding, bundles
+from graphs.deps import Cuts, Node, Perform, Turn
+from graphs.plan import Plan
+from graphs.position import UNDO, plan_of
+from graphs.state import Held, State, Update
+from graphs.turns import Current, concluded
+from graphs.validation import Card
+from memory.errors import Permanent
+from memory.runs import Lease
+from tools.action import Action, Json, Outcome
+
+
+def make_executor(
+    perform: Perform, rows: Callable[[Lease], Cuts], cards: Mapping[str, Card], amount: Callable[[Action], int]
+) -> Node:
+    """Return the executor node: one action per turn, asked about together with all that share its gate."""
+
+    async def executor(state: State, turn: Turn) -> Update:
+        if state.get("undo"):
+            return await _take_back(state, turn, perform, rows(turn.lease))
+        return await _perform(state, turn, perform, rows(turn.lease), cards=cards, amount=amount)
+
+    return executor
+
+
+async def _perform(
+    state: State,
+    turn: Turn,
+    perform: Perform,
+    rows: Cuts,
+    *,
+    cards: Mapping[str, Card],
+    amount: Callable[[Action], int],
+) -> Update:
+    current = Current.at(state, cards)
+    args = _edited(state, current.name(current.item)) or await current.arguments(rows.cut, current.item)
+    action = current.action(turn, "executor", current.item, args)
+    asked = state.get("asked", {})
+    exposure, fence = asked.get(current.step.id) or (None, None)
+    if exposure is not None and fence == turn.lease.fence:
+        outcome = await perform(turn.lease, replace(action, exposure=exposure))
+        return concluded(state, current, outcome, args)
+    bundle = await bundles.gathered(current, turn, action, rows, amount=amount, exposure=exposure)
+    first, *others = bundle.actions
+    outcome = await perform(turn.lease, first, others, bundles.shown(bundle, current))
+    covered = {step: [bundle.exposure, turn.lease.fence] for step in bundle.steps}
+    return {"asked": {**asked, **covered}, **concluded(state, current, outcome, args)}
+
+
+async def _take_back(state: State, turn: Turn, perform: Perform, rows: Cuts) -> Update:
+    plan, (id, *rest) = plan_of(state), state.get("undo", [])
+    try:
+        action = await _reverse(state, plan, id, turn, rows)
+    except Permanent as error:
+        outcome = Outcome("failed", error.code, str(error))
+    else:
+        outcome = await perform(turn.lease, action)
+    return _taken_back(state, outcome, id, rest)
+
+
+def _taken_back(state: State, outcome: Outcome, id: str, rest: Sequence[str]) -> Update:
+    """Return the state after one compensation; one that did not work is left to people, and the next is tried."""
+    if outcome.state == "held":
+        return {"outcome": Held(state="held", approval=outcome.approval)}
+    if outcome.state in ("done", "skipped"):
+        return {"undo": list(rest), "undone": [*state.get("undone", []), id], "override": None}
+    return {"undo": list(rest), "manual": [*state.get("manual", []), id], "override": None}
+
+
+async def _reverse(state: State, plan: Plan, id: str, turn: Turn, rows: Cuts) -> Action:
+    """Return the compensation of a step as an action; it passes the gateway like any other."""
+    step = next(step for step in plan.steps if step.id == id)
+    if step.compensate is None:
+        raise Permanent("plan_invalid", f"step {id!r} names no compensation; a person must take it back")
+    results = {**state.get("results", {})}
+    results.setdefault(id, state.get("tally", {}))
+    effect = results[id].get("effect")
+    args = _edited(state, id + UNDO) or await binding.undo(step, plan.inputs, results, cut=rows.cut)
+    return Action(
+        run=turn.lease.run,
+        step=id + UNDO,
+        role="executor",
+        tool=step.compensate.tool,
+        args=args,
+        plan_hash=state.get("plan_hash", ""),
+        user=turn.lease.access.principal.id,
+        pins=plan.pins,
+        compensates=effect if isinstance(effect, str) else None,
+        checkpoint=turn.checkpoint,
+    )
+
+
+def _edited(state: State, step: str) -> dict[str, Json] | None:
+    """Return the arguments that a person put in place of the planned ones, if they were for this action."""
+    override = state.get("override")
+    return override["args"] if override and override["step"] == step else None

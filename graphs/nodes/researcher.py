@@ -1,0 +1,21 @@
+"""The researcher: performs one read of the plan through the gateway, and remembers what it found in small."""
+
+from collections.abc import Callable, Mapping
+
+from graphs.deps import Cuts, Node, Perform, Turn
+from graphs.state import State, Update
+from graphs.turns import Current, concluded
+from graphs.validation import Card
+from memory.runs import Lease
+
+
+def make_researcher(perform: Perform, rows: Callable[[Lease], Cuts], cards: Mapping[str, Card]) -> Node:
+    """Return the researcher node; whatever the plan says, the gateway lets this role read only."""
+
+    async def researcher(state: State, turn: Turn) -> Update:
+        current = Current.at(state, cards)
+        args = await current.arguments(rows(turn.lease).cut, current.item)
+        outcome = await perform(turn.lease, current.action(turn, "researcher", current.item, args))
+        return concluded(state, current, outcome, args)
+
+    return researcher

@@ -1,0 +1,143 @@
+"""One turn of those who act: from the current step to one action, and from its outcome to the new state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphs import binding, recovery
+from graphs.binding import CutOut
+from graphs.deps import Turn
+from graphs.plan import Plan, Step, refs
+from graphs.position import Results, passed, plan_of, remaining_rows
+from graphs.state import Held, State, Update
+from graphs.validation import Card, tainted
+from tools.action import Action, Json, Outcome, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What is to be done now: a step of the plan, and which batch of it."""
+
+    plan: Plan
+    step: Step
+    item: int
+    of: int | None
+    """How many batches the step has; None if it is not batched."""
+    results: Results
+    hash: str
+    tainted: bool
+    """True if an argument may stem from an outsider's words."""
+
+    @classmethod
+    def at(cls, state: State, cards: Mapping[str, Card]) -> "Current":
+        """Return the step that a state stands at."""
+        plan = plan_of(state)
+        step, results = plan.steps[state.get("cursor", 0)], state.get("results", {})
+        of = binding.batches(step, plan.inputs, results)
+        return cls(plan, step, state.get("item", 0), of, results, state.get("plan_hash", ""), _dirty(plan, step, cards))
+
+    def name(self, item: int) -> str:
+        """Return the step id of an action, numbered from 1 if there are several."""
+        return self.step.id if self.of is None else f"{self.step.id}#{item + 1}"
+
+    async def arguments(self, cut: CutOut, item: int) -> dict[str, Json]:
+        """Return the resolved arguments of one of the step's actions."""
+        return await binding.resolve(
+            self.step, self.plan.inputs, self.results, cut=cut, batch=None if self.of is None else item
+        )
+
+    def action(self, turn: Turn, role: Role, item: int, args: Mapping[str, Json], exposure: int = 0) -> Action:
+        """Return one of the step's actions."""
+        return Action(
+            run=turn.lease.run,
+            step=self.name(item),
+            role=role,
+            tool=self.step.tool,
+            args=args,
+            plan_hash=self.hash,
+            user=turn.lease.access.principal.id,
+            pins=self.plan.pins,
+            exposure=exposure,
+            tainted=self.tainted,
+            checkpoint=turn.checkpoint,
+            progress=self._progress(item, args),
+        )
+
+    def _progress(self, item: int, args: Mapping[str, Json]) -> dict[str, Json]:
+        if self.step.batch is None or self.of is None:
+            return {}
+        part, total = args.get(self.step.batch.into), remaining_rows(self.plan, self.step, self.results)
+        count = part.get("count") if isinstance(part, Mapping) else 0
+        done = total if item + 1 == self.of or not isinstance(count, int) else (item + 1) * count
+        return {"step": self.step.id, "batch": item + 1, "of": self.of, "done": done, "total": total}
+
+
+def concluded(state: State, current: Current, outcome: Outcome, args: Mapping[str, Json]) -> Update:
+    """Return the state after an action's outcome."""
+    match outcome.state:
+        case "done" | "skipped":
+            return _done(state, current, outcome, args)
+        case "denied" if outcome.code == "stale_knowledge":
+            return {"stale": True, "outcome": None, "override": None}
+        case "failed":
+            return _failed(state, current, outcome)
+        case other:
+            held = Held(state=other, code=outcome.code, message=outcome.message, approval=outcome.approval)
+            return {"outcome": held}
+
+
+def _done(state: State, current: Current, outcome: Outcome, args: Mapping[str, Json]) -> Update:
+    met = binding.is_met(current.plan, current.step, current.results, outcome.result, args)
+    if not met.holds:
+        why = met.reason or f"expected {current.step.expect!r}, which does not hold"
+        message = f"step {current.name(current.item)!r}: {why}"
+        return {"outcome": Held(state="unverified", code="unverified", message=message)}
+    result = dict(outcome.result)
+    if outcome.state == "skipped":
+        result["already_done"] = 1
+    if current.of is None:
+        result |= {"effect": outcome.effect} if outcome.effect else {}
+        return _without_override(state, passed(state, current.plan, result))
+    return _without_override(state, _next_batch(state, current, [result]))
+
+
+def _failed(state: State, current: Current, outcome: Outcome) -> Update:
+    step = current.step
+    if step.on_failure == "continue":
+        failed: dict[str, Json] = {"failed": 1, "message": outcome.message[:200]}
+        if current.of is None:
+            return _without_override(state, passed(state, current.plan, failed))
+        return _without_override(state, _next_batch(state, current, [failed]))
+    failure = Held(state="failed", code=outcome.code, message=f"step {current.name(current.item)!r}: {outcome.message}")
+    undo = recovery.to_undo(state, current.plan) if step.on_failure == "compensate" else []
+    return {"failure": failure, "undo": undo, "undone": [], "manual": recovery.by_hand(state, current.plan, undo)}
+
+
+def _next_batch(state: State, current: Current, results: Sequence[Mapping[str, Json]]) -> Update:
+    tally = added(state.get("tally", {}), *results)
+    if current.item + 1 < (current.of or 0):
+        return {"item": current.item + 1, "tally": tally}
+    return passed({**state, "item": 1}, current.plan, {**tally, "batches": current.of})
+
+
+def added(tally: Mapping[str, Json], *results: Mapping[str, Json]) -> dict[str, Json]:
+    """Return sums over batches: numbers add up, flags must all hold, of anything else the last stays."""
+    total = dict(tally)
+    for result in results:
+        for name, value in result.items():
+            old = total.get(name)
+            if isinstance(value, bool):
+                total[name] = value and old is not False
+            elif isinstance(value, int):
+                total[name] = value + (old if isinstance(old, int) else 0)
+            elif isinstance(value, str):
+                total[name] = value
+    return total
+
+
+def _without_override(state: State, update: Update) -> Update:
+    return {**update, "override": None} if state.get("override") else update
+
+
+def _dirty(plan: Plan, step: Step, cards: Mapping[str, Card]) -> bool:
+    dirty = tainted(plan, cards)
+    return any(ref.ref.split(".")[0] == "steps" and ref.ref.split(".")[1] in dirty for ref in refs(step))
