@@ -4,7 +4,6 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -44,12 +43,15 @@ async def authenticate(database: Database, secret: str) -> Principal:
 
 
 async def issue(
-    database: Database, access: Access, person: str, *, label: str = "", expires: datetime | None = None
+    database: Database, access: Access, person: str, *, label: str = "", days: int | None = None
 ) -> Issued:
-    """Make a key for an existing person of the entered tenant; raises Permanent("not_found") for others."""
+    """Make a key for an existing person of the entered tenant, valid for `days` or for good.
+
+    Raises Permanent("not_found") for others.
+    """
     async with database.transaction(access) as connection:
         await _known(connection, person)
-        return await _issue(connection, person, label, expires)
+        return await _issue(connection, person, label, days)
 
 
 async def keys(database: Database, access: Access) -> list[dict[str, Any]]:
@@ -113,10 +115,11 @@ async def _known(connection: Connection, person: str) -> None:
         raise Permanent("not_found", f"there is no person {person!r} in this tenant; name one who exists")
 
 
-async def _issue(connection: Connection, person: str, label: str, expires: datetime | None) -> Issued:
+async def _issue(connection: Connection, person: str, label: str, days: int | None) -> Issued:
     secret = "cs_" + secrets.token_urlsafe(32)
     cursor = await connection.execute(
-        "select id from create_key(%s, %s, %s, %s)", [person, hashed(secret), label, expires]
+        "select id from create_key(%s, %s, %s, clock_timestamp() + make_interval(days => %s))",
+        [person, hashed(secret), label, days],
     )
     row = await cursor.fetchone() or {}
     return Issued(row["id"], person, secret)

@@ -37,7 +37,8 @@ async def answered(connection: Connection, request: Request) -> dict[str, Any] |
     request with this key is still at work.
     """
     cursor = await connection.execute(
-        "select pg_try_advisory_xact_lock(%s, hashtext(concat_ws('/', current_tenant(), current_principal(), %s))) ok",
+        "select pg_try_advisory_xact_lock(%s, hashtext(concat_ws('/', current_tenant(), current_principal(), "
+        "%s::text))) as ok",
         [_LOCK, request.key],
     )
     row = await cursor.fetchone() or {}

@@ -1,8 +1,8 @@
-"""How a request becomes a run: a message, a runbook with inputs or a complete plan, checked before anything is written."""
+"""How a request becomes a run: a message, a runbook with inputs, or a complete plan; checked before any write."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +18,9 @@ from memory.errors import Permanent
 from tools.action import canonical
 
 MOST_BUDGET = 10**12
+
+ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+"""Statuses in which nobody works on a run any more."""
 
 Thread = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Message = Annotated[str, Filled, Field(max_length=8000)]
@@ -40,11 +43,12 @@ class Request:
 
     text: str
     given: Mapping[str, Any] | None = None
-    inputs: Mapping[str, bool | int | str] | None = None
+    runbook: str | None = None
+    inputs: Mapping[str, bool | int | str] = field(default_factory=dict[str, bool | int | str])
 
     def as_json(self) -> dict[str, Any]:
         """Return the request as the run row and the journal keep it."""
-        return {"request": self.text, "inputs": dict(self.inputs or {}), "given": self.given}
+        return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.given}
 
 
 async def understand(parts: Parts, caller: Caller, start: Start) -> Request:
@@ -55,8 +59,9 @@ async def understand(parts: Parts, caller: Caller, start: Start) -> Request:
         raise Permanent("bad_request", "inputs belong to a runbook; a plan carries its own")
     if start.message is not None:
         return Request(start.message)
-    plan = read(start.plan) if start.plan is not None else await _filled(parts, caller, start)
-    return given(parts, plan)
+    if start.plan is not None:
+        return given(parts, read(start.plan))
+    return await _named(parts, caller, str(start.runbook), start.inputs)
 
 
 def read(raw: Mapping[str, Any]) -> Plan:
@@ -79,7 +84,7 @@ def given(parts: Parts, plan: Plan) -> Request:
         told.append(str(error))
     if told:
         raise invalid(told)
-    return Request(plan.goal, plan.model_dump(mode="json"), dict(plan.inputs))
+    return Request(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
 
 
 def invalid(problems: list[str]) -> Refusal:
@@ -118,25 +123,17 @@ def _budget(parts: Parts, request: Request) -> dict[str, int]:
     return {**parts.budget, **own}
 
 
-async def _filled(parts: Parts, caller: Caller, start: Start) -> Plan:
-    item = await knowledge.current(parts.database, caller.access, str(start.runbook))
+async def _named(parts: Parts, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]) -> Request:
+    item = await knowledge.current(parts.database, caller.access, id)
     if item.kind != "runbook":
-        raise Permanent("not_found", f"{item.id!r} is no runbook; `countersign knowledge ls` lists those there are")
-    runbook = runbooks.parse(item.body, version=item.version).runbook
-    told = [f"inputs.{name}: {item.id!r} has no such slot" for name in start.inputs if name not in runbook.slots]
-    inputs: dict[str, bool | int | str] = {}
-    for name, slot in runbook.slots.items():
-        value = start.inputs.get(name, slot.default)
-        if value is None:
-            told.append(f"inputs.{name}: {slot.ask or f'a value of type {slot.type} is needed'}")
-        elif not slots.fits(slot.type, value):
-            told.append(f"inputs.{name}: {value!r} is no {slot.type}")
-        else:
-            inputs[name] = value
+        raise Permanent("not_found", f"{id!r} is no runbook; `countersign knowledge ls` lists those there are")
+    known = runbooks.parse(item.body, version=item.version).runbook.slots
+    told = [f"inputs.{name}: {id!r} has no such slot" for name in inputs if name not in known]
+    told += [
+        f"inputs.{name}: {value!r} is no {known[name].type}"
+        for name, value in inputs.items()
+        if name in known and not slots.fits(known[name].type, value)
+    ]
     if told:
         raise invalid(told)
-    return runbooks.plan(runbook, f"runbook {item.id}", inputs)
-
-
-Status = Literal["queued", "running", "waiting", "done", "failed", "denied", "stopped", "cancelled"]
-ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+    return Request(f"runbook {id}", runbook=id, inputs=dict(inputs))

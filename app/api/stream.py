@@ -6,7 +6,6 @@ Called by the chat and by `/api/runs/{id}/events`; an event's id is the number o
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +22,27 @@ Name = Literal["run", "step", "gate", "progress", "message", "end"]
 _QUIET_SECONDS = 15.0
 _PAGE = 200
 _ALIVE = b": still here\n\n"
+_NAMES: Mapping[str, Name] = {
+    "requested": "run",
+    "resumed": "run",
+    "cancel": "run",
+    "planned": "step",
+    "read": "step",
+    "skipped": "step",
+    "denied": "step",
+    "audited": "step",
+    "outcome": "step",
+    "held": "gate",
+    "approval": "gate",
+    "vote": "gate",
+    "vote_refused": "gate",
+    "question": "gate",
+    "clarify": "gate",
+    "answered": "message",
+    "ended": "end",
+}
+"""Which entries clients see, and as what."""
+
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -51,25 +71,15 @@ def events(entry: Entry, pace: Pace) -> list[Event]:
 
 
 def _found(run: str, body: Mapping[str, Any], pace: Pace) -> list[Event]:
-    match body["kind"]:
-        case "requested":
-            return [Event("run", {"run": run, "thread": body["thread"], "status": "queued", "user": body["user"]})]
-        case "resumed":
-            return [Event("run", {"run": run, "status": "queued", "resumed_by": body["user"]})]
-        case "planned" | "read" | "skipped" | "audited":
-            return [Event("step", _plain(body))]
-        case "held" | "approval" | "vote" | "vote_refused" | "question" | "clarify" | "asked" | "cancel":
-            return [Event("gate" if body["kind"] != "cancel" else "run", {"run": run, **_plain(body)})]
-        case "outcome":
-            progress = pace.note(body)
-            step = Event("step", {key: body.get(key) for key in ("kind", "step", "tool", "effect", "state", "at")})
-            return [step] if progress is None else [step, Event("progress", {"run": run, **progress})]
-        case "answered":
-            return [Event("message", {"run": run, "from": body["user"], "text": body["text"]})]
-        case "ended":
-            return [Event("end", {"run": run, **_plain(body)})]
-        case _:
-            return []
+    name = _NAMES.get(body["kind"])
+    if name is None:
+        return []
+    data: dict[str, Any] = {"run": run, **_plain(body)}
+    if body["kind"] != "outcome":
+        return [Event(name, data)]
+    step = Event(name, {key: data.get(key) for key in ("run", "kind", "step", "tool", "effect", "state", "at")})
+    progress = pace.note(body)
+    return [step] if progress is None else [step, Event("progress", {"run": run, **progress})]
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,23 +97,22 @@ async def follow(parts: Parts, access: Access, run: str, after: int) -> AsyncIte
     """Yield encoded events until the run has ended and everything was told; comments keep quiet streams alive."""
     pace = Pace()
     quiet_since = asyncio.get_running_loop().time()
-    async with aclosing(parts.feed.wakeups(run)) as wakeups:
-        async for _ in wakeups:
+    async for _ in parts.feed.wakeups(run):
+        entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
+        while entries:
+            for event in [event for entry in entries for event in events(entry, pace)]:
+                if event.name == "end":
+                    yield await _last_word(parts, access, run)
+                yield event.encoded()
+            after = entries[-1].seq
+            quiet_since = asyncio.get_running_loop().time()
             entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
-            while entries:
-                for event in [event for entry in entries for event in events(entry, pace)]:
-                    if event.name == "end":
-                        yield await _last_word(parts, access, run)
-                    yield event.encoded()
-                after = entries[-1].seq
-                quiet_since = asyncio.get_running_loop().time()
-                entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
-            row = await runs.get(parts.database, access, run)
-            if row["status"] in ENDED and row["seq"] <= after:
-                return
-            if asyncio.get_running_loop().time() - quiet_since > _QUIET_SECONDS:
-                yield _ALIVE
-                quiet_since = asyncio.get_running_loop().time()
+        row = await runs.get(parts.database, access, run)
+        if row["status"] in ENDED and row["seq"] <= after:
+            return
+        if asyncio.get_running_loop().time() - quiet_since > _QUIET_SECONDS:
+            yield _ALIVE
+            quiet_since = asyncio.get_running_loop().time()
 
 
 async def _last_word(parts: Parts, access: Access, run: str) -> bytes:
@@ -113,13 +122,12 @@ async def _last_word(parts: Parts, access: Access, run: str) -> bytes:
 
 async def settled(parts: Parts, access: Access, run: str) -> dict[str, Any]:
     """Wait until a run ended or needs a person; returns its row, with the open `gate` if there is one."""
-    async with aclosing(parts.feed.wakeups(run)) as wakeups:
-        async for _ in wakeups:
-            row = await runs.get(parts.database, access, run)
-            if row["status"] in ENDED:
-                return {**row, "gate": None}
-            if gate := await open_gate(parts, access, row):
-                return {**row, "status": "waiting", "gate": gate}
+    async for _ in parts.feed.wakeups(run):
+        row = await runs.get(parts.database, access, run)
+        if row["status"] in ENDED:
+            return {**row, "gate": None}
+        if gate := await open_gate(parts, access, row):
+            return {**row, "status": "waiting", "gate": gate}
     raise AssertionError("wake-ups never end by themselves")
 
 
@@ -136,5 +144,5 @@ async def open_gate(parts: Parts, access: Access, row: Mapping[str, Any]) -> dic
 async def _question(parts: Parts, access: Access, row: Mapping[str, Any]) -> dict[str, Any]:
     after = max(0, row["seq"] - 50)
     entries = await journal.read(parts.database, access, row["id"], after=after, limit=50)
-    asked = [entry.body for entry in entries if entry.kind in ("clarify", "asked")]
+    asked = [entry.body for entry in entries if entry.kind in ("clarify",)]
     return _plain(asked[-1]) if asked else {}

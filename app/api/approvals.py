@@ -1,0 +1,143 @@
+"""Approvals over HTTP: what is asked of people, and their decisions, each with its author's own key."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Response
+from pydantic import Field, ValidationError
+
+from app.api import idempotency, views
+from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api.problems import Refusal
+from memory import approvals, results
+from memory.approvals import Decided
+from memory.database import Connection
+from memory.errors import CODES, Code, ControlError, Permanent
+
+router = APIRouter(prefix="/api/approvals", tags=["approvals"])
+_SAMPLE = 5
+
+
+class Decision(Body):
+    """One person's answer to one round."""
+
+    decision: Literal["approve", "reject", "edit", "ask"]
+    nonce: Annotated[str, Field(min_length=1, max_length=200)]
+    """The round's, as shown: a decision is for exactly what was read."""
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    """Demanded for reject and edit; for ask, the question to the requester."""
+    edited: Mapping[str, Any] | None = None
+    """For edit: the complete new arguments."""
+    channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
+
+
+@router.get("", operation_id="list_approvals")
+async def ls(  # the framework passes each part of a request by name
+    parts: Here,
+    by: By,
+    *,
+    status: approvals.Status | None = None,
+    run: str | None = None,
+    limit: Limit = 50,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """List rounds, newest first; narrow by `status` or `run`."""
+    rows = await approvals.ls(parts.database, by.access, status=status, run=run, limit=limit + 1, before=moment(cursor))
+    return page(rows, limit, "opened", views.gate)
+
+
+@router.get("/{approval}", operation_id="show_approval")
+async def show(approval: str, parts: Here, by: By, response: Response) -> dict[str, Any]:
+    """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
+    row = await approvals.show(parts.database, by.access, approval)
+    response.headers["ETag"] = f'"{row["nonce"]}"'
+    return {**views.approval(row), "sample": await _sample(parts, by, row)}
+
+
+@router.post("/{approval}/decisions", operation_id="decide_approval")
+async def decide(  # the framework passes each part of a request by name
+    approval: str, decision: Decision, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
+) -> dict[str, Any]:
+    """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won."""
+    if decision.decision != "approve" and not decision.reason.strip():
+        raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
+    edited = await _edited(parts, by, approval, decision)
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        decided = await approvals.decide(
+            connection,
+            approval=approval,
+            nonce=decision.nonce,
+            decision=decision.decision,
+            reason=decision.reason,
+            channel=decision.channel,
+            edited=edited,
+        )
+        if decided.woken and decided.run:
+            await parts.queue.defer(connection, decided.run)
+        return _told(approval, decided)
+
+    keyed = idempotency.keyed(key, f"decide {approval}", decision)
+    answer, replayed = await idempotency.perform(parts, by, keyed, work)
+    # Raised only now: a refused vote is recorded, and an error inside would undo that.
+    if answer["code"] != "ok":
+        raise _refused(answer)
+    idempotency.mark(response, replayed)
+    return answer
+
+
+def _told(approval: str, decided: Decided) -> dict[str, Any]:
+    names = ("code", "run", "status", "votes", "need", "decided_by")
+    return {"approval": approval, **{name: getattr(decided, name) for name in names}}
+
+
+def _refused(answer: Mapping[str, Any]) -> Refusal:
+    code = cast(Code, answer["code"]) if answer["code"] in CODES else "conflict"
+    who = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
+    state = (
+        f"it is {answer['status']}{who}, {answer['votes']} of {answer['need']} approvals" if answer["status"] else ""
+    )
+    message = f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}"
+    more = {name: value for name, value in answer.items() if name not in ("code", "status")}
+    return Refusal(code, message, **more, approval_status=answer["status"])
+
+
+async def _edited(parts: Parts, by: Caller, approval: str, decision: Decision) -> dict[str, Any] | None:
+    if decision.decision != "edit":
+        return None
+    row = await approvals.show(parts.database, by.access, approval)
+    tools = {item["tool"] for item in row["items"]}
+    if len(row["items"]) != 1:
+        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(row['items'])} actions together; "
+                        "only a single action can be edited: reject it with a reason instead")  # fmt: skip
+    tool = parts.catalog.get(tools.pop())
+    try:
+        return tool.arguments.model_validate(decision.edited or {}).model_dump(mode="json")
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise Refusal(
+            "invalid_arguments", f"{tool.name!r} does not take this: {'; '.join(told)}", problems=told
+        ) from None
+
+
+async def _sample(parts: Parts, by: Caller, row: Mapping[str, Any]) -> list[Any]:
+    part = _slice(row["shown"])
+    if part is None:
+        return []
+    try:
+        return list(await results.RunRows(parts.database, by.access, row["run"], row["step"]).sample(part, _SAMPLE))
+    except ControlError:
+        # The rows of an old round may be gone; what was asked is still worth showing.
+        return []
+
+
+def _slice(value: object) -> results.Slice | None:
+    if isinstance(value, Mapping):
+        found = cast(Mapping[str, object], value)
+        if {"handle", "start", "count", "digest"} <= found.keys():
+            names = ("handle", "start", "count", "digest", "total")
+            return cast(results.Slice, {name: found.get(name, 0) for name in names})
+        return next((part for item in found.values() if (part := _slice(item))), None)
+    if isinstance(value, list):
+        return next((part for item in cast(list[object], value) if (part := _slice(item))), None)
+    return None

@@ -1,0 +1,88 @@
+"""The chat: a message in, what becomes of it out, streamed or as one answer; it shows gates, never decides."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api import idempotency, intake, stream, views
+from app.api.parts import Body, By, Caller, Here, Parts
+from app.api.problems import Refusal, trace_of
+from memory import runs
+from memory.database import Connection
+from memory.threads import Standing
+
+router = APIRouter(tags=["chat"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/event-stream": {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+        "description": "events run, step, gate, progress, message, end; or one object when JSON alone is accepted",
+    }
+}
+
+
+class Said(Body):
+    """One message of the caller."""
+
+    message: intake.Message
+    thread: intake.Thread | None = None
+    """Continue this conversation; unset starts one."""
+    supersedes: bool = False
+    """Cancel what the thread is busy with, void its open question, and start anew on a thread of its own."""
+
+
+@router.post("/api/chat", operation_id="chat", responses=_ANSWERS)
+async def chat(  # the framework passes each part of a request by name
+    said: Said,
+    request: Request,
+    parts: Here,
+    by: By,
+    *,
+    key: idempotency.Key = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Start a run with a message, or answer the question that the thread's run asked its requester."""
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        return await _take(connection, parts, by, said=said, correlation=trace_of(request))
+
+    keyed = idempotency.keyed(key, "POST /api/chat", said)
+    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    if "application/json" not in accept or "text/event-stream" in accept:
+        headers = {"X-Run-Id": begun["run"], **({idempotency.REPLAYED: "true"} if replayed else {})}
+        return stream.response(parts, by.access, begun["run"], begun["after"], headers)
+    row = await stream.settled(parts, by.access, begun["run"])
+    answer = JSONResponse(views.jsonable(views.answer(row)))
+    idempotency.mark(answer, replayed)
+    return answer
+
+
+async def _take(connection: Connection, parts: Parts, by: Caller, *, said: Said, correlation: str) -> dict[str, Any]:
+    thread = said.thread
+    standing = await intake.own(connection, by, thread) if thread else None
+    if standing and standing.open:
+        if standing.waits_for == "clarify" and not said.supersedes:
+            await runs.answer(connection, standing.run, said.message)
+            await parts.queue.defer(connection, standing.run)
+            return {"run": standing.run, "thread": thread, "after": standing.seq}
+        if not said.supersedes:
+            raise _busy(standing)
+        await runs.cancel(connection, standing.run, "superseded by a new message")
+        thread = None
+    request = intake.Request(said.message)
+    return await intake.begin(connection, parts, request, thread=thread, correlation=correlation)
+
+
+def _busy(standing: Standing) -> Refusal:
+    waits = f"waits for approval {standing.waits_for!r}" if standing.waits_for else f"is {standing.status}"
+    return Refusal(
+        "busy",
+        f"run {standing.run!r} of this thread {waits}; a message never decides: use the approval's own command, or "
+        "send supersedes: true to cancel that run and start anew",
+        run=standing.run,
+        approval=standing.waits_for,
+    )

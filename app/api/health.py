@@ -1,0 +1,38 @@
+"""Whether this process lives, and whether it can work; probes ask, without a key."""
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from app.api.parts import Here, Parts
+from memory.errors import ControlError
+from memory.shape import missing
+
+router = APIRouter(tags=["health"])
+_LOG = logging.getLogger(__name__)
+
+
+@router.get("/livez", operation_id="livez")
+async def livez() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", operation_id="readyz", responses={503: {"description": "something that is needed is missing"}})
+async def readyz(parts: Here, response: Response) -> dict[str, Any]:
+    """Say whether requests can be served: the database answers and has this release's shape."""
+    database = await _database(parts)
+    if database != "ok":
+        response.status_code = 503
+    return {"status": "ok" if database == "ok" else "unavailable", "database": database, "policy": parts.policy}
+
+
+async def _database(parts: Parts) -> str:
+    try:
+        async with parts.database.system() as connection:
+            lacking = await missing(connection)
+    except ControlError as error:
+        _LOG.warning("not ready: %s", error)
+        return "unreachable"
+    return f"migrations missing: {', '.join(lacking)}; run `countersign migrate`" if lacking else "ok"

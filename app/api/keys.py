@@ -1,0 +1,53 @@
+"""Keys over HTTP, for administrators; and who the caller is."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app import auth
+from app.api.parts import Body, By, Here
+from memory import principals
+
+router = APIRouter(tags=["keys"])
+
+
+class Wanted(Body):
+    """A key for an existing person."""
+
+    person: Annotated[str, Field(min_length=1, max_length=63)]
+    label: Annotated[str, Field(max_length=100)] = ""
+    days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long it is valid."""
+
+
+@router.get("/api/me", operation_id="me")
+async def me(by: By) -> dict[str, Any]:
+    """Say whose key this is, with groups and limits in minor units."""
+    person = by.principal
+    limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
+    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits}
+
+
+@router.get("/api/keys", operation_id="list_keys")
+async def ls(parts: Here, by: By) -> Any:
+    """List the tenant's keys, without secrets; for administrators."""
+    auth.demand(by.principal, auth.ADMIN)
+    return {"items": await principals.keys(parts.database, by.access)}
+
+
+@router.post("/api/keys", status_code=201, operation_id="create_key")
+async def create(wanted: Wanted, parts: Here, by: By) -> dict[str, Any]:
+    """Make a key for a person; its secret is in this answer and nowhere else. For administrators."""
+    auth.demand(by.principal, auth.ADMIN)
+    issued = await principals.issue(parts.database, by.access, wanted.person, label=wanted.label, days=wanted.days)
+    return {**asdict(issued), "days": wanted.days}
+
+
+@router.post("/api/keys/{key}/revoke", operation_id="revoke_key")
+async def revoke(key: str, parts: Here, by: By) -> dict[str, Any]:
+    """End a key at once; for administrators."""
+    auth.demand(by.principal, auth.ADMIN)
+    await principals.revoke(parts.database, by.access, key)
+    return {"id": key, "revoked": True}

@@ -1,0 +1,54 @@
+"""The stop switch over HTTP: anybody may pull it, operators release it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app import auth
+from app.api.parts import Body, By, Filled, Here
+from memory.errors import Permanent
+from tools import kills
+from tools.kills import Reach
+
+router = APIRouter(prefix="/api/kills", tags=["kills"])
+
+
+class Stop(Body):
+    """What to stop, and why."""
+
+    kind: Reach
+    name: Annotated[str, Field(max_length=200)] = ""
+    """The run, agent role, tool or person; empty for all."""
+    reason: Annotated[str, Filled, Field(max_length=1000)]
+
+
+@router.get("", operation_id="list_kills")
+async def ls(parts: Here, by: By) -> Any:
+    """List the switches that are pulled."""
+    return {"items": await kills.ls(parts.database, by.access)}
+
+
+@router.post("", status_code=201, operation_id="kill")
+async def kill(stop: Stop, parts: Here, by: By) -> dict[str, str]:
+    """Stop: once this answers, nothing within reach is permitted any more. Anybody may."""
+    if (stop.kind == "all") == bool(stop.name):
+        raise Permanent("bad_request", f"kind {stop.kind!r} {'takes no' if stop.name else 'needs a'} name")
+    await kills.kill(parts.database, by.access, stop.kind, stop.name, stop.reason)
+    return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": by.principal.id}
+
+
+@router.delete("/all", operation_id="unkill_all")
+async def unkill_all(parts: Here, by: By) -> dict[str, str]:
+    """Release the switch that stops everything; for operators. Stopped runs stay so until they are resumed."""
+    auth.demand(by.principal, *auth.OPERATORS)
+    await kills.unkill(parts.database, by.access, "all")
+    return {"kind": "all", "name": ""}
+
+
+@router.delete("/{kind}/{name}", operation_id="unkill")
+async def unkill(kind: Reach, name: str, parts: Here, by: By) -> dict[str, str]:
+    """Release one switch; for operators."""
+    auth.demand(by.principal, *auth.OPERATORS)
+    await kills.unkill(parts.database, by.access, kind, name)
+    return {"kind": kind, "name": name}

@@ -1,0 +1,135 @@
+"""Runs over HTTP: start, read, list, cancel, resume, and read what was recorded."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from app import auth
+from app.api import idempotency, intake, stream, views
+from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api.problems import trace_of
+from memory import journal, runs
+from memory.database import Connection
+from memory.errors import Permanent
+from memory.journal import Entry
+
+router = APIRouter(prefix="/api/runs", tags=["runs"])
+_PAGE = 1000
+
+
+class Reason(Body):
+    """Why."""
+
+    reason: str = ""
+
+
+@router.post("", status_code=202, operation_id="start_run")
+async def start(  # the framework passes each part of a request by name
+    wanted: intake.Start, request: Request, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
+) -> dict[str, Any]:
+    """Start a run with a message, a runbook with inputs, or a complete plan; 422 lists what is wrong with a plan."""
+    understood = await intake.understand(parts, by, wanted)
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        if wanted.thread:
+            await intake.own(connection, by, wanted.thread)
+        return await intake.begin(connection, parts, understood, thread=wanted.thread, correlation=trace_of(request))
+
+    keyed = idempotency.keyed(key, "POST /api/runs", wanted)
+    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    idempotency.mark(response, replayed)
+    response.headers["Location"] = f"/api/runs/{begun['run']}"
+    return begun
+
+
+@router.get("", operation_id="list_runs")
+async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
+    """List runs, newest first."""
+    rows = await runs.ls(parts.database, by.access, limit=limit + 1, before=moment(cursor))
+    return page(rows, limit, "created", views.summary)
+
+
+@router.get("/{run}", operation_id="show_run")
+async def show(run: str, parts: Here, by: By) -> dict[str, Any]:
+    """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
+    row = await runs.get(parts.database, by.access, run)
+    gate = await stream.open_gate(parts, by.access, row)
+    return {**views.run(row, await _all(parts, by, run)), "gate": gate}
+
+
+@router.post("/{run}/cancel", operation_id="cancel_run")
+async def cancel(run: str, why: Reason, response: Response, parts: Here, by: By, *, key: idempotency.Key = None) -> Any:
+    """End a run; one that is at work stops before its next call. For its requester and for operators."""
+    await _may_steer(parts, by, run)
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        return {"run": run, "status": await runs.cancel(connection, run, why.reason or "cancelled by a person")}
+
+    return await _steer(parts, by, response, idempotency.keyed(key, f"cancel {run}", why), work)
+
+
+@router.post("/{run}/resume", operation_id="resume_run", status_code=202)
+async def resume(run: str, response: Response, parts: Here, by: By, *, key: idempotency.Key = None) -> Any:
+    """Queue a stopped run again. For its requester and for operators."""
+    await _may_steer(parts, by, run)
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        await runs.resume(connection, run)
+        await parts.queue.defer(connection, run)
+        return {"run": run, "status": "queued"}
+
+    return await _steer(parts, by, response, idempotency.keyed(key, f"resume {run}", Reason()), work)
+
+
+@router.get("/{run}/journal", operation_id="run_journal")
+async def read(
+    run: str, parts: Here, by: By, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, limit: Limit = 100
+) -> Any:
+    """Read what was recorded of a run, in order, from entry `after` on."""
+    await runs.get(parts.database, by.access, run)
+    entries = await journal.read(parts.database, by.access, run, after=after, limit=limit)
+    return {"items": [recorded(entry) for entry in entries], "next": entries[-1].seq if len(entries) == limit else None}
+
+
+@router.get("/{run}/events", operation_id="run_events", response_class=Response)
+async def events(
+    run: str, parts: Here, by: By, last_event_id: Annotated[str, Header()] = "", after: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """Follow a run: the same events as the chat's, after `Last-Event-ID`; the stream ends with the run."""
+    await runs.get(parts.database, by.access, run)
+    if last_event_id and not (last_event_id.isdecimal() and len(last_event_id) < 10):
+        raise Permanent("bad_request", f"Last-Event-ID {last_event_id!r} is no event id of this stream; leave it out")
+    return stream.response(parts, by.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
+
+
+def recorded(entry: Entry) -> dict[str, Any]:
+    """Return an entry with its place in the chain."""
+    return {
+        "run": entry.run,
+        "seq": entry.seq,
+        "prev": entry.prev.hex(),
+        "hash": entry.hash.hex(),
+        "body": entry.body,
+    }
+
+
+async def _all(parts: Parts, by: Caller, run: str) -> list[Entry]:
+    found: list[Entry] = []
+    while True:
+        after = found[-1].seq if found else 0
+        some = await journal.read(parts.database, by.access, run, after=after, limit=_PAGE)
+        found += some
+        if len(some) < _PAGE:
+            return found
+
+
+async def _may_steer(parts: Parts, by: Caller, run: str) -> None:
+    row = await runs.get(parts.database, by.access, run)
+    if row["requester"] != by.principal.id:
+        auth.demand(by.principal, *auth.OPERATORS)
+
+
+async def _steer(parts: Parts, by: Caller, response: Response, keyed: Any, work: idempotency.Work) -> dict[str, Any]:
+    answer, replayed = await idempotency.perform(parts, by, keyed, work)
+    idempotency.mark(response, replayed)
+    return answer

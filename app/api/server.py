@@ -1,0 +1,46 @@
+"""The HTTP application: one router per resource behind one guard; built by the wiring and by tests."""
+
+from fastapi import FastAPI
+
+from app.api import approvals, chat, effects, health, journal, keys, kills, knowledge, memory, problems, runs, tools
+from app.api.guard import Guard
+from app.api.parts import Parts
+
+VERSION = "0.1.0"
+_PROBLEM = {
+    "description": "a problem document",
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
+_ROUTERS = (chat, runs, approvals, tools, effects, memory, knowledge, kills, journal, keys, health)
+
+
+def create_app(parts: Parts | None = None) -> FastAPI:
+    """Return the application; without parts only its OpenAPI document can be asked for."""
+    app = FastAPI(
+        title="Countersign",
+        version=VERSION,
+        summary=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses={"default": _PROBLEM},
+        separate_input_output_schemas=False,
+    )
+    app.state.parts = parts
+    problems.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    _describe_problems(app)
+    app.add_middleware(Guard)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    document = app.openapi()
+    texts = ("type", "title", "code", "detail", "next", "instance", "trace_id")
+    document["components"]["schemas"]["Problem"] = {
+        "type": "object",
+        "required": [*texts, "status"],
+        "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},
+    }

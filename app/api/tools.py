@@ -1,0 +1,72 @@
+"""Tools over HTTP: the catalogue, and calling one under the same rules as any agent, without a model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, ValidationError
+
+from app.api import idempotency, intake
+from app.api.parts import Body, By, Here, Parts
+from app.api.problems import Refusal, trace_of
+from graphs.plan import Plan
+from memory.database import Connection
+
+router = APIRouter(prefix="/api/tools", tags=["tools"])
+
+
+class Call(Body):
+    """The arguments of one call."""
+
+    args: Mapping[str, Any] = Field(default_factory=dict[str, Any])
+
+
+@router.get("", operation_id="list_tools")
+async def ls(parts: Here, _by: By) -> dict[str, Any]:
+    """List the tools with what each may change."""
+    names = ("name", "summary", "effect", "roles", "reversible")
+    return {"items": [{name: getattr(card, name) for name in names} for card in parts.catalog.cards.values()]}
+
+
+@router.get("/{name}", operation_id="show_tool")
+async def show(name: str, parts: Here, _by: By) -> dict[str, Any]:
+    """Show a tool's card: schema, roles, cost, idempotency, how it is undone, how it can fail."""
+    parts.catalog.get(name)
+    return asdict(parts.catalog.cards[name])
+
+
+@router.post("/{name}/call", status_code=202, operation_id="call_tool")
+async def call(  # the framework passes each part of a request by name
+    name: str, wanted: Call, request: Request, parts: Here, by: By, *, response: Response, key: idempotency.Key = None
+) -> dict[str, Any]:
+    """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
+    understood = intake.given(parts, _plan(parts, name, wanted.args))
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        return await intake.begin(connection, parts, understood, thread=None, correlation=trace_of(request))
+
+    keyed = idempotency.keyed(key, f"call {name}", wanted)
+    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    idempotency.mark(response, replayed)
+    response.headers["Location"] = f"/api/runs/{begun['run']}"
+    return begun
+
+
+def _plan(parts: Parts, name: str, args: Mapping[str, Any]) -> Plan:
+    tool = parts.catalog.get(name)
+    try:
+        tool.arguments.model_validate(args)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise Refusal("invalid_arguments", f"{name!r} does not take this: {'; '.join(told)}", problems=told) from None
+    backout = tool.compensate and f"undone by {tool.compensate}"
+    step = {
+        "id": "call",
+        "tool": name,
+        "effect": tool.effect,
+        "args": dict(args),
+        "expect": "size(result) >= 0",
+        "backout": backout or tool.playbook or f"see the service behind {name}",
+    }
+    return intake.read({"id": f"call.{name}", "goal": f"call {name}", "steps": [step]})

@@ -1,0 +1,193 @@
+"""The API in process, over its ASGI interface, on the real database; runs are started but nobody drives them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from app.api.parts import Parts
+from app.api.server import create_app
+from memory import principals, runs
+from memory.database import Connection, Database
+from memory.feed import Feed
+from memory.roles import Urls
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tests.conftest import VirtualClock
+from tools import effects
+from tools.action import Json
+from tools.catalog import Catalog
+from tools.tool import Call, tool
+
+BUDGET = {"tokens": 1000, "micros": 1000, "calls": 100}
+Client = Callable[[str], Awaitable[httpx2.AsyncClient]]
+
+
+class Woken(list[str]):
+    """A queue that only remembers whom it was asked to wake."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
+    async def defer(self, connection: Connection, run: str) -> None:
+        """Remember the run."""
+        self.append(run)
+        self._more.set()
+
+    async def reached(self, count: int) -> None:
+        """Wait until this many were woken; their transactions may still be open."""
+        while len(self) < count:
+            self._more.clear()
+            await self._more.wait()
+
+
+@pytest.fixture
+def woken() -> Woken:
+    return Woken()
+
+
+@pytest.fixture
+async def feed(urls: Urls) -> AsyncGenerator[Feed]:
+    async with Feed.open(urls.app) as feed:
+        yield feed
+
+
+class Job(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    job: str
+
+
+@tool("jobs.look", effect="read")
+async def look(args: Job, call: Call) -> dict[str, Json]:
+    """Say how a job is."""
+    return {"job": args.job}
+
+
+@tool("jobs.pause", effect="write", playbook="jobs.paused")
+async def pause(args: Job, call: Call) -> dict[str, Json]:
+    """Pause a job."""
+    return {"paused": args.job}
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return Catalog([look, pause])
+
+
+@pytest.fixture
+def parts(database: Database, catalog: Catalog, woken: Woken, feed: Feed) -> Parts:
+    return Parts(database, catalog, woken, feed, VirtualClock(), "p1", BUDGET)
+
+
+@pytest.fixture
+async def anonymous(parts: Parts) -> AsyncGenerator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(create_app(parts), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api", timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(
+    anonymous: httpx2.AsyncClient, database: Database, people: dict[str, Principal], tenant: str
+) -> Client:
+    """Return a factory of clients with the key of a person; root is an administrator."""
+    root = Access.of(Principal(tenant, "root"))
+    await database.call(root, "put_principal", "root", ["admin"], 0, 0)
+    people = {**people, "root": root.principal}
+
+    async def make(person: str) -> httpx2.AsyncClient:
+        issued = await principals.issue(database, Access.of(people[person]), person)
+        return httpx2.AsyncClient(
+            transport=anonymous._transport,  # pyright: ignore[reportPrivateUsage]  # one app for all its people
+            base_url="http://api",
+            headers={"Authorization": f"Bearer {issued.secret}", "Accept": "application/json"},
+            timeout=20,
+        )
+
+    return make
+
+
+@pytest.fixture
+async def a(client: Client) -> httpx2.AsyncClient:
+    return await client("alice")
+
+
+@pytest.fixture
+async def b(client: Client) -> httpx2.AsyncClient:
+    return await client("bob")
+
+
+@pytest.fixture
+async def c(client: Client) -> httpx2.AsyncClient:
+    return await client("carol")
+
+
+@pytest.fixture
+async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) -> Callable[..., Awaitable[Lease]]:
+    """Return a factory that leases a run, holds one action of it and parks it at that question."""
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
+        await owner.execute("select * from activate_policy('p1')")
+
+    async def hold(run: str, *, need: int = 1, exposure: int = 100, **more: Any) -> Lease:
+        lease = await lead(database, feed, run)
+        body = {**_question(lease, f"ask-{run}"), "need": need, "exposure": exposure, **more}
+        code, approval = await effects.hold(database, lease, body)
+        assert code == "held"
+        assert approval
+        await runs.park(database, lease, approval)
+        return lease
+
+    return hold
+
+
+async def lead(database: Database, feed: Feed, run: str) -> Lease:
+    """Take a run as soon as the transaction that starts or wakes it has committed."""
+    async for _ in feed.wakeups(run):
+        if lease := await runs.lease(database, run, 1):
+            return lease
+    raise AssertionError(run)
+
+
+def _question(lease: Lease, id: str) -> dict[str, Any]:
+    item = {"digest": "d1", "step": "pause", "tool": "jobs.pause", "amount": 100}
+    return {
+        "id": id,
+        "nonce": f"nonce-{id}",
+        "run": lease.run,
+        "fence": lease.fence,
+        "step": "pause",
+        "role": "executor",
+        "tool": "jobs.pause",
+        "user": lease.access.principal.id,
+        "plan": "h1",
+        "pins": [],
+        "policy": "p1",
+        "rules": ["two-people"],
+        "groups": ["finance"],
+        "ttl": 600,
+        "requester_excluded": True,
+        "digest": "d1",
+        "items": [item],
+        "args": {"job": "retry"},
+        "cost": {"tokens": 0, "micros": 0, "calls": 1},
+        "shown": {"tool": "jobs.pause", "args": {"job": "retry"}, "reversible": True},
+    }
+
+
+@pytest.fixture
+async def asked(a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]) -> str:
+    """Return the approval that alice's run waits for."""
+    run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
+    await ask(run)
+    return f"ask-{run}"
+
+
+def decision(approval: str, kind: str = "approve", **more: Any) -> dict[str, Any]:
+    """Return the body of a decision on the round that is shown."""
+    return {"decision": kind, "nonce": f"nonce-{approval}", **more}

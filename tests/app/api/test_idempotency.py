@@ -1,0 +1,60 @@
+import httpx2
+import pytest
+
+from app.api.parts import Parts
+from memory import requests
+from memory.errors import Permanent
+from memory.scope import Access, Principal
+from tests.app.api.conftest import Woken
+
+KEY = {"Idempotency-Key": "k1"}
+
+
+async def test_a_repeated_start_is_answered_alike_and_starts_nothing(a: httpx2.AsyncClient, woken: Woken) -> None:
+    first = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
+    second = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
+    assert (first.json(), second.headers["idempotency-replayed"]) == (second.json(), "true")
+    assert woken == [first.json()["run"]]
+
+
+async def test_the_same_key_with_another_body_is_refused(a: httpx2.AsyncClient) -> None:
+    await a.post("/api/runs", json={"message": "x"}, headers=KEY)
+    answer = await a.post("/api/runs", json={"message": "y"}, headers=KEY)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_while_the_first_is_at_work_the_second_is_told_so(
+    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+) -> None:
+    async with parts.database.transaction(Access.of(alice)) as connection:
+        await requests.answered(connection, requests.Request.of("k1", "POST /api/runs", {}))
+        answer = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+async def test_keys_of_two_people_are_two_keys(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    mine = (await a.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
+    theirs = (await b.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
+    assert mine["run"] != theirs["run"]
+
+
+async def test_a_refused_request_keeps_no_answer(a: httpx2.AsyncClient) -> None:
+    await a.post("/api/runs", json={"message": "x", "thread": "t1"})
+    busy = await a.post("/api/runs", json={"message": "y", "thread": "t1"}, headers=KEY)
+    assert (busy.status_code, busy.json()["code"]) == (409, "busy")
+    run = (await a.get("/api/runs")).json()["items"][0]["run"]
+    await a.post(f"/api/runs/{run}/cancel", json={})
+    assert (await a.post("/api/runs", json={"message": "y", "thread": "t1"}, headers=KEY)).status_code == 202
+
+
+async def test_answers_are_seen_by_their_own_person_only(parts: Parts, alice: Principal, bob: Principal) -> None:
+    request = requests.Request.of("k", "r", {"x": 1})
+    async with parts.database.transaction(Access.of(alice)) as connection:
+        await requests.record(connection, request, {"run": "1"})
+    async with parts.database.transaction(Access.of(bob)) as connection:
+        cursor = await connection.execute("select * from requests")
+        assert await cursor.fetchall() == []
+    async with parts.database.transaction(Access.of(alice)) as connection:
+        assert await requests.answered(connection, request) == {"run": "1"}
+        with pytest.raises(Permanent, match="another request"):
+            await requests.answered(connection, requests.Request.of("k", "r", {"x": 2}))

@@ -1,0 +1,130 @@
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+
+from app.api.parts import Parts
+from memory import runs
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tests.app.api.conftest import Woken
+
+Ask = Callable[..., Awaitable[Lease]]
+
+
+async def test_a_message_starts_a_run_and_wakes_a_worker(a: httpx2.AsyncClient, woken: Woken) -> None:
+    answer = await a.post("/api/runs", json={"message": "customers were billed twice"})
+    assert answer.status_code == 202
+    assert woken == [answer.json()["run"]]
+    assert answer.headers["location"] == f"/api/runs/{woken[0]}"
+
+
+async def test_a_run_shows_request_requester_and_cost(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    run = (await a.post("/api/runs", json={"message": "pause it"})).json()["run"]
+    shown = (await b.get(f"/api/runs/{run}")).json()
+    assert (shown["requester"], shown["request"], shown["status"]) == ("alice", "pause it", "queued")
+    assert shown["cost"]["calls"] == {"spent": 0, "reserved": 0, "limit": 100}
+
+
+async def test_correlation_id_of_the_client_is_recorded_and_returned(a: httpx2.AsyncClient) -> None:
+    """R110."""
+    answer = await a.post("/api/runs", json={"message": "x"}, headers={"X-Correlation-Id": "mine-1"})
+    shown = (await a.get(answer.headers["location"])).json()
+    assert (answer.headers["x-correlation-id"], shown["correlation"]) == ("mine-1", "mine-1")
+
+
+async def test_a_malformed_plan_is_refused_with_every_problem_and_nothing_written(
+    a: httpx2.AsyncClient, woken: Woken
+) -> None:
+    """R2."""
+    plan: dict[str, Any] = {
+        "id": "p",
+        "goal": "g",
+        "steps": [{"id": "one", "tool": "billing.nothing", "effect": "write", "args": {}}],
+    }
+    answer = await a.post("/api/runs", json={"plan": plan})
+    assert (answer.status_code, answer.json()["code"]) == (422, "plan_invalid")
+    assert answer.json()["problems"]
+    assert woken == []
+    assert (await a.get("/api/runs")).json()["items"] == []
+
+
+async def test_a_plan_with_an_unknown_tool_is_refused(a: httpx2.AsyncClient) -> None:
+    step: dict[str, Any] = {"id": "one", "tool": "billing.nothing", "effect": "read", "args": {}, "expect": "true"}
+    answer = await a.post("/api/runs", json={"plan": {"id": "p", "goal": "g", "steps": [step]}})
+    assert answer.json()["code"] == "plan_invalid"
+    assert "billing.nothing" in answer.json()["detail"]
+
+
+async def test_an_unknown_runbook_is_not_found(a: httpx2.AsyncClient) -> None:
+    answer = await a.post("/api/runs", json={"runbook": "no.such"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_message_and_plan_together_are_refused(a: httpx2.AsyncClient) -> None:
+    answer = await a.post("/api/runs", json={"message": "x", "runbook": "y"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+async def test_lists_go_on_by_cursor_without_loss(a: httpx2.AsyncClient) -> None:
+    started = {(await a.post("/api/runs", json={"message": "x"})).json()["run"] for _ in range(5)}
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = (await a.get("/api/runs", params={"limit": 2, **({"cursor": cursor} if cursor else {})})).json()
+        seen += [item["run"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert len(seen) == 5
+    assert set(seen) == started
+
+
+async def test_a_made_up_cursor_is_refused(a: httpx2.AsyncClient) -> None:
+    assert (await a.get("/api/runs", params={"cursor": "nonsense"})).status_code == 400
+
+
+async def test_cancel_ends_a_waiting_run_once(a: httpx2.AsyncClient) -> None:
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    assert (await a.post(f"/api/runs/{run}/cancel", json={"reason": "no"})).json()["status"] == "cancelled"
+    again = await a.post(f"/api/runs/{run}/cancel", json={"reason": "no"})
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+
+async def test_a_stranger_may_not_cancel_but_an_operator_may(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    mine = (await b.post("/api/runs", json={"message": "x"})).json()["run"]
+    refused = await a.post(f"/api/runs/{mine}/cancel", json={})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    theirs = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    assert (await b.post(f"/api/runs/{theirs}/cancel", json={})).status_code == 200
+
+
+async def test_a_stopped_run_is_resumed_and_woken(
+    a: httpx2.AsyncClient, parts: Parts, alice: Principal, woken: Woken
+) -> None:
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    lease = await runs.lease(parts.database, run, 1)
+    assert lease
+    async with parts.database.transaction(Access.of(alice)) as connection:
+        await runs.finish(connection, lease, status="stopped", reason="killed", message="stopped", body={})
+    woken.clear()
+    assert (await a.post(f"/api/runs/{run}/resume")).status_code == 202
+    assert woken == [run]
+
+
+async def test_a_run_of_another_tenant_does_not_exist(a: httpx2.AsyncClient) -> None:
+    answer = await a.get("/api/runs/authority-somebody")
+    assert answer.status_code == 404
+
+
+async def test_the_journal_of_a_run_can_be_read_on(a: httpx2.AsyncClient) -> None:
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    entries: list[dict[str, Any]] = (await a.get(f"/api/runs/{run}/journal")).json()["items"]
+    assert [entry["body"]["kind"] for entry in entries] == ["requested"]
+    assert (await a.get(f"/api/runs/{run}/journal", params={"after": 1})).json()["items"] == []
+
+
+async def test_a_thread_belongs_to_who_opened_it(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    await a.post("/api/runs", json={"message": "x", "thread": "t1"})
+    answer = await b.post("/api/runs", json={"message": "x", "thread": "t1"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
