@@ -62,8 +62,8 @@ async def gather(find: Find, current: Current, state: State, limits: Limits) -> 
     found, problems = _readable(named)
     if found:
         return found, problems
-    hits = [(hit, equal, hit.score) for hit, equal in retrieval.worth_a_look(await find(request(state)), limits)]
-    found, more = _readable(hits)
+    hits = retrieval.worth_a_look(await find(slots.words(request(state))), limits)
+    found, more = _readable([(hit, equal, hit.score) for hit, equal in hits])
     return found, [*problems, *more]
 
 

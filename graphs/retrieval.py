@@ -46,7 +46,7 @@ Current = Callable[[str], Awaitable[Item]]
 class Limits:
     """When a likeness of words is worth a look at the facts."""
 
-    score: float = 0.25
+    score: float = 0.18
     """Below this nothing is looked at: people are asked."""
     margin: float = 0.05
     """Candidates this close to the best are equals; only their probes may tell them apart."""

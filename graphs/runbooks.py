@@ -17,6 +17,7 @@ from graphs.plan import Budget, Cited, Expression, Name, Part, Plan, Ref, Step, 
 from graphs.slots import Input, Slot
 from graphs.validation import Card, validate
 from memory.errors import Permanent
+from memory.items import Item
 from tools import expressions
 from tools.action import Json
 
@@ -112,6 +113,20 @@ def load(folder: Path = FOLDER) -> list[Document]:
     return list(found.values())
 
 
+def item(document: Document) -> Item:
+    """Return the runbook as knowledge publishes it, under its own version."""
+    runbook = document.runbook
+    return Item(
+        id=runbook.id,
+        kind="runbook",
+        title=document.title,
+        body=document.text,
+        owner=runbook.owner,
+        review_by=runbook.review_by,
+        version=runbook.version,
+    )
+
+
 def problems(runbook: Runbook, cards: Mapping[str, Card]) -> list[str]:
     """Return what is wrong with a runbook before anyone asks for it, tried with an example for every slot."""
     example = examples(runbook)
@@ -121,8 +136,10 @@ def problems(runbook: Runbook, cards: Mapping[str, Card]) -> list[str]:
         found.append(f"probe {card.name!r} returns text that outsiders wrote; no slot can come from it")
     try:
         _condition(runbook, runbook.probe.condition)
-        if runbook.probe.ask:
-            _condition(runbook, runbook.probe.ask.when)
+        for text in [runbook.probe.ask.when] if runbook.probe.ask else []:
+            _condition(runbook, text)
+        for slot in runbook.slots.values():
+            slots.computed(slot)
         found += validate(plan(runbook, "try", example), cards)
         found += validate(investigation("try", [probe(runbook, "probe_1", example)], ()), cards)
     except Permanent as error:

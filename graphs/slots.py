@@ -9,10 +9,12 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
-from graphs.plan import Part
+from graphs.plan import Expression, Part
+from tools import expressions
 from tools.action import Json
 
-Type = Literal["text", "integer", "charge", "email", "amount", "person"]
+Type = Literal["text", "integer", "charge", "email", "amount", "person", "customer"]
+"""A `customer` is named by a charge id, an e-mail address or a full name, in this order of preference."""
 Input = bool | int | str
 
 _PERSON = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+){1,2}"
@@ -31,6 +33,7 @@ _WHOLE: Mapping[Type, re.Pattern[str]] = {
     "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "person": re.compile(r"[\w'’. -]{2,80}"),
 }
+_CUSTOMER: tuple[Type, ...] = ("charge", "email", "person")
 EXAMPLES: Mapping[Type, Input] = {
     "text": "text",
     "integer": 1,
@@ -38,6 +41,7 @@ EXAMPLES: Mapping[Type, Input] = {
     "email": "someone@example.com",
     "amount": 100,
     "person": "Some One",
+    "customer": "someone@example.com",
 }
 """A value per type, with which a runbook is tried before any request exists."""
 
@@ -47,16 +51,16 @@ class Slot(Part):
 
     type: Type
     source: Literal["request", "probe", "config"] = Field(alias="from")
-    path: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,3}$")
-    """Field of the probe's result."""
+    value: Expression | None = None
+    """CEL over the probe's `result`."""
     default: Input | None = None
     ask: str = ""
     """The question for people when the request does not say."""
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> "Slot":
-        if self.source == "probe" and not self.path:
-            raise ValueError("a slot from the probe names the path of the field")
+        if (self.source == "probe") != (self.value is not None):
+            raise ValueError("a slot from the probe, and no other, has a value over its result")
         if self.source == "config" and self.default is None:
             raise ValueError("a slot from configuration carries its default")
         if self.default is not None and not fits(self.type, self.default):
@@ -68,13 +72,24 @@ def fits(kind: Type, value: Json) -> bool:
     """Return True if the value is one of this type; amounts are minor units."""
     if kind in ("integer", "amount"):
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if kind == "customer":
+        return any(fits(each, value) for each in _CUSTOMER)
     return isinstance(value, str) and _WHOLE[kind].fullmatch(value) is not None
 
 
 def extract(kind: Type, request: str) -> Input | None:
     """Return the one value of this type that the request names; None if it names none or several different ones."""
+    if kind == "customer":
+        return next(filter(None, (extract(each, request) for each in _CUSTOMER)), None)
     found = {_value(kind, match) for match in _FOUND[kind].finditer(request)}
     return found.pop() if len(found) == 1 else None
+
+
+def words(request: str) -> str:
+    """Return the request without ids, addresses and amounts, which resemble no runbook."""
+    for kind in ("charge", "email", "amount"):
+        request = _FOUND[kind].sub(" ", request)
+    return request
 
 
 def bind(
@@ -92,16 +107,15 @@ def _fill(name: str, slot: Slot, request: str, inputs: Mapping[str, Json], probe
     if slot.source == "config":
         return slot.default
     if slot.source == "probe":
-        value = _at(probe, slot.path or "")
+        value = computed(slot).value({"result": probe})
     else:
         value = inputs[name] if name in inputs else extract(slot.type, request)
     return cast(Input, value) if fits(slot.type, value) else slot.default
 
 
-def _at(found: Json, path: str) -> Json:
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+def computed(slot: Slot) -> expressions.Expression:
+    """Return the compiled value of a slot from the probe; raises Permanent `plan_invalid`."""
+    return expressions.compile(slot.value or "null", {"result": "any"}, "any")
 
 
 def _value(kind: Type, match: re.Match[str]) -> Input:

@@ -43,29 +43,37 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled condition."""
+    """A compiled expression, mostly a condition."""
 
     text: str
     program: cel.Expression
 
     def evaluate(self, values: Mapping[str, Json]) -> Answer:
         """Return the answer for these variables; an error, an unknown or anything but a bool does not hold."""
-        try:
-            value = self.program.eval(data=values)
-            kind, plain = value.type(), value.value()
-        except _RAISED as error:
-            return Answer(False, f"{self.text!r} cannot be evaluated: {_first_line(error)}")
+        kind, plain = self._evaluate(values)
         if kind == cel.Type.BOOL and isinstance(plain, bool):
             return Answer(plain)
         return Answer(False, f"{self.text!r} gave {kind.name()}, not true or false: {str(plain)[:200]}")
 
+    def value(self, values: Mapping[str, Json]) -> bool | int | str | None:
+        """Return the flag, number or text that the expression comes to; None for an error or anything else."""
+        kind, plain = self._evaluate(values)
+        return plain if kind in (cel.Type.BOOL, cel.Type.INT, cel.Type.STRING) else None
 
-def compile(text: str, variables: Mapping[str, Kind]) -> Expression:
-    """Check and compile a condition over the named variables (dots allowed in names); cached.
+    def _evaluate(self, values: Mapping[str, Json]) -> tuple[cel.Type, Any]:
+        try:
+            value = self.program.eval(data=values)
+            return value.type(), value.value()
+        except _RAISED as error:
+            return cel.Type.ERROR, _first_line(error)
 
-    Raises Permanent `plan_invalid` for an undeclared name, clashing types, a non-boolean result, or excess size.
+
+def compile(text: str, variables: Mapping[str, Kind], gives: Kind = "bool") -> Expression:
+    """Check and compile an expression over the named variables (dots allowed in names); cached.
+
+    Raises Permanent `plan_invalid` for an undeclared name, clashing types, a result of another kind, or excess size.
     """
-    return _compile(text, tuple(sorted(variables.items())))
+    return _compile(text, tuple(sorted(variables.items())), gives)
 
 
 def kind(value: Json) -> Kind:
@@ -111,15 +119,15 @@ def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None
 
 
 @lru_cache(maxsize=2048)
-def _compile(text: str, variables: tuple[tuple[str, Kind], ...]) -> Expression:
+def _compile(text: str, variables: tuple[tuple[str, Kind], ...], wanted: Kind) -> Expression:
     _lint(text)
     try:
         program = _environment(variables).compile(text)
         gives: Any = program.return_type()
     except _RAISED as error:
         raise Permanent("plan_invalid", f"condition {text!r} is not valid: {_first_line(error)}") from None
-    if gives not in (cel.Type.BOOL, cel.Type.DYN):
-        raise Permanent("plan_invalid", f"condition {text!r} gives {gives.name()}; write one that is true or false")
+    if gives not in (_TYPES[wanted], cel.Type.DYN) and wanted != "any":
+        raise Permanent("plan_invalid", f"condition {text!r} gives {gives.name()}; write one that gives a {wanted}")
     return Expression(text, program)
 
 

@@ -109,7 +109,7 @@ async def test_a_false_probe_means_that_nothing_is_wrong() -> None:
 
 
 async def test_words_that_match_nothing_lead_to_a_question() -> None:
-    state = await turn(shelf(0.2), {"request": "good morning"})
+    state = await turn(shelf(0.1), {"request": "good morning"})
     assert state["plan"] is None
     assert "no runbook" in state["clarify"]["question"]
 

@@ -38,8 +38,8 @@ def test_the_text_is_what_people_read() -> None:
         ("owner: billing", "owner: billing\nnotes: none", "notes"),
         ("    backout: Refunds cannot be taken back.\n", "", "backout"),
         ("id: shop.double-charge", "id: Double Charge", "id"),
-        ("from: probe, path: found.count", "from: probe", "path"),
-        ("from: probe, path", "from: ticket, path", "rows"),
+        ("from: probe, value: result.found.count", "from: probe", "rows"),
+        ("from: probe, value", "from: ticket, value", "rows"),
     ],
 )
 def test_a_text_that_is_no_runbook_is_refused_by_name(old: str, new: str, says: str) -> None:
@@ -53,6 +53,7 @@ def test_a_text_that_is_no_runbook_is_refused_by_name(old: str, new: str, says: 
     [
         (DOUBLE, "tool: jobs.pause", "tool: jobs.stop", "no tool 'jobs.stop'"),
         (DOUBLE, "result.count > 0}\nnothing", "result.count > inputs.most}\nnothing", "undeclared"),
+        (DOUBLE, "value: result.found.count", "value: found.count", "undeclared"),
         (DOUBLE, "ref: inputs.job", "ref: inputs.jobs", "nothing before it provides"),
         (DOUBLE, "probe: {tool: charges.duplicates", "probe: {tool: jobs.pause, args: {job: x}", "is a write"),
         (REFUND, "ref: inputs.charge}}\n  condition", "ref: inputs.sum}}\n  condition", "not known before it"),

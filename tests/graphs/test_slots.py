@@ -22,6 +22,9 @@ def slot(**parts: object) -> Slot:
         ("integer", "restart the 3 workers", 3),
         ("person", "a refund for Ann Lee, please", "Ann Lee"),
         ("person", "customer José O’Neil-Smith complains", "José O’Neil-Smith"),
+        ("customer", "refund Ann Lee, I mean ch_1a2b3c4d5e6f", "ch_1a2b3c4d5e6f"),
+        ("customer", "refund for Ann Lee\nann.lee@example.org", "ann.lee@example.org"),
+        ("customer", "refund for Ann Lee", "Ann Lee"),
         ("text", 'the job is called "nightly invoices"', "nightly invoices"),
     ],
 )
@@ -40,6 +43,7 @@ def test_a_value_is_found_in_the_requesters_words(kind: Type, request_text: str,
         ("amount", "EUR 10 or EUR 20"),
         ("integer", "no number, only ch_12345678 and 4.5"),
         ("person", "for the whole team"),
+        ("customer", "refund somebody"),
     ],
 )
 def test_none_or_several_values_are_no_value(kind: Type, request_text: str) -> None:
@@ -50,10 +54,10 @@ def test_each_slot_is_filled_from_its_only_source() -> None:
     slots = {
         "job": slot(type="text", default="retry", **{"from": "config"}),
         "charge": slot(type="charge", **{"from": "request"}),
-        "amount": slot(type="amount", path="first.amount", **{"from": "probe"}),
+        "amount": slot(type="amount", value="result.first.amount * 2", **{"from": "probe"}),
     }
     given: dict[str, Json] = {"job": "payroll", "amount": 1}
-    bound = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", given, {"first": {"amount": 500}})
+    bound = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", given, {"first": {"amount": 250}})
     assert bound == {"job": "retry", "charge": "ch_1a2b3c4d5e6f", "amount": 500}
 
 
@@ -64,7 +68,7 @@ def test_an_input_sent_beside_the_message_fills_a_slot_of_the_request() -> None:
 
 @pytest.mark.parametrize("value", ["ch_1; drop", 7, True, None, ["ch_000000"]])
 def test_a_value_of_another_type_fills_nothing(value: Json) -> None:
-    slots = {"charge": slot(type="charge", path="id", **{"from": "probe"})}
+    slots = {"charge": slot(type="charge", value="result.id", **{"from": "probe"})}
     assert bind(slots, "", {}, {"id": value}) == {}
 
 
@@ -73,6 +77,7 @@ def test_a_value_of_another_type_fills_nothing(value: Json) -> None:
     [
         {"type": "amount", "from": "probe"},
         {"type": "text", "from": "config"},
+        {"type": "text", "from": "request", "value": "result.job"},
         {"type": "integer", "from": "config", "default": "ten"},
         {"type": "text", "from": "ticket"},
         {"type": "regex", "from": "request"},

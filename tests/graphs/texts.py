@@ -10,7 +10,7 @@ utterances: [billed twice, charged two times, double charge, two charges on one 
 slots:
   job: {type: text, from: config, default: invoice-retry}
   canary: {type: integer, from: config, default: 10}
-  rows: {type: integer, from: probe, path: found.count}
+  rows: {type: integer, from: probe, value: result.found.count}
 probe: {tool: charges.duplicates, condition: result.count > 0}
 nothing_wrong: No charge of last night stands twice, so nothing was changed.
 steps:
@@ -44,7 +44,7 @@ review_by: 2027-05-31
 utterances: [refund one charge, money back for a customer, give back this payment, refund please, return one payment]
 slots:
   charge: {type: charge, from: request, ask: 'which charge (like ch_1a2b3c4d5e6f)'}
-  amount: {type: amount, from: probe, path: amount}
+  amount: {type: amount, from: probe, value: result.amount}
 probe:
   tool: charges.show
   args: {charge: {ref: inputs.charge}}

@@ -78,6 +78,19 @@ def test_a_loop_over_many_items_is_cut_short() -> None:
     assert condition.evaluate({"result": list(range(200_000))}).reason
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("result.used * 100 / 75", 640), ("result.name", "v"), ("result.rows[1] > 3", True)]
+)
+def test_an_expression_may_come_to_a_value(text: str, value: object) -> None:
+    result: dict[str, Json] = {"used": 480, "name": "v", "rows": [3, 4]}
+    assert compile(text, {"result": "any"}, "any").value({"result": result}) == value
+
+
+@pytest.mark.parametrize("text", ["result.missing", "result.rows", "result.used / 0", "1.5", "null"])
+def test_an_expression_without_a_plain_value_comes_to_nothing(text: str) -> None:
+    assert compile(text, {"result": "any"}, "any").value({"result": {"used": 480, "rows": [3]}}) is None
+
+
 def test_words_inside_text_do_not_count_as_loops() -> None:
     assert compile("'a.all(b.all(' == 'a.all(b.all('", {}).evaluate({}).holds
 
