@@ -60,6 +60,8 @@ async def gather(find: Find, current: Current, state: State, limits: Limits) -> 
     """
     named = [(item, True, 1.0) for name in _named(state) if (item := await _newest(current, name))]
     found, problems = _readable(named)
+    if state.get("runbook") and not named:
+        return [], [f"there is no runbook {state['runbook']!r}; `knowledge ls` names those there are"]
     if found:
         return found, problems
     hits = retrieval.worth_a_look(await find(slots.words(request(state))), limits)

@@ -1,78 +1,16 @@
 """The planner: facts choose, words only suggest, and nothing it returns can act."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
 
-from graphs.draft import make_drafter
-from graphs.nodes.planner import make_planner
 from graphs.plan import Plan
 from memory.errors import Permanent
-from tests.fakes.model import CountingMeter, ScriptedModel, called, played
-from tests.graphs.cards import CARDS
-from tests.graphs.texts import DOUBLE, REFUND, TABLE
-from tests.tools.test_model import LEASE
-from tools.action import Json
-from tools.model import Model
+from tests.fakes.model import played
+from tests.graphs.shelf import NONE, TWICE, Shelf, made_plan, seen, shelf, turn
+from tests.graphs.texts import DOUBLE, TABLE
 
-SLICE: dict[str, Json] = {"handle": "h_secret00", "start": 0, "count": 3, "digest": "0" * 64, "total": 30}
-TWICE: dict[str, Json] = {"count": 3, "sum": 30, "found": SLICE, "first": "ch_1a2b3c4d5e6f", "names": ["Ann Lee"]}
-NONE: dict[str, Json] = {"count": 0, "sum": 0, "found": SLICE | {"count": 0}}
 pytestmark = pytest.mark.anyio
-
-
-@dataclass(frozen=True)
-class Item:
-    id: str
-    version: int
-    body: str
-    score: float = 0.0
-
-
-@dataclass
-class Shelf:
-    """Knowledge with fixed likenesses, newest version of each text."""
-
-    scores: Mapping[str, float]
-    texts: dict[str, Item] = field(default_factory=dict[str, Item])
-
-    async def find(self, text: str) -> Sequence[Item]:
-        found = [Item(id, item.version, item.body, self.scores.get(id, 0)) for id, item in self.texts.items()]
-        return sorted(found, key=lambda item: -item.score)
-
-    async def current(self, id: str) -> Item:
-        if id not in self.texts:
-            raise Permanent("not_found", f"nothing is known as {id!r}")
-        return self.texts[id]
-
-    def put(self, id: str, version: int, text: str) -> None:
-        self.texts[id] = Item(id, version, text)
-
-
-def shelf(double: float = 0.6, refund: float = 0.0, table: float = 0.0) -> Shelf:
-    made = Shelf({"shop.double-charge": double, "shop.single-refund": refund, "db.table-full": table})
-    made.put("shop.double-charge", 1, DOUBLE)
-    made.put("shop.single-refund", 4, REFUND)
-    made.put("db.table-full", 2, TABLE)
-    return made
-
-
-async def turn(books: Shelf, state: dict[str, Any], model: ScriptedModel | None = None) -> dict[str, Any]:
-    """Let the planner answer, and return the state after it."""
-    ask = partial(Model(model, CountingMeter()).ask, LEASE, "planner") if model else None
-    draft = make_drafter(ask, CARDS) if ask else None
-    return state | await make_planner(books.find, books.current, CARDS, draft=draft)(state)
-
-
-async def seen(books: Shelf, request: str, results: Sequence[Mapping[str, Json]], **more: Any) -> dict[str, Any]:
-    """Return the state after the investigation, with what its probes saw."""
-    state = await turn(books, {"request": request, "inputs": {}, **more})
-    steps = Plan.model_validate(state["plan"]).steps
-    return state | {"results": {step.id: result for step, result in zip(steps, results, strict=True)}}
 
 
 async def test_the_first_plan_only_looks() -> None:
@@ -167,6 +105,12 @@ async def test_a_runbook_that_the_requester_names_is_taken(state: dict[str, Any]
     assert [each["id"] for each in (await turn(shelf(), state))["candidates"]] == ["db.table-full"]
 
 
+async def test_a_runbook_that_a_client_names_wrongly_is_not_replaced_by_another() -> None:
+    state = await turn(shelf(0.9), {"request": "billed twice", "runbook": "shop.double"})
+    assert state["plan"] is None
+    assert "no runbook 'shop.double'" in state["note"]
+
+
 async def test_a_new_runbook_works_at_once_without_code() -> None:
     books = Shelf({"ops.new": 0.9})
     books.put("ops.new", 1, TABLE.replace("db.table-full", "ops.new"))
@@ -227,97 +171,6 @@ async def test_planning_ends_after_some_rounds() -> None:
     with pytest.raises(Permanent) as stopped:
         await turn(shelf(), {"request": "billed twice", "round": 6})
     assert stopped.value.code == "no_progress"
-
-
-async def made_plan() -> dict[str, Any]:
-    books = shelf()
-    return (await turn(books, await seen(books, "billed twice", [TWICE])))["plan"]
-
-
-async def draft(**changes: Any) -> str:
-    """Return the answer of an obedient model: the steps of the runbook, with changes to the first."""
-    first, *rest = (await made_plan())["steps"]
-    return json.dumps({"goal": "repair", "steps": [first | changes, *rest]})
-
-
-async def drafted(*script: Any) -> tuple[dict[str, Any], ScriptedModel]:
-    books, model = shelf(), played(*script)
-    return await turn(books, await seen(books, "billed twice by ch_1a2b3c4d5e6f", [TWICE]), model), model
-
-
-async def test_a_models_plan_is_taken_under_the_same_rules_with_our_pins_inputs_and_budget() -> None:
-    """R17"""
-    state, _ = await drafted(await draft())
-    plan = Plan.model_validate(state["plan"])
-    assert (plan.source, plan.id) == ("model", "shop.double-charge")
-    assert [(cited.id, cited.version) for cited in plan.cites] == [("shop.double-charge", 1)]
-    assert plan.inputs == {"job": "invoice-retry", "canary": 10, "rows": 3}
-    assert state["violations"] == []
-
-
-async def test_the_model_sees_runbooks_tools_and_counts_but_no_rows_handles_or_values() -> None:
-    """R5"""
-    _, model = await drafted(await draft())
-    (prompt,) = model.prompts
-    assert '"count": 3' in prompt
-    for hidden in ("h_secret00", "Ann Lee", "0" * 64, 'invoice-retry"'):
-        assert hidden not in prompt.replace("default: invoice-retry", "")
-    assert prompt.count("ch_1a2b3c4d5e6f") == 1  # in the request itself
-
-
-async def test_a_model_may_ask_instead() -> None:
-    state, _ = await drafted('{"question": "Which night is meant?"}')
-    assert (state["plan"], state["clarify"]["question"]) == (None, "Which night is meant?")
-
-
-async def test_an_answer_is_repaired_once() -> None:
-    """R10 R17"""
-    state, model = await drafted("Sure!", await draft())
-    assert Plan.model_validate(state["plan"]).source == "model"
-    assert "no JSON document" in model.prompts[1]
-    assert state["violations"] == [{"role": "planner", "field": "json", "attempt": 1}]
-
-
-HOSTILE: Mapping[str, Mapping[str, Any]] = {
-    "literal id": {"tool": "charges.refund", "args": {"charge": "ch_9z8y7x6w5v4u", "amount": {"ref": "inputs.canary"}}},
-    "literal amount": {"tool": "charges.refund", "args": {"charge": {"ref": "inputs.job"}, "amount": 999_999}},
-    "other recipient": {"tool": "jobs.pause", "args": {"job": "payroll"}},
-    "foreign handle": {"tool": "charges.refund_batch", "args": {"charges": "h_othertenant"}},
-    "forbidden tool": {"tool": "tables.drop", "effect": "destructive", "args": {"table": "audit"}},
-    "unknown tool": {"tool": "shell.run", "args": {"command": "rm"}},
-    "disguised effect": {"effect": "read"},
-    "no expectation": {"expect": "true"},
-    "own input": {"args": {"job": {"ref": "inputs.payroll"}}},
-    "extra field": {"approved": True},
-    "no backout": {"backout": ""},
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_plan_becomes_a_question_and_never_a_plan(name: str) -> None:
-    """R5 R10 R17"""
-    answer = await draft(**HOSTILE[name])
-    state, model = await drafted(answer, answer)
-    assert state["plan"] is None
-    assert state["clarify"]
-    assert [violation["attempt"] for violation in state["violations"]] == [1, 2]
-    assert len(model.prompts) == 2
-
-
-@pytest.mark.parametrize("text", ["not json", "{}", "[]", '{"steps": "all"}', '{"cites": [], "steps": []}', ""])
-async def test_an_answer_that_is_no_draft_never_reaches_state(text: str) -> None:
-    """R10"""
-    state, _ = await drafted(text, text)
-    assert state["plan"] is None
-    assert state["violations"]
-
-
-async def test_tool_calls_of_the_planner_come_to_nothing() -> None:
-    """R5"""
-    call = called("charges.refund", {"charge": "ch_1a2b3c4d5e6f", "amount": 1})
-    state, _ = await drafted(call, call)
-    assert state["plan"] is None
-    assert {"role": "planner", "field": "tool_calls", "attempt": 1} in state["violations"]
 
 
 async def test_without_a_true_probe_the_model_is_not_asked() -> None:
