@@ -3,9 +3,9 @@
 The gateway binds it; adapters see only the `Services` they are handed, and use `resolved` and `recorded` from here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx2
@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from memory.errors import Permanent, Temporary
 from tools.action import Json, Role
-from tools.tool import Call, Services, Slice
+from tools.tool import Call, Function, Services, Slice
 
 _SECONDS = 30.0
+_MISSING, _TOO_MANY = 404, 429
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 
 
@@ -23,7 +24,7 @@ class ServiceClient:
     """Connections to the services at one address, with one service key per agent role."""
 
     def __init__(
-        self, url: str, keys: Mapping[Role, str], *, transport: httpx2.AsyncBaseTransport | None = None
+        self, url: str, keys: Mapping[str, str], *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         self._keys = keys
         # The environment's proxies are not asked: service keys go to the configured address and nowhere else.
@@ -66,6 +67,15 @@ class _Bound:
     async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         return await self._send("POST", f"/{service}/{path}", json=body)
 
+    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
+        try:
+            found = await self.get(service, f"operations/{quote(key, safe='')}")
+        except Permanent as refused:
+            if refused.code == "not_found":
+                return {}
+            raise
+        return found["response"]
+
     async def _send(self, method: str, path: str, **content: Any) -> Any:
         try:
             response = await self._client.request(method, path, headers=self._headers, **content)
@@ -82,12 +92,12 @@ class _Bound:
 
 def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
     message = f"{path!r} answered {response.status_code}: {_detail(response)}"
-    if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+    if response.status_code == _TOO_MANY:
         delay = response.headers.get("Retry-After", "1")
         return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, answered=True)
     if response.is_server_error:
         return Temporary("tool_failed", message)
-    return Permanent("not_found" if response.status_code == httpx2.codes.NOT_FOUND else "tool_failed", message)
+    return Permanent("not_found" if response.status_code == _MISSING else "tool_failed", message)
 
 
 def _detail(response: httpx2.Response) -> str:
@@ -95,7 +105,8 @@ def _detail(response: httpx2.Response) -> str:
         body = response.json()
     except ValueError:
         return response.text[:200]
-    return str(body.get("detail", body) if isinstance(body, Mapping) else body)[:200]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # an answer of any shape
+    told = cast(Mapping[str, Any], body).get("detail", body) if isinstance(body, Mapping) else body
+    return str(told)[:200]
 
 
 async def resolved(args: BaseModel, call: Call) -> dict[str, Any]:
@@ -111,21 +122,10 @@ async def resolved(args: BaseModel, call: Call) -> dict[str, Any]:
     return body
 
 
-def recorded(service: str) -> Callable[[Any, Call], Awaitable[Mapping[str, Json]]]:
-    """Return the look-up of a tool of this service: what it recorded under the call's key, or nothing."""
+def recorded(service: str) -> Function:
+    """Return the look-up of a tool of this service: what it did under the call's key, or nothing."""
 
-    async def lookup(args: object, call: Call) -> Mapping[str, Json]:  # the shape of every tool
-        return await read_back(service, call)
+    async def lookup(args: BaseModel, call: Call) -> Mapping[str, Json]:
+        return await call.services.recorded(service, call.key)
 
     return lookup
-
-
-async def read_back(service: str, call: Call) -> Mapping[str, Json]:
-    """Return the answer that a service recorded under the call's key; empty if it recorded none."""
-    try:
-        found = await call.services.get(service, f"operations/{quote(call.key, safe='')}")
-    except Permanent as refused:
-        if refused.code == "not_found":
-            return {}
-        raise
-    return found["response"]

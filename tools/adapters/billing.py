@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.services import read_back, recorded, resolved
+from tools.services import recorded, resolved
 from tools.tool import Call, Slice, tool
 
 Charge = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 Invoice = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
-JobId = Annotated[str, Field(pattern=r"^job_[a-z0-9_]{1,40}$")]
+JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
 Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 
 PAGE = 10_000
@@ -99,8 +99,9 @@ async def open_invoices(args: Nothing, call: Call) -> Mapping[str, Json]:
 async def charges(args: Of, call: Call) -> Mapping[str, Json]:
     """Find the charges of one customer, or one charge by its id.
 
-    `customers` says how many people the words fit. `charge` and `amount` name the only charge found, or the only one
-    that doubles another and may be refunded; they are empty if there is none or more than one.
+    `customers` says how many people the words fit, `count` and `refunded` how many of their charges there are.
+    `charge` and `amount` name the one that can be refunded: the only one, or the only one that doubles another;
+    they are empty if there is none or more than one.
     """
     return await call.services.get("billing", "charges", args.model_dump())
 
@@ -165,7 +166,7 @@ async def refund(args: Refund, call: Call) -> Mapping[str, Json]:
 
 
 async def _look_for_refunds(args: Charges, call: Call) -> Mapping[str, Json]:
-    return await _counted(call, await read_back("billing", call))
+    return await _counted(call, await call.services.recorded("billing", call.key))
 
 
 @tool(
@@ -207,7 +208,7 @@ async def charge(args: Collection, call: Call) -> Mapping[str, Json]:
 
 
 async def _look_for_charges(args: Invoices, call: Call) -> Mapping[str, Json]:
-    return await _counted(call, await read_back("billing", call))
+    return await _counted(call, await call.services.recorded("billing", call.key))
 
 
 @tool(
@@ -236,7 +237,7 @@ async def _kept(call: Call, name: str, path: str, params: Mapping[str, str | int
 
 
 async def _pages(call: Call, path: str, params: Mapping[str, str | int]) -> AsyncIterator[Mapping[str, Json]]:
-    cursor = 0
+    cursor = ""
     while True:
         page = await call.services.get("billing", path, {**params, "after": cursor, "limit": PAGE})
         for row in page["rows"]:

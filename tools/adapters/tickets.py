@@ -9,7 +9,7 @@ from tools.action import Json
 from tools.services import recorded, resolved
 from tools.tool import Call, Slice, tool
 
-TicketId = Annotated[str, Field(pattern=r"^tk_[0-9]{4,12}$")]
+TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
 
 
 class Arguments(BaseModel):
