@@ -1,0 +1,75 @@
+"""Builds the whole system and closes it in reverse; the only place where parts meet."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from app import founding
+from app.api.parts import Parts
+from app.places import Places, service_keys, world_url
+from app.settings import Settings
+from graphs.deps import Deps, Planner
+from graphs.nodes.planner import make_planner
+from memory import knowledge
+from memory.clock import Clock, SystemClock
+from memory.database import Database
+from memory.feed import Feed
+from memory.queue import Queue
+from memory.runs import Lease
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+from tools.policy import Policy
+from tools.services import ServiceClient
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that a process of ours works with."""
+
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    policy: Policy
+    services: ServiceClient
+    gateway: Gateway
+    queue: Queue
+    feed: Feed
+    clock: Clock
+
+    @property
+    def parts(self) -> Parts:
+        """Return what the API is made of."""
+        budget = self.settings.budget.model_dump()
+        return Parts(self.database, self.catalog, self.queue, self.feed, self.clock, self.policy.version, budget)
+
+    @property
+    def deps(self) -> Deps:
+        """Return what flows are built from."""
+        return Deps.of(self.database, self.catalog, self.gateway, self.planner)
+
+    def planner(self, lease: Lease) -> Planner:
+        """Return the planner of one run, which may read what its requester may."""
+        find = partial(knowledge.find, self.database, lease.access)
+        current = partial(knowledge.current, self.database, lease.access)
+        return make_planner(find, current, self.catalog.cards)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, places: Places, *, clock: Clock | None = None) -> AsyncGenerator[System]:
+    """Open every connection and check that the database is ready; everything is closed when the block ends.
+
+    Raises Permanent("configuration") for what people must mend, Temporary("unavailable") for what is away.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        catalog = Catalog.discover()
+        policy = Policy.load(catalog.cards, settings.policy_dir)
+        database = await Database.open(places.app, size=settings.lanes + 4)
+        stack.push_async_callback(database.close)
+        await founding.check(settings, database, policy.version)
+        services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
+        queue = await stack.enter_async_context(Queue.open(places.app))
+        feed = await stack.enter_async_context(Feed.open(places.app))
+        gateway = Gateway(database, catalog, policy, services, clock)
+        yield System(settings, database, catalog, policy, services, gateway, queue, feed, clock)
