@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
+import httpx2
 from pydantic import SecretStr
 
 from app.settings import NESTED, PREFIX, Settings
@@ -25,6 +26,7 @@ STOP_SECONDS = 10.0
 UNAVAILABLE = 69
 """Exit code of a command whose database or service is away."""
 _POSTGRES_SECONDS = 0.25
+_LOOK_SECONDS = 0.05
 _TAIL = 800
 
 
@@ -175,13 +177,22 @@ class Watched:
         self.held.close()
 
 
-async def answering(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+async def until(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
     """Wait until `probe` says yes; raises Temporary("unavailable") naming `what` after `seconds`."""
     end = time.monotonic() + seconds
     while not await probe():
         if time.monotonic() > end:
             raise Temporary("unavailable", f"{what} did not answer within {seconds:.0f} s; see its log")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def answers(url: str) -> bool:
+    """Return whether an address answers a probe with success."""
+    try:
+        async with httpx2.AsyncClient(timeout=5.0, trust_env=False) as client:
+            return (await client.get(url)).is_success
+    except httpx2.TransportError:
+        return False
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -12,6 +12,7 @@ import httpx2
 from memory.errors import Permanent, Temporary
 
 _SECONDS = 60.0
+_EVENTS = {"Accept": "text/event-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,26 @@ class Person:
         """Return the answer of a request; raises Permanent with the API's own words if it refuses."""
         return _answer(await self._client.post(path, json=body))
 
+    async def journal(self, run: str) -> list[dict[str, Any]]:
+        """Return every entry of a run."""
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self.get(f"/api/runs/{run}/journal", after=after, limit=200)
+            found, after = found + page["items"], page["next"]
+        return found
+
     @asynccontextmanager
     async def says(self, message: str) -> AsyncGenerator[AsyncIterator[Told]]:
         """Send a chat message and follow what comes of it, until the run ends."""
-        headers = {"Accept": "text/event-stream"}
-        async with self._client.stream("POST", "/api/chat", json={"message": message}, headers=headers) as response:
-            if response.is_error:
-                await response.aread()
-                _answer(response)
-            yield _events(response)
+        async with self._client.stream("POST", "/api/chat", json={"message": message}, headers=_EVENTS) as response:
+            yield await _events(response)
+
+    @asynccontextmanager
+    async def follows(self, run: str) -> AsyncGenerator[AsyncIterator[Told]]:
+        """Follow a run from its beginning to its end."""
+        async with self._client.stream("GET", f"/api/runs/{run}/events", headers=_EVENTS) as response:
+            yield await _events(response)
 
     async def approves(self, approval: str, reason: str) -> str:
         """Read an approval, countersign exactly what was read, and return its status then."""
@@ -62,6 +74,13 @@ class Person:
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[Told]:
+    if response.is_error:
+        await response.aread()
+        _answer(response)
+    return _told(response)
+
+
+async def _told(response: httpx2.Response) -> AsyncIterator[Told]:
     name = ""
     async for line in response.aiter_lines():
         field, _, value = line.partition(": ")

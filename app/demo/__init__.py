@@ -1,0 +1,84 @@
+"""The main job as a story with its own checks; the command line starts it and ends with its exit code."""
+
+import asyncio
+import json
+import sys
+import time
+
+from app.demo.figures import Repaired
+from app.demo.prevent import INVOICES, prevent
+from app.demo.proof import Proof, chain, proven, result
+from app.demo.repair import repair
+from app.demo.stage import NAIVE, NIGHT, NIGHT_NAIVE, WORLD, Stage, emptied, loaded, prepared
+from app.demo.telling import Teller
+from app.places import Places
+from app.settings import Settings
+
+__all__ = ["demo"]
+
+_SEEN = {
+    "refunds": "refunds made",
+    "duplicate_effects": "refunded more than once",
+    "escalated": "escalated (bank dispute)",
+    "manual": "manual (account closed)",
+    "lookalikes_touched": "look-alikes touched",
+    "harm": "harmed customers",
+}
+
+
+def demo(
+    settings: Settings, *, seed: int = 1, customers: int = 60_000, as_json: bool = False, keep: bool = False
+) -> int:
+    """Play both acts on fresh data, prove what happened, and return 0 only if every check held.
+
+    `keep` leaves everything running until it is interrupted. Raises Permanent for a database that is not empty or
+    is in use, Temporary for one that is away.
+    """
+    with emptied(settings) as (own, places):
+        return asyncio.run(_play(own, places, seed=seed, customers=customers, as_json=as_json, keep=keep))
+
+
+async def _play(settings: Settings, places: Places, *, seed: int, customers: int, as_json: bool, keep: bool) -> int:
+    began, tell = time.monotonic(), Teller(aside=as_json)
+    tell.note("starting Postgres and four copies of the business")
+    stage = await prepared(settings, places)
+    async with stage.business(seed=seed, customers=customers, invoices=INVOICES):
+        await loaded(stage, NIGHT, NIGHT_NAIVE)
+        tell.act("Prevent", f"{INVOICES} customers are charged by a service that commits and then drops the reply.")
+        prevented = await prevent(stage, tell)
+        await loaded(stage, WORLD, NAIVE)
+        tell.act("Repair", f"Friday night, {customers:,} customers: a naive retry job has charged most of them again.")
+        async with stage.control_plane(WORLD) as supervisor:
+            repaired = await repair(stage, tell, lambda: supervisor.kill("worker"))
+            proof = await proven(stage, prevented, repaired)
+            _tell_proof(tell, repaired, proof)
+            _tell_end(tell, stage, proof, time.monotonic() - began)
+            if as_json:
+                sys.stdout.write(json.dumps(result(prevented, repaired, proof)) + "\n")
+                sys.stdout.flush()
+            if keep:
+                await asyncio.Event().wait()
+    return 0 if proof.held else 1
+
+
+def _tell_proof(tell: Teller, repaired: Repaired, proof: Proof) -> None:
+    tell.line(f"The run says: {repaired.message.splitlines()[0]}")
+    tell.times(proof.times)
+    tell.act("Proof", "Counted over fresh connections as the business's own database role, not from any report.")
+    tell.counts({"labels say": proof.expected, "Countersign": proof.observed, "naive, permits off": proof.naive}, _SEEN)
+    tell.line(f"Checkpoints of the run take {proof.checkpoint_bytes / 1000:,.0f} KB; {proof.journal['entries']:,} "
+              f"journal entries in {proof.journal['runs']} chains re-hashed.")  # fmt: skip
+    tell.line("One refund batch, explained:")
+    for link in chain(proof.explained):
+        tell.line(f"  {link}")
+    tell.checks(proof.checks)
+
+
+def _tell_end(tell: Teller, stage: Stage, proof: Proof, seconds: float) -> None:
+    broken = sum(not check.held for check in proof.checks)
+    tell.line(f"{'Everything held' if not broken else f'{broken} checks BROKE'}; {seconds:.0f} s in all.")
+    folder, effect = stage.settings.data_dir, proof.explained["effect"]["id"]
+    tell.act("Explore", "The data stay until the next demo. In one terminal the first, in another the others:")
+    tell.line(f"COUNTERSIGN_DATA_DIR={folder} countersign up")
+    tell.line(f"COUNTERSIGN_KEY={stage.keys['alice']} countersign explain {effect}")
+    tell.line(f"COUNTERSIGN_KEY={stage.keys['alice']} countersign journal verify")

@@ -1,0 +1,107 @@
+"""The second act: one sentence in the chat, two people, a runbook that changes, a killed worker, and an end."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from app.demo.figures import Repaired
+from app.demo.people import Person, Told
+from app.demo.stage import Stage
+from app.demo.telling import Teller
+
+REQUEST = "customers say they were billed twice on Friday night, fix it"
+RUNBOOK = "billing.double-charge"
+_KILL_AT = 37
+_ADDED = "\n\nAmended during the incident: say in the customer message that the refund needs up to three bank days.\n"
+
+
+@dataclass(slots=True)
+class Act:
+    """What the act remembers while events come in."""
+
+    stage: Stage
+    people: Mapping[str, Person]
+    tell: Teller
+    kill: Callable[[], None]
+    run: str = ""
+    voided: int = 0
+    decided: int = 0
+    asked: set[str] = field(default_factory=set[str])
+    killed_at: datetime | None = None
+
+    async def see(self, told: Told) -> None:
+        """React to one event, as the people of the story would."""
+        kind = told.data.get("kind")
+        if told.name == "run":
+            self.run = told.data["run"]
+        elif kind == "planned":
+            self.tell.line(_plan(told.data))
+        elif kind == "held":
+            await self._gate(told.data)
+        elif kind == "approval" and told.data["status"] == "void":
+            self.voided += 1
+            self.tell.line(f"The open approval is void ({told.data['reason']}): nobody can decide on yesterday's text.")
+        elif told.name == "progress":
+            self._progress(told.data)
+
+    async def _gate(self, data: Mapping[str, Any]) -> None:
+        approval = data["approval"]
+        self.asked.add(approval)
+        shown = await self.people["bob"].get(f"/api/approvals/{approval}")
+        self.tell.gate(shown)
+        if shown["need"] > 1 and not self.voided:
+            await self._publish()
+            return
+        for name in ("bob", "carol")[: shown["need"]]:
+            status = await self.people[name].approves(approval, "read and agreed")
+            self.tell.line(f"{name.capitalize()} countersigns: {status}.")
+        self.decided += 1
+
+    async def _publish(self) -> None:
+        """Publish the next version of the runbook while the question is open."""
+        carol = self.people["carol"]
+        known = await carol.get(f"/api/knowledge/{RUNBOOK}")
+        version = known["version"] + 1
+        body = re.sub(r"(?m)^version: \d+$", f"version: {version}", known["body"], count=1) + _ADDED
+        same = {name: known[name] for name in ("id", "kind", "title", "owner", "review_by")}
+        await carol.post("/api/knowledge", {**same, "body": body, "version": version, "note": "customers asked when"})
+        self.tell.line(f"Meanwhile Carol publishes version {version} of the runbook.")
+
+    def _progress(self, data: Mapping[str, Any]) -> None:
+        self.tell.progress(data)
+        if not self.killed_at and data["step"] == "refund" and data["batch"] >= min(_KILL_AT, max(1, data["of"] // 3)):
+            self.killed_at = datetime.now(UTC)
+            self.kill()
+            self.tell.line(f"The worker is killed after batch {data['batch']} of {data['of']}.")
+
+
+async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repaired:
+    """Let Alice ask, Bob and Carol decide, and misfortune happen; returns the run as its journal tells it."""
+    async with (
+        Person("alice", stage.keys["alice"], stage.api) as alice,
+        Person("bob", stage.keys["bob"], stage.api) as bob,
+        Person("carol", stage.keys["carol"], stage.api) as carol,
+    ):
+        act = Act(stage, {"alice": alice, "bob": bob, "carol": carol}, tell, kill)
+        tell.line(f'Alice, support lead: "{REQUEST}"')
+        async with alice.says(REQUEST) as events:
+            async for told in events:
+                await act.see(told)
+        row = await alice.get(f"/api/runs/{act.run}")
+        approvals = {"asked": len(act.asked), "voided": act.voided, "decided": act.decided}
+        return Repaired(
+            run=act.run,
+            status=row["status"],
+            message=row["message"],
+            entries=await alice.journal(act.run),
+            approvals=approvals,
+            kills=int(act.killed_at is not None and row["status"] == "done"),
+            killed_at=act.killed_at,
+        )
+
+
+def _plan(data: Mapping[str, Any]) -> str:
+    what = data["id"] if data.get("type") == "repair" else "to look first"
+    return f"The planner proposes {what} ({str(data.get('plan', ''))[:8]}); it holds no means to act."

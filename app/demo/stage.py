@@ -1,0 +1,187 @@
+"""Where the story plays: an empty database, four instances of the business, three people and a control plane."""
+
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app import founding
+from app.places import Places, located, service_keys
+from app.settings import Settings
+from app.supervisor import Child, Supervisor, Watched, answers, environment, supervise, until
+from memory import inventory
+from memory.errors import Permanent
+from memory.postgres import attach
+
+PEOPLE = ("alice", "bob", "carol")
+_START_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One copy of the business, with its own data and its own faults."""
+
+    name: str
+    situation: str
+    faults: str
+    permits: bool = True
+
+
+NIGHT = Instance("night", "invoice_night", "drop3")
+NIGHT_NAIVE = replace(NIGHT, name="night_naive", permits=False)
+WORLD = Instance("world", "double_charge", "drop7")
+NAIVE = replace(WORLD, name="naive", permits=False)
+INSTANCES = (NIGHT, NIGHT_NAIVE, WORLD, NAIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that the acts play with."""
+
+    settings: Settings
+    urls: Places
+    keys: dict[str, str]
+    ports: dict[str, int]
+
+    @property
+    def api(self) -> str:
+        """Return the address of the control plane."""
+        return self.settings.api
+
+    @property
+    def service_key(self) -> str:
+        """Return the key with which a client may write to the business."""
+        return service_keys(self.settings)["executor"]
+
+    def world(self, instance: Instance) -> str:
+        """Return the address of an instance of the business."""
+        return f"http://127.0.0.1:{self.ports[instance.name]}"
+
+    @asynccontextmanager
+    async def control_plane(self, instance: Instance) -> AsyncGenerator[Supervisor]:
+        """Run API and worker against an instance for the length of the block."""
+        settings = self.settings.model_copy(update={"world_url": self.world(instance)})
+        variables = environment(settings)
+        children = [Child("serve", ("serve", "--no-worker"), variables), Child("worker", ("worker",), variables)]
+        async with supervise(children, logs=self.settings.data_dir / "logs") as supervisor:
+            await until(lambda: answers(f"{self.api}/readyz"), "the API", _START_SECONDS)
+            await until(self._has_a_worker, "the worker", _START_SECONDS)
+            yield supervisor
+
+    async def _has_a_worker(self) -> bool:
+        return await inventory.workers(self.urls.owned) > 0
+
+    @asynccontextmanager
+    async def business(self, *, seed: int, customers: int, invoices: int) -> AsyncGenerator[None]:
+        """Run all four instances for the length of the block; each is loaded first."""
+        children = [
+            _instance(self, each, seed, invoices if each.situation == "invoice_night" else customers)
+            for each in INSTANCES
+        ]
+        logs = self.settings.data_dir / "logs"
+        watched = _watched(self.settings) if self.urls.embedded else None
+        try:
+            async with supervise(children, logs=logs, server=watched):
+                yield
+        finally:
+            if watched:
+                watched.close()
+
+
+async def loaded(stage: Stage, *instances: Instance) -> None:
+    """Wait until instances are loaded and answer."""
+    for instance in instances:
+        url = f"{stage.world(instance)}/livez"
+        await until(lambda url=url: answers(url), f"instance {instance.name!r} of the business", _START_SECONDS)
+
+
+@contextmanager
+def emptied(settings: Settings) -> Generator[tuple[Settings, Places]]:
+    """Hold an empty database: the demo's own folder made anew, or an outside one that holds nothing.
+
+    Raises Permanent("conflict") while another process uses the folder. Blocks while the server starts.
+    """
+    folder = settings.data_dir / "demo"
+    if settings.database_url is None:
+        _clear(settings, folder)
+    api, *_ = _free_ports(1)
+    own = settings.model_copy(update={"data_dir": folder, "host": "127.0.0.1", "port": api, "url": None})
+    with located(own) as places:
+        yield own, places
+
+
+async def prepared(settings: Settings, places: Places) -> Stage:
+    """Found the tenant with its people and give three of them keys."""
+    if not places.embedded:
+        await _refuse_foreign(places)
+    await founding.found(settings, places)
+    keys = {name: (await founding.first_key(settings, places, name)).secret for name in PEOPLE}
+    names = [instance.name for instance in INSTANCES]
+    return Stage(settings, places, keys, dict(zip(names, _free_ports(len(names)), strict=True)))
+
+
+def _clear(settings: Settings, folder: Path) -> None:
+    if not folder.exists():
+        return
+    with _nobody_uses(folder):
+        pass
+    # A server whose holders were all killed may still run: adopt it, and as the last one out stop it.
+    attach(folder, programs=settings.postgres_bin).close()
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def _nobody_uses(folder: Path) -> Generator[None]:
+    handle = os.open(folder / "users", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Permanent(
+            "conflict", f"another process uses the demo's data in {str(folder)!r}; end it, then start the demo again"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+async def _refuse_foreign(places: Places) -> None:
+    if found := await inventory.tables(places.owned):
+        some = ", ".join(repr(name) for name in found[:3])
+        raise Permanent(
+            "configuration",
+            f"the demo wants an empty database, and this one holds {len(found)} tables such as {some}; "
+            "give it another database, or none for an embedded one",
+        )
+
+
+def _watched(settings: Settings) -> Watched:
+    return Watched(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
+
+
+def _instance(stage: Stage, instance: Instance, seed: int, customers: int) -> Child:
+    arguments = [
+        "world",
+        f"--instance={instance.name}",
+        f"--situation={instance.situation}",
+        f"--faults={instance.faults}",
+        f"--seed={seed}",
+        f"--customers={customers}",
+        f"--port={stage.ports[instance.name]}",
+        *([] if instance.permits else ["--no-permits"]),
+    ]
+    return Child(instance.name, arguments, environment(stage.settings))
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -1,0 +1,76 @@
+"""How the demo speaks: a story for people who see this for the first time, with one moving line for long work."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from app.demo.figures import Check, Times
+
+
+class Teller:
+    """Tells on a console; with `--json` that is the error stream, so that the result stands alone."""
+
+    def __init__(self, *, aside: bool) -> None:
+        self._console = Console(stderr=aside, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+
+    def act(self, title: str, about: str) -> None:
+        """Open an act."""
+        self._console.print()
+        self._console.rule(f"[bold]{title}", align="left")
+        self._console.print(about, style="italic")
+
+    def line(self, text: str) -> None:
+        """Tell one thing that happened."""
+        self.quiet()
+        self._console.print(f"  {text}", markup=False)
+
+    def note(self, text: str) -> None:
+        """Show what is going on at the moment; the next one replaces it."""
+        if not self._console.is_terminal:
+            return
+        if self._status is None:
+            self._status = self._console.status(text)
+            self._status.start()
+        self._status.update(text)
+
+    def quiet(self) -> None:
+        """Take the moving line away."""
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+    def gate(self, shown: Mapping[str, Any]) -> None:
+        """Show what people are asked."""
+        amount, people = shown["exposure"] / 100, "one person" if shown["need"] == 1 else f"{shown['need']} persons"
+        tools = ", ".join(f"{count} x {tool}" for tool, count in shown["tools"].items())
+        self.line(f"Gate: {people} must countersign {tools}" + (f", {amount:,.2f} EUR in all." if amount else "."))
+
+    def progress(self, told: Mapping[str, Any]) -> None:
+        """Show how far a batched step is."""
+        self.note(f"{told['step']}: {told['text']}")
+
+    def times(self, spent: Times) -> None:
+        """Tell where the time went."""
+        self.line(
+            f"From the message to the last entry: {spent.story:.1f} s, "
+            f"besides {spent.gates:.1f} s at gates and {spent.recovery:.1f} s of recovery."
+        )
+
+    def checks(self, found: list[Check]) -> None:
+        """Show every check."""
+        self.quiet()
+        table = Table("", "checked", "found", box=None, pad_edge=False, padding=(0, 1))
+        for check in found:
+            table.add_row("[green]held[/]" if check.held else "[red]BROKEN[/]", check.claim, check.found)
+        self._console.print(table)
+
+    def counts(self, columns: Mapping[str, Mapping[str, int]], rows: Mapping[str, str]) -> None:
+        """Show counts side by side."""
+        table = Table("", *columns, box=None, pad_edge=False, padding=(0, 2))
+        for name, title in rows.items():
+            table.add_row(title, *(f"{column.get(name, 0):,}" for column in columns.values()))
+        self._console.print(table)
