@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/countersign
 
-.PHONY: demo test check up bench lock
+.PHONY: demo test check up bench lock secrets
 
 demo: .venv/.stamp
 	$(RUN) demo
@@ -23,6 +23,19 @@ check: .venv/.stamp
 
 bench: .venv/.stamp
 	$(BIN)/python -m tests.bench
+
+# Passwords and keys for docker-compose.yml. The folder is private; the files are readable, since containers are not us.
+COMPOSE := .countersign/compose
+NEW := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24), end="")'
+
+secrets: $(COMPOSE)/superuser
+
+$(COMPOSE)/superuser:
+	@mkdir -p $(COMPOSE) && chmod 700 $(COMPOSE)
+	@for role in owner app world; do \
+	  echo "postgresql://cs_$$role:`$(NEW)`@database:5432/countersign" > $(COMPOSE)/$${role}_url; done
+	@for key in world_key_read world_key_write superuser; do $(NEW) > $(COMPOSE)/$$key; done
+	@chmod 644 $(COMPOSE)/*
 
 LOCK := $(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes
 

@@ -1,0 +1,94 @@
+"""Runs the services of `docker-compose.yml` without a container engine: their own commands, settings and checks.
+
+A secret's path, a host name and a port of the file are replaced by local ones; nothing else is.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.contracts.measures import ROOT
+
+FILE = ROOT / "docker-compose.yml"
+_START_SECONDS = 60.0
+
+
+def parsed() -> dict[str, Any]:
+    """Return the file as its parser sees it."""
+    return yaml.safe_load(FILE.read_text())
+
+
+@dataclass(frozen=True)
+class Local:
+    """Where the services find each other when they run on this machine."""
+
+    secrets: Path
+    ports: Mapping[int, int]
+    """Local port by the port in the file."""
+    folder: Path
+
+    def place(self, text: str) -> str:
+        """Return a text of the file with local addresses."""
+        text = text.replace("/run/secrets", str(self.secrets)).replace("//world:", "//127.0.0.1:")
+        text = text.replace("0.0.0.0", "127.0.0.1")  # this is how services listen in containers
+        for port, local in self.ports.items():
+            text = text.replace(str(port), str(local))
+        return text
+
+    def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
+        """Return the environment of a service; nothing of ours leaks in."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "DATABASE_"))}
+        given = {name: self.place(str(value)) for name, value in service.get("environment", {}).items()}
+        bin_folder = str(Path(sys.executable).parent)
+        return {**kept, **given, "PATH": f"{bin_folder}{os.pathsep}{kept['PATH']}"}
+
+    def run(self, service: Mapping[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the place of a service until it ends."""
+        return subprocess.run(
+            command, env=self.environment(service), cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    @contextmanager
+    def up(self, *names: str) -> Generator[None]:
+        """Keep services running, each healthy by its own check before the next one starts."""
+        services = parsed()["services"]
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(self._up(name, services[name]))
+            yield
+
+    @contextmanager
+    def _up(self, name: str, service: Mapping[str, Any]) -> Generator[None]:
+        command = ["countersign", *map(self.place, service["command"])]
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                env=self.environment(service),
+                cwd=self.folder,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+            )
+        try:
+            check = [self.place(word) for word in service["healthcheck"]["test"][1:]]
+            _wait(lambda: process.poll() is not None or self.run(service, *check).returncode == 0)
+            assert process.poll() is None, f"{name} ended: {log.read_text()}"
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait(answered: Callable[[], bool]) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while not answered():
+        assert time.monotonic() < end, "a service did not become healthy"
