@@ -78,11 +78,12 @@ class Supervisor:
             await asyncio.sleep(min(RESTART_SECONDS * 2**away, STOP_SECONDS))
 
     async def _live(self, child: Child) -> int:
+        # In a session of its own, so that Ctrl-C reaches only us and children are ended in order.
         with self._log(child.name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", child.module, *child.arguments,
                 env=_clean(os.environ) | dict(child.environment),
-                stdin=PIPE, stdout=log, stderr=log,
+                stdin=PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._processes[child.name] = process
         return await process.wait()
