@@ -10,6 +10,12 @@ from memory.database import Connection, Database
 from memory.errors import LeaseLost, Permanent
 from memory.scope import Access
 
+_CHAINS = b"""
+  select coalesce(r.id, j.run) as run, r.seq as last, r.head, j.seq, j.prev, j.hash, j.body
+    from runs r full join journal j on j.run = r.id
+   where %s::text is null or coalesce(r.id, j.run) = %s order by 1, j.seq
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -61,13 +67,16 @@ async def append(
 ) -> tuple[bool, dict[str, Any]]:
     """Record a fact with at least a `kind`; one with a `key` is recorded at most once per run.
 
-    Returns whether it is new, and the recorded body. Raises LeaseLost if `fence` is not the run's any more.
+    Returns whether it is new, and the recorded body. Raises LeaseLost if `fence` is not the run's any more, and
+    Permanent("forbidden") for the kinds that only the gateway, approvals and authority write.
     """
     row = await database.call(access, "append", run, fence, body)
     if row["code"] == "lease_lost":
         raise LeaseLost(run)
     if row["code"] == "not_found":
         raise Permanent("not_found", f"there is no run {run!r} to record anything of")
+    if row["code"] == "forbidden":
+        raise Permanent("forbidden", f"entries of kind {body.get('kind')!r} are written by the gateway alone")
     return row["fresh"], row["body"]
 
 
@@ -102,25 +111,25 @@ async def export(connection: Connection, run: str | None = None) -> AsyncIterato
 
 
 async def verify(connection: Connection, run: str | None = None) -> Verification:
-    """Re-compute the chains of every visible run against the heads in the run rows.
+    """Re-compute the chains of every visible run against the heads in the run rows, within the caller's transaction.
 
     Finds entries edited, deleted (the last ones too, by the head), inserted or reordered. It does not find a whole
     suffix re-hashed together with its run row; signed heads for that are not built yet.
     """
-    await connection.execute("set transaction isolation level repeatable read")
-    cursor = await connection.execute(
-        "select id, seq, head from runs where %s::text is null or id = %s order by id", [run, run]
-    )
-    heads = {row["id"]: (row["seq"], bytes(row["head"])) for row in await cursor.fetchall()}
-    if run is not None and not heads:
-        raise Permanent("not_found", f"there is no run {run!r} to verify")
-    chains: dict[str, _Chain] = {name: _Chain(name) for name in heads}
+    chains: dict[str, _Chain] = {}
     entries = 0
-    async for entry in export(connection, run):
-        entries += 1
-        chains.setdefault(entry.run, _Chain(entry.run)).add(entry)
-    broken = [found for name, chain in chains.items() if (found := chain.close(heads.get(name)))]
-    return Verification(len(heads), entries, sorted(broken, key=lambda b: (b.run, b.seq)))
+    async with connection.cursor(name="journal_verify") as cursor:
+        # One statement, hence one snapshot: runs that grow meanwhile do not look broken.
+        await cursor.execute(_CHAINS, [run, run])
+        async for row in cursor:
+            chain = chains.setdefault(row["run"], _Chain(row["run"], row["last"], row["head"]))
+            if row["seq"] is not None:
+                entries += 1
+                chain.add(_entry(row))
+    if run is not None and not chains:
+        raise Permanent("not_found", f"there is no run {run!r} to verify")
+    broken = [found for chain in chains.values() if (found := chain.close())]
+    return Verification(len(chains), entries, sorted(broken, key=lambda b: (b.run, b.seq)))
 
 
 def genesis(run: str) -> bytes:
@@ -136,8 +145,9 @@ def chained(prev: bytes, run: str, seq: int, text: str) -> bytes:
 class _Chain:
     """Re-computes one run's chain, entry by entry."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, last: int | None, head: bytes | None) -> None:
         self._run = run
+        self._recorded = None if last is None or head is None else (last, bytes(head))
         self._head = genesis(run)
         self._seq = 0
         self._found: Break | None = None
@@ -154,13 +164,14 @@ class _Chain:
             self._found = Break(self._run, entry.seq, "its content is not what was recorded")
         self._head = entry.hash
 
-    def close(self, head: tuple[int, bytes] | None) -> Break | None:
-        if self._found or head == (self._seq, self._head):
+    def close(self) -> Break | None:
+        """Return the first break, also one between the last entry and the head in the run's row."""
+        if self._found or self._recorded == (self._seq, self._head):
             return self._found
-        if head is None:
+        if self._recorded is None:
             return Break(self._run, 1, "entries without a run")
-        seq = min(self._seq, head[0]) + 1
-        return Break(self._run, seq, f"the run's head is entry {head[0]}, the journal ends with {self._seq}")
+        seq = min(self._seq, self._recorded[0]) + 1
+        return Break(self._run, seq, f"the run's head is entry {self._recorded[0]}, the journal ends with {self._seq}")
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

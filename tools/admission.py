@@ -58,14 +58,19 @@ def admit(action: Action, catalog: Catalog) -> Admitted:
     Raises Permanent unknown_tool, invalid_arguments or agent_scope.
     """
     tool = catalog.get(action.tool)
-    try:
-        arguments = tool.arguments.model_validate(dict(action.args))
-        args = cast(dict[str, Json], arguments.model_dump(mode="json"))
-        canonical(args)
-    except (ValidationError, TypeError) as error:
-        raise Permanent("invalid_arguments", f"{action.tool!r} refuses its arguments: {_first(error)}") from error
     if tool.effect == "read" and action.role not in tool.roles:
         raise Permanent("agent_scope", f"role {action.role!r} may not use {action.tool!r}")
+    try:
+        arguments = tool.arguments.model_validate(dict(action.args))
+        return _admitted(action, tool, arguments)
+    except (ValidationError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise Permanent("invalid_arguments", f"{action.tool!r} refuses its arguments: {_first(error)}") from error
+
+
+def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> Admitted:
+    args = cast(dict[str, Json], arguments.model_dump(mode="json"))
+    if "\\u0000" in canonical(args):
+        raise ValueError("text with a NUL character can be neither recorded nor compared")
     seen = {name: _as_seen(value) for name, value in args.items()}
     args_hash = digest(seen)
     target = tool.target(arguments) if tool.target else "none/none"
@@ -97,8 +102,8 @@ def _as_seen(value: Json) -> Json:
     return value
 
 
-def _first(error: ValidationError | TypeError) -> str:
-    if isinstance(error, TypeError):
+def _first(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
         return str(error)
     first: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'arguments'}: {first['msg']}"

@@ -15,6 +15,9 @@ from tools.admission import Admitted
 _COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled"""
 
+REPEATS = 5
+"""How often a run may make the very same call under different plans before it counts as going nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -47,6 +50,7 @@ def request(lease: Lease, admitted: Admitted, decision: Decision) -> dict[str, A
         "args": admitted.args,
         "args_hash": admitted.args_hash,
         "call": admitted.call_hash,
+        "repeats": REPEATS,
         "key": admitted.key,
         "amount": admitted.facts.amount,
         "cost": admitted.tool.cost.as_json(),
@@ -59,10 +63,10 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Cl
     return Claimed(**await database.call(lease.access, "claim", body))
 
 
-async def settle(  # a fact has this many parts
+async def settle(
     database: Database,
     access: Access,
-    effect: str,
+    claimed: Claimed,
     *,
     state: str,
     outcome: Mapping[str, Json],
@@ -70,10 +74,15 @@ async def settle(  # a fact has this many parts
     attempt: Mapping[str, Json],
     extra: Mapping[str, Json] | None = None,
     compensates: str | None = None,
-) -> tuple[str, Mapping[str, Json]]:
-    """Record what came of an effect, from any fence; returns what stands recorded, which may be somebody else's."""
+) -> tuple[str, str, Mapping[str, Json]]:
+    """Record what came of an effect; returns a code and what stands recorded, which may be somebody else's.
+
+    `settled` and `already` are recorded outcomes. `superseded`: a successor holds the permit now, so that this
+    failure is not the last word. `killed`: a stop switch refused it on its way; it stays claimed for whoever resumes.
+    """
     body = {
-        "effect": effect,
+        "effect": claimed.effect,
+        "permit": claimed.permit,
         "state": state,
         "outcome": outcome,
         "cost": cost.as_json(),
@@ -83,8 +92,8 @@ async def settle(  # a fact has this many parts
     }
     row = await database.call(access, "settle", body)
     if row["code"] == "not_found":
-        raise _unknown(effect)
-    return row["state"], row["outcome"] or {}
+        raise _unknown(str(claimed.effect))
+    return row["code"], row["state"], row["outcome"] or {}
 
 
 async def begin_read(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -26,8 +26,8 @@ from tools.resilience import Attempted, attempt
 from tools.tool import Call, Services
 
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
-_REPEATS = 5
 _IN_FLIGHT_SECONDS = 60.0
+_IN_FLIGHT_POLL = 0.1
 _LARGEST_RESULT = 8_000
 
 
@@ -63,20 +63,27 @@ class Gateway:
         `bundle` is everything that people should be asked together with this action, `shown` what they should see.
         Raises LeaseLost if another worker leads the run, and Halt if the run must stop before this call.
         """
-        try:
-            admitted = admit(action, self._catalog)
-        except Permanent as error:
-            return await self._refuse(lease, action, Decision("deny", code=error.code, message=str(error)))
-        decision = self._policy.decide(action.role, action.tool, admitted.facts)
-        if decision.verdict == "deny":
+        admitted, decision = self._judge(lease, action)
+        if admitted is None or decision.verdict == "deny":
             return await self._refuse(lease, action, decision)
         if admitted.tool.effect == "read":
             return await self._read(lease, admitted, decision)
         return await self._effect(lease, admitted, decision, bundle, shown or {})
 
+    def _judge(self, lease: Lease, action: Action) -> tuple[Admitted | None, Decision]:
+        """Admit and decide; nothing is returned to act on if the action is not this run's or not well-formed."""
+        if (action.run, action.user) != (lease.run, lease.access.principal.id):
+            message = f"step {action.step!r} speaks for another run or person than the one that is led here"
+            return None, Decision("deny", code="forged_authority", message=message)
+        try:
+            admitted = admit(action, self._catalog)
+        except Permanent as error:
+            return None, Decision("deny", code=error.code, message=str(error))
+        return admitted, self._policy.decide(action.role, action.tool, admitted.facts)
+
     async def _read(self, lease: Lease, admitted: Admitted, decision: Decision) -> Outcome:
         key = f"read:{admitted.action.plan_hash[:16]}:{admitted.action.step}:{admitted.args_hash[:16]}"
-        body = {**effects.request(lease, admitted, decision), "key": key, "repeats": _REPEATS}
+        body = {**effects.request(lease, admitted, decision), "key": key}
         code, recorded = await effects.begin_read(self._database, lease, body)
         if code == "replay":
             return _recorded(recorded)
@@ -84,16 +91,16 @@ class Gateway:
             return await self._stop(lease, admitted, decision, code)
         tried, cost = await self._call(lease, admitted, None, first_look=False)
         state = "done" if tried.state == "done" else "failed"
+        # Only what was found is remembered: a read that failed is tried again after a crash or a resume.
         entry: dict[str, Any] = {
-            "kind": "read",
-            "key": key,
+            **({"key": key} if state == "done" else {}),
             "role": admitted.action.role,
             "step": admitted.action.step,
             "tool": admitted.tool.name,
             "call": admitted.call_hash,
             "plan": admitted.action.plan_hash,
             "state": state,
-            "outcome": {"result": tried.result, "message": tried.message},
+            "outcome": {"result": tried.result, "message": _plain(tried.message)},
             "cost": cost.as_json(),
             "attempt": {"number": tried.attempts},
             "checkpoint": admitted.action.checkpoint,
@@ -128,7 +135,7 @@ class Gateway:
                 return await self._stop(lease, admitted, decision, code)
 
     async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claimed:
-        """Claim; while another run is at the very same effect, wait for it."""
+        """Claim; while another run or task is at the very same effect, wait for it."""
         waited = 0.0
         while True:
             claimed = await effects.claim(self._database, lease, body)
@@ -136,21 +143,21 @@ class Gateway:
                 return claimed
             if waited >= _IN_FLIGHT_SECONDS:
                 return replace(claimed, code="in_doubt")
-            await self._clock.sleep(0.1)
-            waited += 0.1
+            await self._clock.sleep(_IN_FLIGHT_POLL)
+            waited += _IN_FLIGHT_POLL
 
     async def _act(self, lease: Lease, admitted: Admitted, claimed: Claimed, *, first_look: bool) -> Outcome:
         tried, cost = await self._call(lease, admitted, claimed, first_look=first_look)
         state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[tried.state]
-        outcome: dict[str, Json] = {"result": tried.result, "message": tried.message}
+        outcome: dict[str, Json] = {"result": tried.result, "message": _plain(tried.message)}
         about: dict[str, Json] = {"number": tried.attempts, "read_back": tried.read_back}
         if tried.read_back:
             about["retry_suppressed"] = "original_succeeded"
         effect = claimed.effect or ""
-        recorded, outcome_recorded = await effects.settle(
+        code, recorded, known = await effects.settle(
             self._database,
             lease.access,
-            effect,
+            claimed,
             state=state,
             outcome=outcome,
             cost=cost,
@@ -158,9 +165,13 @@ class Gateway:
             extra={"progress": admitted.action.progress} if admitted.action.progress else None,
             compensates=admitted.action.compensates,
         )
+        if code == "superseded":
+            raise LeaseLost(lease.run)
+        if code == "killed":
+            raise Halt("killed", f"step {admitted.action.step!r} was stopped on its way; nothing happened")
         if recorded == "in_doubt":
             raise Halt("in_doubt", f"nobody knows whether effect {effect!r} happened: `countersign effects resolve`")
-        return replace(_settled(recorded, outcome_recorded, effect), cost=cost)
+        return replace(_settled(recorded, known, effect), cost=cost)
 
     async def _call(
         self, lease: Lease, admitted: Admitted, claimed: Claimed | None, *, first_look: bool
@@ -192,15 +203,17 @@ class Gateway:
     ) -> Outcome:
         asked = [Asked(admitted, decision)]
         for action in bundle:
-            other = admit(action, self._catalog)
-            verdict = self._policy.decide(action.role, action.tool, other.facts)
-            if verdict.verdict == "deny":
+            other, verdict = self._judge(lease, action)
+            if other is None or verdict.verdict == "deny":
                 return await self._refuse(lease, action, verdict)
-            if verdict.verdict == "hold" and other.digest(verdict.policy) != admitted.digest(decision.policy):
+            # Other people must be asked for what other groups decide; that question comes with its own step.
+            if verdict.verdict == "hold" and verdict.groups == decision.groups:
                 asked.append(Asked(other, verdict))
         code, approval = await effects.hold(self._database, lease, question(lease, asked, shown, self._clock))
         if code == "held":
             return Outcome("held", approval=approval)
+        if code == "approved":
+            return await self._effect(lease, admitted, decision, bundle, shown)
         if code in {"approval_rejected", "approval_timeout"}:
             return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
         return await self._stop(lease, admitted, decision, code)
@@ -234,13 +247,13 @@ class Gateway:
             "kind": "denied",
             "role": action.role,
             "step": action.step,
-            "tool": action.tool[:200],
+            "tool": _plain(action.tool),
             "user": action.user,
             "code": decision.code,
             "rules": list(decision.rules),
             "policy": decision.policy,
             "plan": action.plan_hash,
-            "message": decision.message[:500],
+            "message": _plain(decision.message),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         return Outcome("denied", code=decision.code, message=decision.message)
@@ -258,10 +271,16 @@ def _settled(state: str, outcome: Mapping[str, Any], effect: str | None) -> Outc
     return Outcome(known, code, outcome.get("message", ""), outcome.get("result", {}), effect=effect)
 
 
+def _plain(text: str) -> str:
+    """Return text that can be recorded, whatever a service or a model put into it."""
+    return text[:500].replace("\0", "").encode(errors="replace").decode()
+
+
 def _small(tried: Attempted) -> Attempted:
     """Keep what a tool answered out of journals and prompts if it is not small, exact JSON."""
     try:
-        fits = len(canonical(tried.result)) <= _LARGEST_RESULT
+        text = canonical(tried.result)
+        fits = len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
     except (TypeError, ValueError):
         fits = False
     return tried if fits else replace(tried, result={}, message="the tool's answer was too large or not exact; dropped")

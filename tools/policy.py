@@ -167,11 +167,16 @@ class Policy:
 
     def _hold(self, rules: Iterable[str]) -> Decision:
         lacking = [self._rules[rule] for rule in rules]
+        # Whoever approves must satisfy every rule; two rules without a common group can be satisfied by nobody.
+        named = [rule.groups for rule in lacking if rule.groups]
+        groups = frozenset[str].intersection(*named) if named else frozenset[str]()
+        if named and not groups:
+            return self._deny(["error"])
         return Decision(
             "hold",
             rules=tuple(rule.name for rule in lacking),
             need=max(rule.need for rule in lacking),
-            groups=frozenset(group for rule in lacking for group in rule.groups),
+            groups=groups,
             ttl=min(rule.ttl for rule in lacking),
             policy=self.version,
         )

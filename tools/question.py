@@ -22,9 +22,11 @@ class Asked:
 def question(lease: Lease, asked: Sequence[Asked], shown: Mapping[str, Json], clock: Clock) -> dict[str, Any]:
     """Return a round as the database opens it: who may answer, what it covers, and what people see.
 
-    The strictest demand of all actions counts: most approvals, all groups, shortest time.
+    The strictest demand of all actions counts: most approvals, all groups, shortest time. An action that comes twice
+    is asked about once.
     """
     first = asked[0]
+    asked = list({one.admitted.digest(one.decision.policy): one for one in reversed(asked)}.values())[::-1]
     amount = sum(one.admitted.facts.amount for one in asked)
     return {
         **effects.request(lease, first.admitted, first.decision),

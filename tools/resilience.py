@@ -49,7 +49,7 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
             _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
         except ControlError as error:
             return Attempted("failed", message=str(error), attempts=number)
-        if settled := await _after_loss(tool, arguments, call, clock, number):
+        if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.answered):
             return settled
         if number < tool.attempts:
             await clock.sleep(backoff(number, failure.delay))
@@ -63,14 +63,16 @@ def backoff(number: int, base: float) -> float:
     return min(base * 2 ** (number - 1), _MAX_DELAY) * jitter
 
 
-async def _after_loss(tool: Tool, arguments: object, call: Call, clock: Clock, number: int) -> Attempted | None:
-    """Decide after a lost reply: None means that trying again is safe."""
-    if tool.effect == "read":
+async def _after_loss(
+    tool: Tool, arguments: object, call: Call, clock: Clock, number: int, *, refused: bool = False
+) -> Attempted | None:
+    """Decide after a lost reply: None means that trying again is safe, as it is once the service said `not now`."""
+    if tool.effect == "read" or (refused and tool.lookup is None):
         return None
     found = await _look(tool, arguments, call, clock)
     if found:
         return Attempted("done", found, attempts=number, read_back=True)
-    if found is None or not tool.keyed:
+    if found is None or not (tool.keyed or refused):
         return Attempted("unknown", message="the reply was lost and cannot be found out", attempts=number)
     return None
 

@@ -85,33 +85,63 @@ begin
 end $$;
 create trigger journal_announce after insert on journal for each row execute function journal_announce();
 
-create function journal_hash(p_prev bytea, p_run text, p_seq int, p_body text)
-returns bytea language sql immutable as $$
-  select sha256(p_prev || convert_to(p_run, 'UTF8') || int4send(p_seq) || convert_to(p_body, 'UTF8'))
-$$;
-
 create function journal_genesis(p_run text) returns bytea language sql immutable as $$
   select sha256(convert_to('countersign journal ' || p_run, 'UTF8'))
 $$;
 
--- Extends the chain of a run; the caller holds the run row's lock. Bodies are objects with at least `kind`.
-create function journal_extend(p_run text, variadic p_bodies jsonb[]) returns int
+-- Extends the chain of a run and moves its budget with the same update; the caller holds the run row's lock.
+-- Bodies are objects with at least `kind`; costs are objects {tokens, micros, calls, millis} or null for nothing.
+create function journal_record(p_run runs, p_reserve jsonb, p_spend jsonb, variadic p_bodies jsonb[]) returns int
 language plpgsql set search_path = public, pg_temp as $$
 declare
-  v_tenant text; v_seq int; v_head bytea; v_hash bytea; v_text text; v_body jsonb;
+  v_seq int := p_run.seq; v_head bytea := p_run.head; v_hash bytea; v_text text; v_body jsonb;
 begin
-  select tenant, seq, head into strict v_tenant, v_seq, v_head from runs where id = p_run for no key update;
   foreach v_body in array p_bodies loop
     v_seq := v_seq + 1;
     v_text := (v_body || jsonb_build_object(
       'at', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::text;
-    v_hash := journal_hash(v_head, p_run, v_seq, v_text);
-    insert into journal (tenant, run, seq, prev, hash, body) values (v_tenant, p_run, v_seq, v_head, v_hash, v_text);
+    v_hash := sha256(v_head || convert_to(p_run.id, 'UTF8') || int4send(v_seq) || convert_to(v_text, 'UTF8'));
+    insert into journal (tenant, run, seq, prev, hash, body)
+    values (p_run.tenant, p_run.id, v_seq, v_head, v_hash, v_text);
     v_head := v_hash;
   end loop;
-  update runs set seq = v_seq, head = v_head where id = p_run;
+  if p_reserve is null and p_spend is null then
+    update runs set seq = v_seq, head = v_head where id = p_run.id;
+    return v_seq;
+  end if;
+  update runs set seq = v_seq, head = v_head,
+         reserved_tokens = reserved_tokens + coalesce((p_reserve ->> 'tokens')::bigint, 0),
+         reserved_micros = reserved_micros + coalesce((p_reserve ->> 'micros')::bigint, 0),
+         reserved_calls = reserved_calls + coalesce((p_reserve ->> 'calls')::bigint, 0),
+         spent_tokens = spent_tokens + coalesce((p_spend ->> 'tokens')::bigint, 0),
+         spent_micros = spent_micros + coalesce((p_spend ->> 'micros')::bigint, 0),
+         spent_calls = spent_calls + coalesce((p_spend ->> 'calls')::bigint, 0),
+         spent_millis = spent_millis + coalesce((p_spend ->> 'millis')::bigint, 0)
+   where id = p_run.id;
   return v_seq;
 end $$;
+
+-- Extends the chain of a run whose row the caller may not have read.
+create function journal_extend(p_run text, variadic p_bodies jsonb[]) returns int
+language plpgsql set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into strict v_run from runs where id = p_run for no key update;
+  return journal_record(v_run, null, null, variadic p_bodies);
+end $$;
+
+-- What a reservation gives back; integers stay exact.
+create function negative(p_cost jsonb) returns jsonb language sql immutable as $$
+  select jsonb_build_object('tokens', -(p_cost ->> 'tokens')::bigint, 'micros', -(p_cost ->> 'micros')::bigint,
+                            'calls', -(p_cost ->> 'calls')::bigint)
+$$;
+
+-- Kinds that only the functions of authority, gateway and approvals write: nobody else can tell these stories.
+create function is_reserved_kind(p_kind text) returns boolean language sql immutable as $$
+  select coalesce(p_kind in ('requested', 'planned', 'proposed', 'permitted', 'outcome', 'interrupted', 'resolved',
+    'read', 'held', 'vote', 'vote_refused', 'question', 'approval', 'kill', 'unkill', 'policy', 'knowledge',
+    'answered', 'cancel', 'resumed', 'ended'), true)
+$$;
 
 -- Appends one entry; an entry with a key is written at most once per run, and the recorded one is returned.
 create function append(p_run text, p_fence int, p_body jsonb)
@@ -121,6 +151,7 @@ declare v_run runs; v_old text;
 begin
   select * into v_run from runs where id = p_run for no key update;
   if not found then return query select 'not_found', false, null::jsonb; return; end if;
+  if is_reserved_kind(p_body ->> 'kind') then return query select 'forbidden', false, null::jsonb; return; end if;
   if p_fence is not null and v_run.fence <> p_fence then
     return query select 'lease_lost', false, null::jsonb; return;
   end if;
@@ -128,7 +159,7 @@ begin
     select j.body into v_old from journal j where j.run = p_run and j.key = p_body ->> 'key';
     if found then return query select 'ok', false, v_old::jsonb; return; end if;
   end if;
-  perform journal_extend(p_run, p_body);
+  perform journal_record(v_run, null, null, p_body);
   return query select 'ok', true, p_body;
 end $$;
 
@@ -195,8 +226,11 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs;
 begin
   select * into v_run from runs where runs.id = p_run for no key update;
-  if v_run.fence is distinct from p_fence then return query select 'lease_lost'; return; end if;
+  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+    return query select 'lease_lost'; return;
+  end if;
   if v_run.plan_hash is distinct from p ->> 'hash' then
+    perform void_run_approvals(p_run, 'approval_stale');
     update runs set plan = p -> 'plan', plan_hash = p ->> 'hash',
            limit_tokens = (p ->> 'tokens')::bigint, limit_micros = (p ->> 'micros')::bigint,
            limit_calls = (p ->> 'calls')::bigint
@@ -235,6 +269,7 @@ begin
   select * into v_run from runs where runs.id = p_run for no key update;
   if not found then return query select 'not_found', null::text; return; end if;
   if v_run.status <> 'stopped' then return query select 'conflict', v_run.status; return; end if;
+  perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || v_run.thread));
   if exists (select 1 from runs r where r.thread = v_run.thread and r.kind = 'run' and r.id <> p_run
               and r.status in ('queued', 'running', 'waiting')) then
     return query select 'busy', v_run.status; return;
@@ -246,7 +281,8 @@ begin
   return query select 'ok', 'queued';
 end $$;
 
-revoke execute on function journal_extend(text, jsonb[]), append(text, int, jsonb), start_run(jsonb),
+revoke execute on function journal_record(runs, jsonb, jsonb, jsonb[]), journal_extend(text, jsonb[]), negative(jsonb),
+  is_reserved_kind(text), append(text, int, jsonb), start_run(jsonb),
   lease_run(text, int), sweep_runs(interval), forgotten_runs(interval), beat_runs(int),
   adopt_plan(text, int, jsonb), finish_run(text, int, text, text, text, jsonb), resume_run(text) from public;
 grant execute on function append(text, int, jsonb), start_run(jsonb),

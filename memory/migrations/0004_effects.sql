@@ -47,6 +47,7 @@ create table effects (
 -- A failed or compensated effect is over: the same business event may be attempted again, as a new generation.
 create unique index effects_one_per_key on effects (tenant, key)
   where state in ('claimed', 'done', 'unverified', 'in_doubt');
+create unique index effects_by_generation on effects (tenant, key, generation);
 create index effects_of_run on effects (run, claimed);
 
 alter table authority enable row level security;
@@ -74,7 +75,7 @@ create table permits.permit (
   expires timestamptz not null,
   consumed timestamptz
 );
-create index permit_open on permits.permit (tenant, run) where consumed is null;
+create index permit_open on permits.permit (effect) where consumed is null;
 
 create function permits.consume(p_jti text, p_tool text, p_args_hash text)
 returns table (subject text, actor text, run text)
@@ -92,28 +93,37 @@ begin
   return query select v.subject, v.actor, v.run;
 end $$;
 
-create function permits.issue(p_effect text, p_run text, p jsonb) returns text
+-- Gives an effect its only usable permit: one that was issued before and not used is gone, so that a request of a
+-- predecessor which is still on its way can no longer be carried out. Waits for a service that is using it right now.
+create function permits.issue(p_effect text, p_run text, p_again boolean, p jsonb) returns text
 language plpgsql set search_path = permits, public, pg_temp as $$
 declare v_jti text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 begin
-  update permits.permit set expires = clock_timestamp()
-   where effect = p_effect and consumed is null and expires > clock_timestamp();
+  if p_again then delete from permits.permit where effect = p_effect and consumed is null; end if;
   insert into permits.permit values (v_jti, current_tenant(), p ->> 'tool', p ->> 'args_hash', p ->> 'user',
     p ->> 'role', p_run, p_effect, clock_timestamp() + interval '120 seconds', null);
   return v_jti;
 end $$;
-revoke execute on function permits.consume(text, text, text), permits.issue(text, text, jsonb) from public;
+create function permits.fingerprint(p_jti text) returns text language sql immutable as $$
+  select encode(sha256(convert_to(p_jti, 'UTF8')), 'hex')
+$$;
+revoke execute on function permits.consume(text, text, text), permits.issue(text, text, boolean, jsonb) from public;
 grant usage on schema permits to cs_world;
 grant execute on function permits.consume(text, text, text) to cs_world;
 
+-- Whether a stop switch covers this work.
+create function is_killed(p_run text, p_role text, p_tool text, p_user text) returns boolean
+language sql stable as $$
+  select exists (select 1 from kills k
+                  where k.kind = 'all' or (k.kind = 'run' and k.name = p_run) or (k.kind = 'agent' and k.name = p_role)
+                     or (k.kind = 'tool' and k.name = p_tool) or (k.kind = 'user' and k.name = p_user))
+$$;
+
 -- Everything that authority can have changed since the verdict was computed; null means nothing.
 create function authority_refusal(p jsonb) returns text
-language sql stable set search_path = public, pg_temp as $$
+language sql stable as $$
   select case
-    when exists (select 1 from kills k
-                  where k.kind = 'all' or (k.kind = 'run' and k.name = p ->> 'run')
-                     or (k.kind = 'agent' and k.name = p ->> 'role') or (k.kind = 'tool' and k.name = p ->> 'tool')
-                     or (k.kind = 'user' and k.name = p ->> 'user')) then 'killed'
+    when is_killed(p ->> 'run', p ->> 'role', p ->> 'tool', p ->> 'user') then 'killed'
     when (select a.policy from authority a) is distinct from p ->> 'policy' then 'stale_policy'
     when exists (select 1 from jsonb_to_recordset(p -> 'pins') as x (id text, version int)
                   where x.version is distinct from (select max(k.version) from knowledge k where k.id = x.id))
@@ -128,12 +138,13 @@ create function authority_lock_exclusive() returns void language sql as $$
   select pg_advisory_xact_lock(7200, hashtext(current_tenant()))
 $$;
 
--- Run-side reasons to refuse: fence, cancellation, budget, repetition; null means none.
+-- Run-side reasons to refuse: fence, another requester, cancellation, budget, repetition; null means none.
 create function run_refusal(v_run runs, p jsonb) returns text
-language sql stable set search_path = public, pg_temp as $$
+language sql stable as $$
   select case
     when v_run.id is null then 'not_found'
     when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' then 'lease_lost'
+    when p ? 'user' and v_run.requester is distinct from p ->> 'user' then 'forged_authority'
     when v_run.cancel is not null then 'cancelled'
     when v_run.spent_tokens + v_run.reserved_tokens + (p #>> '{cost,tokens}')::bigint > v_run.limit_tokens
       or v_run.spent_micros + v_run.reserved_micros + (p #>> '{cost,micros}')::bigint > v_run.limit_micros
@@ -144,6 +155,7 @@ language sql stable set search_path = public, pg_temp as $$
   end
 $$;
 
+-- Budget outside the gateway, as language models use it; the caller holds the run row's lock.
 create function reserve(p_run text, p_cost jsonb, p_sign int) returns void
 language sql set search_path = public, pg_temp as $$
   update runs set reserved_tokens = reserved_tokens + p_sign * (p_cost ->> 'tokens')::bigint,
@@ -178,15 +190,16 @@ returns table (code text, effect text, permit text, send_key text, state text, o
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text; v_gen int;
+  v_print text;
 begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
   if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
   perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
-  select * into v_old from effects e where e.key = p ->> 'key'
-     and e.state in ('claimed', 'done', 'unverified', 'in_doubt') for update;
-  if v_old.id is not null and v_run.fence = (p ->> 'fence')::int then
+  select * into v_old from effects e where e.key = p ->> 'key' order by e.generation desc limit 1 for update;
+  if v_old.id is not null and v_run.fence = (p ->> 'fence')::int and v_run.status = 'running'
+     and claim_is_taken(v_run, v_old, p) then
     return query select * from claim_again(v_run, v_old, p); return;
   end if;
   v_code := run_refusal(v_run, p);
@@ -199,22 +212,21 @@ begin
     update approval_items i set consumed = clock_timestamp(), effect = v_id
      where i.approval = v_approval and i.digest = p ->> 'digest';
   end if;
-  select count(*) into v_gen from effects e where e.key = p ->> 'key';
-  v_jti := permits.issue(v_id, v_run.id, p);
+  v_gen := coalesce(v_old.generation + 1, 0);
+  v_jti := permits.issue(v_id, v_run.id, false, p);
+  v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
                        plan_hash, policy, approval, permit, fence, cost)
   values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key', v_gen,
           p ->> 'digest', p -> 'args', p ->> 'args_hash', (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy',
-          v_approval, encode(sha256(convert_to(v_jti, 'UTF8')), 'hex'), v_run.fence, p -> 'cost');
-  perform journal_extend(v_run.id,
+          v_approval, v_print, v_run.fence, p -> 'cost');
+  perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
       'checkpoint', p ->> 'checkpoint'),
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
-      'permit', left(encode(sha256(convert_to(v_jti, 'UTF8')), 'hex'), 16), 'call', p ->> 'call',
-      'pins', p -> 'pins'));
-  perform reserve(v_run.id, p -> 'cost', 1);
+      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins'));
   return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_gen), null, null::jsonb;
 end $$;
 
@@ -222,61 +234,89 @@ create function send_key_of(p_key text, p_generation int) returns text language 
   select case p_generation when 0 then p_key else p_key || '#' || p_generation end
 $$;
 
--- The key is taken: replay what is known, take over our own unfinished attempt, or say whose it is.
+create function is_same_step(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
+  select v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
+$$;
+
+-- Whether an effect of this key stands in the way. A failed one does so only for the step that failed, so that a
+-- successor of a crashed worker learns of the failure; what a person resolved as not having happened may be done.
+create function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
+  select case v_old.state
+    when 'compensated' then false
+    when 'failed' then is_same_step(v_run, v_old, p) and v_old.args_hash = p ->> 'args_hash'
+                       and not coalesce(v_old.outcome ? 'resolved_by', false)
+    else true end
+$$;
+
+-- The key is taken: replay what is known, take over our own unfinished attempt, or say whose it is. The same lease
+-- never takes over from itself: its other task is still at it.
 create function claim_again(v_run runs, v_old effects, p jsonb)
 returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
 language plpgsql set search_path = public, pg_temp as $$
 declare v_jti text; v_code text;
 begin
   if v_old.args_hash <> p ->> 'args_hash' then v_code := 'key_reused';
-  elsif v_old.state in ('done', 'unverified') then
-    v_code := case when v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
-                   then 'recorded' else 'replay' end;
+  elsif v_old.state in ('done', 'unverified', 'failed') then
+    v_code := case when is_same_step(v_run, v_old, p) then 'recorded' else 'replay' end;
   elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
+  elsif v_run.cancel is not null then v_code := 'cancelled';
   elsif v_old.run <> v_run.id then
     v_code := case when exists (select 1 from runs r where r.id = v_old.run
                                  and r.status in ('queued', 'running', 'waiting')) then 'in_flight'
                    else 'in_doubt' end;
-  elsif v_run.cancel is not null then v_code := 'cancelled';
+  elsif v_old.fence = v_run.fence then v_code := 'in_flight';
   else
     v_code := 'unfinished';
-    v_jti := permits.issue(v_old.id, v_run.id, p);
-    update effects e set fence = v_run.fence, attempts = e.attempts + 1,
-           permit = encode(sha256(convert_to(v_jti, 'UTF8')), 'hex') where e.id = v_old.id;
+    v_jti := permits.issue(v_old.id, v_run.id, true, p);
+    update effects e set fence = v_run.fence, attempts = e.attempts + 1, permit = permits.fingerprint(v_jti)
+     where e.id = v_old.id;
   end if;
   return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, v_old.generation), v_old.state, v_old.outcome;
 end $$;
 
--- Records what came of a claimed effect; accepted from any fence because it reports a fact.
+-- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
+-- only from who holds the latest permit, because a predecessor's is no longer the last word.
 create function settle(p jsonb)
 returns table (code text, state text, outcome jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_effect effects; v_run text;
+declare v_run runs; v_effect effects; v_state text := p ->> 'state'; v_about jsonb;
 begin
-  select e.run into v_run from effects e where e.id = p ->> 'effect';
-  perform 1 from runs r where r.id = v_run for no key update;
+  select r.* into v_run from runs r
+   where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
   select * into v_effect from effects e where e.id = p ->> 'effect' for update;
   if not found then return query select 'not_found', null::text, null::jsonb; return; end if;
-  if v_effect.state not in ('claimed', 'in_doubt') then
+  if v_effect.state not in ('claimed', 'in_doubt') or v_effect.state = v_state then
     return query select 'already', v_effect.state, v_effect.outcome; return;
   end if;
-  if v_effect.state = p ->> 'state' then return query select 'already', v_effect.state, v_effect.outcome; return; end if;
-  update effects e set state = p ->> 'state', outcome = p -> 'outcome',
-         settled = case p ->> 'state' when 'in_doubt' then null else clock_timestamp() end
+  if v_state <> 'done' and v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then
+    return query select 'superseded', v_effect.state, v_effect.outcome; return;
+  end if;
+  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id);
+  if v_state = 'failed' and is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
+     and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null) then
+    -- Stopped on its way and never carried out: whoever resumes the run goes on here, under the same approval.
+    perform journal_record(v_run, null, null, v_about || jsonb_build_object('kind', 'interrupted',
+      'reason', 'killed', 'outcome', p -> 'outcome', 'attempt', p -> 'attempt'));
+    return query select 'killed', v_effect.state, p -> 'outcome'; return;
+  end if;
+  update effects e set state = v_state, outcome = p -> 'outcome',
+         settled = case v_state when 'in_doubt' then null else clock_timestamp() end
    where e.id = v_effect.id;
-  update permits.permit t set expires = clock_timestamp()
-   where t.effect = v_effect.id and t.consumed is null and t.expires > clock_timestamp();
-  if p ->> 'compensates' is not null then
-    update effects e set state = 'compensated' where e.id = p ->> 'compensates' and p ->> 'state' = 'done';
+  delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
+  if p ->> 'compensates' is not null and v_state = 'done' then
+    update effects e set state = 'compensated'
+     where e.id = p ->> 'compensates' and e.run = v_run.id and e.state in ('done', 'unverified');
+    v_about := v_about || jsonb_build_object('compensates', p -> 'compensates');
   end if;
-  perform journal_extend(v_run, jsonb_build_object('kind', 'outcome', 'step', v_effect.step, 'tool', v_effect.tool,
-    'effect', v_effect.id, 'state', p ->> 'state', 'outcome', p -> 'outcome', 'cost', p -> 'cost',
-    'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}'));
-  if p ->> 'state' <> 'in_doubt' then
-    perform reserve(v_run, v_effect.cost, -1);
-    perform spend(v_run, p -> 'cost');
+  v_about := v_about || jsonb_build_object('kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome',
+    'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}');
+  if v_state = 'in_doubt' then
+    perform journal_record(v_run, null, null, v_about);
+  else
+    perform journal_record(v_run, negative(v_effect.cost), p -> 'cost',
+      v_about || jsonb_build_object('cost', p -> 'cost'));
   end if;
-  return query select 'settled', p ->> 'state', p -> 'outcome';
+  return query select 'settled', v_state, p -> 'outcome';
 end $$;
 
 -- Before a read: stop switch, versions, fence, budget, repetition; a read that was already recorded is replayed.
@@ -288,7 +328,8 @@ begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
   if v_code is not null then return query select v_code, null::jsonb; return; end if;
-  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  -- Nothing is written here, so no lock: whether the lease still holds is asked again when the read is recorded.
+  select * into v_run from runs r where r.id = p ->> 'run';
   if v_run.fence = (p ->> 'fence')::int then
     select j.body into v_body from journal j where j.run = v_run.id and j.key = p ->> 'key';
     if found then return query select 'replay', v_body::jsonb; return; end if;
@@ -302,20 +343,23 @@ end $$;
 create function end_read(p jsonb)
 returns table (code text, body jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_fence int; v_old text;
+declare v_run runs; v_old text; v_body jsonb := (p -> 'body') || '{"kind": "read"}';
 begin
-  select r.fence into v_fence from runs r where r.id = p ->> 'run' for no key update;
-  if v_fence is distinct from (p ->> 'fence')::int then
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
     return query select 'lease_lost', null::jsonb; return;
   end if;
-  select j.body into v_old from journal j where j.run = p ->> 'run' and j.key = p #>> '{body,key}';
-  if found then return query select 'replay', v_old::jsonb; return; end if;
-  perform journal_extend(p ->> 'run', p -> 'body');
-  perform spend(p ->> 'run', p #> '{body,cost}');
-  return query select 'ok', p -> 'body';
+  if v_body ? 'key' then
+    select j.body into v_old from journal j where j.run = v_run.id and j.key = v_body ->> 'key';
+    if found then return query select 'replay', v_old::jsonb; return; end if;
+  end if;
+  perform journal_record(v_run, null, v_body -> 'cost', v_body);
+  return query select 'ok', v_body;
 end $$;
 
-revoke execute on function authority_refusal(jsonb), run_refusal(runs, jsonb), reserve(text, jsonb, int),
-  spend(text, jsonb), covering_approval(jsonb), claim(jsonb), claim_again(runs, effects, jsonb), settle(jsonb),
-  begin_read(jsonb), end_read(jsonb) from public;
+revoke execute on function is_killed(text, text, text, text), authority_refusal(jsonb), run_refusal(runs, jsonb),
+  reserve(text, jsonb, int), spend(text, jsonb),
+  covering_approval(jsonb), claim(jsonb), claim_is_taken(runs, effects, jsonb), is_same_step(runs, effects, jsonb),
+  claim_again(runs, effects, jsonb), settle(jsonb), begin_read(jsonb), end_read(jsonb),
+  permits.fingerprint(text) from public;
 grant execute on function claim(jsonb), settle(jsonb), begin_read(jsonb), end_read(jsonb) to cs_app;

@@ -81,9 +81,17 @@ begin
    where a.run = v_run.id and i.digest = p ->> 'digest' order by a.round desc limit 1;
   if v_last.status = 'open' and v_last.expires > clock_timestamp() then
     return query select 'held', v_last.id; return;
+  elsif v_last.status = 'open' then
+    perform close_approval(v_last.id, 'expired', 'approval_timeout', null, null);
+    return query select 'approval_timeout', v_last.id; return;
   elsif v_last.status = 'rejected' then return query select 'approval_rejected', v_last.id; return;
-  elsif v_last.status in ('open', 'expired') then return query select 'approval_timeout', v_last.id; return;
+  elsif v_last.status = 'expired' then return query select 'approval_timeout', v_last.id; return;
   end if;
+  -- Agreed to between the claim that asked for it and now: claim again instead of asking twice.
+  v_code := covering_approval(p);
+  if v_code is not null then return query select 'approved', v_code; return; end if;
+  -- What people saw before is no longer what this run wants.
+  perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
   insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
                          plan_hash, policy, rules, pins, shown, expires)
@@ -278,6 +286,7 @@ begin
       id := v.run; return next;
     end if;
   end loop;
+  perform enter(null, null, '{}', '{}');
 end $$;
 
 create policy system on approvals to cs_system using (true);
@@ -311,9 +320,10 @@ begin
   perform authority_lock_exclusive();
   insert into kills (tenant, kind, name, reason, by)
   values (current_tenant(), p_kind, p_name, p_reason, current_principal()) on conflict do nothing;
-  update permits.permit t set expires = clock_timestamp()
-   where t.tenant = current_tenant() and t.consumed is null and t.expires > clock_timestamp()
-     and (p_kind <> 'run' or t.run = p_name);
+  delete from permits.permit t
+   where t.tenant = current_tenant() and t.consumed is null
+     and case p_kind when 'all' then true when 'run' then t.run = p_name when 'agent' then t.actor = p_name
+                     when 'tool' then t.tool = p_name when 'user' then t.subject = p_name end;
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'kill', 'scope', p_kind, 'name', p_name,
     'by', current_principal(), 'reason', p_reason));
   return query select 'ok';
@@ -350,22 +360,23 @@ begin
   end loop;
 end $$;
 
--- A person says what became of an effect whose outcome nobody could find out.
+-- A person says what became of an effect whose outcome nobody could find out, or that its run left unfinished.
 create function resolve_effect(p_effect text, p_state text, p_note text)
 returns table (code text, state text, run text) language plpgsql security definer set search_path = public, pg_temp as $$
-declare v effects;
+declare v_run runs; v effects;
 begin
-  select e.run into v.run from effects e where e.id = p_effect;
-  perform 1 from runs r where r.id = v.run for no key update;
+  select r.* into v_run from runs r where r.id = (select e.run from effects e where e.id = p_effect) for no key update;
   select * into v from effects e where e.id = p_effect for update;
   if not found then return query select 'not_found', null::text, null::text; return; end if;
-  if v.state <> 'in_doubt' then return query select 'conflict', v.state, v.run; return; end if;
+  if v.state <> 'in_doubt' and (v.state <> 'claimed' or v_run.status in ('queued', 'running', 'waiting')) then
+    return query select 'conflict', v.state, v.run; return;
+  end if;
+  delete from permits.permit t where t.effect = p_effect and t.consumed is null;
   update effects e set state = p_state, settled = clock_timestamp(),
          outcome = coalesce(e.outcome, '{}') || jsonb_build_object('resolved_by', current_principal(), 'note', p_note)
    where e.id = p_effect;
-  perform journal_extend(v.run, jsonb_build_object('kind', 'resolved', 'effect', p_effect, 'state', p_state,
-    'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool));
-  perform reserve(v.run, v.cost, -1);
+  perform journal_record(v_run, negative(v.cost), v.cost, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
+    'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost));
   return query select 'ok', p_state, v.run;
 end $$;
 

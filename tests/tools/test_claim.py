@@ -1,0 +1,305 @@
+"""Claiming: key, budget, approval, permit and intent in one commit, for one of many who try at once."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from memory.database import Database
+from memory.errors import Halt, LeaseLost
+from memory.roles import Urls
+from memory.scope import Principal
+from tests.conftest import Connect, VirtualClock
+from tests.tools.support import Desk, act, open_desk
+from tools import effects
+from tools.action import Pin
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_effect_is_proposed_and_permitted_before_it_happens(desk: Desk) -> None:
+    """R9"""
+    lease = await desk.run()
+    seen: list[str] = []
+
+    async def look() -> None:
+        seen.extend(await desk.kinds(lease))
+
+    desk.shop.before = look
+    outcome = await desk.gateway.perform(lease, act(lease))
+    assert (outcome.state, outcome.result) == ("done", {"paid": "shop:a"})
+    assert seen == ["requested", "proposed", "permitted"]
+    assert await desk.kinds(lease) == [*seen, "outcome"]
+
+
+async def test_twenty_performs_at_once_make_one_effect(desk: Desk) -> None:
+    """R18"""
+    lease = await desk.run()
+    outcomes = await asyncio.gather(*(desk.gateway.perform(lease, act(lease)) for _ in range(20)))
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    assert (desk.shop.effects, desk.shop.calls) == (["shop:a"], 1)
+    assert await desk.count("effects") == 1
+
+
+async def test_a_performed_step_answers_again_what_was_recorded(desk: Desk) -> None:
+    lease = await desk.run()
+    first = await desk.gateway.perform(lease, act(lease))
+    again = await desk.gateway.perform(lease, act(lease))
+    assert (again.state, again.result, again.effect, desk.shop.calls) == ("done", first.result, first.effect, 1)
+
+
+async def test_natural_key_of_another_run_is_skipped_with_the_recorded_result(desk: Desk) -> None:
+    """R70"""
+    one, two = await desk.run(), await desk.run()
+    first = await desk.gateway.perform(one, act(one))
+    second = await desk.gateway.perform(two, act(two))
+    assert (second.state, second.result, second.effect) == ("skipped", first.result, first.effect)
+    assert ((await desk.kinds(two))[-1], desk.shop.calls) == ("skipped", 1)
+
+
+async def test_two_runs_at_once_on_one_key_make_one_effect(desk: Desk) -> None:
+    leases = [await desk.run() for _ in range(8)]
+    outcomes = await asyncio.gather(*(desk.gateway.perform(lease, act(lease)) for lease in leases))
+    assert sorted(outcome.state for outcome in outcomes) == ["done", *["skipped"] * 7]
+    assert desk.shop.effects == ["shop:a"]
+
+
+async def test_without_natural_key_two_requests_are_two_events(desk: Desk) -> None:
+    for lease in (await desk.run(), await desk.run()):
+        await desk.gateway.perform(lease, act(lease, tool="shop.plain"))
+        await desk.gateway.perform(lease, act(lease, tool="shop.plain"))
+    assert len(desk.shop.effects) == 2
+
+
+async def test_a_key_with_other_arguments_is_refused(desk: Desk) -> None:
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease, amount=10))
+    outcome = await desk.gateway.perform(lease, act(lease, amount=11))
+    assert (outcome.state, outcome.code, desk.shop.calls) == ("denied", "key_reused", 1)
+
+
+async def test_a_failed_step_answers_its_failure_again_to_a_successor(desk: Desk) -> None:
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease, tool="shop.fail"))
+    again = await desk.gateway.perform(await desk.retake(lease), act(lease, tool="shop.fail"))
+    assert (again.state, again.code, again.message, desk.shop.calls) == ("failed", "tool_failed", "account_closed", 1)
+
+
+async def test_what_failed_may_be_tried_by_another_plan_as_the_next_generation(desk: Desk) -> None:
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease, tool="shop.fail"))
+    outcome = await desk.gateway.perform(lease, act(lease, tool="shop.charge", plan_hash="plan-2"))
+    row = await effects.show(desk.database, lease.access, str(outcome.effect))
+    assert (outcome.state, row["generation"], desk.shop.effects) == ("done", 1, ["shop:a#1"])
+
+
+async def test_what_was_compensated_may_happen_again(desk: Desk) -> None:
+    lease = await desk.run()
+    first = await desk.gateway.perform(lease, act(lease))
+    await desk.gateway.perform(lease, act(lease, tool="shop.undo", step="u", compensates=first.effect))
+    assert (await effects.show(desk.database, lease.access, str(first.effect)))["state"] == "compensated"
+    other = await desk.run()
+    assert (await desk.gateway.perform(other, act(other))).state == "done"
+    assert desk.shop.effects == ["shop:a", "undo:a", "shop:a#1"]
+
+
+async def test_only_effects_of_the_same_run_are_compensated(desk: Desk) -> None:
+    one, two = await desk.run(), await desk.run()
+    first = await desk.gateway.perform(one, act(one))
+    await desk.gateway.perform(two, act(two, tool="shop.undo", compensates=first.effect))
+    assert (await effects.show(desk.database, one.access, str(first.effect)))["state"] == "done"
+
+
+@pytest.mark.parametrize("forged", [{"user": "bob"}, {"run": "r-other"}])
+async def test_an_action_speaks_for_the_run_and_person_that_is_led(desk: Desk, forged: dict[str, Any]) -> None:
+    """R28"""
+    lease = await desk.run()
+    action = act(lease, user=forged.get("user", "alice"))
+    object.__setattr__(action, "run", forged.get("run", lease.run))
+    outcome = await desk.gateway.perform(lease, action)
+    assert (outcome.code, desk.shop.calls, await desk.count("effects")) == ("forged_authority", 0, 0)
+
+
+async def test_ten_parallel_claims_cannot_overspend_a_budget(desk: Desk) -> None:
+    """R81 R88"""
+    lease = await desk.run(calls=10)
+    halted = await asyncio.gather(
+        *(desk.gateway.perform(lease, act(lease, str(n))) for n in range(15)), return_exceptions=True
+    )
+    codes = sorted(error.code for error in halted if isinstance(error, Halt))
+    assert (codes, desk.shop.calls) == (["budget_exceeded"] * 5, 10)
+
+
+async def test_the_hard_stop_comes_before_the_call(desk: Desk) -> None:
+    """R81"""
+    lease = await desk.run(calls=1)
+    await desk.gateway.perform(lease, act(lease, "a"))
+    with pytest.raises(Halt, match="budget_exceeded"):
+        await desk.gateway.perform(lease, act(lease, "b"))
+    assert (desk.shop.calls, await desk.count("effects")) == (1, 1)
+
+
+async def test_a_denied_call_costs_neither_budget_nor_approval(desk: Desk) -> None:
+    """R24 R50"""
+    lease = await desk.run()
+    outcome = await desk.gateway.perform(lease, act(lease, amount=13))
+    denied = (await desk.story(lease))[-1]
+    run = await _run(desk, lease.run)
+    assert (outcome.code, denied["kind"], denied["rules"]) == ("policy_denied", "denied", ["never"])
+    assert (run["spent_calls"], run["reserved_calls"], await desk.count("approvals")) == (0, 0, 0)
+
+
+async def test_the_same_call_under_ever_new_plans_gets_nowhere(desk: Desk) -> None:
+    """R21"""
+    lease = await desk.run()
+    for n in range(effects.REPEATS):
+        await desk.gateway.perform(lease, act(lease, tool="shop.fail", plan_hash=f"plan-{n}"))
+    with pytest.raises(Halt, match="no_progress"):
+        await desk.gateway.perform(lease, act(lease, tool="shop.fail", plan_hash="plan-x"))
+    assert desk.shop.calls == effects.REPEATS
+
+
+async def test_a_gateway_with_another_policy_folder_is_stopped(desk: Desk) -> None:
+    """R51"""
+    lease = await desk.run()
+    await desk.activate("f" * 64)
+    with pytest.raises(Halt, match="stale_policy"):
+        await desk.gateway.perform(lease, act(lease))
+    assert desk.shop.calls == 0
+
+
+async def test_without_any_policy_in_force_nothing_happens(desk: Desk, owner: Any) -> None:
+    """R32 R126"""
+    lease = await desk.run()
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [lease.access.principal.tenant])
+        await owner.execute("delete from authority")
+    with pytest.raises(Halt, match="stale_policy"):
+        await desk.gateway.perform(lease, act(lease))
+    assert desk.shop.calls == 0
+
+
+async def test_knowledge_that_moved_on_is_told_before_anything_happens(desk: Desk) -> None:
+    """R77"""
+    lease = await desk.run()
+    outcome = await desk.gateway.perform(lease, act(lease, pins=(Pin("no-such-runbook", 1),)))
+    assert (outcome.state, outcome.code, desk.shop.calls) == ("denied", "stale_knowledge", 0)
+
+
+async def test_a_zombie_neither_claims_nor_reads(desk: Desk) -> None:
+    lease = await desk.run()
+    await desk.retake(lease)
+    for tool in ("shop.charge", "shop.peek"):
+        with pytest.raises(LeaseLost):
+            await desk.gateway.perform(lease, act(lease, tool=tool))
+    assert (desk.shop.calls, await desk.count("effects")) == (0, 0)
+
+
+@pytest.fixture
+def mute(clone: Callable[[str], Urls], worker_id: str) -> Urls:
+    """Return a database of its own, whose journal may be broken."""
+    return clone(f"mute_{worker_id}")
+
+
+async def test_a_journal_that_cannot_be_written_means_no_effect(
+    mute: Urls, tenant: str, clock: VirtualClock, people: dict[str, Principal]
+) -> None:
+    """R126"""
+    database = await Database.open(mute.app, size=2)
+    async with await psycopg.AsyncConnection.connect(mute.superuser, autocommit=True) as connection:
+        await connection.execute("insert into tenants values (%s)", [tenant])
+        await connection.execute("insert into principals (tenant, id) values (%s, 'alice'), (%s, 'bob')", [tenant] * 2)
+        desk = await open_desk(database, people, clock)
+        lease = await desk.run()
+        await connection.execute("alter table journal add check (seq < 2) not valid")
+        for _ in range(2):
+            with pytest.raises(psycopg.Error):
+                await desk.gateway.perform(lease, act(lease))
+    assert (desk.shop.calls, await desk.count("effects")) == (0, 0)
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update runs set limit_calls = 99",
+        "insert into effects select * from effects",
+        "update effects set state = 'failed'",
+        "insert into approvals select * from approvals",
+        "update approvals set status = 'approved'",
+        "update approval_items set consumed = null",
+        "insert into votes select * from votes",
+        "update journal set body = body",
+        "insert into journal (tenant, run, seq, prev, hash, body) select tenant, run, 9, prev, hash, body from journal",
+        "truncate journal",
+        "update authority set policy = 'x'",
+        "delete from kills",
+        "select * from permits.permit",
+        "select permits.consume('a', 'b', 'c')",
+        "select permits.issue('e', 'r', false, '{}')",
+        "select journal_extend('r', '{}')",
+        "select close_approval('a', 'approved', null, 'bob', null)",
+        "alter table journal disable trigger all",
+        "set role cs_owner",
+    ],
+)
+async def test_the_app_role_cannot_forge_by_sql(desk: Desk, statement: str) -> None:
+    """R113 R126"""
+    await desk.run()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        async with desk.database.transaction(desk.access("bob")) as connection:
+            await connection.execute(statement.encode())
+
+
+async def test_permits_are_used_once_and_for_what_they_were_given(desk: Desk, urls: Urls, superuser: Connect) -> None:
+    """R27"""
+    lease = await desk.run()
+    refused: list[str | None] = []
+    async with await psycopg.AsyncConnection.connect(urls.world, autocommit=True) as world:
+
+        async def consume() -> None:
+            permit = desk.shop.permits[-1]
+            async with superuser() as connection:
+                row = await (
+                    await connection.execute("select tool, args_hash from permits.permit where jti = %s", [permit])
+                ).fetchone()
+            right = ((row or {})["tool"], (row or {})["args_hash"])
+            for tool, args_hash in [("shop.undo", right[1]), (right[0], "0" * 64), right, right]:
+                refused.append(await _consume(world, permit, tool, args_hash))
+
+        desk.shop.before = consume
+        await desk.gateway.perform(lease, act(lease))
+    assert refused == ["CS403", "CS403", None, "CS401"]
+
+
+async def test_permits_expire(desk: Desk, urls: Urls, superuser: Connect) -> None:
+    """R27"""
+    lease = await desk.run()
+    codes: list[str | None] = []
+    async with await psycopg.AsyncConnection.connect(urls.world, autocommit=True) as world:
+
+        async def wait() -> None:
+            async with superuser() as connection:
+                await connection.execute(
+                    "update permits.permit set expires = clock_timestamp() where jti = %s", [desk.shop.permits[-1]]
+                )
+            codes.append(await _consume(world, desk.shop.permits[-1], "shop.charge", ""))
+
+        desk.shop.before = wait
+        await desk.gateway.perform(lease, act(lease))
+    assert codes == ["CS401"]
+
+
+async def _consume(world: Any, permit: str | None, tool: str, args_hash: str) -> str | None:
+    try:
+        await world.execute("select * from permits.consume(%s, %s, %s)", [permit, tool, args_hash])
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
+
+
+async def _run(desk: Desk, run: str) -> dict[str, Any]:
+    async with desk.database.transaction(desk.access("alice")) as connection:
+        return await (await connection.execute("select * from runs where id = %s", [run])).fetchone() or {}
