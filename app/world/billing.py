@@ -1,162 +1,172 @@
 """Northwind's billing: charges, refunds and the jobs that make them; its duplicate query is naive on purpose."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel, Field
 
-from app.world.door import Caller, World
-from app.world.store import RETRY_JOB, Connection, name
-from app.world.truth import EMIT
+from app.world import billing_sql as sql
+from app.world.door import Desk, Reading, Row, read_back, write
+from app.world.store import RETRY_JOB
 
-_PAGE = 10_000
-_LARGEST_BATCH = 500
-_DUPLICATES = """
-  with twice as (
-    select c.*, first_value(c.id) over w as first, first_value(c.invoice) over w as first_invoice,
-           row_number() over w as nth
-      from {i}_billing.charges c window w as (partition by c.customer, c.amount order by c.at, c.id))
-  select t.id as charge, t.first, t.customer, t.amount, t.currency, t.invoice = t.first_invoice as same_invoice,
-         exists (select 1 from {i}_billing.refunds r where r.charge = t.id) as refunded, t.disputed, u.account
-    from twice t join {i}_billing.customers u on u.id = t.customer
-   where t.nth > 1 and t.id > %(after)s order by t.id limit %(limit)s"""
-_CHARGES = """
-  select c.id as charge, c.customer, u.name, u.email, c.invoice, c.amount, c.currency, c.disputed, u.account,
-         exists (select 1 from {i}_billing.refunds r where r.charge = c.id) as refunded
-    from {i}_billing.charges c join {i}_billing.customers u on u.id = c.customer
-   where c.id = %(who)s or c.customer = %(who)s or u.email = %(who)s or u.name = %(who)s order by c.id limit 50"""
-_TOTALS = """
-  select count(*) as charges, count(*) filter (where times > 0) as refunded, coalesce(sum(paid), 0)::bigint as amount,
-         count(*) filter (where times > 1) as refunded_twice, count(*) filter (where disputed) as disputed
-    from (select c.disputed, count(r.id) as times, sum(r.amount) as paid
-            from {i}_billing.charges c left join {i}_billing.refunds r on r.charge = c.id
-           where c.id = any(%(charges)s) group by c.id, c.disputed) x"""
-_REFUND = """
-  with items as (select * from jsonb_to_recordset(%(items)s) as x (charge text, amount bigint)),
-  looked as (
-    select i.charge, i.amount, 'refund:' || i.charge as key,
-           case when c.id is null then 'unknown charge' when u.account = 'closed' then 'account closed'
-                when i.amount <> c.amount then 'amount differs from the charge'
-                when c.disputed then 'disputed' end as why
-      from items i left join {i}_billing.charges c on c.id = i.charge
-      left join {i}_billing.customers u on u.id = c.customer),
-  made as (
-    insert into {i}_billing.refunds (charge, amount, key, run, subject, actor)
-    select charge, amount, key, %(run)s, %(subject)s, %(actor)s from looked where why is null
-    on conflict (key) do nothing returning charge, amount)
-  select (select count(*) from made) as refunded, (select coalesce(sum(amount), 0)::bigint from made) as amount,
-         (select count(*) from looked where why is null) - (select count(*) from made) as replayed,
-         (select coalesce(jsonb_agg(jsonb_build_object('charge', charge, 'reason', why) order by charge), '[]')
-            from (select * from looked where why is not null limit 20) f) as failed"""
+router = APIRouter(prefix="/billing")
+read_back(router, "billing")
+
+LARGEST_PAGE = 10_000
+LARGEST_BATCH = 500
+Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 
 
-def routes(world: World) -> APIRouter:
-    """Return the routes of one instance."""
-    router, i = APIRouter(prefix="/billing"), name(world.instance)
+class Job(BaseModel):
+    """One run of a job."""
 
-    @router.get("/duplicates")
-    async def _(request: Request, after: str = "", limit: int = _PAGE) -> dict[str, Any]:
-        rows = await world.read(request, _DUPLICATES, {"after": after, "limit": min(limit, _PAGE)})
-        return {"rows": rows, "next": rows[-1]["charge"] if len(rows) == min(limit, _PAGE) else None}
-
-    @router.get("/charges")
-    async def _(request: Request, of: str) -> dict[str, Any]:
-        return {"rows": await world.read(request, _CHARGES, {"who": of})}
-
-    @router.get("/invoices")
-    async def _(request: Request) -> dict[str, Any]:
-        return {"rows": await world.read(request, "select * from {i}_billing.invoices order by id limit 10000", {})}
-
-    @router.get("/jobs/{job}")
-    async def _(request: Request, job: str) -> dict[str, Any]:
-        rows = await world.read(
-            request, "select id as job, name, status, emitted from {i}_billing.jobs where id = %(job)s", {"job": job}
-        )
-        if not rows:
-            raise HTTPException(404, f"there is no job {job!r}")
-        return rows[0]
-
-    @router.post("/refund_totals")
-    async def _(request: Request) -> dict[str, Any]:
-        body = await request.json()
-        return (await world.read(request, _TOTALS, {"charges": [row["charge"] for row in body["charges"]]}))[0]
-
-    @router.get("/operations/{key:path}")
-    async def _(request: Request, key: str) -> dict[str, Any]:
-        return await world.operation(request, "billing", key)
-
-    @router.post("/pause_job")
-    async def _(request: Request) -> Response:
-        return await world.write(request, "billing", "billing.pause_job", _switch(i, "paused"))
-
-    @router.post("/resume_job")
-    async def _(request: Request) -> Response:
-        return await world.write(request, "billing", "billing.resume_job", _switch(i, "running"))
-
-    @router.post("/charge")
-    async def _(request: Request) -> Response:
-        return await world.write(request, "billing", "billing.charge", _charge(i))
-
-    @router.post("/refund")
-    async def _(request: Request) -> Response:
-        async def one(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            result = await _refund(connection, i, caller, [body])
-            if result["failed"]:
-                reason = result["failed"][0]["reason"]
-                raise HTTPException(409 if reason == "disputed" else 422, reason)
-            return {"charge": body["charge"], "refunded": result["refunded"], "amount": body["amount"]}
-
-        return await world.write(request, "billing", "billing.refund", one)
-
-    @router.post("/refund_batch")
-    async def _(request: Request) -> Response:
-        async def many(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            if world.faults.refuses_batch():
-                raise HTTPException(422, "the payment provider refuses this batch for good")
-            if len(body["charges"]) > _LARGEST_BATCH:
-                raise HTTPException(422, f"a batch has at most {_LARGEST_BATCH} items")
-            return await _refund(connection, i, caller, body["charges"])
-
-        return await world.write(request, "billing", "billing.refund_batch", many)
-
-    return router
+    job: str
 
 
-def _switch(i: str, status: str) -> Any:  # a Write; its type would say no more
-    async def switch(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-        cursor = await connection.execute(
-            f"update {i}_billing.jobs set status = %s where id = %s and status <> 'finished' returning id".encode(),
-            [status, body["job"]],
-        )
-        if await cursor.fetchone() is None:
-            raise HTTPException(422, f"job {body['job']!r} is not there or has finished")
-        return {"job": body["job"], "status": status}
+class Refund(BaseModel):
+    """One charge and what to give back, in cents."""
 
-    return switch
+    charge: str
+    amount: int
 
 
-def _charge(i: str) -> Any:  # a Write
-    async def charge(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-        cursor = await connection.execute(
-            f"insert into {i}_billing.charges (id, customer, invoice, amount, at) "
-            f"select 'ch_' || substr(md5(random()::text), 1, 12), customer, id, amount, clock_timestamp() "
-            f"from {i}_billing.invoices where id = %s returning id, amount".encode(),
-            [body["invoice"]],
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            raise HTTPException(422, f"there is no invoice {body['invoice']!r}")
-        return {"charge": row["id"], "amount": row["amount"]}
+class RefundBatch(BaseModel):
+    """Many of them; rows may carry more fields, which are ignored."""
 
-    return charge
+    charges: list[Refund] = Field(max_length=LARGEST_BATCH)
 
 
-async def _refund(connection: Connection, i: str, caller: Caller, items: list[dict[str, Any]]) -> dict[str, Any]:
-    cursor = await connection.execute(
-        _REFUND.replace("{i}", i).encode(),
-        {"items": Jsonb(items), "run": caller.run, "subject": caller.subject, "actor": caller.actor},
-    )
-    result = await cursor.fetchone() or {}
+class Collection(BaseModel):
+    """One invoice and its sum, in cents."""
+
+    invoice: str
+    amount: int
+
+
+class CollectionBatch(BaseModel):
+    """Many of them; rows may carry more fields, which are ignored."""
+
+    invoices: list[Collection] = Field(max_length=LARGEST_BATCH)
+
+
+class Charges(BaseModel):
+    """Charges by id."""
+
+    charges: list[str]
+
+
+@router.get("/duplicates")
+async def duplicates(
+    desk: Reading, night: Literal["latest"] | date = "latest", after: str = "", limit: Limit = LARGEST_PAGE
+) -> Row:
+    """Charges of a night that repeat an earlier one of the same customer and amount, whatever the reason; by page."""
+    chosen = None if night == "latest" else night
+    return _page(await desk.rows(sql.DUPLICATES, night=chosen, after=after, limit=limit), "charge", limit)
+
+
+@router.get("/open_invoices")
+async def open_invoices(desk: Reading, after: str = "", limit: Limit = LARGEST_PAGE) -> Row:
+    """Invoices that nobody has charged yet; by page."""
+    return _page(await desk.rows(sql.INVOICES, after=after, limit=limit), "invoice", limit)
+
+
+@router.get("/charges")
+async def charges(desk: Reading, of: str) -> Row:
+    """What was charged to whoever the words fit: a charge or customer id, an e-mail address or a full name."""
+    return await desk.row(sql.CHARGES, of=of) or {}
+
+
+@router.get("/jobs")
+async def jobs(desk: Reading, kind: str = "any") -> Row:
+    """Jobs by kind; the one that is meant, if there is only one."""
+    found = await desk.rows(sql.JOBS, kind=kind)
+    only: Row = found[0] if len(found) == 1 else {"job": "", "status": ""}
+    return {"count": len(found), "jobs": found, "job": only["job"], "status": only["status"]}
+
+
+@router.post("/refund_totals")
+async def refund_totals(desk: Reading, asked: Charges) -> Row:
+    """What was given back for these charges."""
+    return await desk.row(sql.TOTALS, charges=asked.charges) or {}
+
+
+@write(router, "billing.pause_job", Job)
+async def pause_job(desk: Desk, asked: Job) -> Row:
+    """Stop a job before it does more."""
+    return await _switch(desk, asked.job, "paused")
+
+
+@write(router, "billing.resume_job", Job)
+async def resume_job(desk: Desk, asked: Job) -> Row:
+    """Let a paused job go on."""
+    return await _switch(desk, asked.job, "running")
+
+
+@write(router, "billing.charge", Collection)
+async def charge(desk: Desk, asked: Collection) -> Row:
+    """Charge an invoice, as often as somebody asks under another key."""
+    result = _all_or_nothing(await _charge(desk, [asked], desk.key))
+    return {"invoice": asked.invoice, "amount": asked.amount, **result}
+
+
+@write(router, "billing.charge_batch", CollectionBatch)
+async def charge_batch(desk: Desk, asked: CollectionBatch) -> Row:
+    """Charge many invoices; one that fails does not stop the others."""
+    return await _charge(desk, asked.invoices, desk.item_key or f"{desk.key}/{{invoice}}")
+
+
+@write(router, "billing.refund", Refund)
+async def refund(desk: Desk, asked: Refund) -> Row:
+    """Give one charge back, as often as somebody asks under another key."""
+    result = _all_or_nothing(await _refund(desk, [asked], desk.key))
+    return {"charge": asked.charge, "amount": asked.amount, **result}
+
+
+@write(router, "billing.refund_batch", RefundBatch)
+async def refund_batch(desk: Desk, asked: RefundBatch) -> Row:
+    """Give many charges back; one that fails does not stop the others."""
+    if desk.faults.refuses_batch():
+        raise HTTPException(422, "the payment provider refuses this batch for good")
+    return await _refund(desk, asked.charges, desk.item_key or f"{desk.key}/{{charge}}")
+
+
+async def _charge(desk: Desk, items: Sequence[Collection], keys: str) -> Row:
+    """Charge the items, each under the client's key for it, where {invoice} stands for the invoice."""
+    return await desk.row(sql.CHARGE, items=_json(items), keys=keys, **desk.behalf) or {}
+
+
+async def _refund(desk: Desk, items: Sequence[Refund], keys: str) -> Row:
+    """Refund the items, each under the client's key for it, where {charge} stands for the charge."""
+    result = await desk.row(sql.REFUND, items=_json(items), keys=keys, **desk.behalf)
     # The retry job of that night is still at it until somebody pauses it.
-    await connection.execute(EMIT.replace("{i}", i).encode(), {"job": RETRY_JOB})
-    return result
+    await desk.rows(sql.EMIT, job=RETRY_JOB)
+    return result or {}
+
+
+def _all_or_nothing(result: Row) -> Row:
+    """Return the counts of a single item; raises what it failed of, which also takes back the rest."""
+    for failed in result["failed"]:
+        raise HTTPException(409 if failed["reason"] == "disputed" else 422, failed["reason"])
+    return {name: result[name] for name in ("charged", "refunded", "replayed") if name in result}
+
+
+def _json(items: Sequence[BaseModel]) -> Jsonb:
+    return Jsonb([item.model_dump() for item in items])
+
+
+async def _switch(desk: Desk, job: str, status: str) -> Row:
+    touched = await desk.count(
+        "update {i}_billing.jobs set status = %(status)s where id = %(job)s and status <> 'finished'",
+        job=job,
+        status=status,
+    )
+    if not touched:
+        raise HTTPException(422, f"job {job!r} is not there or has finished")
+    return {"job": job, "status": status}
+
+
+def _page(rows: list[Row], cursor: str, limit: int) -> Row:
+    return {"rows": rows, "next": rows[-1][cursor] if len(rows) == limit else None}

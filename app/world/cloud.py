@@ -1,60 +1,78 @@
 """Northwind's cloud: volumes that can grow but not shrink, and tables that somebody could drop."""
 
-from typing import Any
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from app.world.door import Desk, Reading, Row, read_back, write
 
-from app.world.door import Caller, World
-from app.world.store import Connection, name
+router = APIRouter(prefix="/cloud")
+read_back(router, "cloud")
 
-_VOLUMES = """select id as volume, service, environment, size_gb, used_gb, used_gb * 100 / size_gb as used_percent,
-  price_cents_per_gb from {i}_cloud.volumes where %(volume)s = '' or id = %(volume)s order by used_percent desc, id"""
+# What is offered brings usage to about two thirds, in steps of 50 GB.
+_VOLUMES = """
+  select v.*, gigabytes * rate as price
+    from (select id as volume, service, environment, size_gb as size, used_gb as used, price_cents_per_gb as rate,
+                 used_gb * 100 / size_gb as used_percent,
+                 greatest(50, (used_gb * 3 / 2 - size_gb + 49) / 50 * 50) as gigabytes
+            from {i}_cloud.volumes where %(volume)s in ('', id)) v
+   order by used_percent desc, volume"""
+_TABLES = """select name as table, environment, rows, size_gb as size from {i}_cloud.tables
+  where volume = %(volume)s and not dropped order by size_gb desc, name"""
+_OFFER = "select price_cents_per_gb * %(gigabytes)s as price from {i}_cloud.volumes where id = %(volume)s for update"
+_EXTEND = """
+  update {i}_cloud.volumes set size_gb = size_gb + %(gigabytes)s, extended = extended + 1 where id = %(volume)s
+  returning id as volume, size_gb as size, used_gb * 100 / size_gb as used_percent"""
+_FULL = 90
 
 
-def routes(world: World) -> APIRouter:
-    """Return the routes of one instance."""
-    router, i = APIRouter(prefix="/cloud"), name(world.instance)
+class Extension(BaseModel):
+    """What to add to a volume, in GB, at the price that was offered, in cents a month."""
 
-    @router.get("/volumes")
-    async def _(request: Request, volume: str = "") -> dict[str, Any]:
-        return {"rows": await world.read(request, _VOLUMES, {"volume": volume})}
+    volume: str
+    gigabytes: int = Field(ge=1)
+    price: int
 
-    @router.get("/tables")
-    async def _(request: Request, volume: str) -> dict[str, Any]:
-        statement = "select * from {i}_cloud.tables where volume = %(volume)s and not dropped order by size_gb desc"
-        return {"rows": await world.read(request, statement, {"volume": volume})}
 
-    @router.get("/operations/{key:path}")
-    async def _(request: Request, key: str) -> dict[str, Any]:
-        return await world.operation(request, "cloud", key)
+class Table(BaseModel):
+    """A database table by its full name."""
 
-    @router.post("/extend_volume")
-    async def _(request: Request) -> Response:
-        async def extend(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            cursor = await connection.execute(
-                f"update {i}_cloud.volumes set size_gb = %s, extended = extended + 1 "
-                "where id = %s and size_gb < %s returning size_gb, used_gb".encode(),
-                [body["size_gb"], body["volume"], body["size_gb"]],
-            )
-            row = await cursor.fetchone()
-            if row is None:
-                raise HTTPException(422, "a volume can only grow, and it must exist")
-            used = row["used_gb"] * 100 // row["size_gb"]
-            return {"volume": body["volume"], "size_gb": row["size_gb"], "used_percent": used}
+    table: str
 
-        return await world.write(request, "cloud", "cloud.extend_volume", extend)
 
-    @router.post("/drop_table")
-    async def _(request: Request) -> Response:
-        async def drop(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            cursor = await connection.execute(
-                f"update {i}_cloud.tables set dropped = true where name = %s and not dropped returning name".encode(),
-                [body["table"]],
-            )
-            if await cursor.fetchone() is None:
-                raise HTTPException(422, f"there is no table {body['table']!r}")
-            return {"table": body["table"], "dropped": 1}
+@router.get("/volumes")
+async def volumes(desk: Reading, volume: str = "") -> Row:
+    """How many volumes there are and how many are nearly full; the fullest, with an offer to extend it."""
+    found = await desk.rows(_VOLUMES, volume=volume)
+    if not found:
+        raise HTTPException(404, f"there is no volume {volume!r}")
+    return {"count": len(found), "over": sum(each["used_percent"] >= _FULL for each in found), "fullest": found[0]}
 
-        return await world.write(request, "cloud", "cloud.drop_table", drop)
 
-    return router
+@router.get("/tables")
+async def tables(desk: Reading, volume: str) -> Row:
+    """How many tables are on a volume, and the largest."""
+    found = await desk.rows(_TABLES, volume=volume)
+    if not found:
+        raise HTTPException(404, f"there are no tables on {volume!r}")
+    return {"count": len(found), "largest": found[0]}
+
+
+@write(router, "cloud.extend_volume", Extension)
+async def extend_volume(desk: Desk, asked: Extension) -> Row:
+    """Make a volume larger, for good."""
+    offer = await desk.row(_OFFER, volume=asked.volume, gigabytes=asked.gigabytes)
+    if offer is None:
+        raise HTTPException(422, f"there is no volume {asked.volume!r}")
+    if offer["price"] != asked.price:
+        raise HTTPException(409, f"the price is {offer['price']} now")
+    extended = await desk.row(_EXTEND, volume=asked.volume, gigabytes=asked.gigabytes)
+    return {**(extended or {}), "price": asked.price}
+
+
+@write(router, "cloud.drop_table", Table)
+async def drop_table(desk: Desk, asked: Table) -> Row:
+    """Lose a table and all its rows: here, nothing prevents it."""
+    statement = "update {i}_cloud.tables set dropped = true where name = %(table)s and not dropped"
+    if not await desk.count(statement, table=asked.table):
+        raise HTTPException(422, f"there is no table {asked.table!r}")
+    return {"table": asked.table, "dropped": 1}

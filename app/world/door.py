@@ -1,37 +1,31 @@
-"""Who may call the world, and how each write is let in once: keys, permits, idempotency, faults; used by every route."""
+"""How a request gets in: service keys, permits, idempotency, pace and faults; all routes of the world use this."""
 
 import asyncio
 import hashlib
-import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from hmac import compare_digest
+from typing import Annotated, Any, TypeVar, cast
+from uuid import uuid4
 
 import psycopg
-from fastapi import HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel, ValidationError
 
-from app.world.faults import Faults
+from app.world.faults import Faults, Pace
 from app.world.store import Connection
 
-Write = Callable[[Connection, "Caller", dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """On whose behalf a write happens, as the permit says; empty while permits are off."""
-
-    subject: str = ""
-    actor: str = ""
-    run: str = ""
+Row = dict[str, Any]
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 @dataclass(slots=True)
 class World:
-    """What the routes share."""
+    """One instance of the business, opened; `service.open_world` makes it."""
 
     instance: str
     pool: AsyncConnectionPool[Connection]
@@ -39,92 +33,187 @@ class World:
     """Service key by agent role."""
     permits: bool = True
     faults: Faults = field(default_factory=Faults)
+    pace: Pace = field(default_factory=Pace)
 
     def role(self, request: Request, *, write: bool) -> str:
-        """Return whose key this is; raises 401 for none and 403 for one that may only read."""
+        """Return whose key this is; raises 401 for none, 403 for one that may only read, 429 for too many calls."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        for role, key in self.keys.items():
-            if hmac.compare_digest(key.encode(), token.encode()):
-                if write and role != "executor":
-                    raise HTTPException(403, f"the key of the {role} may only read")
-                return role
-        raise HTTPException(401, "no valid service key")
+        role = next((each for each, key in self.keys.items() if compare_digest(key.encode(), token.encode())), None)
+        if role is None:
+            raise HTTPException(401, "no valid service key")
+        if write and role != "executor":
+            raise HTTPException(403, f"the key of the {role} may only read")
+        if not self.pace.allows(role):
+            raise HTTPException(429, "too many calls in this second", {"Retry-After": "1"})
+        return role
 
-    async def read(self, request: Request, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Answer a read and log who asked."""
-        role = self.role(request, write=False)
-        if self.faults.delay:
-            await asyncio.sleep(self.faults.delay)
-        async with self.pool.connection() as connection:
-            cursor = await connection.execute(statement.replace("{i}", self.instance).encode(), values)
-            rows = await cursor.fetchall()
-            await self._log(connection, request, Caller(actor=role), "read")
-        return rows
 
-    async def write(self, request: Request, service: str, tool: str, work: Write) -> Response:
-        """Do a write once per idempotency key: replay, or consume the permit, work, record and commit; then answer.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where one request is served: its connection, and on whose behalf; who that is stands in the permit."""
+
+    connection: Connection
+    instance: str
+    faults: Faults
+    path: str
+    role: str
+    """Whose service key it was."""
+    correlation: str = ""
+    subject: str = ""
+    actor: str = ""
+    run: str = ""
+    key: str = ""
+    """The client's idempotency key."""
+    item_key: str = ""
+    """The client's pattern for the keys of the items of a batch, such as `refund:{charge}`."""
+
+    @property
+    def behalf(self) -> dict[str, str]:
+        """Return what is noted beside everything that is made here."""
+        return {"run": self.run, "subject": self.subject, "actor": self.actor}
+
+    async def rows(self, statement: str, **values: Any) -> list[Row]:
+        """Run a statement, in which {i} stands for the instance, and return its rows."""
+        cursor = await self.connection.execute(statement.replace("{i}", self.instance).encode(), values)
+        return await cursor.fetchall()
+
+    async def row(self, statement: str, **values: Any) -> Row | None:
+        """Return the first row, if there is one."""
+        found = await self.rows(statement, **values)
+        return found[0] if found else None
+
+    async def count(self, statement: str, **values: Any) -> int:
+        """Run a statement that returns no rows and return how many it touched."""
+        cursor = await self.connection.execute(statement.replace("{i}", self.instance).encode(), values)
+        return cursor.rowcount
+
+    async def log(self, outcome: str) -> None:
+        """Write down who asked for what, and what came of it."""
+        await self.count(
+            "insert into {i}_billing.requests (path, correlation, role, subject, actor, key, outcome) values"
+            " (%(path)s, %(correlation)s, %(role)s, %(subject)s, %(actor)s, %(key)s, %(outcome)s)",
+            path=self.path, correlation=self.correlation, role=self.role, subject=self.subject, actor=self.actor,
+            key=self.key, outcome=outcome,
+        )  # fmt: skip
+
+    async def recorded(self, service: str, key: str) -> Row | None:
+        """Return what was answered under a key: `body_hash` and `response`."""
+        return await self.row(
+            "select body_hash, response from {i}_billing.operations where service = %(service)s and key = %(key)s",
+            service=service,
+            key=key,
+        )
+
+
+async def reading(request: Request) -> AsyncGenerator[Desk]:
+    """Let a read in, for any role, and log it."""
+    world = _world(request)
+    role = world.role(request, write=False)
+    if world.faults.delay:
+        await asyncio.sleep(world.faults.delay)
+    async with world.pool.connection() as connection:
+        desk = _desk(world, connection, request, role)
+        await desk.log("read")
+        yield desk
+
+
+Reading = Annotated[Desk, Depends(reading)]
+
+Work = Callable[[Desk, Asked], Awaitable[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A write: its tool name, the shape of its body, and what it does inside the transaction."""
+
+    tool: str
+    asked: type[BaseModel]
+    work: Callable[[Desk, Any], Awaitable[Row]]
+
+    async def serve(self, request: Request) -> Response:
+        """Do the work once per key: replay, or consume the permit, work, record and commit; only then answer.
 
         The fault profile may break before anything happens, or drop the connection after the commit.
         """
-        role = self.role(request, write=True)
-        key, body = request.headers.get("idempotency-key", ""), await _body(request)
-        if not key:
-            raise HTTPException(400, "a write needs an Idempotency-Key")
-        if self.faults.breaks():
+        world = _world(request)
+        role = world.role(request, write=True)
+        body = await _body(request)
+        asked = self._check(body)
+        if world.faults.breaks():
             raise HTTPException(500, "something broke before anything happened")
-        body_hash = seen(body)
-        async with self.pool.connection() as connection, connection.transaction():
-            await connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"{self.instance}/{service}/{key}"])
-            if recorded := await self._recorded(connection, service, key):
-                if recorded["body_hash"] != body_hash:
-                    raise HTTPException(422, "this Idempotency-Key was used with another body")
-                return JSONResponse(recorded["response"], headers={"Idempotent-Replay": "true"})
-            caller = await self._admit(connection, request, tool, body_hash) if self.permits else Caller(actor=role)
-            response = await work(connection, caller, body)
-            await connection.execute(
-                f"insert into {self.instance}_billing.operations values (%s, %s, %s, %s)".encode(),
-                [service, key, body_hash, Jsonb(response)],
-            )
-            await self._log(connection, request, caller, "done")
-        if self.faults.drops():
+        async with world.pool.connection() as connection, connection.transaction():
+            desk = _desk(world, connection, request, role)
+            response, replayed = await self._once(world, desk, request, body, asked)
+        if replayed:
+            return JSONResponse(response, headers={"Idempotent-Replay": "true"})
+        if world.faults.drops():
             _hang_up(request)
         return JSONResponse(response)
 
-    async def operation(self, request: Request, service: str, key: str) -> dict[str, Any]:
-        """Return what was recorded under a key; raises 404 if nothing was."""
-        self.role(request, write=False)
-        async with self.pool.connection() as connection:
-            recorded = await self._recorded(connection, service, key)
-        if recorded is None:
-            raise HTTPException(404, "nothing was done under this key")
-        return {"response": recorded["response"]}
-
-    async def _recorded(self, connection: Connection, service: str, key: str) -> dict[str, Any] | None:
-        cursor = await connection.execute(
-            f"select body_hash, response from {self.instance}_billing.operations where service = %s and key = %s".encode(),
-            [service, key],
+    async def _once(self, world: World, desk: Desk, request: Request, body: Row, asked: BaseModel) -> tuple[Row, bool]:
+        service, body_hash = self.tool.partition(".")[0], seen(body)
+        await desk.rows(
+            "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"{desk.instance}/{service}/{desk.key}"
         )
-        return await cursor.fetchone()
+        # The key comes before the permit: whoever repeats a request whose permit is used up still learns the answer.
+        if recorded := await desk.recorded(service, desk.key):
+            if recorded["body_hash"] != body_hash:
+                raise HTTPException(422, "this Idempotency-Key was used with another body")
+            await desk.log("replay")
+            return recorded["response"], True
+        if world.permits:
+            desk = await self._admit(desk, request.headers.get("countersign-permit", ""), body_hash)
+        response = await self.work(desk, asked)
+        await desk.count(
+            "insert into {i}_billing.operations values (%(service)s, %(key)s, %(body_hash)s, %(response)s)",
+            service=service, key=desk.key, body_hash=body_hash, response=Jsonb(response),
+        )  # fmt: skip
+        await desk.log("done")
+        return response, False
 
-    async def _admit(self, connection: Connection, request: Request, tool: str, body_hash: str) -> Caller:
-        jti = request.headers.get("countersign-permit", "")
+    async def _admit(self, desk: Desk, permit: str, body_hash: str) -> Desk:
         try:
-            async with connection.transaction():
-                cursor = await connection.execute("select * from permits.consume(%s, %s, %s)", [jti, tool, body_hash])
-                row = await cursor.fetchone() or {}
+            found = await desk.row(
+                "select * from permits.consume(%(permit)s, %(tool)s, %(body_hash)s)",
+                permit=permit,
+                tool=self.tool,
+                body_hash=body_hash,
+            )
         except psycopg.Error as error:
             if error.sqlstate in {"CS401", "CS403"}:
                 raise HTTPException(int(error.sqlstate[2:]), error.diag.message_primary or "") from error
             raise
-        return Caller(row["subject"], row["actor"], row["run"])
+        return replace(desk, **(found or {}))
 
-    async def _log(self, connection: Connection, request: Request, caller: Caller, outcome: str) -> None:
-        await connection.execute(
-            f"insert into {self.instance}_billing.requests (path, correlation, subject, actor, key, outcome) "
-            "values (%s, %s, %s, %s, %s, %s)".encode(),
-            [request.url.path, request.headers.get("x-correlation-id"), caller.subject, caller.actor,
-             request.headers.get("idempotency-key"), outcome],
-        )  # fmt: skip
+    def _check(self, body: Row) -> BaseModel:
+        try:
+            return self.asked.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise HTTPException(422, f"{self.tool} cannot use this body: {where}: {first['msg']}") from None
+
+
+def write(router: APIRouter, tool: str, asked: type[Asked]) -> Callable[[Work[Asked]], Work[Asked]]:
+    """Serve the decorated function as `POST /<service>/<verb>`; its body is the tool's resolved arguments."""
+
+    def declare(work: Work[Asked]) -> Work[Asked]:
+        router.add_api_route(f"/{tool.partition('.')[2]}", Verb(tool, asked, work).serve, methods=["POST"])
+        return work
+
+    return declare
+
+
+def read_back(router: APIRouter, service: str) -> None:
+    """Serve `GET /<service>/operations/{key}`: what was done under a key, or 404."""
+
+    async def operation(desk: Reading, key: str) -> Row:
+        recorded = await desk.recorded(service, key)
+        if recorded is None:
+            raise HTTPException(404, "nothing was done under this key")
+        return {"response": recorded["response"]}
+
+    router.add_api_route("/operations/{key:path}", operation, methods=["GET"])
 
 
 def canonical(value: Any) -> str:
@@ -134,28 +223,48 @@ def canonical(value: Any) -> str:
 
 def seen(body: Mapping[str, Any]) -> str:
     """Return the hash that a permit is bound to: the body with each list replaced by its count and digest."""
-    brief: dict[str, Any] = {}
-    for name, value in body.items():
-        if isinstance(value, list):
-            lines = "\n".join(canonical(item) for item in value)  # pyright: ignore[reportUnknownVariableType]  # JSON
-            value = {"count": len(value), "digest": hashlib.sha256(lines.encode()).hexdigest()}  # pyright: ignore[reportUnknownArgumentType]  # JSON
-        brief[name] = value
-    return hashlib.sha256(canonical(brief).encode()).hexdigest()
+    return _sha256(canonical({name: _brief(value) for name, value in body.items()}))
 
 
-async def _body(request: Request) -> dict[str, Any]:
+def _brief(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    items = cast(list[Any], value)
+    return {"count": len(items), "digest": _sha256("\n".join(map(canonical, items)))}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _world(request: Request) -> World:
+    return request.app.state.world
+
+
+def _desk(world: World, connection: Connection, request: Request, role: str) -> Desk:
+    headers = request.headers
+    return Desk(
+        connection, world.instance, world.faults, request.url.path, role,
+        correlation=headers.get("x-correlation-id", ""),
+        # A client that sends no key gets no protection from sending twice, as with any such service.
+        key=headers.get("idempotency-key") or f"unkeyed:{uuid4()}",
+        item_key=request.query_params.get("item_key", ""),
+    )  # fmt: skip
+
+
+async def _body(request: Request) -> Row:
     try:
         body = json.loads(await request.body())
     except ValueError:
         raise HTTPException(400, "the body is not JSON") from None
     if not isinstance(body, dict):
         raise HTTPException(400, "the body must be an object")
-    return body  # pyright: ignore[reportUnknownVariableType]  # JSON object, keys are text
+    return cast(Row, body)
 
 
 def _hang_up(request: Request) -> None:
     """Close the connection without a word, as a crashing proxy would."""
     transport = request.scope.get("transport")
     if transport is None:
-        raise HTTPException(500, "this server cannot drop connections; run it on a socket")
+        raise HTTPException(500, "the reply was lost; only a server on a socket can drop connections")
     transport.abort()

@@ -1,10 +1,9 @@
-"""How the world misbehaves, by name: counted, so that the same calls always meet the same faults."""
+"""How the world misbehaves, by name: counted, so that the same calls always meet the same faults; used by the door."""
 
 import re
-from dataclasses import dataclass
-
-NAMED = {"none": (0, 0, 0.0, 0), "drop3": (3, 0, 0.0, 0), "drop7": (7, 0, 0.0, 0), "flaky500": (0, 5, 0.0, 0),
-         "slow": (0, 0, 0.05, 0)}  # fmt: skip
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -26,12 +25,18 @@ class Faults:
     @classmethod
     def of(cls, profile: str) -> "Faults":
         """Return a profile by name, or `fail_batch:N`; raises ValueError naming what exists."""
-        if match := re.fullmatch(r"fail_batch:(\d+)", profile):
+        if match := re.fullmatch(r"fail_batch:([1-9]\d{0,5})", profile):
             return cls(failing_batch=int(match[1]))
-        if profile not in NAMED:
-            raise ValueError(f"there is no fault profile {profile!r}; choose {', '.join(NAMED)} or fail_batch:N")
-        drop, fail, delay, batch = NAMED[profile]
-        return cls(drop, fail, delay, batch)
+        named = {
+            "none": cls(),
+            "drop3": cls(drop_every=3),
+            "drop7": cls(drop_every=7),
+            "flaky500": cls(fail_every=5),
+            "slow": cls(delay=0.05),
+        }
+        if profile not in named:
+            raise ValueError(f"there is no fault profile {profile!r}; choose {', '.join(named)} or fail_batch:N")
+        return named[profile]
 
     def breaks(self) -> bool:
         """Count a write and tell whether it breaks before anything happens."""
@@ -47,3 +52,20 @@ class Faults:
         """Count a committed write and tell whether its reply is lost."""
         self.committed += 1
         return self.drop_every > 0 and self.committed % self.drop_every == 0
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many calls a client may make in one second."""
+
+    per_second: int = 5_000
+    second: int = 0
+    calls: Counter[str] = field(default_factory=Counter[str])
+
+    def allows(self, client: str) -> bool:
+        """Count a call and tell whether it is within the limit."""
+        now = int(time.monotonic())
+        if now != self.second:
+            self.second, self.calls = now, Counter()
+        self.calls[client] += 1
+        return self.calls[client] <= self.per_second

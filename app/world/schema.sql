@@ -14,7 +14,7 @@ create table if not exists {i}_billing.invoices (
 create table if not exists {i}_billing.charges (
   id text primary key, customer text not null, invoice text not null, amount bigint not null,
   currency text not null default 'EUR', at timestamptz not null, disputed boolean not null default false,
-  key text
+  key text unique, run text, subject text, actor text
 );
 create table if not exists {i}_billing.refunds (
   id bigint generated always as identity primary key, charge text not null, amount bigint not null,
@@ -22,7 +22,7 @@ create table if not exists {i}_billing.refunds (
   at timestamptz not null default clock_timestamp()
 );
 create table if not exists {i}_billing.jobs (
-  id text primary key, name text not null, status text not null, emitted int not null default 0
+  id text primary key, name text not null, kind text not null, status text not null, emitted int not null default 0
 );
 -- What each charge really is; no API reads this.
 create table if not exists {i}_billing.labels (charge text primary key, label text not null);
@@ -51,7 +51,10 @@ create table if not exists {i}_billing.operations (
 );
 create table if not exists {i}_billing.requests (
   id bigint generated always as identity primary key, at timestamptz not null default clock_timestamp(),
-  path text not null, correlation text, subject text, actor text, key text, outcome text not null
+  path text not null, correlation text, role text, subject text, actor text, key text, outcome text not null
 );
-create index if not exists charges_customer on {i}_billing.charges (customer, amount);
+create index if not exists charges_customer on {i}_billing.charges (customer, amount, at, id);
+create index if not exists charges_invoice on {i}_billing.charges (invoice);
+create index if not exists customers_name on {i}_billing.customers (name);
+create index if not exists customers_email on {i}_billing.customers (email);
 create index if not exists refunds_charge on {i}_billing.refunds (charge);

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -30,14 +30,15 @@ class DroppableProtocol(HttpToolsProtocol):
 def create_app(world: World) -> FastAPI:
     """Return the three services around an opened world."""
     app = FastAPI(title="Northwind Metering", docs_url=None, redoc_url=None)
+    app.state.world = world
     for service in (billing, tickets, cloud):
-        app.include_router(service.routes(world))
-
-    @app.get("/livez")
-    async def _() -> dict[str, str]:
-        return {"status": "ok", "instance": world.instance}
-
+        app.include_router(service.router)
+    app.add_api_route("/livez", _livez, methods=["GET"])
     return app
+
+
+async def _livez(request: Request) -> dict[str, str]:
+    return {"status": "ok", "instance": request.app.state.world.instance}
 
 
 @asynccontextmanager
@@ -60,7 +61,7 @@ def server(world: World, host: str, port: int) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-async def serve_world(
+async def serve_world(  # noqa: PLR0913  # every flag of the command, each with its default
     *,
     url: str,
     instance: str = "world",

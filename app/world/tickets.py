@@ -1,75 +1,98 @@
 """Northwind's tickets: their bodies are whatever outsiders wrote; a notification that went out cannot be taken back."""
 
-from typing import Any
+from typing import Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel, Field
 
-from app.world.door import Caller, World
-from app.world.store import Connection, name
+from app.world.door import Desk, Reading, Row, read_back, write
+
+router = APIRouter(prefix="/tickets")
+read_back(router, "tickets")
+
+_SUBJECTS = {"escalation": "A duplicate charge is disputed at the bank", "manual": "A refund needs doing by hand"}
+_LIST = """select id as ticket, status, customer from {i}_tickets.tickets
+  where kind = 'customer' and status = %(status)s order by id limit 10000"""
+_COMMENT = """insert into {i}_tickets.comments (ticket, body, run)
+  select id, %(text)s, %(run)s from {i}_tickets.tickets where id = %(ticket)s"""
+_OPEN = """
+  insert into {i}_tickets.tickets (id, kind, subject, body, customer, ref)
+  select %(kind)s || '-' || x.charge, %(kind)s, %(subject)s, '', x.customer, x.charge
+    from jsonb_to_recordset(%(items)s) as x (charge text, customer text) on conflict (id) do nothing"""
+_NOTIFY = """
+  insert into {i}_tickets.notifications (customer, ref, template, run)
+  select x.customer, x.charge, %(template)s, %(run)s
+    from jsonb_to_recordset(%(items)s) as x (charge text, customer text) on conflict do nothing"""
 
 
-def routes(world: World) -> APIRouter:
-    """Return the routes of one instance."""
-    router, i = APIRouter(prefix="/tickets"), name(world.instance)
+class Comment(BaseModel):
+    """An internal note."""
 
-    @router.get("/tickets")
-    async def _(request: Request, kind: str = "customer") -> dict[str, Any]:
-        statement = (
-            "select id, kind, subject, status, customer from {i}_tickets.tickets where kind = %(kind)s limit 100"
-        )
-        return {"rows": await world.read(request, statement, {"kind": kind})}
+    ticket: str
+    text: str = Field(max_length=2000)
 
-    @router.get("/tickets/{ticket}")
-    async def _(request: Request, ticket: str) -> dict[str, Any]:
-        statement = "select id, kind, subject, body, status, customer from {i}_tickets.tickets where id = %(id)s"
-        rows = await world.read(request, statement, {"id": ticket})
-        if not rows:
-            raise HTTPException(404, f"there is no ticket {ticket!r}")
-        return rows[0]
 
-    @router.get("/operations/{key:path}")
-    async def _(request: Request, key: str) -> dict[str, Any]:
-        return await world.operation(request, "tickets", key)
+class About(BaseModel):
+    """What a ticket or message is about; rows may carry more fields, which are ignored."""
 
-    @router.post("/comment")
-    async def _(request: Request) -> Response:
-        async def comment(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            cursor = await connection.execute(
-                f"insert into {i}_tickets.comments (ticket, body, run) "
-                f"select id, %s, %s from {i}_tickets.tickets where id = %s returning id".encode(),
-                [body["text"], caller.run, body["ticket"]],
-            )
-            if await cursor.fetchone() is None:
-                raise HTTPException(422, f"there is no ticket {body['ticket']!r}")
-            return {"ticket": body["ticket"], "commented": 1}
+    charge: str
+    customer: str
 
-        return await world.write(request, "tickets", "tickets.comment", comment)
 
-    @router.post("/open_batch")
-    async def _(request: Request) -> Response:
-        async def open_batch(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            cursor = await connection.execute(
-                f"insert into {i}_tickets.tickets (id, kind, subject, body, customer, ref) "
-                "select %(kind)s || '-' || x.charge, %(kind)s, %(subject)s, '', x.customer, x.charge "
-                "from jsonb_to_recordset(%(items)s) as x (charge text, customer text) on conflict (id) do nothing".encode(),
-                {"kind": body["kind"], "subject": body["subject"], "items": Jsonb(body["items"])},
-            )
-            return {"opened": cursor.rowcount, "already_open": len(body["items"]) - cursor.rowcount}
+class Opening(BaseModel):
+    """One ticket per item."""
 
-        return await world.write(request, "tickets", "tickets.open_batch", open_batch)
+    kind: Literal["escalation", "manual"]
+    items: list[About] = Field(max_length=500)
 
-    @router.post("/notify_batch")
-    async def _(request: Request) -> Response:
-        async def notify(connection: Connection, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
-            cursor = await connection.execute(
-                f"insert into {i}_tickets.notifications (customer, ref, template, run) "
-                "select x.customer, x.charge, %(template)s, %(run)s "
-                "from jsonb_to_recordset(%(items)s) as x (charge text, customer text) on conflict do nothing".encode(),
-                {"template": body["template"], "run": caller.run, "items": Jsonb(body["items"])},
-            )
-            return {"notified": cursor.rowcount, "already_notified": len(body["items"]) - cursor.rowcount}
 
-        return await world.write(request, "tickets", "tickets.notify_batch", notify)
+class Notice(BaseModel):
+    """One message per item."""
 
-    return router
+    template: Literal["refund_made"]
+    items: list[About] = Field(max_length=10_000)
+
+
+@router.get("/tickets")
+async def tickets(desk: Reading, status: Literal["open", "closed"] = "open") -> Row:
+    """What customers wrote, without the text."""
+    return {"rows": await desk.rows(_LIST, status=status)}
+
+
+@router.get("/tickets/{ticket}")
+async def ticket(desk: Reading, ticket: str) -> Row:
+    """One ticket with its text."""
+    found = await desk.row(
+        "select id as ticket, kind, subject, body, status, customer from {i}_tickets.tickets where id = %(id)s",
+        id=ticket,
+    )
+    if found is None:
+        raise HTTPException(404, f"there is no ticket {ticket!r}")
+    return found
+
+
+@write(router, "tickets.comment", Comment)
+async def comment(desk: Desk, asked: Comment) -> Row:
+    """Add a note to a ticket."""
+    if not await desk.count(_COMMENT, text=asked.text, run=desk.run, ticket=asked.ticket):
+        raise HTTPException(422, f"there is no ticket {asked.ticket!r}")
+    return {"ticket": asked.ticket, "commented": 1}
+
+
+@write(router, "tickets.open_batch", Opening)
+async def open_batch(desk: Desk, asked: Opening) -> Row:
+    """Open a ticket per charge and kind, unless there is one."""
+    opened = await desk.count(_OPEN, kind=asked.kind, subject=_SUBJECTS[asked.kind], items=_json(asked.items))
+    return {"opened": opened, "already_open": len(asked.items) - opened}
+
+
+@write(router, "tickets.notify_batch", Notice)
+async def notify_batch(desk: Desk, asked: Notice) -> Row:
+    """Send a message per charge, unless that template went out already."""
+    sent = await desk.count(_NOTIFY, template=asked.template, run=desk.run, items=_json(asked.items))
+    return {"notified": sent, "already_notified": len(asked.items) - sent}
+
+
+def _json(items: list[About]) -> Jsonb:
+    return Jsonb([item.model_dump() for item in items])
