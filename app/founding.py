@@ -70,9 +70,11 @@ async def check(settings: Settings, database: Database, policy: str) -> None:
         _LOG.warning("policy %s is in force, this process has %s: its claims are refused", active[:12], policy[:12])
 
 
-async def first_key(settings: Settings, places: Places, person: str) -> Issued:
-    """Make a key with the owner's authority, before anybody has one."""
-    return await principals.bootstrap(places.owned, settings.tenant, person, "first key")
+async def first_key(
+    settings: Settings, places: Places, person: str, *, label: str = "first key", days: int | None = None
+) -> Issued:
+    """Make a key with the owner's authority, before anybody has one; without `days` it never expires."""
+    return await principals.bootstrap(places.owned, settings.tenant, person, label, days)
 
 
 def people(tenant: str) -> list[Principal]:

@@ -42,9 +42,7 @@ async def authenticate(database: Database, secret: str) -> Principal:
     return Principal(row["tenant"], row["id"], frozenset(row["groups"]), row["limit_alone"], row["limit_joint"])
 
 
-async def issue(
-    database: Database, access: Access, person: str, *, label: str = "", days: int | None = None
-) -> Issued:
+async def issue(database: Database, access: Access, person: str, *, label: str = "", days: int | None = None) -> Issued:
     """Make a key for an existing person of the entered tenant, valid for `days` or for good.
 
     Raises Permanent("not_found") for others.
@@ -90,12 +88,12 @@ async def found(owner_url: str, tenant: str, people: Sequence[Principal]) -> boo
     return True
 
 
-async def bootstrap(owner_url: str, tenant: str, person: str, label: str) -> Issued:
+async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: int | None = None) -> Issued:
     """Make a key with the owner's authority, for the first ones; raises Permanent("not_found")."""
     async with await _as_owner(owner_url) as connection, connection.transaction():
         await _enter(connection, tenant)
         await _known(connection, person)
-        return await _issue(connection, person, label, None)
+        return await _issue(connection, person, label, days)
 
 
 async def _as_owner(url: str) -> Connection:

@@ -1,6 +1,10 @@
-"""Whether a database has the shape that this release needs; readiness and doctor ask, as the app's role."""
+"""Whether a database has the shape that this release needs; readiness, doctor and the demo business ask."""
+
+import psycopg
+from psycopg.rows import dict_row
 
 from memory.database import Connection
+from memory.errors import Temporary
 from memory.migrate import MIGRATIONS
 
 
@@ -14,3 +18,21 @@ async def missing(connection: Connection) -> list[str]:
         applied = {found["name"] for found in await cursor.fetchall()}
     shipped = sorted(path.stem for path in MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     return [name for name in shipped if name not in applied]
+
+
+async def holds(url: str, schema: str) -> bool:
+    """Return whether a database has a schema; raises Temporary("unavailable") if nobody answers."""
+    try:
+        async with await Connection.connect(url, row_factory=dict_row, connect_timeout=10) as connection:
+            cursor = await connection.execute("select to_regnamespace(%s) is not null as there", [schema])
+            row = await cursor.fetchone() or {}
+    except psycopg.OperationalError as error:
+        raise Temporary("unavailable", f"cannot look for schema {schema!r}: {error}; check the database") from error
+    return bool(row["there"])
+
+
+async def seconds_apart(connection: Connection, here: float) -> float:
+    """Return by how many seconds the database's clock is ahead of `here`, a Unix time."""
+    cursor = await connection.execute("select extract(epoch from clock_timestamp())::float8 as there")
+    row = await cursor.fetchone() or {}
+    return row["there"] - here

@@ -1,0 +1,57 @@
+"""The command `countersign`: groups of commands, and the one edge where errors become messages and exit codes."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from app.commands import decide, know, look, start, talk
+from app.commands.terminal import INTERRUPTED, OK, exit_code, note
+from memory.errors import ControlError
+
+_ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
+_CODES = (
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for an approval, 4 denied by policy, 5 budget stopped, "
+    "6 journal verification failed, 69 service unavailable, 130 interrupted. Add --debug anywhere for tracebacks."
+)
+
+app = typer.Typer(name="countersign", help=_ABOUT, epilog=_CODES, no_args_is_help=True, add_completion=True)
+for command in (start.up, start.demo, start.serve, start.worker, start.world, start.migrate, start.doctor):
+    app.command(rich_help_panel="Start")(command)
+for command in (talk.chat, look.explain, know.kill, know.unkill):
+    app.command()(command)
+app.add_typer(talk.runs, name="runs")
+app.add_typer(decide.app, name="approvals")
+app.add_typer(look.effects, name="effects")
+app.add_typer(look.journal, name="journal")
+app.add_typer(know.memory, name="memory")
+app.add_typer(know.knowledge, name="knowledge")
+app.add_typer(know.keys, name="keys")
+app.add_typer(look.tools, name="tools")
+app.add_typer(look.config, name="config")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line and leave the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line and return its exit code; errors are one message on stderr, without a traceback."""
+    debug = "--debug" in argv
+    given = [argument for argument in argv if argument != "--debug"]
+    if debug:
+        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+    try:
+        app(given, prog_name="countersign", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ControlError as error:
+        if debug:
+            raise
+        note(f"{error.code}: {error}")
+        return exit_code(error)
+    return OK

@@ -1,0 +1,167 @@
+"""The API as the command line sees it: one person's key, problems as errors, streams that survive a lost connection."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx2
+
+from app.settings import Settings
+from memory.clock import Clock, SystemClock
+from memory.errors import CODES, Code, Permanent, Temporary
+
+_SECONDS = httpx2.Timeout(30.0, read=None)
+_RECONNECTS = 20
+_PAUSE = 0.5
+
+
+class Refused(Permanent):
+    """The API said no; `problem` is its whole problem document."""
+
+    def __init__(self, code: Code, message: str, problem: Mapping[str, Any]) -> None:
+        super().__init__(code, message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a run's stream."""
+
+    name: str
+    id: str
+    data: Mapping[str, Any]
+
+
+class Api:
+    """A connection to the API with one key; use it as a context manager."""
+
+    def __init__(
+        self, url: str, key: str, *, transport: httpx2.AsyncBaseTransport | None = None, clock: Clock | None = None
+    ) -> None:
+        self._url = url
+        self._clock = clock or SystemClock()
+        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+        self._client = httpx2.AsyncClient(
+            base_url=url, headers=headers, timeout=_SECONDS, transport=transport, trust_env=False
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Api":
+        """Return a client by the settings; raises Permanent("unauthenticated") if they name no key."""
+        if settings.key is None:
+            raise Permanent(
+                "unauthenticated", "no key is set: put yours into COUNTERSIGN_KEY (`countersign up` prints some)"
+            )
+        return cls(settings.api, settings.key.get_secret_value())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, **params: str | int | None) -> Any:
+        """Return the answer of a read."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return (await self._send("GET", path, params=given)).json()
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer of a request."""
+        return (await self._send("POST", path, json=dict(body))).json()
+
+    async def delete(self, path: str) -> Any:
+        """Return the answer of a removal."""
+        return (await self._send("DELETE", path)).json()
+
+    async def lines(self, path: str, **params: str | None) -> AsyncIterator[str]:
+        """Yield the lines of an export."""
+        given = {name: value for name, value in params.items() if value is not None}
+        try:
+            async with self._client.stream("GET", path, params=given) as response:
+                await _refuse(response)
+                async for line in response.aiter_lines():
+                    yield line
+        except httpx2.TransportError as error:
+            raise self._away(error) from error
+
+    async def say(self, body: Mapping[str, Any]) -> AsyncIterator[Event]:
+        """Send a chat message and yield what becomes of it until the run ends."""
+        run, last = "", ""
+        try:
+            async with self._client.stream("POST", "/api/chat", json=dict(body), headers=_STREAM) as response:
+                await _refuse(response)
+                run = response.headers["X-Run-Id"]
+                async for event in _events(response):
+                    last = event.id or last
+                    yield event
+                return
+        except httpx2.TransportError as error:
+            if not run:
+                raise self._away(error) from error
+        async for event in self.follow(run, last):
+            yield event
+
+    async def follow(self, run: str, last: str = "") -> AsyncIterator[Event]:
+        """Yield a run's events after the one with id `last`; reconnects when the connection is lost."""
+        tries = 0
+        while True:
+            headers = {**_STREAM, **({"Last-Event-ID": last} if last else {})}
+            try:
+                async with self._client.stream("GET", f"/api/runs/{run}/events", headers=headers) as response:
+                    await _refuse(response)
+                    async for event in _events(response):
+                        last, tries = event.id or last, 0
+                        yield event
+                    return
+            except httpx2.TransportError as error:
+                tries += 1
+                if tries > _RECONNECTS:
+                    raise self._away(error) from error
+                await self._clock.sleep(_PAUSE)
+
+    async def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        try:
+            response = await self._client.request(method, path, **content)
+        except httpx2.TransportError as error:
+            raise self._away(error) from error
+        await _refuse(response)
+        return response
+
+    def _away(self, error: Exception) -> Temporary:
+        message = (
+            f"nobody answers at {self._url!r} ({type(error).__name__}); start `countersign up` or set COUNTERSIGN_URL"
+        )
+        return Temporary("unavailable", message)
+
+
+_STREAM = {"Accept": "text/event-stream"}
+
+
+async def _refuse(response: httpx2.Response) -> None:
+    if not response.is_error:
+        return
+    await response.aread()
+    try:
+        told: Mapping[str, Any] = response.json()
+        code = told["code"]
+    except (ValueError, KeyError, TypeError):
+        raise Refused("internal", f"HTTP {response.status_code} without an explanation; is this our API?", {}) from None
+    detail = f"{told['detail']} (next: {told['next']})"
+    if code == "unavailable":
+        raise Temporary("unavailable", detail)
+    raise Refused(cast(Code, code) if code in CODES else "internal", detail, told)
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
+    fields: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif not line and "event" in fields:
+            yield Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+            fields = {}

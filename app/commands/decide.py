@@ -1,0 +1,122 @@
+"""Approvals on the command line: read what is asked, then decide exactly what was read."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from app.client import Api
+from app.commands.terminal import AsJson, ask, cell, fields, money, say, show, table
+from memory.errors import Permanent
+
+app = typer.Typer(help="See what people are asked, and decide.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(help="Id of the approval.")]
+Why = Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with your name.")]
+Nonce = Annotated[str | None, typer.Option(help="The round you read; unset means the one shown now.")]
+Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
+
+
+@app.command("ls")
+def ls(
+    status: Annotated[str | None, typer.Option(help="open, approved, rejected, edited, expired, void")] = None,
+    run: Annotated[str | None, typer.Option(help="Of this run only.")] = None,
+    limit: int = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List approvals, newest first."""
+    found = ask(lambda api: api.get("/api/approvals", status=status, run=run, limit=limit))
+    columns = ("id", "status", "step", "need", "approvals", "exposure", "requester", "expires")
+    show(found, as_json, lambda page: table(page["items"], columns, "nobody is asked anything"))
+
+
+@app.command("show")
+def show_approval(approval: Id, as_json: AsJson = False) -> None:
+    """Show what is asked: actions, amounts, a sample, how it is taken back, who must agree, and what changed."""
+    show(ask(lambda api: api.get(f"/api/approvals/{approval}")), as_json, print_approval)
+
+
+@app.command()
+def approve(approval: Id, reason: Why = "", nonce: Nonce = None, yes: Sure = False, as_json: AsJson = False) -> None:
+    """Agree to exactly what is shown."""
+    _decide(approval, "approve", reason=reason, nonce=nonce, yes=yes, as_json=as_json)
+
+
+@app.command()
+def reject(approval: Id, reason: Why, nonce: Nonce = None, yes: Sure = False, as_json: AsJson = False) -> None:
+    """Refuse; the reason goes into the plan."""
+    _decide(approval, "reject", reason=reason, nonce=nonce, yes=yes, as_json=as_json)
+
+
+@app.command()
+def edit(  # one option per field of the decision
+    approval: Id,
+    *,
+    args: Annotated[str, typer.Option(help="The complete new arguments, as JSON.")],
+    reason: Why,
+    nonce: Nonce = None,
+    yes: Sure = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the arguments; they are checked again, and asked for again if policy says so."""
+    edited = parsed(args)
+    _decide(approval, "edit", reason=reason, nonce=nonce, yes=yes, as_json=as_json, edited=edited)
+
+
+@app.command("ask")
+def question(approval: Id, text: Annotated[str, typer.Argument(help="The question.")], as_json: AsJson = False) -> None:
+    """Ask the requester something; the gate stays open."""
+    _decide(approval, "ask", reason=text, nonce=None, yes=True, as_json=as_json)
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return a JSON object from the command line; raises typer.BadParameter."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{text!r} is no JSON object")
+    return value  # pyright: ignore[reportUnknownVariableType]  # checked by the API
+
+
+def print_approval(it: Mapping[str, Any]) -> None:
+    """Print an approval so that a person can decide."""
+    shown: Mapping[str, Any] = it["shown"]
+    fields(it, ("id", "run", "round", "status", "reason", "requester", "step", "opened", "expires"))
+    say(f"what      {it['actions']} action(s), {money(it['exposure'])} in all: "
+        + ", ".join(f"{count} x {tool}" for tool, count in it["tools"].items()))  # fmt: skip
+    say(f"who       {it['approvals']} of {it['need']} approvals, groups {cell(it['groups'])}, not {it['requester']}")
+    say(f"why held  {cell(it['rules'])}")
+    say(f"rests on  plan {it['plan_hash'][:12]}, policy {it['policy'][:12]}, knowledge {cell(it['pins'])}")
+    for name, value in shown.items():
+        say(f"  {name}: {cell(value)}")
+    if it["sample"]:
+        table(it["sample"], tuple(it["sample"][0]), "")
+    table(it["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
+    if replaces := it["replaces"]:
+        say(f"replaces  {replaces['approval']} ({replaces['status']}: {replaces['reason']})")
+        for name, change in {**replaces["changed"], **replaces["shown"]}.items():
+            say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
+    say(f"nonce     {it['nonce']}")
+
+
+def _decide(
+    approval: str, kind: str, *, reason: str, nonce: str | None, yes: bool, as_json: bool,
+    edited: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    path = f"/api/approvals/{approval}"
+    shown = ask(lambda api: api.get(path))
+    if not yes and not as_json and nonce is None and sys.stdin.isatty():
+        print_approval(shown)
+        typer.confirm(f"{kind} this?", abort=True)
+    body = {"decision": kind, "nonce": nonce or shown["nonce"], "reason": reason, "channel": "cli", "edited": edited}
+
+    async def send(api: Api) -> Any:
+        return await api.post(f"{path}/decisions", body)
+
+    answer = ask(send)
+    if answer["code"] != "ok":
+        raise Permanent("conflict", f"the decision was not counted: {answer['code']}")
+    show(answer, as_json, lambda it: say(f"{kind}: {it['status']}, {it['votes']} of {it['need']} approvals"))

@@ -1,0 +1,131 @@
+"""How commands speak: settings in, one object or readable text out, exit codes by what happened."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.client import Api
+from app.settings import Settings, load
+from memory.errors import Code, ControlError
+
+OK, FAILED, USAGE, WAITING, DENIED, BUDGET, BROKEN, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 69, 130
+_OF_CODE: Mapping[Code, int] = {
+    "unavailable": UNAVAILABLE,
+    "approval_required": WAITING,
+    "budget_exceeded": BUDGET,
+    "journal_broken": BROKEN,
+    "policy_denied": DENIED,
+    "policy_error": DENIED,
+    "no_capability": DENIED,
+    "role_scope": DENIED,
+    "agent_scope": DENIED,
+    "tainted": DENIED,
+    "forged_authority": DENIED,
+    "approval_rejected": DENIED,
+}
+_OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+RunId = Annotated[str, typer.Argument(help="Id of the run.")]
+
+
+def settings(**flags: Any) -> Settings:
+    """Return the settings, flags over everything else."""
+    return load(flags)
+
+
+def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
+    """Do something with the API, as the person of the configured key."""
+
+    async def run() -> Any:
+        async with Api.of(settings()) as api:
+            return await work(api)
+
+    return asyncio.run(run())
+
+
+def out() -> Console:
+    """Return where answers go."""
+    return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(text: str = "") -> None:
+    """Print a line for people; text from outside never becomes markup, nor moves the cursor."""
+    out().print(_plain(text))
+
+
+def note(text: str) -> None:
+    """Print what is not the answer itself."""
+    Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True).print(_plain(text))
+
+
+def emit(value: object) -> None:
+    """Print one JSON object."""
+    sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+
+
+def show(value: Mapping[str, Any], as_json: bool, people: Callable[[Mapping[str, Any]], None]) -> None:
+    """Print an answer as JSON, or as `people` like it."""
+    if as_json:
+        emit(value)
+    else:
+        people(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str) -> None:
+    """Print rows as a table, or say that there are none."""
+    if not rows:
+        say(nothing)
+        return
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        found.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        found.add_row(*(_plain(cell(row.get(column))) for column in columns))
+    out().print(found)
+
+
+def cell(value: object) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        if not value:
+            return "-"
+        return ", ".join(map(cell, value))  # pyright: ignore[reportUnknownArgumentType]  # JSON of the API
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _plain(text: str) -> str:
+    return escape("".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text))
+
+
+def fields(value: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Print some fields, one per line."""
+    width = max(map(len, names))
+    for name in names:
+        say(f"{name.replace('_', ' '):<{width}}  {cell(value.get(name))}")
+
+
+def money(minor: int) -> str:
+    """Return minor units as an amount with two decimals."""
+    return f"{minor // 100:,}.{minor % 100:02}"
+
+
+def leave(status: str, reason: str | None) -> None:
+    """End the command with the exit code that a run's status stands for."""
+    by_reason = next((code for name, code in _OF_CODE.items() if name == reason), FAILED)
+    if code := _OF_STATUS.get(status, by_reason):
+        raise typer.Exit(code)
+
+
+def exit_code(error: ControlError) -> int:
+    """Return the exit code that an error stands for."""
+    return _OF_CODE.get(error.code, FAILED)
