@@ -15,7 +15,8 @@ from memory.database import Connection, Database
 from memory.errors import Permanent, Temporary
 from memory.runs import Lease
 from memory.scope import Access, Principal
-from tools.action import Action, Json, Role
+from tools.action import Action, Decision, Json, Role
+from tools.admission import Admitted, admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.policy import Policy
@@ -72,6 +73,8 @@ class Shop:
     """How many of the next replies get lost after the commit."""
     before: Callable[[], Awaitable[None]] | None = None
     """Runs inside the call, before the effect."""
+    answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Said on top of what was paid."""
     permits: list[str | None] = field(default_factory=list[str | None])
     """What was bound for each call."""
 
@@ -100,7 +103,7 @@ class _Counter:
         if path == "unkeyed" or self.key not in self.shop.effects:
             self.shop.effects.append(self.key)
         self._drop()
-        return {"paid": self.key}
+        return {"paid": self.key, **self.shop.answer}
 
     async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
         return {"paid": key} if key in self.shop.effects else {}
@@ -160,6 +163,7 @@ TOOLS: list[Tool] = [
     unkeyed,
     fail,
     undo,
+    replace(undo, name="shop.tell"),
     peek,
 ]
 
@@ -170,6 +174,7 @@ class Desk:
 
     database: Database
     shop: Shop
+    catalog: Catalog
     gateway: Gateway
     policy: Policy
     people: Mapping[str, Principal]
@@ -211,6 +216,11 @@ class Desk:
         """Return what a person may do outside runs."""
         return Access.of(self.people[who])
 
+    def judge(self, action: Action) -> tuple[Admitted, Decision]:
+        """Admit and decide as the gateway does."""
+        admitted = admit(action, self.catalog)
+        return admitted, self.policy.decide(action.role, action.tool, admitted.facts)
+
     async def ask(self, lease: Lease, action: Action) -> str:
         """Perform an action that is held; returns the approval's id."""
         outcome = await self.gateway.perform(lease, action)
@@ -251,7 +261,7 @@ async def open_desk(database: Database, people: Mapping[str, Principal], clock: 
     shop = Shop()
     catalog = Catalog(TOOLS)
     policy = Policy({"shop.cedar": POLICY}, catalog.cards)
-    desk = Desk(database, shop, Gateway(database, catalog, policy, shop, clock), policy, people, clock)
+    desk = Desk(database, shop, catalog, Gateway(database, catalog, policy, shop, clock), policy, people, clock)
     await desk.activate(policy.version)
     return desk
 

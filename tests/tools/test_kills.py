@@ -1,0 +1,129 @@
+"""The stop switch: what it reaches, that nothing is claimed after it, and that a stopped run goes on right."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from memory.errors import Halt, Permanent
+from memory.roles import Urls
+from memory.runs import Lease
+from tests.conftest import Connect
+from tests.tools.support import Desk, act
+from tools import effects, kills
+
+pytestmark = pytest.mark.anyio
+
+LANES = 8
+
+
+@pytest.mark.parametrize(
+    ("reach", "name"), [("all", ""), ("run", None), ("agent", "executor"), ("tool", "shop.charge"), ("user", "alice")]
+)
+async def test_a_switch_stops_what_it_names(desk: Desk, reach: Any, name: str | None) -> None:
+    """R125"""
+    lease = await desk.run()
+    await kills.kill(desk.database, desk.access("bob"), reach, lease.run if name is None else name, "too many")
+    with pytest.raises(Halt) as halt:
+        await desk.gateway.perform(lease, act(lease))
+    assert (halt.value.code, desk.shop.calls, (await desk.story(lease))[-1]["code"]) == ("killed", 0, "killed")
+
+
+@pytest.mark.parametrize(
+    ("reach", "name"), [("run", "other"), ("agent", "researcher"), ("tool", "shop.undo"), ("user", "bob")]
+)
+async def test_a_switch_spares_what_it_does_not_name(desk: Desk, reach: Any, name: str, superuser: Connect) -> None:
+    """R125"""
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease))
+    admitted, decision = desk.judge(act(lease, "b"))
+    await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
+    await kills.kill(desk.database, desk.access("bob"), reach, name)
+    async with superuser() as connection:
+        cursor = await connection.execute("select jti from permits.permit where run = %s", [lease.run])
+        assert len(await cursor.fetchall()) == 1
+    assert (await desk.gateway.perform(lease, act(lease, "c"))).state == "done"
+
+
+async def test_no_claim_commits_after_the_switch_did(desk: Desk) -> None:
+    """R125"""
+    busy = asyncio.Event()
+
+    async def lane(lease: Lease) -> int:
+        for n in range(10_000):
+            admitted, decision = desk.judge(act(lease, f"{lease.run}-{n}"))
+            claimed = await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
+            if claimed.code == "killed":
+                return n
+            if n == 10:
+                busy.set()
+        raise AssertionError("the switch was never felt")
+
+    async def pull() -> int:
+        await busy.wait()
+        await kills.kill(desk.database, desk.access("bob"), "all")
+        return await desk.count("effects")
+
+    seen, *claimed = await asyncio.gather(pull(), *[lane(await desk.run()) for _ in range(LANES)])
+    assert seen == await desk.count("effects") == sum(claimed)
+
+
+async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_again(desk: Desk) -> None:
+    """R125"""
+    lease = await desk.run()
+    refund = act(lease, tool="shop.refund")
+    await desk.decide(await desk.ask(lease, refund), "bob")
+
+    async def stop() -> None:
+        await kills.kill(desk.database, desk.access("bob"), "all")
+        raise Permanent("tool_failed", "permit_invalid")
+
+    desk.shop.before = stop
+    with pytest.raises(Halt, match="stopped on its way"):
+        await desk.gateway.perform(lease, refund)
+    await desk.end(lease, "stopped", "killed")
+    await kills.unkill(desk.database, desk.access("bob"), "all")
+    desk.shop.before = None
+    outcome = await desk.gateway.perform(await desk.resume(lease.run), refund)
+    assert (outcome.state, desk.shop.effects, await desk.count("approvals")) == ("done", ["shop:a"], 1)
+    assert [kind for kind in await desk.kinds(lease) if kind in {"interrupted", "outcome"}] == [
+        "interrupted",
+        "outcome",
+    ]
+
+
+async def test_what_was_in_flight_and_happened_is_recorded(desk: Desk) -> None:
+    """R125"""
+    lease = await desk.run()
+
+    async def stop() -> None:
+        await kills.kill(desk.database, desk.access("bob"), "all")
+
+    desk.shop.before = stop
+    assert (await desk.gateway.perform(lease, act(lease))).state == "done"
+    assert (await desk.kinds(lease))[-1] == "outcome"
+
+
+async def test_permits_that_were_not_used_are_void_with_the_switch(desk: Desk, urls: Urls, superuser: Connect) -> None:
+    """R43 R125"""
+    lease = await desk.run()
+    admitted, decision = desk.judge(act(lease))
+    await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
+    await kills.kill(desk.database, desk.access("bob"), "tool", "shop.charge")
+    async with superuser() as connection:
+        cursor = await connection.execute("select 1 from permits.permit where run = %s", [lease.run])
+        assert await cursor.fetchall() == []
+
+
+async def test_switches_are_listed_with_who_pulled_them_and_why(desk: Desk) -> None:
+    access = desk.access("bob")
+    await kills.kill(desk.database, access, "tool", "shop.undo", "wrong sums")
+    found = [(row["kind"], row["name"], row["by"], row["reason"]) for row in await kills.ls(desk.database, access)]
+    assert found == [("tool", "shop.undo", "bob", "wrong sums")]
+    await kills.unkill(desk.database, access, "tool", "shop.undo")
+    assert await kills.ls(desk.database, access) == []
+
+
+async def test_a_switch_that_is_not_pulled_cannot_be_released(desk: Desk) -> None:
+    with pytest.raises(Permanent, match="nothing of kind 'user' named 'eve'"):
+        await kills.unkill(desk.database, desk.access("bob"), "user", "eve")
