@@ -14,6 +14,9 @@ from graphs.validation import Card, validate
 from memory.errors import Permanent
 from memory.runs import Lease
 
+ROUNDS_LIMIT = 10
+"""Plans and questions of one run; the planner's own limit is stricter."""
+
 
 def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Record) -> Node:
     """Return the planner node: what the planner proposes, on record before the next node sees it."""
@@ -21,14 +24,14 @@ def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Rec
     async def node(state: State, turn: Turn) -> Update:
         update = dict(await planner(turn.lease)(state))
         await _record_breaches(turn.lease, update, record)
-        update["answered"] = False
+        update |= {"answered": False, "round": _round(state, update)}
         if update.get("plan"):
             plan = Plan.model_validate(update["plan"])
             await adopt(turn.lease, plan, _facts(plan, update))
             update |= entered(plan)
         elif update.get("clarify"):
             await record(turn.lease, _question(update))
-        return cast(Update, {key: value for key, value in update.items() if key in State.__annotations__})
+        return _news(state, update)
 
     return node
 
@@ -48,7 +51,21 @@ async def begun(lease: Lease, adopt: Adopt, cards: Mapping[str, Card]) -> State:
     if problems := validate(plan, cards):
         raise Permanent("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]))
     await adopt(lease, plan, _facts(plan, {}))
-    return {**state, **entered(plan)}
+    return _news({}, {**state, **entered(plan)})
+
+
+def _news(state: State, update: Mapping[str, Any]) -> Update:
+    """Return what the state does not say already; a key that was never written stays absent, to keep it small."""
+    known = State.__annotations__.keys() & update.keys()
+    return cast(Update, {key: update[key] for key in known if update[key] or key in state})
+
+
+def _round(state: State, update: Mapping[str, Any]) -> int:
+    """Return the number of this round; counted here too, so that no planner can go on for ever."""
+    number = max(state.get("round", 0) + 1, int(update.get("round") or 0))
+    if number > ROUNDS_LIMIT:
+        raise Permanent("no_progress", f"{ROUNDS_LIMIT} rounds of planning led nowhere; ask again in other words")
+    return number
 
 
 def _facts(plan: Plan, update: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ def plan_of(state: State) -> Plan:
     return Plan.model_validate(state.get("plan"))
 
 
-def entered(plan: Plan, given: Mapping[str, Json] | None = None) -> Update:
+def entered(plan: Plan) -> Update:
     """Return the state at the first step of a plan; what earlier plans found is not carried over."""
     cursor, results = _due(plan, 0, {})
     return {
-        "plan": dict(given or plan.model_dump(mode="json")),
+        "plan": plan.model_dump(mode="json"),
         "plan_hash": plan.hash,
         "results": results,
         "cursor": cursor,

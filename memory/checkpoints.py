@@ -20,6 +20,7 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import INTERRUPT
 from psycopg.types.json import Jsonb
 
 from memory.database import Database
@@ -60,7 +61,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version that sorts after `current`; the random part keeps forks of a thread apart."""
         number = int(current.split(".")[0]) + 1 if current else 1
-        return f"{number:04}.{secrets.token_urlsafe(5)}"
+        return f"{number:05}.{secrets.token_urlsafe(4)}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the named checkpoint, else the latest: of the lease's own run, or of the whole thread for readers."""
@@ -120,7 +121,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
             **_place(keys),
             "id": checkpoint["id"],
             "parent": keys.get("checkpoint_id"),
-            "checkpoint": {**checkpoint, "channel_values": inline},
+            "checkpoint": {**checkpoint, "channel_values": inline, "versions_seen": _seen(checkpoint)},
             "metadata": {**get_serializable_checkpoint_metadata(config, metadata), "run": lease.run},
             "blobs": blobs,
             "writes": [],
@@ -214,6 +215,11 @@ def _access(keys: Mapping[str, Any]) -> Access:
     if access := keys.get(_ACCESS):
         return access
     raise ValueError("history belongs to somebody; use checkpoints.reading(access, thread)")
+
+
+def _seen(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what each node has seen; the entry of interrupts is left out, since each resume writes it anew."""
+    return {node: seen for node, seen in checkpoint["versions_seen"].items() if node != INTERRUPT}
 
 
 def _is_small(value: object) -> bool:

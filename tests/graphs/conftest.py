@@ -1,0 +1,20 @@
+"""Stages for the tests of flow and nodes."""
+
+from typing import Any
+
+import pytest
+
+from memory.database import Database
+from memory.scope import Principal
+from tests.conftest import VirtualClock
+from tests.graphs.stage import Stage, Stages
+
+
+@pytest.fixture
+def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]) -> Stages:
+    """Return a factory of systems on this test's tenant."""
+
+    def make(**more: Any) -> Stage:
+        return Stage(database, clock, people, **more)
+
+    return make

@@ -1,0 +1,205 @@
+"""All that a run needs, on the real database: the gateway over a tiny shop, the driver, and people who decide."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from app.worker import Driver
+from graphs.deps import Deps, Planner
+from graphs.plan import Plan
+from memory import approvals, journal, runs
+from memory.approvals import Decided
+from memory.checkpoints import Checkpoints
+from memory.clock import Clock
+from memory.database import Database
+from memory.journal import Entry
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tests.fakes.shop import Shop, tools
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+from tools.policy import Policy
+
+POLICY = """
+@id("reads") @layer("capability")
+permit (principal in Group::"workers", action in Action::"read", resource);
+@id("effects") @layer("capability")
+permit (principal == Agent::"executor", action in [Action::"write", Action::"destructive"], resource);
+@id("reads-only") @layer("hard") @code("role_scope")
+forbid (principal, action in Action::"write", resource) unless { principal == Agent::"executor" };
+"""
+HOLD = """
+@id("money") @layer("approval") @approvals("1") @ttl("600")
+forbid (principal, action in Action::"write", resource)
+when { context.exposure > 0 } unless { context.approvals >= 1 };
+"""
+BUDGET = {"tokens": 10_000, "micros": 1_000_000, "calls": 1_000}
+
+
+async def silent(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Plan nothing: most tests give a complete plan."""
+    raise AssertionError("nobody asked the planner")
+
+
+@dataclass
+class Stage:
+    """One tenant's system; `number` stands for the worker, which holds no seat here."""
+
+    database: Database
+    clock: Clock
+    people: Mapping[str, Principal]
+    shop: Shop = field(default_factory=Shop)
+    policy: str = POLICY
+    planner: Planner = silent
+    number: int = 1
+
+    def __post_init__(self) -> None:
+        self.catalog = Catalog(tools(self.shop))
+        self.rules = Policy({"test.cedar": self.policy}, self.catalog.cards)
+
+    @property
+    def access(self) -> Access:
+        """Return what alice may see outside runs."""
+        return Access.of(self.people["alice"])
+
+    def deps(self) -> Deps:
+        """Return the flow's parts."""
+        gateway = Gateway(self.database, self.catalog, self.rules, self.shop, self.clock)
+        return Deps.of(self.database, self.catalog, gateway, lambda lease: self.planner)
+
+    def driver(self, number: int | None = None) -> Driver:
+        """Return a worker's driver."""
+        return Driver(self.database, self.deps(), self.clock, number or self.number)
+
+    def saver(self) -> Checkpoints:
+        """Return a saver for reading history."""
+        return Checkpoints(self.database)
+
+    async def start(self, request: str = "", plan: Plan | None = None, thread: str | None = None) -> str:
+        """Let alice start a run; returns its id."""
+        await self.database.call(self.access, "activate_policy", self.rules.version)
+        run = str(uuid4())
+        given = plan.model_dump(mode="json") if plan else None
+        asked = {"request": request, "inputs": {}, "given": given}
+        async with self.database.transaction(self.access) as connection:
+            await runs.start(connection, id=run, thread=thread or run, input=asked, correlation=run, budget=BUDGET)
+        return run
+
+    async def run(self, plan: Plan) -> dict[str, Any]:
+        """Start a plan and drive it as far as it goes; returns its row."""
+        run = await self.start(plan=plan)
+        await self.driver().drive(run)
+        return await self.row(run)
+
+    async def lease(self, run: str, number: int = 1) -> Lease:
+        """Lead a run without driving it."""
+        lease = await runs.lease(self.database, run, number)
+        assert lease is not None
+        return lease
+
+    async def row(self, run: str) -> dict[str, Any]:
+        """Return the run's row."""
+        return await runs.get(self.database, self.access, run)
+
+    async def entries(self, run: str) -> list[Entry]:
+        """Return the run's journal."""
+        return await journal.read(self.database, self.access, run, limit=5000)
+
+    async def bodies(self, run: str, kind: str) -> list[dict[str, Any]]:
+        """Return the bodies of one kind of entry."""
+        return [entry.body for entry in await self.entries(run) if entry.kind == kind]
+
+    async def ending(self, run: str) -> dict[str, Any]:
+        """Return the last terminal entry."""
+        return (await self.bodies(run, "ended"))[-1]
+
+    async def open_approval(self, run: str) -> dict[str, Any]:
+        """Return the question that the run waits for."""
+        found = await approvals.ls(self.database, self.access, run=run, status="open")
+        return await approvals.show(self.database, self.access, found[0]["id"])
+
+    async def decide(
+        self,
+        run: str,
+        who: str = "bob",
+        decision: Literal["approve", "reject", "edit", "ask"] = "approve",
+        **more: Any,
+    ) -> Decided:
+        """Let a person answer the run's open question."""
+        asked = await self.open_approval(run)
+        async with self.database.transaction(Access.of(self.people[who])) as connection:
+            return await approvals.decide(
+                connection,
+                approval=asked["id"],
+                nonce=asked["nonce"],
+                decision=decision,
+                reason=more.pop("reason", "because"),
+                channel="test",
+                **more,
+            )
+
+    async def requeue(self, run: str) -> None:
+        """Let the sweep find that the run's worker is dead: worker numbers here hold no seat."""
+        async with self.database.system() as connection:
+            assert run in await runs.sweep(connection)
+
+
+Stages = Callable[..., Stage]
+
+
+def plan(*steps: Mapping[str, Any], **fields: Any) -> Plan:
+    """Return a complete plan by a client."""
+    known: dict[str, Any] = {"id": "test", "source": "given", "goal": "a test", **fields}
+    return Plan.model_validate({**known, "steps": list(steps)})
+
+
+def read(id: str = "orders", tool: str = "shop.list", **more: Any) -> dict[str, Any]:
+    """Return a read step."""
+    return {"id": id, "tool": tool, "effect": "read", "args": {}, "expect": "result.size() >= 0", **more}
+
+
+def pay(order: str, amount: int = 100, **more: Any) -> dict[str, Any]:
+    """Return a step that pays one order."""
+    return {
+        "id": f"pay_{order}",
+        "tool": "shop.pay",
+        "effect": "write",
+        "args": {"order": order, "amount": amount},
+        "expect": "result.paid == 1",
+        "backout": f"ask the payee of {order} to pay it back",
+        **more,
+    }
+
+
+def pay_all(size: int = 10, start: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a step that pays what `orders` found, in batches."""
+    return {
+        "id": "pay_all",
+        "tool": "shop.pay_batch",
+        "effect": "write",
+        "args": {},
+        "batch": {"of": {"ref": "steps.orders.orders"}, "into": "orders", "size": size, "start": start},
+        "expect": "result.paid == args.orders.count",
+        "backout": "ask the payees",
+        **more,
+    }
+
+
+def close(desk: str, **more: Any) -> dict[str, Any]:
+    """Return a step that closes a desk and can be taken back."""
+    return {
+        "id": f"close_{desk}",
+        "tool": "shop.close",
+        "effect": "write",
+        "args": {"desk": desk},
+        "expect": "result.closed == 1",
+        "backout": "open it again",
+        "compensate": {"tool": "shop.open", "args": {"desk": desk}},
+        **more,
+    }
+
+
+def trace(entries: list[Entry]) -> list[str]:
+    """Return kinds and steps of a journal, in order."""
+    return [" ".join(filter(None, [entry.kind, entry.body.get("step")])) for entry in entries]
