@@ -17,6 +17,7 @@ from tools.tool import Call, Function, Services, Slice
 
 _SECONDS = 30.0
 _MISSING, _TOO_MANY = 404, 429
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 
 
@@ -79,15 +80,20 @@ class _Bound:
     async def _send(self, method: str, path: str, **content: Any) -> Any:
         try:
             response = await self._client.request(method, path, headers=self._headers, **content)
-        except httpx2.ConnectError as error:
-            raise Temporary("tool_failed", f"nobody listens for {path!r}; is the service up?", answered=True) from error
+        except _NEVER_SENT as error:
+            raise Temporary(
+                "tool_failed", f"{path!r} could not be reached; is the service up?", answered=True
+            ) from error
         except httpx2.TransportError as error:
             raise Temporary(
                 "tool_failed", f"no reply from {path!r} ({type(error).__name__}); it may have acted"
             ) from error
-        if response.is_success:
+        if not response.is_success:
+            raise _refusal(path, response)
+        try:
             return response.json()
-        raise _refusal(path, response)
+        except ValueError as error:
+            raise Temporary("tool_failed", f"{path!r} answered with something that is not JSON") from error
 
 
 def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
