@@ -1,0 +1,15 @@
+"""What is drawn is what runs."""
+
+from tests.contracts import diagrams
+
+ROLES = ("planner", "researcher", "gate", "executor", "auditor")
+
+
+def test_the_drawing_is_up_to_date() -> None:
+    assert diagrams.PAGE.read_text() == diagrams.page(), "run: python -m tests.contracts.diagrams"
+
+
+def test_the_drawing_shows_every_role() -> None:
+    """R4: the roles are the nodes of the graph."""
+    drawn = diagrams.page()
+    assert [role for role in ROLES if f"\t{role}({role})" not in drawn] == []
