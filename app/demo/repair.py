@@ -10,8 +10,8 @@ from app.demo.figures import Repaired
 from app.demo.people import Person, Told
 from app.demo.stage import Stage
 from app.demo.telling import Teller
+from app.up import PROMPT
 
-REQUEST = "customers say they were billed twice on Friday night, fix it"
 RUNBOOK = "billing.double-charge"
 _KILL_AT = 37
 _ADDED = "\n\nAmended during the incident: say in the customer message that the refund needs up to three bank days.\n"
@@ -51,7 +51,7 @@ class Act:
         self.asked.add(approval)
         shown = await self.people["bob"].get(f"/api/approvals/{approval}")
         self.tell.gate(shown)
-        if shown["need"] > 1 and not self.voided:
+        if "billing.refund_batch" in shown["tools"] and not self.voided:
             await self._publish()
             return
         for name in ("bob", "carol")[: shown["need"]]:
@@ -85,8 +85,8 @@ async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repair
         Person("carol", stage.keys["carol"], stage.api) as carol,
     ):
         act = Act(stage, {"alice": alice, "bob": bob, "carol": carol}, tell, kill)
-        tell.line(f'Alice, support lead: "{REQUEST}"')
-        async with alice.says(REQUEST) as events:
+        tell.line(f'Alice, support lead: "{PROMPT}"')
+        async with alice.says(PROMPT) as events:
             async for told in events:
                 await act.see(told)
         row = await alice.get(f"/api/runs/{act.run}")

@@ -13,11 +13,11 @@ from app import founding
 from app.places import Places, located, service_keys
 from app.settings import Settings
 from app.supervisor import Child, Supervisor, Watched, answers, environment, supervise, until
-from app.up import people_keys
 from memory import inventory
 from memory.errors import Permanent
 from memory.postgres import attach
 
+PEOPLE = ("alice", "bob", "carol")
 _START_SECONDS = 90.0
 
 
@@ -119,7 +119,7 @@ async def prepared(settings: Settings, places: Places) -> Stage:
     if not places.embedded:
         await _refuse_foreign(places)
     await founding.found(settings, places)
-    keys = await people_keys(settings, places)
+    keys = {name: (await founding.first_key(settings, places, name, label="demo")).secret for name in PEOPLE}
     names = [instance.name for instance in INSTANCES]
     return Stage(settings, places, keys, dict(zip(names, _free_ports(len(names)), strict=True)))
 

@@ -1,0 +1,15 @@
+"""Fixtures of the scenarios: towns on this worker's database."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from memory.roles import Urls
+from tests.scenarios.town import Towns, town
+
+
+@pytest.fixture
+def towns(urls: Urls, tmp_path: Path) -> Towns:
+    """Return a factory of towns; each has a tenant and a business of its own."""
+    return partial(town, urls, tmp_path)

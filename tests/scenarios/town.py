@@ -1,0 +1,169 @@
+"""The whole product over a small business of its own: real database, real sockets, real people's decisions."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from app import founding
+from app.places import Places
+from app.settings import Settings
+from app.wiring import System, opened
+from app.worker import work
+from app.world.generator import Situation
+from app.world.service import open_world, server
+from app.world.store import expected, load, observed
+from memory import approvals, journal, runs
+from memory.clock import SystemClock, new_id
+from memory.journal import Entry
+from memory.roles import Urls
+from memory.scope import Access, Principal
+from tests.scenarios.waiting import until
+
+KEYS = {"world_key_read": "reads", "world_key_write": "writes"}
+REQUEST = "customers say they were billed twice on Friday night, fix it"
+SMALL = {"batch": 20, "canary": 3}
+ENDED = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """One tenant with one business."""
+
+    settings: Settings
+    places: Places
+    instance: str
+    system: System
+
+    @property
+    def access(self) -> Access:
+        """Return what alice may do outside runs."""
+        return self.by("alice")
+
+    def by(self, person: str) -> Access:
+        """Return what a person may do outside runs."""
+        return Access.of(Principal(self.settings.tenant, person))
+
+    async def ask(self, message: str = REQUEST, person: str = "alice") -> str:
+        """Start a run with a message; returns its id."""
+        return await self.start({"request": message, "inputs": {}, "runbook": None, "given": None}, person)
+
+    async def begin(self, runbook: str = "billing.double-charge", person: str = "alice", **inputs: Any) -> str:
+        """Start a runbook by name, in small batches unless told otherwise."""
+        values = {**SMALL, **inputs} if runbook == "billing.double-charge" else inputs
+        return await self.start({"request": REQUEST, "inputs": values, "runbook": runbook, "given": None}, person)
+
+    async def start(self, asked: Mapping[str, Any], person: str = "alice") -> str:
+        """Start a run and wake a worker, as the API does; returns its id."""
+        run = str(new_id(SystemClock()))
+        async with self.system.database.transaction(self.by(person)) as connection:
+            budget = self.settings.budget.model_dump()
+            await runs.start(connection, id=run, thread=run, input=asked, correlation=run, budget=budget)
+            await self.system.queue.defer(connection, run)
+        return run
+
+    async def row(self, run: str) -> dict[str, Any]:
+        """Return a run's row."""
+        return await runs.get(self.system.database, self.access, run)
+
+    async def entries(self, run: str) -> list[Entry]:
+        """Return a run's journal."""
+        return await journal.read(self.system.database, self.access, run, limit=5000)
+
+    async def questions(self, run: str) -> list[dict[str, Any]]:
+        """Return the open approvals of a run."""
+        return await approvals.ls(self.system.database, self.access, run=run, status="open")
+
+    async def decide(self, run: str, decision: Any = "approve", reason: str = "agreed") -> None:
+        """Let bob, and carol if it takes two, answer what a run asks."""
+        for question in await self.questions(run):
+            shown = await approvals.show(self.system.database, self.access, question["id"])
+            for person in ("bob", "carol")[: shown["need"]]:
+                await self.vote(person, shown, decision, reason)
+
+    async def vote(
+        self, person: str, shown: Mapping[str, Any], decision: Any = "approve", reason: str = "agreed"
+    ) -> str:
+        """Let one person answer one question; returns the code."""
+        async with self.system.database.transaction(self.by(person)) as connection:
+            decided = await approvals.decide(
+                connection,
+                approval=shown["id"],
+                nonce=shown["nonce"],
+                decision=decision,
+                reason=reason,
+                channel="test",
+            )
+            if decided.woken and decided.run:
+                await self.system.queue.defer(connection, decided.run)
+            return decided.code
+
+    async def ended(self, run: str, *, approving: bool = True, seconds: float = 60) -> dict[str, Any]:
+        """Wait for a run's end, agreeing to whatever it asks meanwhile; returns its row."""
+
+        async def over() -> bool:
+            if approving:
+                await self.decide(run)
+            return (await self.row(run))["status"] in ENDED
+
+        await until(over, f"the end of run {run}", seconds)
+        return await self.row(run)
+
+    async def expected(self) -> dict[str, int]:
+        """Return what a right repair comes to."""
+        return await expected(self.places.business, self.instance)
+
+    async def observed(self) -> dict[str, int]:
+        """Return what happened to the business."""
+        return await observed(self.places.business, self.instance)
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncGenerator[None]:
+        """Let a worker of this process take runs for the length of the block."""
+        system = self.system
+        task = asyncio.create_task(work(system.database, system.queue, system.deps, system.clock, lanes=2))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+Towns = Callable[..., AbstractAsyncContextManager[Town]]
+
+
+@asynccontextmanager
+async def town(
+    urls: Urls,
+    folder: Path,
+    *,
+    situation: Situation = "double_charge",
+    faults: str = "none",
+    customers: int = 120,
+    seed: int = 1,
+    **settings: Any,
+) -> AsyncGenerator[Town]:
+    """Found a tenant, load and serve a business for it, and open the product over both."""
+    name = uuid4().hex[:10]
+    places = Places(urls.app, urls.owner, urls.world, embedded=True)
+    await load(urls.world, f"w{name}", seed, customers, situation)
+    keys = {"researcher": KEYS["world_key_read"], "executor": KEYS["world_key_write"]}
+    async with open_world(urls.world, f"w{name}", keys, faults=faults) as world:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            own = Settings.model_validate(
+                {"data_dir": folder, "tenant": f"t-{name}", "world_url": url, **KEYS, **settings}
+            )
+            serving = server(world, "127.0.0.1", 0)
+            task = asyncio.create_task(serving.serve(sockets=[listener]))
+            await until(lambda: serving.started, "the business")
+            await founding.found(own, places)
+            async with opened(own, places) as system:
+                yield Town(own, places, f"w{name}", system)
+            serving.should_exit = True
+            await task

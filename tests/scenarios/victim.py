@@ -1,0 +1,151 @@
+"""A worker, or a person's decision, that kills its own process at one exact point; only tests start it.
+
+The product knows nothing of this: the victim hands it a database whose calls are watched.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.places import Places
+from app.settings import Settings
+from app.worker import work
+from graphs.deps import Deps, Planner
+from graphs.nodes.planner import make_planner
+from memory import approvals, knowledge
+from memory.clock import SystemClock
+from memory.database import Database
+from memory.queue import Queue
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+from tools.policy import Policy
+from tools.services import ServiceClient
+
+Window = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where to die: before or after the first call of a database function that is about a step or a node."""
+
+    window: Window
+    function: str
+    about: str
+
+    def __str__(self) -> str:
+        return f"{self.window}-{self.function}-{self.about}"
+
+
+class Doomed(Database):
+    """A database whose caller dies at a point."""
+
+    point: Point
+    effects: dict[str, str]
+
+    async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
+        """Call, and die before or after it if this is the point."""
+        here = function == self.point.function and self._about(args, self.point.about)
+        if here and self.point.window == "before":
+            die()
+        row = await super().call(access, function, *args)
+        if function == "claim" and row.get("effect"):
+            self.effects[row["effect"]] = _body(args)["step"]
+        if here and self.point.window == "after":
+            die()
+        return row
+
+    def _about(self, args: tuple[object, ...], name: str) -> bool:
+        body = _body(args)
+        match self.point.function:
+            case "settle":
+                return self.effects.get(body["effect"]) == name
+            case "end_read":
+                return body["body"]["step"] == name
+            case "save_checkpoint":
+                return _entered(body) == name if self.point.window == "after" else name in _left(body)
+            case _:
+                return body["step"] == name
+
+
+def _body(args: tuple[object, ...]) -> Mapping[str, Any]:
+    return next(arg for arg in args if isinstance(arg, Mapping))  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def _entered(body: Mapping[str, Any]) -> str:
+    """Return the node that runs next after a checkpoint."""
+    checkpoint = body.get("checkpoint") or {}
+    seen: Mapping[str, Mapping[str, str]] = checkpoint.get("versions_seen", {})
+    for channel, version in checkpoint.get("channel_versions", {}).items():
+        node = channel.removeprefix("branch:to:")
+        if channel != node and version > seen.get(node, {}).get(channel, ""):
+            return node
+    return ""
+
+
+def _left(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the nodes that have run before a checkpoint."""
+    return (body.get("checkpoint") or {}).get("versions_seen", {})
+
+
+def die() -> None:
+    """End this process as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_until(settings: Settings, places: Places, point: Point) -> None:
+    """Take runs until the point is reached."""
+    asyncio.run(_work(settings, places, point))
+
+
+async def _work(settings: Settings, places: Places, point: Point) -> None:
+    database = await Doomed.open(places.app)
+    assert isinstance(database, Doomed)
+    database.point, database.effects = point, {}
+    catalog = Catalog.discover()
+    keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
+    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(places.app) as queue:
+        policy = Policy.load(catalog.cards, settings.policy_dir)
+        gateway = Gateway(database, catalog, policy, services, SystemClock())
+        deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
+        await work(database, queue, deps, SystemClock(), lanes=1)
+
+
+def _planner(database: Database, catalog: Catalog) -> Callable[[Lease], Planner]:
+    def planner(lease: Lease) -> Planner:
+        async def find(*args: Any, **options: Any) -> Any:
+            return await knowledge.find(database, lease.access, *args, **options)
+
+        async def current(*args: Any) -> Any:
+            return await knowledge.current(database, lease.access, *args)
+
+        return make_planner(find, current, catalog.cards)
+
+    return planner
+
+
+def _secret(value: Any) -> str:
+    return value.get_secret_value()
+
+
+def decide_and_die(places: Places, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+    """Vote, and die before the deciding transaction commits."""
+    asyncio.run(_decide(places, tenant, person, shown))
+
+
+async def _decide(places: Places, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+    database = await Database.open(places.app)
+    async with database.transaction(Access.of(Principal(tenant, person))) as connection:
+        await approvals.decide(
+            connection,
+            approval=shown["id"],
+            nonce=shown["nonce"],
+            decision="approve",
+            reason="agreed",
+            channel="test",
+        )
+        die()
