@@ -4,6 +4,7 @@ A secret's path, a host name and a port of the file are replaced by local ones; 
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -37,11 +38,10 @@ class Local:
 
     def place(self, text: str) -> str:
         """Return a text of the file with local addresses."""
-        text = text.replace("/run/secrets", str(self.secrets)).replace("//world:", "//127.0.0.1:")
-        text = text.replace("0.0.0.0", "127.0.0.1")  # this is how services listen in containers
         for port, local in self.ports.items():
-            text = text.replace(str(port), str(local))
-        return text
+            text = re.sub(rf"(?<!\d){port}(?!\d)", str(local), text)
+        text = text.replace("0.0.0.0", "127.0.0.1").replace("//world:", "//127.0.0.1:")
+        return text.replace("/run/secrets", str(self.secrets))
 
     def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
         """Return the environment of a service; nothing of ours leaks in."""

@@ -1,4 +1,4 @@
-"""Draws the flow from its own code into `docs/flow.md`; run `python -m tests.contracts.diagrams` after changing edges."""
+"""Draws the flow from its own code into `docs/flow.md`: `python -m tests.contracts.diagrams` after changing edges."""
 
 from dataclasses import fields
 from typing import Any

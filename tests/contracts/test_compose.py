@@ -1,13 +1,21 @@
 """The container files: valid, without privileges, and made of commands that really start."""
 
+import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from memory.server import Account, Server, binaries
 from tests.contracts import compose
+from tests.contracts.compose import Local
 from tests.contracts.measures import ROOT
 
 SERVICES: dict[str, Any] = compose.parsed()["services"]
@@ -51,3 +59,61 @@ def test_what_stays_up_is_checked(name: str) -> None:
 def test_only_migrate_knows_the_owner() -> None:
     """A serving process cannot change what it is governed by."""
     assert [name for name in OURS if "owner_url" in SERVICES[name]["secrets"]] == ["migrate"]
+
+
+@pytest.fixture
+def local(shared: Path) -> Generator[Local]:
+    """Return a place with an outside database, prepared by what the file gives to the database's image."""
+    folder = shared / f"compose-{uuid4().hex[:8]}"
+    ports = {5432: _free_port(), 8000: _free_port(), 8010: _free_port()}
+    place = Local(folder / "secrets", ports, folder)
+    subprocess.run(
+        ["make", "-s", "secrets", f"COMPOSE={place.secrets}", f"PYTHON={sys.executable}"], cwd=ROOT, check=True
+    )
+    for url in place.secrets.glob("*_url"):
+        url.write_text(url.read_text().replace("database:5432", f"127.0.0.1:{ports[5432]}"))
+    server = _bare_server(folder / "postgres", (place.secrets / "superuser").read_text(), ports[5432])
+    try:
+        _initialise(place)
+        yield place
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def _bare_server(home: Path, password: str, port: int) -> Server:
+    server = Server(home, binaries(), Account.choose(home), {"fsync": "off"})
+    home.mkdir(mode=0o700)
+    server.give(home)
+    server.create(password)
+    server.start(home, port)
+    return server
+
+
+def _initialise(place: Local) -> None:
+    """Do what the image does with the files in its init folder."""
+    script = place.folder / "roles.sql"
+    script.write_text(place.place(compose.parsed()["configs"]["roles"]["content"]))
+    address = ["-h", "127.0.0.1", "-p", str(place.ports[5432]), "-U", "postgres", "-v", "ON_ERROR_STOP=1"]
+    env = {**os.environ, "PGPASSWORD": (place.secrets / "superuser").read_text()}
+    for more in (["-d", "postgres", "-c", "create database countersign"], ["-d", "countersign", "-f", script]):
+        subprocess.run([binaries() / "psql", "-q", *address, *more], env=env, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_every_service_starts_and_a_person_is_served(local: Local) -> None:
+    """R129: the commands of the file, on a database outside, with three roles and secrets from files."""
+    migrate = SERVICES["migrate"]
+    applied = local.run(migrate, "countersign", *migrate["command"])
+    assert applied.returncode == 0, applied.stderr
+    key = local.run(migrate, "countersign", "keys", "create", "alice", "--bootstrap").stdout.strip()
+    with local.up("world", "api", "worker"):
+        person = {"environment": {"COUNTERSIGN_URL": local.place("http://0.0.0.0:8000"), "COUNTERSIGN_KEY": key}}
+        asked = local.run(person, "countersign", "chat", "the database disk is almost full", "--json")
+    answer = json.loads(asked.stdout)
+    assert (asked.returncode, answer["status"]) == (3, "waiting"), asked.stderr
