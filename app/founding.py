@@ -19,8 +19,9 @@ from tools.catalog import Catalog
 from tools.policy import Policy
 
 _LOG = logging.getLogger(__name__)
-ALONE, JOINT, PETTY = 500_000, 500_000_000, 50_000
-"""Minor units: what one of finance may approve alone, what two may together, and what operations may alone."""
+ALONE, JOINT, PETTY = 1_000_000, 500_000_000, 50_000
+"""Minor units: what one of finance may approve alone (where the shipped policies begin to ask two), what two may
+together, and what operations may alone."""
 _PEOPLE: Mapping[str, tuple[frozenset[str], int, int]] = {
     "alice": (frozenset({"support"}), 0, 0),
     "bob": (frozenset({"finance"}), ALONE, JOINT),

@@ -10,6 +10,7 @@ from app.api.parts import Parts
 from app.places import Places, service_keys, world_url
 from app.settings import Settings
 from graphs.deps import Deps, Planner
+from graphs.draft import Drafter, make_drafter
 from graphs.nodes.planner import make_planner
 from memory import knowledge
 from memory.clock import Clock, SystemClock
@@ -17,8 +18,10 @@ from memory.database import Database
 from memory.feed import Feed
 from memory.queue import Queue
 from memory.runs import Lease
+from tools.budget import TokenMeter
 from tools.catalog import Catalog
 from tools.gateway import Gateway
+from tools.model import Model, open_model
 from tools.policy import Policy
 from tools.services import ServiceClient
 
@@ -33,6 +36,8 @@ class System:
     policy: Policy
     services: ServiceClient
     gateway: Gateway
+    model: Model | None
+    """The language model that drafts plans; None plans by runbooks alone."""
     queue: Queue
     feed: Feed
     clock: Clock
@@ -52,7 +57,12 @@ class System:
         """Return the planner of one run, which may read what its requester may."""
         find = partial(knowledge.find, self.database, lease.access)
         current = partial(knowledge.current, self.database, lease.access)
-        return make_planner(find, current, self.catalog.cards)
+        return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease))
+
+    def _drafter(self, lease: Lease) -> Drafter | None:
+        if self.model is None:
+            return None
+        return make_drafter(partial(self.model.ask, lease, "planner"), self.catalog.cards)
 
 
 @asynccontextmanager
@@ -72,4 +82,11 @@ async def opened(settings: Settings, places: Places, *, clock: Clock | None = No
         queue = await stack.enter_async_context(Queue.open(places.app))
         feed = await stack.enter_async_context(Feed.open(places.app))
         gateway = Gateway(database, catalog, policy, services, clock)
-        yield System(settings, database, catalog, policy, services, gateway, queue, feed, clock)
+        model = _model(settings, database)
+        yield System(settings, database, catalog, policy, services, gateway, model, queue, feed, clock)
+
+
+def _model(settings: Settings, database: Database) -> Model | None:
+    if settings.model is None:
+        return None
+    return Model(open_model(settings.model, settings.model_base_url), TokenMeter(database))

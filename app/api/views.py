@@ -1,7 +1,7 @@
 """What people see of runs and approvals: rows turned into answers, without anything that only machinery needs."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi.encoders import jsonable_encoder
 
@@ -106,17 +106,31 @@ def _tally(items: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _changes(row: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if old is None:
+    """Tell what is different from the round that this one stands for; an answered round is not replaced by the next."""
+    if old is None or old["status"] not in ("void", "edited"):
         return None
-    names = ("plan_hash", "policy", "pins", "exposure", "step", "need")
-    changed = {name: {"was": old[name], "is": row[name]} for name in names if old[name] != row[name]}
-    before, now = old["shown"], row["shown"]
-    shown = {
-        name: {"was": before.get(name), "is": now.get(name)}
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
+    names = ("plan_hash", "policy", "pins", "exposure", "step", "need", "shown")
+    was, now = ({name: each[name] for name in names} for each in (old, row))
+    before, after = _leaves(was), _leaves(now)
+    changed = {
+        place: {"was": before.get(place), "is": after.get(place)}
+        for place in sorted({*before, *after})
+        if before.get(place) != after.get(place)
     }
-    return {"approval": old["id"], "status": old["status"], "reason": old["reason"], "changed": changed, "shown": shown}
+    return {"approval": old["id"], "status": old["status"], "reason": old["reason"], "changed": changed}
+
+
+def _leaves(value: object, place: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        inner = cast(Mapping[str, object], value).items()
+    elif isinstance(value, list):
+        inner = [(str(number), item) for number, item in enumerate(cast(list[object], value))]
+    else:
+        return {place: value}
+    found: dict[str, Any] = {}
+    for name, item in inner:
+        found |= _leaves(item, f"{place}.{name}" if place else name)
+    return found
 
 
 def _waiting(gate: Mapping[str, Any] | None) -> str:

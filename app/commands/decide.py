@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.client import Api
-from app.commands.terminal import AsJson, ask, cell, fields, money, say, show, table
+from app.commands.terminal import AsJson, ask, cell, fields, money, outline, say, show, table
 from memory.errors import Permanent
 
 app = typer.Typer(help="See what people are asked, and decide.", no_args_is_help=True)
@@ -87,17 +87,17 @@ def print_approval(it: Mapping[str, Any]) -> None:
     fields(it, ("id", "run", "round", "status", "reason", "requester", "step", "opened", "expires"))
     say(f"what      {it['actions']} action(s), {money(it['exposure'])} in all: "
         + ", ".join(f"{count} x {tool}" for tool, count in it["tools"].items()))  # fmt: skip
-    say(f"who       {it['approvals']} of {it['need']} approvals, groups {cell(it['groups'])}, not {it['requester']}")
+    groups = cell(it["groups"] or "any group")
+    say(f"who       {it['approvals']} of {it['need']} approvals, of {groups}, not {it['requester']}")
     say(f"why held  {cell(it['rules'])}")
     say(f"rests on  plan {it['plan_hash'][:12]}, policy {it['policy'][:12]}, knowledge {cell(it['pins'])}")
-    for name, value in shown.items():
-        say(f"  {name}: {cell(value)}")
+    outline(shown, "  ")
     if it["sample"]:
         table(it["sample"], tuple(it["sample"][0]), "")
     table(it["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
     if replaces := it["replaces"]:
         say(f"replaces  {replaces['approval']} ({replaces['status']}: {replaces['reason']})")
-        for name, change in {**replaces["changed"], **replaces["shown"]}.items():
+        for name, change in replaces["changed"].items():
             say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
     say(f"nonce     {it['nonce']}")
 

@@ -181,9 +181,7 @@ def _print_chain(it: Mapping[str, Any]) -> None:
     say(f"verdict   policy {it['verdict']['policy']}, rules {cell(it['verdict']['rules']) or '-'}")
     say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
     for vote in votes:
-        say(
-            f"          {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {cell(vote['reason'])}"
-        )
+        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {cell(vote['reason'])}")
     say(f"permit    {it['permit']} (digest)")
     say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
     say(f"response  {cell(it['response'])}")

@@ -54,7 +54,7 @@ def show_run(
     shown = ask(lambda api: api.get(f"/api/runs/{run}"))
     show(shown, as_json, _print_run)
     if follow:
-        leave(shown["status"], shown["reason"])
+        leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
 
 
 @runs.command()
@@ -129,7 +129,9 @@ async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[
 
 async def _follow(run: str, *, quiet: bool) -> None:
     async with Api.of(settings()) as api:
-        await watch(api.follow(run), wait=False, quiet=quiet)
+        shown = await api.get(f"/api/runs/{run}")
+        if shown["gate"] is None and shown["status"] in ("queued", "running", "waiting"):
+            await watch(api.follow(run, str(shown["seq"])), wait=False, quiet=quiet)
 
 
 async def _talk(thread: str | None) -> None:
@@ -172,8 +174,9 @@ def _gate(data: Mapping[str, Any]) -> str:
     match data["kind"]:
         case "held":
             return (
-                f"waits for people: {data['need']} of {cell(data['groups'])} for {data['actions']} action(s), "
-                f"{money(data['exposure'])} in all\n  read it:   countersign approvals show {data['approval']}\n"
+                f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
+                f"action(s), {money(data['exposure'])} in all\n"
+                f"  read it:   countersign approvals show {data['approval']}\n"
                 f"  decide it: countersign approvals approve|reject|edit|ask {data['approval']}"
             )
         case "clarify":

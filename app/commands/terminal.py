@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -32,6 +32,9 @@ _OF_CODE: Mapping[Code, int] = {
 }
 _OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
 
+_WIDE = 400
+"""Columns where nobody looks at a screen: what reads us then wants whole ids."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
 
@@ -53,7 +56,8 @@ def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
 
 def out() -> Console:
     """Return where answers go."""
-    return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    seen = sys.stdout.isatty()
+    return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=not seen, width=None if seen else _WIDE)
 
 
 def say(text: str = "") -> None:
@@ -101,6 +105,23 @@ def cell(value: object) -> str:
             return "-"
         return ", ".join(map(cell, value))  # pyright: ignore[reportUnknownArgumentType]  # JSON of the API
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def outline(value: Mapping[str, Any], indent: str) -> None:
+    """Print nested values, one per line; references to results are told by what they hold."""
+    for name, item in value.items():
+        inner: Mapping[str, Any] = cast(Mapping[str, Any], item) if isinstance(item, Mapping) else {}
+        many: list[object] = cast(list[object], item) if isinstance(item, list) else []
+        if "handle" in inner:
+            say(f"{indent}{name}: {inner['count']:,} rows, {money(inner['total'])} in all ({inner['handle']})")
+        elif inner:
+            say(f"{indent}{name}:")
+            outline(inner, indent + "  ")
+        elif any(isinstance(each, dict) for each in many):
+            for each in many:
+                say(f"{indent}{name}: {cell(each)}")
+        else:
+            say(f"{indent}{name}: {cell(item)}")
 
 
 def _plain(text: str) -> str:
