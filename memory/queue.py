@@ -5,20 +5,24 @@ procrastinate's: the lock of a dead worker's job would keep its successor from t
 two workers apart.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
 from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
 
 from memory.database import CONNECT_SECONDS, Connection
 from memory.errors import Permanent, Temporary
 
-_OPTIONS = {"options": "-c search_path=queue,public", "connect_timeout": CONNECT_SECONDS}
+_OPTIONS: dict[str, Any] = {"options": "-c search_path=queue,public", "connect_timeout": CONNECT_SECONDS}
 _QUEUE = "runs"
 _LOCK = 7100
-_POLL_SECONDS = 5.0
+# Jobs announce themselves; this bounds what comes in before a starting worker listens.
+_POLL_SECONDS = 0.25
 _GRACE_SECONDS = 1.0
 
 Drive = Callable[[str], Awaitable[None]]
@@ -36,31 +40,42 @@ class Queue:
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncGenerator["Queue"]:
         """Connect until the block ends; raises Temporary("unavailable") if nobody answers."""
-        app = App(connector=PsycopgConnector(conninfo=url, kwargs=_OPTIONS, min_size=1, max_size=4))
+        check = AsyncConnectionPool.check_connection
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            url, kwargs=_OPTIONS, min_size=1, max_size=4, open=False, check=check
+        )
         try:
-            await app.open_async()
+            await (await Connection.connect(url, **_OPTIONS)).close()
+            await pool.open(wait=True, timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             raise Temporary("unavailable", "the queue's database does not answer; start it or wait") from error
         try:
+            app = App(connector=PsycopgConnector())
+            await app.open_async(pool)
             yield cls(app)
         finally:
-            await app.close_async()
+            await pool.close()
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run, if the caller's transaction commits."""
-        await self._job.configure(connection=connection).defer_async(run=run)
+        with _told():
+            await self._job.configure(connection=connection).defer_async(run=run)
 
     async def work(self, drive: Drive, *, lanes: int) -> None:
-        """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted."""
+        """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted.
+
+        Raises Temporary("unavailable") if the database goes away.
+        """
         self._look = drive
-        await self._app.run_worker_async(
-            queues=[_QUEUE],
-            concurrency=lanes,
-            fetch_job_polling_interval=_POLL_SECONDS,
-            shutdown_graceful_timeout=_GRACE_SECONDS,
-            install_signal_handlers=False,
-            delete_jobs="always",
-        )
+        with _told():
+            await self._app.run_worker_async(
+                queues=[_QUEUE],
+                concurrency=lanes,
+                fetch_job_polling_interval=_POLL_SECONDS,
+                shutdown_graceful_timeout=_GRACE_SECONDS,
+                install_signal_handlers=False,
+                delete_jobs="always",
+            )
 
     async def _drive(self, run: str) -> None:
         await self._look(run)
@@ -102,6 +117,15 @@ class Seat:
                 "the worker lost its lock with its connection; it ends, and whoever starts it should start it anew"
             )
             raise Temporary("unavailable", message) from error
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Say in our words that the queue's database failed."""
+    try:
+        yield
+    except ConnectorException as error:
+        raise Temporary("unavailable", f"the queue's database failed ({error.__cause__}); try again") from error
 
 
 async def _nobody(run: str) -> None:

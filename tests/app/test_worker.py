@@ -1,0 +1,311 @@
+"""The worker: races with people and with its own kind, deaths in the middle, and one bad run among good ones."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.worker import Driver, sweep, work
+from graphs.deps import Deps
+from memory import archive, runs
+from memory.clock import SystemClock
+from memory.database import Database
+from memory.errors import Temporary
+from memory.feed import Feed
+from memory.queue import Queue, Seat, tidy
+from memory.roles import Urls
+from memory.scope import Access, Principal
+from tests.conftest import Connect, VirtualClock
+from tests.fakes.shop import Shop
+from tests.graphs.stage import HOLD, POLICY, Stage, Stages, pay, pay_all, plan, read
+from tools import kills
+from tools.action import Action, Outcome
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]) -> Stages:
+    def make(**more: Any) -> Stage:
+        return Stage(database, clock, people, **more)
+
+    return make
+
+
+@pytest.fixture
+async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
+    async with Queue.open(urls.app) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def working(stage: Stage, waiting: Queue) -> AsyncGenerator[asyncio.Task[None]]:
+    """Let a real worker work in this process."""
+    task = asyncio.create_task(work(stage.database, waiting, stage.deps(), SystemClock(), lanes=4))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Temporary):
+            await task
+
+
+async def until(stage: Stage, run: str, true: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait until something holds, looking whenever the run's journal grows."""
+    async with asyncio.timeout(seconds), Feed.open(stage.database.url) as feed:
+        async for _ in feed.wakeups(run):
+            if await true():
+                return
+
+
+async def ended(stage: Stage, run: str, status: str = "done", seconds: float = 10) -> dict[str, Any]:
+    """Wait until a run has a status."""
+
+    async def there() -> bool:
+        return (await stage.row(run))["status"] == status
+
+    await until(stage, run, there, seconds)
+    return await stage.row(run)
+
+
+async def deferred(stage: Stage, waiting: Queue, **more: Any) -> str:
+    """Start a run and queue it in one transaction."""
+    run = await stage.start(**more)
+    async with stage.database.transaction(stage.access) as connection:
+        await waiting.defer(connection, run)
+    return run
+
+
+async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    stage = stages()
+    async with working(stage, waiting):
+        run = await deferred(stage, waiting, plan=plan(pay("a")))
+        await ended(stage, run)
+        async with superuser() as above:
+
+            async def gone() -> bool:
+                query = "select 1 from queue.procrastinate_jobs where args ->> 'run' = %s"
+                return not await (await above.execute(query, [run])).fetchone()
+
+            await until(stage, run, gone)
+    assert stage.shop.paid == {"a": 100}
+
+
+async def test_a_job_of_a_rolled_back_transaction_does_not_exist(
+    stages: Stages, waiting: Queue, superuser: Connect
+) -> None:
+    stage = stages()
+    with suppress(ZeroDivisionError):
+        async with stage.database.transaction(stage.access) as connection:
+            await waiting.defer(connection, "never")
+            raise ZeroDivisionError
+    async with superuser() as above:
+        found = await above.execute("select 1 from queue.procrastinate_jobs where args ->> 'run' = 'never'")
+        assert await found.fetchone() is None
+
+
+async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Stages, waiting: Queue) -> None:
+    """R47."""
+    stage = stages(policy=POLICY + HOLD)
+    async with working(stage, waiting):
+        run = await deferred(stage, waiting, plan=plan(pay("a")))
+        await ended(stage, run, "waiting")
+        assert (await stage.decide(run)).woken
+        async with stage.database.transaction(stage.access) as connection:
+            await waiting.defer(connection, run)
+        await ended(stage, run)
+    assert stage.shop.paid == {"a": 100}
+
+
+async def test_no_wake_up_is_lost_between_parking_and_deciding(stages: Stages) -> None:
+    """Trap 2: whichever comes first, a decided run never stays waiting."""
+    stage = stages(policy=POLICY + HOLD)
+    for number in range(20):
+        run = await stage.start(plan=plan(pay(f"o{number}")))
+        held = asyncio.Event()
+        driver = Driver(stage.database, announcing(stage, held), stage.clock, 1)
+        driving = asyncio.create_task(driver.drive(run))
+        await held.wait()
+        await stage.decide(run)
+        await driving
+        if (await stage.row(run))["status"] == "queued":
+            await driver.drive(run)
+        assert (await stage.row(run))["status"] == "done"
+
+
+def announcing(stage: Stage, held: asyncio.Event) -> Deps:
+    """Return the stage's parts with a door that tells when it holds an action."""
+    deps = stage.deps()
+
+    async def perform(lease: runs.Lease, action: Action, *more: Any) -> Outcome:
+        outcome = await deps.perform(lease, action, *more)
+        if outcome.state == "held":
+            held.set()
+        return outcome
+
+    return replace(deps, perform=perform)
+
+
+async def test_a_zombie_stops_and_its_effect_is_not_repeated(stages: Stages) -> None:
+    """Traps 4 and 17, R71: the successor finds the settled effect although no checkpoint tells of it."""
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a"), pay("b")))
+
+    async def stolen() -> None:
+        await stage.requeue(run)
+        await stage.driver(2).drive(run)
+
+    stage.shop.during = stolen
+    await stage.driver(1).drive(run)
+    assert ((await stage.row(run))["status"], stage.shop.paid) == ("done", {"a": 100, "b": 100})
+    assert len(await stage.bodies(run, "ended")) == 1
+
+
+async def test_twenty_wake_ups_of_one_run_perform_its_step_once(stages: Stages) -> None:
+    """R18."""
+    stage = stages(policy=POLICY + HOLD)
+    row = await stage.run(plan(pay("a")))
+    await stage.decide(row["id"])
+    await asyncio.gather(*(stage.driver(number).drive(row["id"]) for number in range(1, 21)))
+    assert ((await stage.row(row["id"]))["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert len(await stage.bodies(row["id"], "outcome")) == 1
+
+
+async def test_no_claim_commits_after_a_stop_switch_did(stages: Stages) -> None:
+    """Trap 3."""
+    stage = stages(shop=Shop(orders=200))
+    ids = [await stage.start(plan=plan(read(), pay_all(size=1))) for _ in range(4)]
+    begun = asyncio.Event()
+
+    async def begin() -> None:
+        begun.set()
+
+    stage.shop.during = begin
+    driving = asyncio.gather(*(stage.driver().drive(run) for run in ids))
+    await begun.wait()
+    await kills.kill(stage.database, Access.of(stage.people["bob"]), "all")
+    count = "select count(*) as n from effects"
+    async with stage.database.transaction(stage.access) as connection:
+        at_once = await (await connection.execute(count)).fetchone()
+    await driving
+    async with stage.database.transaction(stage.access) as connection:
+        later = await (await connection.execute(count)).fetchone()
+    assert at_once == later
+    assert {(await stage.row(run))["reason"] for run in ids} == {"killed"}
+
+
+async def test_runs_of_a_dead_worker_are_found_at_once_and_without_polling(
+    stages: Stages, waiting: Queue, superuser: Connect
+) -> None:
+    """Trap 5, R70: the sweep queues them with an insert, which announces itself."""
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")))
+    await stage.lease(run, number=999_999)
+    async with working(stage, waiting):
+        await ended(stage, run, seconds=4)
+    assert stage.shop.paid == {"a": 100}
+
+
+async def test_a_living_workers_runs_are_left_alone(stages: Stages, waiting: Queue, urls: Urls) -> None:
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")))
+    async with Seat.take(urls.app) as seat:
+        await stage.lease(run, number=seat.number)
+        assert run not in await sweep(stage.database, waiting)
+    assert run in await sweep(stage.database, waiting)
+
+
+async def test_a_hung_workers_runs_are_taken_over(
+    stages: Stages, waiting: Queue, urls: Urls, superuser: Connect
+) -> None:
+    """Trap 6: a stopped process keeps its lock, so its heartbeat counts as well."""
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")))
+    async with Seat.take(urls.app) as seat, superuser() as above:
+        await stage.lease(run, number=seat.number)
+        await above.execute("update runs set beat = now() - interval '31 s' where id = %s", [run])
+        assert run in await sweep(stage.database, waiting)
+
+
+async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")))
+    async with superuser() as above:
+        await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
+    assert run in await sweep(stage.database, waiting)
+    assert run not in await sweep(stage.database, waiting)
+
+
+async def test_one_failing_run_does_not_end_the_worker(stages: Stages, waiting: Queue) -> None:
+    """Trap 8."""
+
+    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise ZeroDivisionError("a mistake of ours")
+
+    stage = stages(planner=planner)
+    async with working(stage, waiting) as worker:
+        bad = await deferred(stage, waiting, request="what?")
+        row = await ended(stage, bad, "failed")
+        good = await deferred(stage, waiting, plan=plan(pay("a")))
+        await ended(stage, good)
+        assert not worker.done()
+    assert (row["reason"], "mistake" in row["message"]) == ("internal", False)
+
+
+async def test_a_worker_that_lost_its_seat_ends(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    """Trap 8: its runs are somebody else's now."""
+    stage = stages()
+    async with working(stage, waiting) as worker, superuser() as above:
+        await ended(stage, await deferred(stage, waiting, plan=plan(pay("a"))))
+        await above.execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 7100 "
+            "and database = (select oid from pg_database where datname = current_database())"
+        )
+        with pytest.raises(Temporary, match="lost its lock"):
+            await asyncio.wait_for(worker, 5)
+
+
+async def test_a_run_that_ended_in_its_graph_is_finished_by_the_successor(stages: Stages) -> None:
+    """R79: a crash between the last checkpoint and the last entry changes nothing."""
+
+    class Mortal(Driver):
+        async def _finish(self, lease: runs.Lease, ending: Any) -> None:
+            raise asyncio.CancelledError
+
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")))
+    with suppress(asyncio.CancelledError):
+        await Mortal(stage.database, stage.deps(), stage.clock, 1).drive(run)
+    await stage.requeue(run)
+    await stage.driver(2).drive(run)
+    assert ((await stage.row(run))["status"], stage.shop.calls) == ("done", ["pay:a"])
+
+
+async def test_the_end_leaves_a_concise_outcome_and_no_working_memory(stages: Stages) -> None:
+    stage = stages()
+    row = await stage.run(plan(read(), pay("a")))
+    (found,) = await archive.similar(stage.database, stage.access, "test done")
+    assert row["id"] in found.memory.body
+    assert "shop.pay×1" in found.memory.body
+
+
+async def test_jobs_of_dead_workers_are_tidied_away(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    stage = stages()
+    async with superuser() as above:
+        made = await above.execute(
+            "insert into queue.procrastinate_jobs (queue_name, task_name, status) "
+            "values ('runs', 'drive', 'doing'), ('runs', 'drive', 'failed') returning id"
+        )
+        ids = [row["id"] for row in await made.fetchall()]
+        async with stage.database.system() as connection:
+            await tidy(connection)
+        left = await above.execute("select id from queue.procrastinate_jobs where id = any(%s)", [ids])
+        assert await left.fetchall() == []
+
+
+async def test_an_unreachable_queue_says_so() -> None:
+    with pytest.raises(Temporary, match="does not answer"):
+        await Queue.open("postgresql://nobody@127.0.0.1:1/nothing").__aenter__()
