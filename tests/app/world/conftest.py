@@ -1,0 +1,14 @@
+"""One quiet, unpermitted instance per test; tests that need faults or permits open their own."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from memory.roles import Urls
+from tests.app.world.business import Business, business
+
+
+@pytest.fixture
+async def shop(urls: Urls, anyio_backend: str) -> AsyncGenerator[Business]:
+    async with business(urls) as served:
+        yield served

@@ -1,0 +1,187 @@
+"""What billing shows and does, traps included."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.world.store import RETRY_JOB
+from memory.roles import Urls
+from tests.app.world.business import Business, business
+
+
+def _items(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"charge": row["charge"], "amount": row["amount"]} for row in rows]
+
+
+async def test_duplicate_query_returns_lookalikes_too(shop: Business) -> None:
+    lookalikes = await shop.duplicates(same_invoice=False)
+    assert len(lookalikes) == (await shop.expected())["lookalikes"] > 0
+
+
+async def test_rows_tell_the_groups_apart(shop: Business) -> None:
+    wanted = await shop.expected()
+    assert len(await shop.clean()) == wanted["refunds"]
+    assert len(await shop.duplicates(disputed=True)) == wanted["escalated"]
+    assert len(await shop.duplicates(account="closed")) == wanted["manual"]
+
+
+async def test_pages_of_any_size_show_every_row_once(shop: Business) -> None:
+    whole, rows, cursor = await shop.duplicates(), [], ""
+    while cursor is not None:
+        page = await shop.read("/billing/duplicates", after=cursor, limit=37)
+        rows, cursor = rows + page["rows"], page["next"]
+    assert rows == whole
+
+
+async def test_duplicates_can_be_asked_by_night(shop: Business) -> None:
+    assert len((await shop.read("/billing/duplicates", night="2026-11-20"))["rows"]) == len(await shop.duplicates())
+    assert (await shop.read("/billing/duplicates", night="2026-11-19"))["rows"] == []
+    assert (await shop.get("/billing/duplicates", night="yesterday")).status_code == 422
+
+
+async def test_retry_job_charges_forty_more_after_each_refund_until_it_is_paused(urls: Urls) -> None:
+    async with business(urls, customers=1200) as shop:
+        before, rows = (await shop.expected())["refunds"], _items(await shop.clean())
+        for number in range(2):
+            await shop.post("/billing/refund_batch", {"charges": rows[number : number + 1]})
+        assert (await shop.expected())["refunds"] == before + 80
+        await shop.pause()
+        await shop.post("/billing/refund", rows[5])
+        assert (await shop.expected())["refunds"] == before + 80
+        emitted = (await shop.read("/billing/jobs", kind="charge_retry"))["jobs"][0]["emitted"]
+        assert (emitted, len(await shop.clean())) == (80, before + 80 - 3)
+
+
+async def test_retry_job_emits_the_same_for_the_same_seed(urls: Urls) -> None:
+    async def emitted() -> list[str]:
+        async with business(urls, customers=600) as shop:
+            await shop.post("/billing/refund_batch", {"charges": _items(await shop.clean())[:3]})
+            return [row["charge"] for row in await shop.clean()]
+
+    first, second = await asyncio.gather(emitted(), emitted())
+    assert first == second
+
+
+async def test_batch_refunds_each_item_and_tells_which_cannot_be(shop: Business) -> None:
+    await shop.pause()
+    disputed, closed = await shop.duplicates(disputed=True), await shop.duplicates(account="closed")
+    rows = [*_items([*(await shop.clean())[:3], disputed[0], closed[0]]), {"charge": "ch_none", "amount": 1}]
+    result = (await shop.post("/billing/refund_batch", {"charges": rows})).json()
+    assert (result["refunded"], result["replayed"], result["amount"]) == (3, 0, sum(row["amount"] for row in rows[:3]))
+    assert {each["reason"] for each in result["failed"]} == {"disputed", "account closed", "unknown charge"}
+    assert (await shop.observed())["harm"] == 0
+
+
+async def test_amount_must_be_the_charges_own(shop: Business) -> None:
+    row = _items(await shop.clean())[0]
+    answer = await shop.post("/billing/refund", {**row, "amount": row["amount"] + 1})
+    assert (answer.status_code, (await shop.observed())["refunds"]) == (422, 0)
+
+
+async def test_disputed_and_closed_refuse_a_single_refund(shop: Business) -> None:
+    await shop.pause()
+    disputed, closed = (await shop.duplicates(disputed=True))[0], (await shop.duplicates(account="closed"))[0]
+    answers = [await shop.post("/billing/refund", _items([row])[0]) for row in (disputed, closed)]
+    assert [answer.status_code for answer in answers] == [409, 422]
+
+
+async def test_world_allows_harm_to_who_brings_new_keys(shop: Business) -> None:
+    await shop.pause()
+    row = _items(await shop.clean())[0]
+    for _ in range(2):
+        await shop.post("/billing/refund", row)
+        await shop.post("/billing/refund_batch", {"charges": [row]})
+    found = await shop.observed()
+    assert (found["refunds"], found["duplicate_effects"]) == (4, 3)
+
+
+async def test_items_deduplicate_by_the_clients_item_keys_across_single_and_batch(shop: Business) -> None:
+    """R71."""
+    await shop.pause()
+    first, second, *_ = _items(await shop.clean())
+    await shop.post("/billing/refund", first, key=f"billing.refund:{first['charge']}")
+    path = "/billing/refund_batch?item_key=billing.refund:{charge}"
+    result = (await shop.post(path, {"charges": [first, second]}, key="batch")).json()
+    assert (result["refunded"], result["replayed"]) == (1, 1)
+    single = (await shop.post("/billing/refund", second, key=f"billing.refund:{second['charge']}")).json()
+    assert (single["refunded"], single["replayed"]) == (0, 1)
+    assert (await shop.observed())["duplicate_effects"] == 0
+
+
+async def test_batch_has_at_most_500_items(shop: Business) -> None:
+    rows = [{"charge": f"ch_{number}", "amount": 1} for number in range(501)]
+    assert (await shop.post("/billing/refund_batch", {"charges": rows})).status_code == 422
+
+
+async def test_totals_count_refunds_and_repeats(shop: Business) -> None:
+    await shop.pause()
+    rows = _items(await shop.clean())[:3]
+    await shop.post("/billing/refund_batch", {"charges": rows})
+    await shop.post("/billing/refund", rows[0])
+    ids = [row["charge"] for row in rows]
+    totals = (await shop.post("/billing/refund_totals", {"charges": ids}, role="researcher")).json()
+    amount = sum(row["amount"] for row in rows) + rows[0]["amount"]
+    assert totals == {"charges": 3, "refunded": 3, "amount": amount, "refunded_twice": 1, "disputed": 0}
+
+
+async def test_job_is_paused_and_resumed_but_never_when_finished(shop: Business) -> None:
+    await shop.pause()
+    assert (await shop.read("/billing/jobs", kind="charge_retry"))["status"] == "paused"
+    await shop.post("/billing/resume_job", {"job": RETRY_JOB})
+    assert (await shop.read("/billing/jobs", kind="charge_retry"))["status"] == "running"
+    (finished,) = (await shop.read("/billing/jobs", kind="invoice_run"))["jobs"]
+    assert (await shop.post("/billing/pause_job", {"job": finished["job"]})).status_code == 422
+
+
+async def test_jobs_name_one_only_if_there_is_one(shop: Business) -> None:
+    assert (await shop.read("/billing/jobs", kind="charge_retry"))["job"] == RETRY_JOB
+    assert (await shop.read("/billing/jobs"))["job"] == ""
+
+
+async def test_charges_of_a_customer_name_the_one_to_refund(shop: Business) -> None:
+    await shop.pause()
+    row = (await shop.clean())[0]
+    number = int(row["customer"].removeprefix("cu_"))
+    for words in (row["charge"], row["customer"], f"customer{number}@example.com"):
+        found = await shop.read("/billing/charges", of=words)
+        assert (found["customers"], found["charge"], found["amount"]) == (1, row["charge"], row["amount"])
+    await shop.post("/billing/refund", _items([row])[0])
+    found = await shop.read("/billing/charges", of=row["charge"])
+    assert (found["refunded"], found["charge"]) == (1, "")
+
+
+@pytest.mark.parametrize("trait", [{"disputed": True}, {"account": "closed"}, {"refunded": True}])
+async def test_charges_that_cannot_be_refunded_are_not_named(shop: Business, trait: dict[str, Any]) -> None:
+    row = (await shop.duplicates(**trait))[0]
+    assert (await shop.read("/billing/charges", of=row["charge"]))["charge"] == ""
+
+
+async def test_name_of_several_customers_names_no_charge(shop: Business) -> None:
+    found = await shop.read("/billing/charges", of="Ada Adler")
+    assert found["customers"] > 1
+    assert (found["charge"], found["amount"]) == ("", 0)
+
+
+@pytest.mark.parametrize("words", ["nobody", "'; drop table charges; --", "%"])
+async def test_words_that_fit_nobody_find_nothing(shop: Business, words: str) -> None:
+    assert (await shop.read("/billing/charges", of=words))["count"] == 0
+
+
+async def test_invoices_are_charged_once_per_key_and_then_no_longer_open(urls: Urls) -> None:
+    async with business(urls, situation="invoice_night", customers=60) as shop:
+        rows = (await shop.read("/billing/open_invoices"))["rows"]
+        path = "/billing/charge_batch?item_key=billing.charge:{invoice}"
+        single = {"invoice": rows[0]["invoice"], "amount": rows[0]["amount"]}
+        assert (await shop.post("/billing/charge", single, key=f"billing.charge:{rows[0]['invoice']}")).is_success
+        result = (await shop.post(path, {"invoices": rows}, key="batch")).json()
+        assert (result["charged"], result["replayed"], result["failed"]) == (59, 1, [])
+        assert (await shop.read("/billing/open_invoices"))["rows"] == []
+        assert (await shop.observed())["double_charges"] == 0
+
+
+async def test_invoice_is_only_charged_over_its_own_amount(urls: Urls) -> None:
+    async with business(urls, situation="invoice_night", customers=60) as shop:
+        row = (await shop.read("/billing/open_invoices"))["rows"][0]
+        answer = await shop.post("/billing/charge", {"invoice": row["invoice"], "amount": row["amount"] + 1})
+        assert (answer.status_code, (await shop.observed())["charges"]) == (422, 0)
