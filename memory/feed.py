@@ -5,7 +5,7 @@ Notifications only wake; what happened is always read from the journal, so a los
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
@@ -20,6 +20,16 @@ class Feed:
 
     def __init__(self) -> None:
         self._followers: dict[str, set[asyncio.Event]] = {}
+        self._listening = asyncio.Event()
+
+    @property
+    def followed(self) -> frozenset[str]:
+        """Return the runs that somebody follows right now."""
+        return frozenset(self._followers)
+
+    async def listening(self) -> None:
+        """Return once notifications come in; until then, and after a lost connection, followers poll."""
+        await self._listening.wait()
 
     @classmethod
     @asynccontextmanager
@@ -34,7 +44,7 @@ class Feed:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def wakeups(self, run: str) -> AsyncIterator[None]:
+    async def wakeups(self, run: str) -> AsyncGenerator[None]:
         """Yield at once, then whenever the run's journal may have grown, at least once a second."""
         event = asyncio.Event()
         self._followers.setdefault(run, set()).add(event)
@@ -54,10 +64,12 @@ class Feed:
             try:
                 async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
                     await connection.execute("listen journal")
+                    self._listening.set()
                     async for notice in connection.notifies():
                         run, _, _ = notice.payload.rpartition(":")
                         for event in self._followers.get(run, ()):
                             event.set()
             except psycopg.OperationalError as error:
+                self._listening.clear()
                 _LOG.warning("the journal feed lost its connection (%s); trying again", error)
                 await asyncio.sleep(_RECONNECT_SECONDS)
