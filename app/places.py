@@ -11,7 +11,6 @@ from app.settings import Settings
 from memory.errors import Permanent
 from memory.postgres import attach
 from memory.roles import Secrets
-from tools.action import Role
 
 WORLD_PORT = 8010
 
@@ -56,7 +55,7 @@ def world_url(settings: Settings) -> str:
     return settings.world_url or f"http://127.0.0.1:{WORLD_PORT}"
 
 
-def service_keys(settings: Settings) -> Mapping[Role, str]:
+def service_keys(settings: Settings) -> Mapping[str, str]:
     """Return the key of each agent role at the business services; made up once per data folder if none is set."""
     return {
         "researcher": _plain(settings.world_key_read) or _generated(settings.data_dir, "world-read"),

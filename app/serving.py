@@ -84,7 +84,7 @@ async def business(settings: Settings, places: Places, copy: Business) -> None:
         situation=copy.situation,
         faults=copy.faults,
         permits=copy.permits,
-        keys={str(role): key for role, key in service_keys(settings).items()},
+        keys=service_keys(settings),
         host=settings.host,
         port=copy.port,
         reset=copy.reset or not await holds(places.business, f"{copy.instance}_billing"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app import founding
 from app.places import WORLD_PORT, Places, located, service_keys
-from app.serving import listening
+from app.serving import listening, run
 from app.settings import Settings
 from app.supervisor import Child, Watched, answers, environment, supervise, until
 from memory.postgres import attach
@@ -35,7 +35,7 @@ def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customer
     for port in (settings.port, WORLD_PORT):
         listening(settings.host, port).close()
     with located(settings) as places:
-        asyncio.run(_run(settings, places, told, seed=seed, customers=customers))
+        run(lambda: _run(settings, places, told, seed=seed, customers=customers))
 
 
 async def _run(settings: Settings, places: Places, told: Callable[[Ready], None], *, seed: int, customers: int) -> None:

@@ -121,7 +121,7 @@ def outline(value: Mapping[str, Any], indent: str) -> None:
             for each in many:
                 say(f"{indent}{name}: {cell(each)}")
         else:
-            say(f"{indent}{name}: {cell(item)}")
+            say(f"{indent}{name}: {cell(cast(object, item))}")
 
 
 def _plain(text: str) -> str:

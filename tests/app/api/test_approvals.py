@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from memory.runs import Lease
-from tests.app.api.conftest import Client, Woken, decision
+from tests.app.conftest import Client, Woken, decision
 
 Ask = Callable[..., Awaitable[Lease]]
 

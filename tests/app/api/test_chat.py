@@ -10,7 +10,7 @@ from app.api.parts import Parts
 from memory import journal, runs
 from memory.runs import Lease
 from memory.scope import Access, Principal
-from tests.app.api.conftest import Client, Woken, lead
+from tests.app.conftest import Client, Woken, lead
 
 Ask = Callable[..., Awaitable[Lease]]
 

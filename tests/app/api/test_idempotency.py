@@ -5,7 +5,7 @@ from app.api.parts import Parts
 from memory import requests
 from memory.errors import Permanent
 from memory.scope import Access, Principal
-from tests.app.api.conftest import Woken
+from tests.app.conftest import Woken
 
 KEY = {"Idempotency-Key": "k1"}
 

@@ -7,7 +7,7 @@ import pytest
 from app.api.parts import Parts
 from memory.journal import chained
 from memory.scope import Principal
-from tests.app.api.conftest import Client, Woken, decision
+from tests.app.conftest import Client, Woken, decision
 from tests.conftest import Connect
 
 

@@ -7,7 +7,7 @@ from app.api.parts import Parts
 from memory import runs
 from memory.runs import Lease
 from memory.scope import Access, Principal
-from tests.app.api.conftest import Woken
+from tests.app.conftest import Woken
 
 Ask = Callable[..., Awaitable[Lease]]
 

@@ -1,0 +1,289 @@
+"""The command line against a real API on loopback; runs are led by the tests."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import uvicorn
+
+from app import cli
+from app.api.parts import Parts
+from app.api.server import create_app
+from app.serving import listening
+from memory import principals, runs
+from memory.database import Database
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tests.app.conftest import Woken, lead
+from tests.conftest import Connect
+
+Ask = Callable[..., Awaitable[Lease]]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Awaitable[Ran]]
+COUNTERSIGN = (sys.executable, "-c", "from app.cli import main; main()")
+
+
+@pytest.fixture
+async def api(parts: Parts) -> AsyncGenerator[str]:
+    with listening("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(create_app(parts), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def run(
+    api: str,
+    database: Database,
+    people: dict[str, Principal],
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Return a factory that runs a command line as a person, in a folder without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COUNTERSIGN_URL", api)
+
+    async def run(person: str, *argv: str) -> Ran:
+        issued = await principals.issue(database, Access.of(people[person]), person)
+        monkeypatch.setenv("COUNTERSIGN_KEY", issued.secret)
+        code = await asyncio.to_thread(cli.run, list(argv))
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    return run
+
+
+async def finish(
+    parts: Parts, woken: Woken, status: Literal["done", "denied", "stopped", "failed"], reason: str | None
+) -> None:
+    await woken.reached(1)
+    lease = await lead(parts.database, parts.feed, woken[-1])
+    async with parts.database.transaction(lease.access) as connection:
+        await runs.finish(connection, lease, status=status, reason=reason, message="that is all", body={})
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code"),
+    [
+        ("done", None, 0),
+        ("failed", "step_failed", 1),
+        ("denied", "policy_denied", 4),
+        ("denied", "approval_rejected", 4),
+        ("stopped", "budget_exceeded", 5),
+    ],
+)
+async def test_chat_ends_with_the_code_of_the_ending(
+    run: Run, parts: Parts, woken: Woken, *, status: Any, reason: str | None, code: int
+) -> None:
+    ran, _ = await asyncio.gather(run("alice", "chat", "fix it"), finish(parts, woken, status, reason))
+    assert (ran.code, "that is all" in ran.out) == (code, True)
+
+
+async def test_chat_that_waits_for_people_says_how_to_decide_and_ends_with_3(run: Run, woken: Woken, ask: Ask) -> None:
+    async def hold() -> None:
+        await woken.reached(1)
+        await ask(woken[0])
+
+    ran, _ = await asyncio.gather(run("alice", "chat", "pause it"), hold())
+    assert ran.code == 3
+    assert f"countersign approvals show ask-{woken[0]}" in ran.out
+
+
+async def test_chat_as_json_is_one_object(run: Run, woken: Woken, ask: Ask) -> None:
+    async def hold() -> None:
+        await woken.reached(1)
+        await ask(woken[0])
+
+    ran, _ = await asyncio.gather(run("alice", "chat", "pause it", "--json"), hold())
+    assert (ran.code, ran.json["gate"]["approval"]) == (3, f"ask-{woken[0]}")
+
+
+async def test_an_approval_is_read_and_countersigned(run: Run, asked: str) -> None:
+    shown = await run("bob", "approvals", "show", asked)
+    assert all(text in shown.out for text in ("jobs.pause", "0 of 1 approvals", f"nonce-{asked}", "not alice"))
+    agreed = await run("bob", "approvals", "approve", asked, "--reason", "seen")
+    assert (agreed.code, "approved, 1 of 1" in agreed.out) == (0, True)
+    late = await run("carol", "approvals", "reject", asked, "--reason", "no", "--json")
+    assert (late.code, late.out, "approval_decided" in late.err) == (1, "", True)
+
+
+async def test_a_decision_for_another_round_is_refused(run: Run, asked: str) -> None:
+    ran = await run("bob", "approvals", "approve", asked, "--nonce", "old")
+    assert (ran.code, "wrong_nonce" in ran.err) == (1, True)
+
+
+async def test_a_question_and_an_edit_reach_the_api(run: Run, asked: str) -> None:
+    assert (await run("bob", "approvals", "ask", asked, "which job?", "--json")).json["status"] == "open"
+    edited = await run("bob", "approvals", "edit", asked, "--args", '{"job": "x"}', "--reason", "r", "--json")
+    assert edited.json["status"] == "edited"
+    assert (await run("bob", "approvals", "edit", asked, "--args", "{", "--reason", "r")).code == 2
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("runs", "ls"),
+        ("approvals", "ls"),
+        ("effects", "ls"),
+        ("memory", "ls"),
+        ("memory", "search", "anything"),
+        ("memory", "add", "a fact"),
+        ("knowledge", "ls"),
+        ("tools", "ls"),
+        ("tools", "show", "jobs.pause"),
+        ("journal", "verify"),
+        ("kill", "--list"),
+        ("kill", "tool", "jobs.pause"),
+        ("config", "show"),
+    ],
+)
+async def test_every_command_prints_one_object_or_readable_text(run: Run, argv: tuple[str, ...]) -> None:
+    told = await run("alice", *argv, "--json")
+    assert (told.code, told.err, isinstance(told.json, dict)) == (0, "", True)
+    readable = await run("alice", *argv)
+    assert readable.code == 0
+    assert readable.out.strip()
+
+
+async def test_runs_are_shown_cancelled_and_their_journal_read(run: Run, asked: str) -> None:
+    id = asked.removeprefix("ask-")
+    shown = await run("alice", "runs", "show", id)
+    assert f"countersign approvals show {asked}" in shown.out
+    assert (await run("alice", "runs", "show", id, "--follow")).code == 3
+    assert "cancelled" in (await run("alice", "runs", "cancel", id)).out
+    assert "requested" in (await run("alice", "journal", "show", id)).out
+    assert len((await run("alice", "journal", "export", "--run", id)).out.splitlines()) > 3
+
+
+async def test_a_broken_journal_is_code_6_and_names_the_place(run: Run, asked: str, superuser: Connect) -> None:
+    """R113."""
+    async with superuser() as connection, connection.transaction():
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute("alter table journal disable trigger journal_no_change")
+        await connection.execute(
+            "update journal set body = replace(body, 'pause', 'start') where run = %s and seq = 1",
+            [asked.removeprefix("ask-")],
+        )
+        await connection.execute("alter table journal enable always trigger journal_no_change")
+    ran = await run("alice", "journal", "verify")
+    assert ran.code == 6
+    assert f"run {asked.removeprefix('ask-')}, entry 1" in ran.out
+
+
+async def test_text_from_outside_cannot_move_the_cursor(run: Run) -> None:
+    await run("alice", "memory", "add", "red \x1b[31m text [bold]x[/bold]")
+    shown = await run("alice", "memory", "ls")
+    assert "\x1b" not in shown.out
+    assert "red ?[31m text [bold]x[/bold]" in shown.out
+
+
+async def test_a_refusal_names_code_and_next_step_without_traceback(run: Run) -> None:
+    ran = await run("alice", "runs", "show", "none")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("not_found: there is no run 'none'")
+    assert "Traceback" not in ran.err
+
+
+async def test_nobody_at_the_address_is_69(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_URL", "http://127.0.0.1:9")
+    ran = await run("alice", "runs", "ls")
+    assert (ran.code, "countersign up" in ran.err) == (69, True)
+
+
+@pytest.mark.parametrize("command", ["worker", "serve", "migrate"])
+def test_an_unreachable_database_is_69(tmp_path: Path, command: str) -> None:
+    url = "postgresql://cs_app:x@127.0.0.1:9/none"
+    ended = command_line(command, COUNTERSIGN_DATABASE_URL=url, COUNTERSIGN_DATABASE_OWNER_URL=url, folder=tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (69, False)
+    assert "127.0.0.1" in ended.stderr
+    assert ":x@" not in ended.stderr
+
+
+def test_a_taken_port_says_what_to_do(tmp_path: Path) -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command_line(
+            "serve", "--port", port, COUNTERSIGN_DATABASE_URL="postgresql://x@127.0.0.1:9/none", folder=tmp_path
+        )
+    assert (ended.returncode, "--port" in ended.stderr) == (1, True)
+
+
+def test_an_unwritable_data_folder_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = command_line("doctor", COUNTERSIGN_DATA_DIR=str(tmp_path / "file" / "data"), folder=tmp_path)
+    assert (ended.returncode, "DATA_DIR" in ended.stdout, "Traceback" in ended.stderr) == (1, True, False)
+
+
+def command_line(*argv: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COUNTERSIGN, *argv], env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+async def test_a_wrong_setting_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_PROT", "1")
+    ran = await run("alice", "config", "show")
+    assert (ran.code, "'COUNTERSIGN_PORT'" in ran.err) == (1, True)
+
+
+async def test_secrets_are_not_shown(run: Run) -> None:
+    told = (await run("alice", "config", "show", "--json")).json
+    assert told["key"] == "(set)"
+
+
+async def test_without_a_key_it_is_said_how_to_get_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COUNTERSIGN_KEY", raising=False)
+    code = await asyncio.to_thread(cli.run, ["runs", "ls"])
+    assert code == 1
+
+
+@pytest.mark.parametrize("argv", [["nothing"], ["replay"], ["figures"], ["policy"], ["runs", "show"]])
+def test_what_is_not_built_does_not_exist(argv: list[str]) -> None:
+    assert cli.run(argv) == 2
+
+
+def test_help_needs_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom app import cli\nassert cli.run(['--help']) == 0\n"
+        "print([m for m in ('langgraph', 'mcp', 'fastapi', 'langchain_core') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_interrupted_is_130(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        environ = {"COUNTERSIGN_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "COUNTERSIGN_KEY": "x"}
+        child = subprocess.Popen([*COUNTERSIGN, "chat", "hello"], env=environ, cwd=tmp_path, stderr=subprocess.PIPE)
+        accepted, _ = silent.accept()
+        with accepted:
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+    assert (child.returncode, b"Traceback" in err) == (130, False)
