@@ -66,7 +66,7 @@ async def test_retry_job_emits_the_same_for_the_same_seed(urls: Urls) -> None:
 async def test_batch_refunds_each_item_and_tells_which_cannot_be(shop: Business) -> None:
     await shop.pause()
     disputed, closed = await shop.duplicates(disputed=True), await shop.duplicates(account="closed")
-    rows = [*_items([*(await shop.clean())[:3], disputed[0], closed[0]]), {"charge": "ch_none", "amount": 1}]
+    rows = _items([*(await shop.clean())[:3], disputed[0], closed[0], {"charge": "ch_none", "amount": 1}])
     result = (await shop.post("/billing/refund_batch", {"charges": rows})).json()
     assert (result["refunded"], result["replayed"], result["amount"]) == (3, 0, sum(row["amount"] for row in rows[:3]))
     assert {each["reason"] for each in result["failed"]} == {"disputed", "account closed", "unknown charge"}
