@@ -41,13 +41,11 @@ async def begun(lease: Lease, adopt: Adopt, cards: Mapping[str, Card]) -> State:
 
     Raises Permanent("plan_invalid") for a plan that cannot be run here.
     """
-    asked = lease.input
-    state: State = {"request": str(asked.get("request") or ""), "inputs": dict(asked.get("inputs") or {})}
-    if asked.get("runbook"):
-        state["runbook"] = str(asked["runbook"])
-    if not asked.get("given"):
-        return state
-    plan = Plan.model_validate(asked["given"])
+    known = ("request", "inputs", "runbook")
+    state = _news({}, {key: lease.input.get(key) for key in known})
+    if not lease.input.get("given"):
+        return state or {"request": ""}
+    plan = Plan.model_validate(lease.input["given"])
     if problems := validate(plan, cards):
         raise Permanent("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]))
     await adopt(lease, plan, _facts(plan, {}))

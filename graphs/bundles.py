@@ -4,6 +4,7 @@ The executor asks when it first reaches such a step, and again under each new le
 have to be put again. In between no slice but the current one is looked at.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,7 +40,7 @@ async def gathered(
         if found is not None:
             actions += found
             steps.append(step.id)
-    total = sum(amount(action) for action in actions) if exposure is None else exposure
+    total = sum(map(amount, actions)) if exposure is None else exposure
     return Bundle(tuple(replace(action, exposure=total) for action in actions), total, tuple(dict.fromkeys(steps)))
 
 
@@ -53,8 +54,8 @@ def replace_step(current: Current, step: Step) -> Current:
 
 def shown(bundle: Bundle, current: Current) -> dict[str, Json]:
     """Return what people see of a question besides its actions: why, on what evidence, and the way back."""
-    by_id = {step.id: step for step in current.plan.steps}
-    backout: dict[str, Json] = {id: by_id[id].backout for id in bundle.steps}
+    covered = [step for step in current.plan.steps if step.id in bundle.steps]
+    backout: dict[str, Json] = {step.id: step.backout for step in covered}
     evidence: dict[str, Json] = dict(list(current.results.items())[-_MOST_EVIDENCE:])
     cites: list[Json] = [cited.model_dump() for cited in current.plan.cites]
     return {
@@ -64,15 +65,14 @@ def shown(bundle: Bundle, current: Current) -> dict[str, Json]:
         "cites": cites,
         "backout": backout,
         "evidence": evidence,
-        "steps": [
-            {"step": id, "tool": by_id[id].tool, "actions": sum(_of(action, id) for action in bundle.actions)}
-            for id in bundle.steps
-        ],
+        "steps": _counted(bundle),
     }
 
 
-def _of(action: Action, step: str) -> bool:
-    return action.step.split("#")[0] == step
+def _counted(bundle: Bundle) -> list[Json]:
+    """Return how many actions each step has in the question."""
+    counts = Counter((action.step.split("#")[0], action.tool) for action in bundle.actions)
+    return [{"step": step, "tool": tool, "actions": count} for (step, tool), count in counts.items()]
 
 
 def _gate(plan: Plan, step: Step) -> Sequence[Step]:

@@ -43,45 +43,46 @@ class Finding:
         }
 
 
+Body = Mapping[str, Any]
+
+
 class _Record:
-    """The journal by step: what was done, found done already, and permitted."""
+    """The journal by kind and step."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self.done: dict[str, list[Mapping[str, Any]]] = {}
-        self.skipped: dict[str, set[str]] = {}
-        self.permitted: dict[str, list[Mapping[str, Any]]] = {}
-        self.held: set[str] = set()
+        self._bodies: dict[str, list[Body]] = {}
         for entry in entries:
-            self._add(entry.body)
+            self._bodies.setdefault(entry.kind, []).append(entry.body)
 
-    def _add(self, body: Mapping[str, Any]) -> None:
-        name = str(body.get("step", ""))
-        step = name.split("#", maxsplit=1)[0] if not name.endswith(UNDO) else name
-        match body["kind"]:
-            case "outcome" | "resolved" if body["state"] == "done":
-                self.done.setdefault(step, []).append(body)
-            case "skipped":
-                self.skipped.setdefault(step, set()).add(name)
-            case "permitted":
-                self.permitted.setdefault(step, []).append(body)
-            case "held":
-                self.held.add(name)
-            case _:
-                pass
+    def of(self, kind: str, step: str | None = None) -> list[Body]:
+        """Return the entries of a kind, of all steps or of one; what takes a step back is a step of its own."""
+        return [body for body in self._bodies.get(kind, ()) if step in (None, _base(str(body.get("step", ""))))]
+
+    def done(self, step: str | None = None) -> list[Body]:
+        """Return what was done, or found done by a person."""
+        return [body for body in (*self.of("outcome", step), *self.of("resolved", step)) if body["state"] == "done"]
+
+
+def _base(name: str) -> str:
+    return name if name.endswith(UNDO) else name.split("#", maxsplit=1)[0]
 
 
 def compare(plan: Plan, state: State, entries: Sequence[Entry]) -> Finding:
     """Return what is not as the plan expected, step by step."""
     record = _Record(entries)
-    approvals = {body["approval"] for bodies in record.permitted.values() for body in bodies if body.get("approval")}
-    outcome = state.get("outcome") or {}
-    problems = [outcome.get("message", "")] if outcome.get("state") == "unverified" else []
+    approvals = {str(body["approval"]) for body in record.of("permitted") if body.get("approval")}
     return Finding(
-        problems=(*problems, *_steps(plan, state, record), *_unapproved(record)),
-        effects=sum(len(bodies) for bodies in record.done.values()),
-        skipped=sum(len(names) for names in record.skipped.values()),
+        problems=(*_unverified(state), *_steps(plan, state, record), *_unapproved(record)),
+        effects=len(record.done()),
+        skipped=len(record.of("skipped")),
         approvals=tuple(sorted(approvals)),
     )
+
+
+def _unverified(state: State) -> Iterator[str]:
+    outcome = state.get("outcome")
+    if outcome and outcome.get("state") == "unverified":
+        yield outcome.get("message", "")
 
 
 def _steps(plan: Plan, state: State, record: _Record) -> Iterator[str]:
@@ -90,8 +91,8 @@ def _steps(plan: Plan, state: State, record: _Record) -> Iterator[str]:
         if step.effect == "read" or result is None or result.get("skipped"):
             continue
         wanted = _int(result.get("batches"), 1) - _int(result.get("failed"), 0)
-        done, skipped = record.done.get(step.id, []), record.skipped.get(step.id, set())
-        if len({body["step"] for body in done} | skipped) < wanted:
+        done, skipped = record.done(step.id), record.of("skipped", step.id)
+        if len({body["step"] for body in (*done, *skipped)}) < wanted:
             yield f"step {step.id!r} reports {wanted} actions done, the journal has {len(done)}"
         elif not skipped and len(done) == wanted:
             yield from _sums(step.id, result, done)
@@ -104,16 +105,16 @@ def _sums(step: str, result: Mapping[str, Json], done: Sequence[Mapping[str, Any
         outcome: Mapping[str, Any] = body.get("outcome") or {}
         told: Mapping[str, Json] = outcome.get("result") or {}
         total.update({name: value for name, value in told.items() if type(value) is int})
-    for name, value in result.items():
-        if type(value) is int and name in total and total[name] != value:
-            yield f"step {step!r} reports {name} {value}, its recorded outcomes add up to {total[name]}"
+    for name in total.keys() & result.keys():
+        if total[name] != result[name]:
+            yield f"step {step!r} reports {name} {result[name]}, its recorded outcomes add up to {total[name]}"
 
 
 def _unapproved(record: _Record) -> Iterator[str]:
-    for bodies in record.permitted.values():
-        for body in bodies:
-            if body["step"] in record.held and not body.get("approval"):
-                yield f"step {body['step']!r} was held for people, but its permit names no approval"
+    held = {body["step"] for body in record.of("held")}
+    for body in record.of("permitted"):
+        if body["step"] in held and not body.get("approval"):
+            yield f"step {body['step']!r} was held for people, but its permit names no approval"
 
 
 def _int(value: Json, default: int) -> int:

@@ -48,14 +48,13 @@ def passed(state: State, plan: Plan, result: dict[str, Json]) -> Update:
 
 def next_stop(state: State) -> Stop:
     """Return the node that a run goes to from where it stands."""
-    outcome = state.get("outcome")
-    if outcome:
+    if outcome := state.get("outcome"):
         return "gate" if outcome.get("state") == "held" else "auditor"
     if state.get("clarify"):
         return "planner" if state.get("answered") else "gate"
     if state.get("undo"):
         return "executor"
-    if state.get("verdict") or state.get("failure") or state.get("audit"):
+    if any(state.get(key) for key in ("verdict", "failure", "audit")):
         return "auditor"
     if state.get("stale") or not state.get("plan"):
         return "planner"

@@ -9,18 +9,16 @@ from graphs.plan import Plan, Step
 from graphs.state import State
 from tools.action import Json
 
+_NOTHING = {"skipped", "reason", "failed", "message"}
+"""What the result of a step may hold although nothing was changed."""
+
 
 def done_effects(state: State, plan: Plan) -> list[Step]:
     """Return the steps that changed something, in order; the current one too if some of its batches did."""
-    results, current = state.get("results", {}), state.get("cursor", 0)
-    found: list[Step] = []
-    for position, step in enumerate(plan.steps):
-        result = results.get(step.id)
-        finished = result is not None and not result.get("skipped") and (result.keys() - {"failed", "message"})
-        begun = position == current and state.get("item", 0) > 0
-        if step.effect != "read" and (finished or begun):
-            found.append(step)
-    return found
+    changed = {id for id, result in state.get("results", {}).items() if result.keys() - _NOTHING}
+    if state.get("item", 0) > 0:
+        changed.add(plan.steps[state.get("cursor", 0)].id)
+    return [step for step in plan.steps if step.effect != "read" and step.id in changed]
 
 
 def to_undo(state: State, plan: Plan) -> list[str]:

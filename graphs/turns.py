@@ -1,6 +1,6 @@
 """One turn of those who act: from the current step to one action, and from its outcome to the new state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphs import binding, recovery
@@ -65,9 +65,8 @@ class Current:
     def _progress(self, item: int, args: Mapping[str, Json]) -> dict[str, Json]:
         if self.step.batch is None or self.of is None:
             return {}
-        part, total = args.get(self.step.batch.into), remaining_rows(self.plan, self.step, self.results)
-        count = part.get("count") if isinstance(part, Mapping) else 0
-        done = total if item + 1 == self.of or not isinstance(count, int) else (item + 1) * count
+        total = remaining_rows(self.plan, self.step, self.results)
+        done = total if item + 1 == self.of else (item + 1) * _count(args.get(self.step.batch.into))
         return {"step": self.step.id, "batch": item + 1, "of": self.of, "done": done, "total": total}
 
 
@@ -91,47 +90,54 @@ def _done(state: State, current: Current, outcome: Outcome, args: Mapping[str, J
         why = met.reason or f"expected {current.step.expect!r}, which does not hold"
         message = f"step {current.name(current.item)!r}: {why}"
         return {"outcome": Held(state="unverified", code="unverified", message=message)}
+    return _without_override(state, _passed(state, current, _result(current, outcome)))
+
+
+def _result(current: Current, outcome: Outcome) -> dict[str, Json]:
+    """Return what stays of an action; the effect's id only of single ones, since batches have many."""
     result = dict(outcome.result)
     if outcome.state == "skipped":
         result["already_done"] = 1
-    if current.of is None:
-        result |= {"effect": outcome.effect} if outcome.effect else {}
-        return _without_override(state, passed(state, current.plan, result))
-    return _without_override(state, _next_batch(state, current, [result]))
+    if outcome.effect and current.of is None:
+        result["effect"] = outcome.effect
+    return result
 
 
 def _failed(state: State, current: Current, outcome: Outcome) -> Update:
     step = current.step
     if step.on_failure == "continue":
         failed: dict[str, Json] = {"failed": 1, "message": outcome.message[:200]}
-        if current.of is None:
-            return _without_override(state, passed(state, current.plan, failed))
-        return _without_override(state, _next_batch(state, current, [failed]))
+        return _without_override(state, _passed(state, current, failed))
     failure = Held(state="failed", code=outcome.code, message=f"step {current.name(current.item)!r}: {outcome.message}")
     undo = recovery.to_undo(state, current.plan) if step.on_failure == "compensate" else []
     return {"failure": failure, "undo": undo, "undone": [], "manual": recovery.by_hand(state, current.plan, undo)}
 
 
-def _next_batch(state: State, current: Current, results: Sequence[Mapping[str, Json]]) -> Update:
-    tally = added(state.get("tally", {}), *results)
-    if current.item + 1 < (current.of or 0):
+def _passed(state: State, current: Current, result: dict[str, Json]) -> Update:
+    """Return the state after one action of the step: at its next batch, or at the next step."""
+    if current.of is None:
+        return passed(state, current.plan, result)
+    tally = added(state.get("tally", {}), result)
+    if current.item + 1 < current.of:
         return {"item": current.item + 1, "tally": tally}
     return passed({**state, "item": 1}, current.plan, {**tally, "batches": current.of})
 
 
-def added(tally: Mapping[str, Json], *results: Mapping[str, Json]) -> dict[str, Json]:
-    """Return sums over batches: numbers add up, flags must all hold, of anything else the last stays."""
-    total = dict(tally)
-    for result in results:
-        for name, value in result.items():
-            old = total.get(name)
-            if isinstance(value, bool):
-                total[name] = value and old is not False
-            elif isinstance(value, int):
-                total[name] = value + (old if isinstance(old, int) else 0)
-            elif isinstance(value, str):
-                total[name] = value
-    return total
+def added(tally: Mapping[str, Json], result: Mapping[str, Json]) -> dict[str, Json]:
+    """Return sums over batches: numbers add up, flags must all hold, of texts the last stays; the rest is dropped."""
+    told = {name: value for name, value in result.items() if isinstance(value, int | str)}
+    return {**tally, **{name: _sum(tally.get(name), value) for name, value in told.items()}}
+
+
+def _sum(old: Json, new: int | str) -> Json:
+    if isinstance(new, bool):
+        return new and old is not False
+    return new + old if isinstance(new, int) and isinstance(old, int) else new
+
+
+def _count(part: Json) -> int:
+    count = part.get("count") if isinstance(part, Mapping) else 0
+    return count if isinstance(count, int) else 0
 
 
 def _without_override(state: State, update: Update) -> Update:

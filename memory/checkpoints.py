@@ -30,7 +30,6 @@ from memory.scope import Access
 
 _LEASE, _ACCESS, _FRESH = "__lease", "__access", "__fresh"
 _LONGEST_INLINE = 40
-_FOREVER = 10_000
 
 Rows = list[list[Any]]
 
@@ -68,13 +67,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         keys = _keys(config)
         if keys.get(_FRESH) and not keys.get("checkpoint_id"):
             return None
-        lease: Lease | None = None if keys.get("checkpoint_id") else keys.get(_LEASE)
-        query: dict[str, Any] = {
-            **_place(keys),
-            "id": keys.get("checkpoint_id"),
-            "filter": {"run": lease.run} if lease else {},
-            "limit": 1,
-        }
+        query = {**_place(keys), "id": keys.get("checkpoint_id"), "filter": _of_own_run(keys), "limit": 1}
         row = await self._database.call(_access(keys), "read_checkpoints", query)
         return self._tuple(config, row) if row else None
 
@@ -93,9 +86,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         query = {
             **_place(keys),
             "id": keys.get("checkpoint_id"),
-            "before": _keys(before).get("checkpoint_id") if before else None,
-            "filter": dict(filter or {}),
-            "limit": limit or _FOREVER,
+            "before": _keys(before or {}).get("checkpoint_id"),
+            "filter": filter or {},
+            "limit": limit,
         }
         async with self._database.transaction(_access(keys)) as connection:
             found = await connection.execute("select * from read_checkpoints(%s)", [Jsonb(query)])
@@ -199,6 +192,11 @@ def _keys(config: RunnableConfig) -> dict[str, Any]:
 
 def _place(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {"thread": keys["thread_id"], "ns": keys.get("checkpoint_ns", "")}
+
+
+def _of_own_run(keys: Mapping[str, Any]) -> dict[str, Any]:
+    lease: Lease | None = keys.get(_LEASE)
+    return {"run": lease.run} if lease and not keys.get("checkpoint_id") else {}
 
 
 def _key(keys: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -85,8 +85,11 @@ def _summary(state: State, plan: Plan) -> str:
     lines = [f"{plan.goal}: done and checked."]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
-        result = results.get(step.id, {})
-        told = [f"{name} {value:,}" for name, value in result.items() if isinstance(value, int) and value is not True]
+        told = _numbers(results.get(step.id, {}))
         if step.effect != "read" and told:
-            lines.append(f"{step.id}: {', '.join(told)}")
+            lines.append(f"{step.id}: {told}")
     return "\n".join(lines)
+
+
+def _numbers(result: Mapping[str, Json]) -> str:
+    return ", ".join(f"{name} {value:,}" for name, value in result.items() if type(value) is int)

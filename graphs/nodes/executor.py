@@ -41,9 +41,9 @@ async def _perform(
     args = _edited(state, current.name(current.item)) or await current.arguments(rows.cut, current.item)
     action = current.action(turn, "executor", current.item, args)
     asked = state.get("asked", {})
-    exposure, fence = asked.get(current.step.id) or (None, None)
-    if exposure is not None and fence == turn.lease.fence:
-        outcome = await perform(turn.lease, replace(action, exposure=exposure))
+    exposure, fence = asked.get(current.step.id, (None, None))
+    if fence == turn.lease.fence:
+        outcome = await perform(turn.lease, replace(action, exposure=exposure or 0))
         return concluded(state, current, outcome, args)
     bundle = await bundles.gathered(current, turn, action, rows, amount=amount, exposure=exposure)
     first, *others = bundle.actions

@@ -9,7 +9,7 @@ from langgraph.types import interrupt
 
 from graphs.deps import Node, Turn
 from graphs.position import UNDO, plan_of
-from graphs.state import Held, State, Update
+from graphs.state import Held, Override, State, Update
 from memory.approvals import Standing
 from memory.runs import Lease
 
@@ -44,8 +44,8 @@ def _decided(state: State, found: Standing, approval: str) -> Update:
         case "approved":
             return {"outcome": None}
         case "edited":
-            args = dict((found.edited or {}).get("args", found.edited or {}))
-            return {"outcome": None, "asked": _unasked(state), "override": {"step": _action(state), "args": args}}
+            override = Override(step=_action(state), args=dict(found.edited or {}))
+            return {"outcome": None, "asked": _unasked(state), "override": override}
         case "void" if found.reason == "stale_knowledge" and not state.get("undo"):
             return {"outcome": None, "stale": True}
         case "void":

@@ -15,7 +15,7 @@ from memory.clock import SystemClock
 from memory.database import Database
 from memory.errors import Temporary
 from memory.feed import Feed
-from memory.queue import Queue, Seat, tidy
+from memory.queue import Queue
 from memory.roles import Urls
 from memory.scope import Access, Principal
 from tests.conftest import Connect, VirtualClock
@@ -92,19 +92,6 @@ async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiti
 
             await until(stage, run, gone)
     assert stage.shop.paid == {"a": 100}
-
-
-async def test_a_job_of_a_rolled_back_transaction_does_not_exist(
-    stages: Stages, waiting: Queue, superuser: Connect
-) -> None:
-    stage = stages()
-    with suppress(ZeroDivisionError):
-        async with stage.database.transaction(stage.access) as connection:
-            await waiting.defer(connection, "never")
-            raise ZeroDivisionError
-    async with superuser() as above:
-        found = await above.execute("select 1 from queue.procrastinate_jobs where args ->> 'run' = 'never'")
-        assert await found.fetchone() is None
 
 
 async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Stages, waiting: Queue) -> None:
@@ -209,27 +196,6 @@ async def test_runs_of_a_dead_worker_are_found_at_once_and_without_polling(
     assert stage.shop.paid == {"a": 100}
 
 
-async def test_a_living_workers_runs_are_left_alone(stages: Stages, waiting: Queue, urls: Urls) -> None:
-    stage = stages()
-    run = await stage.start(plan=plan(pay("a")))
-    async with Seat.take(urls.app) as seat:
-        await stage.lease(run, number=seat.number)
-        assert run not in await sweep(stage.database, waiting)
-    assert run in await sweep(stage.database, waiting)
-
-
-async def test_a_hung_workers_runs_are_taken_over(
-    stages: Stages, waiting: Queue, urls: Urls, superuser: Connect
-) -> None:
-    """Trap 6: a stopped process keeps its lock, so its heartbeat counts as well."""
-    stage = stages()
-    run = await stage.start(plan=plan(pay("a")))
-    async with Seat.take(urls.app) as seat, superuser() as above:
-        await stage.lease(run, number=seat.number)
-        await above.execute("update runs set beat = now() - interval '31 s' where id = %s", [run])
-        assert run in await sweep(stage.database, waiting)
-
-
 async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Queue, superuser: Connect) -> None:
     stage = stages()
     run = await stage.start(plan=plan(pay("a")))
@@ -290,22 +256,3 @@ async def test_the_end_leaves_a_concise_outcome_and_no_working_memory(stages: St
     (found,) = await archive.similar(stage.database, stage.access, "test done")
     assert row["id"] in found.memory.body
     assert "shop.pay×1" in found.memory.body
-
-
-async def test_jobs_of_dead_workers_are_tidied_away(stages: Stages, waiting: Queue, superuser: Connect) -> None:
-    stage = stages()
-    async with superuser() as above:
-        made = await above.execute(
-            "insert into queue.procrastinate_jobs (queue_name, task_name, status) "
-            "values ('runs', 'drive', 'doing'), ('runs', 'drive', 'failed') returning id"
-        )
-        ids = [row["id"] for row in await made.fetchall()]
-        async with stage.database.system() as connection:
-            await tidy(connection)
-        left = await above.execute("select id from queue.procrastinate_jobs where id = any(%s)", [ids])
-        assert await left.fetchall() == []
-
-
-async def test_an_unreachable_queue_says_so() -> None:
-    with pytest.raises(Temporary, match="does not answer"):
-        await Queue.open("postgresql://nobody@127.0.0.1:1/nothing").__aenter__()
