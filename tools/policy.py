@@ -117,7 +117,8 @@ class Policy:
         """
         verdict, rules = self._ask(role, tool, facts)
         if verdict:
-            return Decision("allow", policy=self.version, rules=rules)
+            names = tuple(self._rules[rule].name for rule in rules)
+            return Decision("allow", policy=self.version, rules=names)
         if facts.approvals < self._most and self._only_approvals_lack(rules):
             enough, _ = self._ask(role, tool, facts, approvals=self._most)
             if enough:
@@ -125,6 +126,11 @@ class Policy:
         if facts.approvals < self._most:
             _, rules = self._ask(role, tool, facts, approvals=self._most)
         return self._deny(rules)
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Return the layer of every rule by its name."""
+        return {rule.name: rule.layer for rule in self._rules.values()}
 
     def judge(self, example: Example) -> str:
         """Return what this policy says of an example, in the example's own words."""
@@ -203,7 +209,9 @@ def examples(folder: Path | None = None) -> list[Example]:
 
 
 def _fits(facts: Facts) -> bool:
-    return all(0 <= number <= _MAX_LONG for number in (facts.amount, facts.exposure, facts.approvals))
+    return all(
+        type(number) is int and 0 <= number <= _MAX_LONG for number in (facts.amount, facts.exposure, facts.approvals)
+    )
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:

@@ -1,0 +1,63 @@
+"""Every policy that ships keeps the promises in its comments, stays small, and has an example on either side."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tools.catalog import Card, Catalog
+from tools.policy import FOLDER, Example, Facts, Policy, examples
+
+CATALOG = Catalog.discover()
+POLICY = Policy.load(CATALOG.cards)
+EXAMPLES = examples()
+WRITES = [card for card in CATALOG.cards.values() if card.effect != "read"]
+
+
+def decide(example: Example) -> tuple[str, ...]:
+    """Return the rules that an example's decision rests on."""
+    values: dict[str, Any] = {**example.facts, "facts": tuple(example.facts.get("facts", ()))}
+    return POLICY.decide(example.role, example.tool, Facts(**values)).rules
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.file}:{e.verdict}:{e.role}:{e.tool}:{e.facts}")
+def test_an_example_is_judged_as_its_comment_says(example: Example) -> None:
+    """R50 R52 R55"""
+    assert POLICY.judge(example) == example.verdict
+
+
+@pytest.mark.parametrize("rule", POLICY.rules)
+def test_a_rule_has_an_example_that_it_decides_and_one_that_it_does_not(rule: str) -> None:
+    """R55"""
+    decided = {rule in decide(example) for example in EXAMPLES}
+    assert decided == {True, False}
+
+
+def test_the_shipped_set_is_small_enough_to_read() -> None:
+    """R55 R140"""
+    lines = sum(len(path.read_text().splitlines()) for path in FOLDER.glob("*.cedar"))
+    assert (len(POLICY.rules) <= 12, lines <= 150) == (True, True)
+
+
+def test_every_rule_has_a_name_of_its_own_beginning_with_its_file() -> None:
+    """R53"""
+    for path in FOLDER.glob("*.cedar"):
+        names = re.findall(r'@id\("([^"]+)"\)', path.read_text())
+        assert all(name.startswith(f"{path.stem}.") for name in names)
+    assert len(POLICY.rules) == sum(path.read_text().count('@id("') for path in FOLDER.glob("*.cedar"))
+
+
+@pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
+def test_only_the_executor_acts_and_never_on_what_outsiders_wrote(card: Card) -> None:
+    """R24 R49"""
+    for role in ("planner", "researcher", "auditor"):
+        assert POLICY.decide(role, card.name, Facts(approvals=9)).code in {"role_scope", "no_capability"}
+    assert POLICY.decide("executor", card.name, Facts(tainted=True, approvals=9)).code == "tainted"
+
+
+@pytest.mark.parametrize("card", [card for card in WRITES if card.effect == "destructive"], ids=lambda card: card.name)
+def test_nothing_is_destroyed_in_production_whoever_approves(card: Card) -> None:
+    """R50"""
+    facts = Facts(facts=("environment=prod",), approvals=9)
+    decision = POLICY.decide("executor", card.name, facts)
+    assert (decision.verdict, "base.nothing-is-destroyed-in-production" in decision.message) == ("deny", True)

@@ -1,0 +1,49 @@
+"""Every tool that is discovered says all that planners, policies and people need to know of it."""
+
+import pytest
+
+from graphs import runbooks
+from memory.errors import Permanent
+from tests.tools.support import TOOLS
+from tools.catalog import Card, Catalog
+
+CARDS = Catalog.discover().cards
+WRITES = [card for card in CARDS.values() if card.effect != "read"]
+CLASSES = {"payment", "personal", "untrusted_text", "operations"}
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_a_card_is_complete(card: Card) -> None:
+    """R66"""
+    assert card.schema["type"] == "object"
+    assert card.schema.get("additionalProperties") is False, "unknown arguments must be errors"
+    assert (card.summary[-1], len(card.summary) > 20) == (".", True)
+    assert set(card.data) <= CLASSES
+    assert (set(card.cost), len(card.schema_hash)) == ({"tokens", "micros", "calls", "millis"}, 64)
+
+
+@pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
+def test_a_write_says_what_to_do_when_it_fails_for_good(card: Card) -> None:
+    """R66 R76"""
+    assert card.playbook in {document.runbook.id for document in runbooks.load()}
+    assert card.failures, "say how it can fail"
+    assert card.roles == ("executor",)
+
+
+@pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
+def test_what_undoes_a_write_takes_the_same_arguments(card: Card) -> None:
+    """R66 R74"""
+    assert card.idempotency in {"natural key", "per request"}
+    if card.compensate:
+        assert CARDS[card.compensate].schema["properties"].keys() == card.schema["properties"].keys()
+        assert card.reversible
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    with pytest.raises(Permanent, match="two tools are named"):
+        Catalog([*TOOLS, TOOLS[0]])
+
+
+def test_an_undoing_tool_must_exist() -> None:
+    with pytest.raises(Permanent, match=r"is undone by 'shop\.undo', which does not exist"):
+        Catalog(TOOLS[:1])
