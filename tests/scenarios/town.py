@@ -17,8 +17,9 @@ from app.worker import work
 from app.world.generator import Situation
 from app.world.service import open_world, server
 from app.world.store import expected, load, observed
-from memory import approvals, journal, runs
+from memory import approvals, journal, knowledge, runs
 from memory.clock import SystemClock, new_id
+from memory.items import Item
 from memory.journal import Entry
 from memory.roles import Urls
 from memory.scope import Access, Principal
@@ -26,7 +27,8 @@ from tests.scenarios.waiting import until
 
 KEYS = {"world_key_read": "reads", "world_key_write": "writes"}
 REQUEST = "customers say they were billed twice on Friday night, fix it"
-SMALL = {"batch": 20, "canary": 3}
+SMALL = {"default: 500": "default: 20", "default: 10}": "default: 3}"}
+"""Changes to the runbook that make many batches of few charges."""
 ENDED = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
 
 
@@ -53,9 +55,21 @@ class Town:
         return await self.start({"request": message, "inputs": {}, "runbook": None, "given": None}, person)
 
     async def begin(self, runbook: str = "billing.double-charge", person: str = "alice", **inputs: Any) -> str:
-        """Start a runbook by name, in small batches unless told otherwise."""
-        values = {**SMALL, **inputs} if runbook == "billing.double-charge" else inputs
-        return await self.start({"request": REQUEST, "inputs": values, "runbook": runbook, "given": None}, person)
+        """Start a runbook by name."""
+        return await self.start({"request": REQUEST, "inputs": inputs, "runbook": runbook, "given": None}, person)
+
+    async def publish(self, changes: Mapping[str, str], runbook: str = "billing.double-charge") -> None:
+        """Publish the next version of a runbook with changes to its text, and wake what that voids."""
+        known = await knowledge.current(self.system.database, self.access, runbook)
+        body = known.body.replace(f"version: {known.version}", f"version: {known.version + 1}")
+        for old, new in changes.items():
+            assert old in body
+            body = body.replace(old, new)
+        item = Item(runbook, "runbook", known.title, body, known.owner, known.review_by, known.version + 1)
+        published = await knowledge.publish(self.system.database, self.by("bob"), item)
+        async with self.system.database.transaction(self.access) as connection:
+            for run in published.woken:
+                await self.system.queue.defer(connection, run)
 
     async def start(self, asked: Mapping[str, Any], person: str = "alice") -> str:
         """Start a run and wake a worker, as the API does; returns its id."""
@@ -164,6 +178,8 @@ async def town(
             await until(lambda: serving.started, "the business")
             await founding.found(own, places)
             async with opened(own, places) as system:
-                yield Town(own, places, f"w{name}", system)
+                there = Town(own, places, f"w{name}", system)
+                await there.publish(SMALL)
+                yield there
             serving.should_exit = True
             await task

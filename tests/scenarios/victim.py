@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from app.places import Places
 from app.settings import Settings
@@ -27,6 +27,7 @@ from tools.policy import Policy
 from tools.services import ServiceClient
 
 Window = Literal["before", "after"]
+_BRANCH = "branch:to:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +74,18 @@ class Doomed(Database):
 
 
 def _body(args: tuple[object, ...]) -> Mapping[str, Any]:
-    return next(arg for arg in args if isinstance(arg, Mapping))  # pyright: ignore[reportUnknownVariableType]  # JSON
+    return next(cast(Mapping[str, Any], arg) for arg in args if isinstance(arg, Mapping))
 
 
 def _entered(body: Mapping[str, Any]) -> str:
     """Return the node that runs next after a checkpoint."""
-    checkpoint = body.get("checkpoint") or {}
-    seen: Mapping[str, Mapping[str, str]] = checkpoint.get("versions_seen", {})
-    for channel, version in checkpoint.get("channel_versions", {}).items():
-        node = channel.removeprefix("branch:to:")
-        if channel != node and version > seen.get(node, {}).get(channel, ""):
-            return node
-    return ""
+    waiting: Mapping[str, Any] = body["checkpoint"]["channel_values"] if "checkpoint" in body else {}
+    return next((name.removeprefix(_BRANCH) for name in waiting if name.startswith(_BRANCH)), "")
 
 
 def _left(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the nodes that have run before a checkpoint."""
-    return (body.get("checkpoint") or {}).get("versions_seen", {})
+    return body["checkpoint"]["versions_seen"] if "checkpoint" in body else {}
 
 
 def die() -> None:
