@@ -206,8 +206,9 @@ class Gateway:
             other, verdict = self._judge(lease, action)
             if other is None or verdict.verdict == "deny":
                 return await self._refuse(lease, action, verdict)
-            # Other people must be asked for what other groups decide; that question comes with its own step.
-            if verdict.verdict == "hold" and verdict.groups == decision.groups:
+            # Other people must be asked for what other groups decide; that question comes with its own step. What
+            # anybody may decide, the people of this question may as well.
+            if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
                 asked.append(Asked(other, verdict))
         code, approval = await effects.hold(self._database, lease, question(lease, asked, shown, self._clock))
         if code == "held":

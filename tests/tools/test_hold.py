@@ -155,13 +155,13 @@ async def test_a_bundle_with_something_forbidden_asks_nobody(desk: Desk, other: 
     assert (outcome.state, await desk.count("approvals")) == ("denied", 0)
 
 
-async def test_what_other_groups_decide_is_not_in_the_same_question(desk: Desk) -> None:
+async def test_what_anybody_may_decide_is_asked_of_the_same_people(desk: Desk) -> None:
     """R25"""
     lease = await desk.run()
     bundle = [refund(lease), act(lease, "b", tool="shop.tell")]
     held = await desk.gateway.perform(lease, refund(lease), bundle=bundle)
     shown = await approvals.show(desk.database, lease.access, str(held.approval))
-    assert ([item["tool"] for item in shown["items"]], shown["groups"]) == (["shop.refund"], ["finance"])
+    assert ([item["tool"] for item in shown["items"]], shown["groups"]) == (["shop.refund", "shop.tell"], ["finance"])
 
 
 async def test_agreement_between_claim_and_question_opens_no_second_round(desk: Desk) -> None:
