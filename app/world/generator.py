@@ -1,6 +1,6 @@
 """What happened at Northwind Metering, drawn from a seed: customers, invoices, charges and what each charge really is.
 
-The labels are the truth that the demo and the tests count against; no API exposes them.
+The store loads it. The labels are the truth that the demo and the tests count against; no API exposes them.
 """
 
 import random
@@ -33,7 +33,7 @@ class Sizes:
     @classmethod
     def draw(cls, seed: int, customers: int) -> "Sizes":
         """Return the story's own figures for seed 1 at full size, others near them; scaled, no group empty."""
-        rng = random.Random(f"sizes {seed}")  # noqa: S311  # a story needs repeatable, not secret, draws
+        rng = _draws(f"sizes {seed}")
         refunded, disputed, closed, lookalikes = 137, 61, 9, 212
         if seed != 1:
             refunded, disputed = rng.randint(100, 180), rng.randint(40, 80)
@@ -60,12 +60,16 @@ class Story:
 def tell(seed: int, customers: int, situation: Situation) -> Story:
     """Return the story of a seed; the same seed always tells the same."""
     story, sizes = Story(), Sizes.draw(seed, customers)
-    rng = random.Random(f"story {seed}")  # noqa: S311  # repeatable on purpose
+    rng = _draws(f"story {seed}")
     ids = charge_ids(rng)
     groups = _groups(sizes, rng) if situation == "double_charge" else {}
     for number in range(sizes.customers):
         _customer(story, rng, number, groups.get(number), ids, charged=situation != "invoice_night")
     return story
+
+
+def _draws(name: str) -> random.Random:
+    return random.Random(name)  # noqa: S311  # a story needs repeatable, not secret, draws
 
 
 def charge_ids(rng: random.Random) -> Iterator[str]:

@@ -1,0 +1,90 @@
+"""A gateway with the real tools before the real demo business, for the tests of adapters."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from memory.database import Database
+from memory.results import RunRows
+from memory.roles import Urls
+from memory.runs import Lease
+from memory.scope import Principal
+from tests.app.world.business import KEYS, Business, business
+from tests.conftest import VirtualClock
+from tests.tools.support import Desk, Shop
+from tools.action import Action, Json, Outcome
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+from tools.policy import Policy
+from tools.services import ServiceClient
+
+ANYTHING = """
+@id("anything") @layer("capability")
+permit (principal, action in [Action::"read", Action::"write", Action::"destructive"], resource);
+"""
+
+
+@dataclass
+class Office(Desk):
+    """Everything between an action and the business."""
+
+    business: Business
+    lease_: Lease
+
+    async def perform(
+        self, tool: str, args: Mapping[str, Json], *, step: str | None = None, lease: Lease | None = None
+    ) -> Outcome:
+        """Let the executor perform one action of the office's own run, or of another."""
+        held = lease or self.lease_
+        return await self.gateway.perform(held, self.action(tool, args, step=step, lease=held))
+
+    def action(
+        self, tool: str, args: Mapping[str, Json], *, step: str | None = None, lease: Lease | None = None
+    ) -> Action:
+        """Return an action of the executor; the tool's own name serves as the step."""
+        held, name = lease or self.lease_, step or tool.replace(".", "_")
+        return Action(held.run, name, "executor", tool, args, "plan-1", held.access.principal.id)
+
+    async def done(self, tool: str, args: Mapping[str, Json], *, step: str | None = None) -> Mapping[str, Any]:
+        """Perform an action that must succeed and return its result."""
+        outcome = await self.perform(tool, args, step=step)
+        assert outcome.state == "done", outcome
+        return outcome.result
+
+    async def clean(self) -> Mapping[str, Any]:
+        """Find the duplicates and return the slice that may be refunded, by the runbook's own cases."""
+        found = await self.done("billing.duplicates", {})
+        return (await self.done("sets.split", {"of": found["found"], "cases": CASES, "otherwise": "unclear"}))["clean"]
+
+    async def cut(self, part: Mapping[str, Any], start: int, count: int) -> Mapping[str, Any]:
+        """Return a part of a slice."""
+        rows = RunRows(self.database, self.lease_.access, self.lease_.run, "cut")
+        return await rows.cut({**part}, start, count)  # pyright: ignore[reportArgumentType]  # a slice as plain JSON
+
+
+CASES = [
+    "different_invoice: !same_invoice",
+    "already_refunded: refunded",
+    "disputed: disputed",
+    "closed: account == 'closed'",
+    "clean: account == 'open'",
+]
+
+
+@asynccontextmanager
+async def office(
+    urls: Urls, database: Database, people: Mapping[str, Principal], *, policy: str | None = ANYTHING, **night: Any
+) -> AsyncGenerator[Office]:
+    """Open an office whose policy allows anything, or the shipped one for None; permits are demanded."""
+    async with (
+        business(urls, permits=True, **night) as served,
+        ServiceClient(served.url, KEYS) as services,
+    ):
+        catalog, clock = Catalog.discover(), VirtualClock()
+        rules = Policy({"open.cedar": policy}, catalog.cards) if policy else Policy.load(catalog.cards)
+        gateway = Gateway(database, catalog, rules, services, clock)
+        desk = Desk(database, Shop(), catalog, gateway, rules, people, clock)
+        await desk.activate(rules.version)
+        lease = await desk.run()
+        yield Office(database, Shop(), catalog, gateway, rules, people, clock, served, lease)

@@ -1,0 +1,76 @@
+"""What a permit covers is what the business receives: both sides compute one hash, from what each of them sees."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+import pytest
+from fastapi.routing import APIRoute
+
+from app.world.billing import router as billing
+from app.world.cloud import router as cloud
+from app.world.door import canonical as canonical_there
+from app.world.door import seen
+from app.world.tickets import router as tickets
+from tools.action import Action, Json, canonical, digest_of_lines
+from tools.admission import admit
+from tools.catalog import Catalog
+from tools.services import resolved
+from tools.tool import Call, Rows, Services, Slice
+
+ROWS: list[Mapping[str, Json]] = [
+    {"charge": "ch_0123456789ab", "invoice": "in_1", "customer": "cu_1", "amount": 1250, "note": 'Zoë — "q" \u2028'},
+    {"charge": "ch_ba9876543210", "invoice": "in_2", "customer": "cu_2", "amount": 99, "disputed": False, "x": None},
+]
+PART = Slice(
+    handle="h_" + "a" * 24, count=2, digest=digest_of_lines(canonical(row) for row in ROWS), total=1349
+).model_dump()
+ARGUMENTS: Mapping[str, dict[str, Json]] = {
+    "billing.pause_job": {"job": "retry-2026-11-20"},
+    "billing.resume_job": {"job": "retry-2026-11-20"},
+    "billing.refund": {"charge": "ch_0123456789ab", "amount": 5},
+    "billing.refund_batch": {"charges": PART},
+    "billing.charge": {"invoice": "in_1", "amount": 5},
+    "billing.charge_batch": {"invoices": PART},
+    "tickets.comment": {"ticket": "t_1001", "text": 'naïve "quotes" and \\ and \n'},
+    "tickets.open_batch": {"kind": "manual", "items": PART},
+    "tickets.notify_batch": {"template": "refund_made", "items": PART},
+    "cloud.extend_volume": {"volume": "prod/db-main", "gigabytes": 50, "price": 600},
+    "cloud.drop_table": {"table": "prod/audit_log"},
+}
+CATALOG = Catalog.discover()
+WRITES = sorted(name for name, card in CATALOG.cards.items() if card.effect != "read")
+
+
+class _Kept:
+    async def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+        for row in ROWS:
+            yield row
+
+
+def _action(tool: str) -> Action:
+    return Action("run", "step", "executor", tool, ARGUMENTS[tool], "plan", "alice")
+
+
+@pytest.mark.parametrize("tool", WRITES)
+async def test_permit_and_business_hash_alike(tool: str) -> None:
+    admitted = admit(_action(tool), CATALOG)
+    call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _Kept()))
+    assert seen(await resolved(admitted.arguments, call)) == admitted.args_hash
+
+
+@pytest.mark.parametrize("tool", WRITES)
+def test_each_effect_has_its_route_and_its_safety_net(tool: str) -> None:
+    """R66."""
+    there = {
+        route.path for router in (billing, tickets, cloud) for route in router.routes if isinstance(route, APIRoute)
+    }
+    service, _, verb = tool.partition(".")
+    declared = CATALOG.get(tool)
+    assert f"/{service}/{verb}" in there
+    assert (declared.lookup is not None, bool(declared.playbook), bool(declared.failures)) == (True, True, True)
+    assert declared.target is not None
+
+
+@pytest.mark.parametrize("value", [{"b": 1, "a": [True, None, "é\u2028"]}, [], "", 0, {"ä": {"z": '\\"', "a": -1}}])
+def test_both_sides_write_json_alike(value: Any) -> None:
+    assert canonical(value) == canonical_there(value)

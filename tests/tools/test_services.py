@@ -1,0 +1,120 @@
+"""What the way out makes of answers: what may be tried again, what may have acted, and what never will work."""
+
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from memory.errors import ControlError, Permanent, Temporary
+from tools.services import ServiceClient
+
+KEYS = {"researcher": "r", "executor": "e"}
+Answer = Callable[[httpx2.Request], httpx2.Response]
+
+
+class _Answering(httpx2.AsyncBaseTransport):
+    """A service of one answer, which remembers what it was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.asked: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append(request)
+        return self.answer(request)
+
+
+def _says(status: int, body: object = None, **headers: str) -> _Answering:
+    return _Answering(lambda request: httpx2.Response(status, json=body, headers=headers, request=request))
+
+
+def _raises(error: Exception) -> _Answering:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    return _Answering(answer)
+
+
+async def _error(transport: _Answering) -> ControlError:
+    async with ServiceClient("http://business.test", KEYS, transport=transport) as client:
+        with pytest.raises(ControlError) as caught:
+            await client.bind("executor", "run-1", permit="p", key="k").post("billing", "refund", {})
+    return caught.value
+
+
+async def test_write_carries_key_permit_and_correlation() -> None:
+    service = _says(200, {})
+    async with ServiceClient("http://business.test", KEYS, transport=service) as client:
+        await client.bind("executor", "run-1", permit="p", key="k").post("billing", "refund", {"a": 1})
+    (asked,) = service.asked
+    names = ("Authorization", "X-Correlation-Id", "Countersign-Permit", "Idempotency-Key")
+    assert [asked.headers[name] for name in names] == ["Bearer e", "run-1", "p", "k"]
+    assert str(asked.url) == "http://business.test/billing/refund"
+
+
+async def test_read_carries_neither_permit_nor_key() -> None:
+    service = _says(200, {"rows": []})
+    async with ServiceClient("http://business.test", KEYS, transport=service) as client:
+        assert await client.bind("researcher", "run-1").get("billing", "jobs", {"kind": "any"}) == {"rows": []}
+    headers = service.asked[0].headers
+    assert (headers["Authorization"], "Countersign-Permit" in headers, "Idempotency-Key" in headers) == (
+        "Bearer r",
+        False,
+        False,
+    )
+
+
+async def test_role_without_a_key_has_no_way_out() -> None:
+    async with ServiceClient("http://business.test", KEYS) as client:
+        with pytest.raises(Permanent, match="'auditor' has no service key"):
+            client.bind("auditor", "run-1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx2.ReadError("reset"), httpx2.RemoteProtocolError("gone"), httpx2.ReadTimeout("slow"), httpx2.WriteError("")],
+)
+async def test_lost_reply_may_have_acted(error: Exception) -> None:
+    """R70."""
+    caught = await _error(_raises(error))
+    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+
+
+@pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ConnectTimeout(""), httpx2.PoolTimeout("")])
+async def test_request_that_never_left_has_not_acted(error: Exception) -> None:
+    caught = await _error(_raises(error))
+    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, True)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_broken_service_may_have_acted(status: int) -> None:
+    caught = await _error(_says(status, {"detail": "oops"}))
+    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+
+
+async def test_answer_that_is_not_json_may_have_acted() -> None:
+    caught = await _error(_Answering(lambda request: httpx2.Response(200, text="<html>", request=request)))
+    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+
+
+async def test_busy_service_says_when_to_come_back() -> None:
+    caught = await _error(_says(429, {}, **{"Retry-After": "7"}))
+    assert isinstance(caught, Temporary)
+    assert (caught.delay, caught.answered) == (7.0, True)
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "tool_failed"), (403, "tool_failed"), (404, "not_found")])
+async def test_refusal_is_final_and_says_why(status: int, code: str) -> None:
+    caught = await _error(_says(status, {"detail": "account closed"}))
+    assert (type(caught), caught.code) == (Permanent, code)
+    assert "account closed" in str(caught)
+
+
+async def test_read_back_answers_what_was_recorded_or_nothing() -> None:
+    found, missing = _says(200, {"response": {"refunded": 1}}), _says(404, {"detail": "nothing"})
+    async with ServiceClient("http://business.test", KEYS, transport=found) as client:
+        services = client.bind("executor", "run-1", key="billing.refund:ch/1")
+        assert await services.recorded("billing", "billing.refund:ch/1") == {"refunded": 1}
+    assert found.asked[0].url.raw_path == b"/billing/operations/billing.refund%3Ach%2F1"
+    async with ServiceClient("http://business.test", KEYS, transport=missing) as client:
+        assert await client.bind("executor", "run-1").recorded("billing", "k") == {}
