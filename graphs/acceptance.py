@@ -6,9 +6,9 @@ The flow wraps the planner in it; the worker uses it for complete plans by clien
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from graphs.deps import Adopt, Node, Planner, Record, Turn
 from graphs.plan import Plan
 from graphs.position import entered
+from graphs.rights import Adopt, Node, Planner, Record, Turn
 from graphs.state import State, Update
 from graphs.validation import Card, validate
 from memory.errors import Permanent

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from graphs import binding
 from graphs.binding import CutOut, Slice
-from graphs.deps import Cuts, Turn
 from graphs.plan import Plan, Step
+from graphs.rights import Cuts, Turn
 from graphs.turns import Current
 from memory.errors import Permanent
 from tools.action import Action, Json

@@ -1,15 +1,12 @@
-"""Everything a flow may hand to its nodes, one callable per right; built by the wiring, taken apart by the flow file.
-
-A node's factory names what it gets, so its signature says what its role can do.
-"""
+"""Everything a flow may hand to its nodes, one callable per right; built by the wiring, taken apart by the flow."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from graphs.binding import Slice
 from graphs.plan import Plan
-from graphs.state import State, Update
+from graphs.rights import Adopt, Cuts, Perform, Planner, Record
 from graphs.validation import Card
 from memory import approvals, journal, runs
 from memory.approvals import Standing
@@ -17,48 +14,12 @@ from memory.database import Database
 from memory.journal import Entry
 from memory.results import RunRows
 from memory.runs import Lease
-from tools.action import Action, Json, Outcome
+from tools.action import Action
 from tools.admission import admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 
 _PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One execution of one node: for which lease, and from which checkpoint; data only."""
-
-    lease: Lease
-    checkpoint: str = ""
-
-
-class Perform(Protocol):
-    """The gateway's door."""
-
-    async def __call__(
-        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
-    ) -> Outcome:
-        """Perform one action, or say why not."""
-        ...
-
-
-class Cuts(Protocol):
-    """Parts of large results, by reference; rows are not readable through it."""
-
-    async def cut(self, part: Slice, start: int, count: int) -> Slice:
-        """Return rows of a slice as a slice."""
-        ...
-
-    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
-        """Return every batch of a slice from `start` on."""
-        ...
-
-
-Node = Callable[[State, Turn], Awaitable[Update]]
-Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
-Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from graphs import binding, recovery
 from graphs.binding import CutOut
-from graphs.deps import Turn
 from graphs.plan import Plan, Step, refs
 from graphs.position import Results, passed, plan_of, remaining_rows
+from graphs.rights import Turn
 from graphs.state import Held, State, Update
 from graphs.validation import Card, tainted
 from tools.action import Action, Json, Outcome, Role

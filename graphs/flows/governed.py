@@ -12,12 +12,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from graphs.acceptance import make_planning
-from graphs.deps import Deps, Node, Turn
+from graphs.deps import Deps
 from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
 from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
 from graphs.position import next_stop
+from graphs.rights import Node, Turn
 from graphs.state import State, Update
 from memory.runs import Lease
 

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from graphs import recovery
 from graphs.comparison import Finding, compare
-from graphs.deps import Node, Record, Turn
 from graphs.plan import Plan
 from graphs.position import plan_of
+from graphs.rights import Node, Record, Turn
 from graphs.state import End, Held, State, Update
 from memory.journal import Entry
 from memory.runs import Lease

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from graphs import binding, bundles
-from graphs.deps import Cuts, Node, Perform, Turn
 from graphs.plan import Plan
 from graphs.position import UNDO, plan_of
+from graphs.rights import Cuts, Node, Perform, Turn
 from graphs.state import Held, State, Update
 from graphs.turns import Current, concluded
 from graphs.validation import Card

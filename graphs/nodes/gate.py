@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from langgraph.types import interrupt
 
-from graphs.deps import Node, Turn
 from graphs.position import UNDO, plan_of
+from graphs.rights import Node, Turn
 from graphs.state import Held, Override, State, Update
 from memory.approvals import Standing
 from memory.runs import Lease

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from graphs.deps import Cuts, Node, Perform, Turn
+from graphs.rights import Cuts, Node, Perform, Turn
 from graphs.state import State, Update
 from graphs.turns import Current, concluded
 from graphs.validation import Card

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from graphs.deps import Turn
 from graphs.flows.governed import build
 from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
 from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
+from graphs.rights import Turn
 from tests.fakes.shop import Shop
 from tests.graphs.stage import HOLD, POLICY, Stages, close, pay, pay_all, plan, read, trace
 

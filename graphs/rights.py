@@ -1,0 +1,50 @@
+"""What a node may be given: one callable per right, and the turn that it takes; types only, nothing here can act.
+
+Factories of nodes name the rights that they take, so that a signature says what its role can do.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graphs.binding import Slice
+from graphs.plan import Plan
+from graphs.state import State, Update
+from memory.runs import Lease
+from tools.action import Action, Json, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One execution of one node: for which lease, and from which checkpoint; data only."""
+
+    lease: Lease
+    checkpoint: str = ""
+
+
+class Perform(Protocol):
+    """The gateway's door."""
+
+    async def __call__(
+        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
+    ) -> Outcome:
+        """Perform one action, or say why not."""
+        ...
+
+
+class Cuts(Protocol):
+    """Parts of large results, by reference; rows are not readable through it."""
+
+    async def cut(self, part: Slice, start: int, count: int) -> Slice:
+        """Return rows of a slice as a slice."""
+        ...
+
+    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
+        """Return every batch of a slice from `start` on."""
+        ...
+
+
+Node = Callable[[State, Turn], Awaitable[Update]]
+Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
+Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]
