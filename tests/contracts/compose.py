@@ -5,6 +5,7 @@ A secret's path, a host name and a port of the file are replaced by local ones; 
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -80,7 +81,7 @@ class Local:
             )
         try:
             check = [self.place(word) for word in service["healthcheck"]["test"][1:]]
-            _wait(lambda: process.poll() is not None or self.run(service, *check).returncode == 0)
+            wait_until(lambda: process.poll() is not None or self.run(service, *check).returncode == 0)
             assert process.poll() is None, f"{name} ended: {log.read_text()}"
             yield
         finally:
@@ -88,7 +89,14 @@ class Local:
             process.wait(20)
 
 
-def _wait(answered: Callable[[], bool]) -> None:
+def wait_until(answered: Callable[[], bool]) -> None:
+    """Ask again and again until the answer is yes; fails after a minute."""
     end = time.monotonic() + _START_SECONDS
     while not answered():
         assert time.monotonic() < end, "a service did not become healthy"
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -15,7 +14,7 @@ import pytest
 
 from memory.server import Account, Server, binaries
 from tests.contracts import compose
-from tests.contracts.compose import Local
+from tests.contracts.compose import Local, free_port
 from tests.contracts.measures import ROOT
 
 SERVICES: dict[str, Any] = compose.parsed()["services"]
@@ -65,7 +64,7 @@ def test_only_migrate_knows_the_owner() -> None:
 def local(shared: Path) -> Generator[Local]:
     """Return a place with an outside database, prepared by what the file gives to the database's image."""
     folder = shared / f"compose-{uuid4().hex[:8]}"
-    ports = {5432: _free_port(), 8000: _free_port(), 8010: _free_port()}
+    ports = {5432: free_port(), 8000: free_port(), 8010: free_port()}
     place = Local(folder / "secrets", ports, folder)
     subprocess.run(
         ["make", "-s", "secrets", f"COMPOSE={place.secrets}", f"PYTHON={sys.executable}"], cwd=ROOT, check=True
@@ -79,11 +78,6 @@ def local(shared: Path) -> Generator[Local]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _bare_server(home: Path, password: str, port: int) -> Server:

@@ -1,0 +1,141 @@
+"""The README does what it says: its files are added to a copy, and its commands are run there by a stranger."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.contracts.compose import free_port, wait_until
+from tests.contracts.measures import ROOMS, ROOT
+from tests.contracts.test_repository import files
+
+README = (ROOT / "README.md").read_text()
+FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+_LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
+_PEOPLE = ("alice", "bob", "dave")
+_BIN = Path(sys.executable).parent
+
+
+def test_every_link_leads_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {link}"
+        for path in files()
+        if path.suffix == ".md"
+        for link in _LINK.findall(path.read_text(encoding="utf-8"))
+        if not (path.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_the_commands_of_make_exist() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in files() if path.suffix == ".md"]
+    named = {target for text in texts for target in re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE)}
+    assert named <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Somebody with a copy of the sources who has only the README."""
+
+    folder: Path
+    port: int
+
+    def run(self, *command: str, key: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command line of ours in the copy."""
+        return subprocess.run(
+            [_BIN / "countersign", *command],
+            env=self.environment | {"COUNTERSIGN_KEY": key},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which the copy is what gets imported."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "DATABASE_"))}
+        ours = {"COUNTERSIGN_DATA_DIR": str(self.folder / "data"), "COUNTERSIGN_PORT": str(self.port)}
+        return {**kept, **ours, "PYTHONPATH": str(self.folder)}
+
+    @contextmanager
+    def served(self) -> Generator[None]:
+        """Keep API and worker running for the length of the block."""
+        log = self.folder / "serve.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [_BIN / "countersign", "serve"], env=self.environment, cwd=self.folder, stdout=out, stderr=out
+            )
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(self.port))
+            assert process.poll() is None, log.read_text()
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    script = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/readyz')"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def stranger(shared: Path) -> Generator[Stranger]:
+    """Return somebody whose installation worked before the README's files were added to it."""
+    folder = shared / f"readme-{uuid4().hex[:8]}"
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    someone = Stranger(folder, free_port())
+    assert someone.run("migrate").returncode == 0
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    yield someone
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_files_of_the_readme_are_those_that_it_promises() -> None:
+    assert [Path(name).suffix for name in FILES] == [".py", ".py", ".cedar", ".md"]
+
+
+def test_the_readmes_code_passes_our_own_checks(tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        if name.endswith(".py"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    config = ROOT / "pyproject.toml"
+    done = subprocess.run(
+        [_BIN / "ruff", "check", "--config", config, "."], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Stranger) -> None:
+    """R30 R140 R40: the README's commands, as they stand there; then somebody of operations countersigns."""
+    commands = re.findall(r"^countersign (.+)$", README.partition("## Add things")[2], re.MULTILINE)
+    migrate, call, chat = commands[:3]
+    assert "is in force" in stranger.run(migrate).stdout
+    alice, bob, dave = [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
+    with stranger.served():
+        assert stranger.run(*call.split(), key=alice).returncode == 0
+        request = chat.partition('"')[2].rstrip('"')
+        assert stranger.run("chat", request, key=alice).returncode == 3
+        (asked,) = json.loads(stranger.run("approvals", "ls", "--json", key=bob).stdout)["items"]
+        refused = stranger.run("approvals", "approve", asked["id"], "--yes", key=bob)
+        assert refused.returncode != 0
+        assert stranger.run("approvals", "approve", asked["id"], "--yes", key=dave).returncode == 0
+        ended = stranger.run("runs", "show", asked["run"], "--follow", "--json", key=alice)
+    assert json.loads(ended.stdout)["status"] == "done", ended.stderr
+    assert (stranger.folder / "status.txt").read_text() == "We have an outage and are working on it."
