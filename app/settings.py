@@ -85,11 +85,12 @@ def load(
     Raises Permanent("configuration") that names the wrong key and, where one is near, the right one.
     """
     here = folder or Path.cwd()
-    env = os.environ if environ is None else environ
-    dotenv = {name: value for name, value in dotenv_values(here / DOTENV).items() if value is not None}
-    given: dict[str, Any] = {}
-    for layer in (_toml(here / TOML), _variables(dotenv, ".env"), _variables(env, "the environment")):
-        _merge(given, layer)
+    given = _toml(here / TOML)
+    for variables, where in (
+        (dotenv_values(here / DOTENV), ".env"),
+        (os.environ if environ is None else environ, "the environment"),
+    ):
+        _merge(given, _variables({name: value for name, value in variables.items() if value}, where))
     _merge(given, {name: value for name, value in (flags or {}).items() if value is not None})
     try:
         return Settings(**given)
@@ -109,15 +110,14 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _variables(env: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Return what variables set; the bare alias is the weakest, then files, then values."""
     ours = {name[len(PREFIX) :].lower(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
-    found: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if env.get("DATABASE_URL") else {}
-    for name, path in ours.items():
-        if name.endswith(_BY_FILE) and name not in Settings.model_fields and path:
-            found[name.removesuffix(_BY_FILE)] = _secret(name, Path(path))
-    plain = {name: value for name, value in ours.items() if not name.endswith(_BY_FILE)}
-    for name, value in plain.items():
-        _merge(found, _nest(name.split(NESTED), value) if value else {})
-    _refuse_unknown([*found, *(name.split(NESTED)[0] for name in plain)], where, _spelled)
+    files = {name: ours.pop(name) for name in list(ours) if name.endswith(_BY_FILE)}
+    found: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if "DATABASE_URL" in env else {}
+    found |= {name.removesuffix(_BY_FILE): _secret(name, Path(path)) for name, path in files.items()}
+    for name, value in ours.items():
+        _merge(found, _nest(name.split(NESTED), value))
+    _refuse_unknown(found, where, _spelled)
     return found
 
 

@@ -12,12 +12,15 @@ async def missing(connection: Connection) -> list[str]:
     """Return the migrations of this release that the database lacks, in order."""
     cursor = await connection.execute("select to_regclass('public.schema_migrations') is not null as there")
     row = await cursor.fetchone() or {}
-    applied: set[str] = set()
-    if row["there"]:
-        cursor = await connection.execute("select name from schema_migrations")
-        applied = {found["name"] for found in await cursor.fetchall()}
     shipped = sorted(path.stem for path in MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-    return [name for name in shipped if name not in applied]
+    if not row["there"]:
+        return shipped
+    cursor = await connection.execute(
+        "select s.name from unnest(%s::text[]) with ordinality s (name, ord) "
+        "where not exists (select 1 from schema_migrations m where m.name = s.name) order by s.ord",
+        [shipped],
+    )
+    return [found["name"] for found in await cursor.fetchall()]
 
 
 async def holds(url: str, schema: str) -> bool:

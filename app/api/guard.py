@@ -55,16 +55,20 @@ def trace(headers: Headers) -> str:
 
 
 def _refusal(scope: Scope, headers: Headers) -> tuple[Code, str] | None:
-    if b"%00" in scope.get("raw_path", b"") or "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+    place = scope.get("raw_path", b"") + scope.get("query_string", b"") + scope["path"].encode(errors="replace")
+    if b"%00" in place or b"\x00" in place:
         return "bad_request", "the address holds a zero byte; remove it"
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > MOST_BYTES:
         return "too_large", f"the body of {length} bytes is larger than {MOST_BYTES:,}; send less"
-    has_body = length != "0" or "transfer-encoding" in headers
+    return _wrong_type(headers) if length != "0" or "transfer-encoding" in headers else None
+
+
+def _wrong_type(headers: Headers) -> tuple[Code, str] | None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if has_body and kind != "application/json":
-        return "unsupported_media_type", f"the body is {kind or 'of no declared type'!r}; send application/json"
-    return None
+    if kind == "application/json":
+        return None
+    return "unsupported_media_type", f"the body is {kind or 'of no declared type'!r}; send application/json"
 
 
 async def _read(receive: Receive, scope: Scope) -> Receive | None:

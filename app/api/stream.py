@@ -95,29 +95,57 @@ def response(parts: Parts, access: Access, run: str, after: int, headers: Mappin
 
 async def follow(parts: Parts, access: Access, run: str, after: int) -> AsyncIterator[bytes]:
     """Yield encoded events until the run has ended and everything was told; comments keep quiet streams alive."""
-    pace = Pace()
-    quiet_since = asyncio.get_running_loop().time()
+    teller = _Teller(parts, access, run, after)
     async for _ in parts.feed.wakeups(run):
-        entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
-        while entries:
-            for event in [event for entry in entries for event in events(entry, pace)]:
-                if event.name == "end":
-                    yield await _last_word(parts, access, run)
-                yield event.encoded()
-            after = entries[-1].seq
-            quiet_since = asyncio.get_running_loop().time()
-            entries = await journal.read(parts.database, access, run, after=after, limit=_PAGE)
-        row = await runs.get(parts.database, access, run)
-        if row["status"] in ENDED and row["seq"] <= after:
+        async for event in teller.news():
+            yield event.encoded()
+        if await teller.done():
             return
-        if asyncio.get_running_loop().time() - quiet_since > _QUIET_SECONDS:
+        if teller.quiet():
             yield _ALIVE
-            quiet_since = asyncio.get_running_loop().time()
 
 
-async def _last_word(parts: Parts, access: Access, run: str) -> bytes:
-    row = await runs.get(parts.database, access, run)
-    return Event("message", {"run": run, "from": "countersign", "text": row["message"]}).encoded()
+class _Teller:
+    """One client's place in a run's journal."""
+
+    def __init__(self, parts: Parts, access: Access, run: str, after: int) -> None:
+        self._parts = parts
+        self._access = access
+        self._run = run
+        self._after = after
+        self._pace = Pace()
+        self._spoke = _now()
+
+    async def news(self) -> AsyncIterator[Event]:
+        """Yield what was recorded since the last time."""
+        while entries := await journal.read(
+            self._parts.database, self._access, self._run, after=self._after, limit=_PAGE
+        ):
+            for event in [event for entry in entries for event in events(entry, self._pace)]:
+                if event.name == "end":
+                    yield await self._last_word()
+                yield event
+            self._after, self._spoke = entries[-1].seq, _now()
+
+    async def done(self) -> bool:
+        """Return whether the run has ended and everything of it was told."""
+        row = await runs.get(self._parts.database, self._access, self._run)
+        return row["status"] in ENDED and row["seq"] <= self._after
+
+    def quiet(self) -> bool:
+        """Return whether the client should hear that we are still here."""
+        if _now() - self._spoke <= _QUIET_SECONDS:
+            return False
+        self._spoke = _now()
+        return True
+
+    async def _last_word(self) -> Event:
+        row = await runs.get(self._parts.database, self._access, self._run)
+        return Event("message", {"run": self._run, "from": "countersign", "text": row["message"]})
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def settled(parts: Parts, access: Access, run: str) -> dict[str, Any]:

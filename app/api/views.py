@@ -57,17 +57,19 @@ def run(row: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
 def steps(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Return what became of each plan step so far, in the order in which they began; batches are counted together."""
     found: dict[str, dict[str, Any]] = {}
-    for body in (entry.body for entry in entries):
-        if "step" not in body or body["kind"] == "resolved":
-            continue
+    for body in (entry.body for entry in entries if "step" in entry.body):
         name = str(body["step"]).partition("#")[0]
         step = found.setdefault(name, {"step": name, "tool": None, "role": None, "state": "proposed", "calls": 0})
-        step["tool"] = body.get("tool") or step["tool"]
-        step["role"] = body.get("role") or step["role"]
-        if body["kind"] in ("outcome", "read", "held", "skipped", "denied"):
-            step["state"] = body.get("state") or ("done" if body["kind"] == "read" else body["kind"])
+        step |= {part: body[part] for part in ("tool", "role") if body.get(part)}
+        step["state"] = _state(body, step["state"])
         step["calls"] += body["kind"] in ("outcome", "read")
     return list(found.values())
+
+
+def _state(body: Mapping[str, Any], before: str) -> str:
+    if body["kind"] in ("outcome", "read", "resolved"):
+        return str(body["state"])
+    return str(body["kind"]) if body["kind"] in ("held", "skipped", "denied") else before
 
 
 def gate(row: Mapping[str, Any]) -> dict[str, Any]:

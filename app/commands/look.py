@@ -9,7 +9,7 @@ import typer
 
 from app.client import Api
 from app.commands.decide import parsed
-from app.commands.talk import watch
+from app.commands.screen import watch
 from app.commands.terminal import AsJson, ask, cell, emit, fields, leave, say, settings, show, table
 from app.settings import SECRETS
 from memory.errors import Permanent

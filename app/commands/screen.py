@@ -1,0 +1,137 @@
+"""What people see of a run while it happens: its events as lines, its progress as one line that changes."""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from app.client import Event
+from app.commands.terminal import cell, money, say
+
+_BETWEEN_LINES = 1.0
+_ASKS = frozenset({"held", "clarify"})
+Data = Mapping[str, Any]
+
+
+async def watch(events: AsyncIterator[Event], *, wait: bool, quiet: bool = False) -> dict[str, Any]:
+    """Print a run's events; returns run, thread, status and reason when it ends, or people must decide."""
+    screen = Screen(quiet=quiet)
+    found: dict[str, Any] = {"run": None, "thread": None, "status": "running", "reason": None}
+    async for event in events:
+        found |= {name: event.data[name] for name in ("run", "thread") if event.data.get(name)}
+        screen.show(event)
+        if event.name == "end":
+            found |= {"status": event.data["status"], "reason": event.data.get("reason")}
+        if event.data.get("kind") in _ASKS and not wait:
+            return found | {"status": "waiting"}
+    return found
+
+
+class Screen:
+    """Prints events for people; a progress line is rewritten on a terminal and thinned out elsewhere."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._open = False
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Print one event."""
+        if self._quiet:
+            return
+        if event.name == "progress":
+            self._progress(event.data["text"])
+        elif text := words(event):
+            self._close()
+            say(text)
+
+    def _progress(self, text: str) -> None:
+        if sys.stdout.isatty():
+            sys.stdout.write(f"\r\x1b[K  {text}")
+            sys.stdout.flush()
+            self._open = True
+        elif time.monotonic() - self._last >= _BETWEEN_LINES:
+            say(f"  {text}")
+            self._last = time.monotonic()
+
+    def _close(self) -> None:
+        if self._open:
+            sys.stdout.write("\n")
+            self._open = False
+
+
+def words(event: Event) -> str:
+    """Return an event in words; an empty text for what need not be told."""
+    by_name, by_kind = _BY_NAME.get(event.name), _BY_KIND.get(str(event.data.get("kind")))
+    return (by_name or by_kind or _step)(event.data).rstrip()
+
+
+def checklist(manual: Sequence[object]) -> list[str]:
+    """Return what people must do by hand, as lines."""
+    return ["to do by hand:", *(f"  [ ] {cell(item)}" for item in manual)] if manual else []
+
+
+def _run(data: Data) -> str:
+    return f"run {data['run']} {data.get('kind', '')}"
+
+
+def _end(data: Data) -> str:
+    return "\n".join(
+        [f"ended: {data['status']} {data.get('reason') or ''}".rstrip(), *checklist(data.get("manual") or [])]
+    )
+
+
+def _planned(data: Data) -> str:
+    steps: list[Any] = data.get("steps", [])
+    return f"plan {data.get('id', '')}: {' > '.join(str(step['id']) for step in steps)}"
+
+
+def _outcome(data: Data) -> str:
+    one_of_many = data.get("state") == "done" and "#" in str(data.get("step"))
+    return "" if one_of_many else _step(data)
+
+
+def _step(data: Data) -> str:
+    return f"  {data.get('step') or data['kind']}: {data.get('tool') or ''} {data.get('state') or data['kind']}"
+
+
+def _held(data: Data) -> str:
+    return (
+        f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
+        f"action(s), {money(data['exposure'])} in all\n"
+        f"  read it:   countersign approvals show {data['approval']}\n"
+        f"  decide it: countersign approvals approve|reject|edit|ask {data['approval']}"
+    )
+
+
+def _clarify(data: Data) -> str:
+    return str(data.get("question") or "please say more precisely what you want")
+
+
+def _question(data: Data) -> str:
+    return f"{data['by']} asks {data['to']}: {data['question']}"
+
+
+def _approval(data: Data) -> str:
+    return f"approval {data['approval']}: {data['status']} {data.get('reason') or ''}"
+
+
+def _vote(data: Data) -> str:
+    return f"  {data.get('by')}: {data.get('decision')} {data.get('code') or ''}"
+
+
+def _message(data: Data) -> str:
+    return str(data["text"])
+
+
+_BY_NAME: Mapping[str, Callable[[Data], str]] = {"run": _run, "message": _message, "end": _end}
+_BY_KIND: Mapping[str, Callable[[Data], str]] = {
+    "planned": _planned,
+    "outcome": _outcome,
+    "held": _held,
+    "clarify": _clarify,
+    "question": _question,
+    "approval": _approval,
+    "vote": _vote,
+    "vote_refused": _vote,
+}
