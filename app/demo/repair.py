@@ -71,7 +71,7 @@ class Act:
 
     def _progress(self, data: Mapping[str, Any]) -> None:
         self.tell.progress(data)
-        if not self.killed_at and data["step"] == "refund" and data["batch"] >= min(_KILL_AT, max(1, data["of"] // 3)):
+        if not self.killed_at and data["step"] == "refund" and data["batch"] >= _kill_at(data["of"]):
             self.killed_at = datetime.now(UTC)
             self.kill()
             self.tell.line(f"The worker is killed after batch {data['batch']} of {data['of']}.")
@@ -100,6 +100,10 @@ async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repair
             kills=int(act.killed_at is not None and row["status"] == "done"),
             killed_at=act.killed_at,
         )
+
+
+def _kill_at(batches: int) -> int:
+    return _KILL_AT if batches > _KILL_AT else max(1, batches // 3)
 
 
 def _plan(data: Mapping[str, Any]) -> str:
