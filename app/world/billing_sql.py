@@ -87,11 +87,12 @@ REFUND = """
 
 # What the runaway retry job does after each refund while nobody pauses it: deterministic, and labelled for the truth.
 EMIT = """
-  with chosen as (
-    select c.* from {i}_billing.charges c join {i}_billing.labels l on l.charge = c.id and l.label = 'normal'
-     where exists (select 1 from {i}_billing.jobs where id = %(job)s and status = 'running')
-       and not exists (select 1 from {i}_billing.charges d where d.customer = c.customer and d.id <> c.id)
-     order by c.id limit 40),
+  with job as materialized (
+    select emitted from {i}_billing.jobs where id = %(job)s and status = 'running' for update),
+  chosen as (
+    select c.* from job j
+      join {i}_billing.retries r on r.n > j.emitted and r.n <= j.emitted + 40
+      join {i}_billing.charges c on c.id = r.charge),
   made as (
     insert into {i}_billing.charges (id, customer, invoice, amount, at)
     select 'ch_' || substr(md5('again ' || id), 1, 12), customer, invoice, amount, clock_timestamp() from chosen
@@ -99,3 +100,9 @@ EMIT = """
   labelled as (insert into {i}_billing.labels select id, 'clean_duplicate' from made)
   update {i}_billing.jobs set emitted = emitted + (select count(*) from made)
    where id = %(job)s and status = 'running' returning emitted"""
+
+# Whom it will come to next, settled when the night is loaded: customers who were charged once.
+RETRIES = """
+  insert into {i}_billing.retries
+  select row_number() over (order by c.id), c.id from {i}_billing.charges c
+   where not exists (select 1 from {i}_billing.charges d where d.customer = c.customer and d.id <> c.id)"""

@@ -26,6 +26,8 @@ create table if not exists {i}_billing.jobs (
 );
 -- What each charge really is; no API reads this.
 create table if not exists {i}_billing.labels (charge text primary key, label text not null);
+-- Which charges the runaway job will repeat, in this order.
+create table if not exists {i}_billing.retries (n int primary key, charge text not null);
 create table if not exists {i}_tickets.tickets (
   id text primary key, kind text not null, subject text not null, body text not null,
   customer text, ref text, status text not null default 'open', at timestamptz not null default clock_timestamp()

@@ -10,6 +10,7 @@ from pathlib import Path
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
+from app.world.billing_sql import RETRIES
 from app.world.generator import Row, Situation, tell
 from app.world.scenery import TABLES, TICKETS, VOLUMES
 
@@ -19,7 +20,7 @@ RETRY_JOB = "retry-2026-11-20"
 INVOICE_JOB = "invoices-2026-11-20"
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _TABLES = {
-    "billing": ("operations", "requests", "customers", "invoices", "charges", "refunds", "jobs", "labels"),
+    "billing": ("operations", "requests", "customers", "invoices", "charges", "refunds", "jobs", "labels", "retries"),
     "tickets": ("tickets", "comments", "notifications"),
     "cloud": ("volumes", "tables"),
 }
@@ -90,6 +91,7 @@ async def load(url: str, instance: str, seed: int, customers: int, situation: Si
                 ("cloud.tables", "name, volume, environment, rows, size_gb", TABLES),
             ):
                 await _copy(connection, f"{i}_{table} ({columns})", rows)
+            await connection.execute(RETRIES.replace("{i}", i).encode())
         # The planner must know the sizes before the first question, not after the next autovacuum.
         await connection.execute(f"analyze {', '.join(tables)}".encode())
 

@@ -53,6 +53,14 @@ async def test_retry_job_charges_forty_more_after_each_refund_until_it_is_paused
         assert (emitted, len(await shop.clean())) == (80, before + 80 - 3)
 
 
+async def test_refunds_at_once_each_set_the_retry_job_off(urls: Urls) -> None:
+    async with business(urls, customers=1200) as shop:
+        before, rows = (await shop.expected())["refunds"], _items(await shop.clean())[:4]
+        answers = await asyncio.gather(*(shop.post("/billing/refund", row) for row in rows))
+        assert {answer.status_code for answer in answers} == {200}
+        assert (await shop.expected())["refunds"] == before + 160
+
+
 async def test_retry_job_emits_the_same_for_the_same_seed(urls: Urls) -> None:
     async def emitted() -> list[str]:
         async with business(urls, customers=600) as shop:
