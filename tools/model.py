@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from memory.errors import Permanent, Temporary
+from memory.errors import Halt, Permanent
 from memory.runs import Lease
 from tools.action import Role, digest
 
@@ -96,7 +96,8 @@ class Model:
     ) -> Reply[Answer]:
         """Return the answer as `schema`, or the problems with it; one call, no repair.
 
-        Raises Permanent `budget_exceeded` before the call, Temporary `unavailable` if the model does not answer.
+        Raises Halt `budget_exceeded` before the call, Halt `unavailable` if the model does not answer: the run stops
+        and can be resumed, the worker and its other runs go on.
         """
         prompt = "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages)
         reserved = estimate(prompt) + ANSWER_TOKENS
@@ -116,9 +117,10 @@ class Model:
             async with asyncio.timeout(self._timeout):
                 return await self._chat.ainvoke([(message.role, message.text) for message in messages])
         except TimeoutError:
-            raise Temporary("unavailable", f"the model did not answer within {self._timeout:g} s; try again") from None
+            message = f"the model did not answer within {self._timeout:g} s; resume the run when it does"
+            raise Halt("unavailable", message) from None
         except Exception as error:  # providers share no family of errors
-            raise Temporary("unavailable", f"the model failed: {type(error).__name__}: {str(error)[:200]}") from error
+            raise Halt("unavailable", f"the model failed: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def estimate(text: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
-from memory.errors import Permanent, Temporary
+from memory.errors import Halt, Permanent
 from memory.runs import Lease
 from memory.scope import Access, Principal
 from tests.fakes.model import CountingMeter, called, played
@@ -97,7 +97,7 @@ async def test_without_a_count_the_estimate_is_booked() -> None:
 @pytest.mark.parametrize("failure", [RuntimeError("no route"), TimeoutError()])
 async def test_a_model_that_fails_can_be_asked_again_and_costs_nothing(failure: Exception) -> None:
     meter = CountingMeter()
-    with pytest.raises(Temporary) as failed:
+    with pytest.raises(Halt) as failed:
         await ask(failure, meter=meter)
     assert failed.value.code == "unavailable"
     assert (meter.used, meter.reserved) == (0, 0)
