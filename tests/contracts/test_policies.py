@@ -40,7 +40,6 @@ def test_the_shipped_set_is_small_enough_to_read() -> None:
 
 
 def test_every_rule_has_a_name_of_its_own_beginning_with_its_file() -> None:
-    """R53"""
     for path in FOLDER.glob("*.cedar"):
         names = re.findall(r'@id\("([^"]+)"\)', path.read_text())
         assert all(name.startswith(f"{path.stem}.") for name in names)

@@ -22,7 +22,8 @@ from tools.gateway import Gateway
 from tools.policy import Policy
 from tools.tool import Call, Services, Tool, tool
 
-WORKER = 7
+WORKER = 1_000_000_007
+"""A number that the sequence gives to no real worker."""
 PLENTY = {"tokens": 1_000, "micros": 1_000, "calls": 1_000}
 POLICY = """
 // unattended: shop.charge, shop.unkeyed, shop.fail, shop.undo, shop.plain
