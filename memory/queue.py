@@ -6,7 +6,7 @@ two workers apart.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -105,7 +105,12 @@ class Seat:
             number = int((await found.fetchone() or {})["number"])
             await connection.execute("select pg_advisory_lock(%s, %s)", [_LOCK, number])
             await connection.execute("listen countersign_worker")
-            yield cls(number, connection)
+            try:
+                yield cls(number, connection)
+            finally:
+                # Said aloud, as the server takes a moment to notice that a connection is gone.
+                with suppress(psycopg.Error):
+                    await connection.execute("select pg_advisory_unlock(%s, %s)", [_LOCK, number])
 
     async def lost(self) -> None:
         """Return never; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
