@@ -94,7 +94,8 @@ async def business(settings: Settings, places: Places, copy: Business) -> None:
 def listening(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises Permanent("configuration") that says what to do if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # With the protocol named, the loop switches delayed sending off for every connection.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

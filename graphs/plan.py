@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tools.action import Effect, Pin, digest
 
@@ -34,15 +34,7 @@ class Cut(Part):
     count: Positive | Ref
 
 
-def _is_no_reference(table: dict[str, str]) -> dict[str, str]:
-    """Refuse a table that was meant as a reference, so that a misspelt one is never taken for a literal."""
-    if {"ref", "cut"} & table.keys():
-        raise ValueError(f"{table!r} is no valid reference; write inputs.NAME or steps.ID.FIELD")
-    return table
-
-
-Table = Annotated[dict[str, str], AfterValidator(_is_no_reference)]
-Value = Ref | Cut | bool | int | str | list[str] | Table
+Value = Ref | Cut | bool | int | str | list[str]
 """An argument: a reference, a part of a result, or a literal (for ids and amounts only in people's plans)."""
 
 

@@ -146,8 +146,8 @@ def _conditions(plan: Plan, position: int) -> Iterator[str]:
         if step.when:
             expressions.compile(step.when, variables(plan, position))
         for value in step.args.values():
-            if step.tool == "sets.split" and isinstance(value, dict):
-                expressions.fields(value)
+            if step.tool == "sets.split" and isinstance(value, list):
+                expressions.fields(expressions.named(value))
     except Permanent as refused:
         yield str(refused)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -36,7 +37,7 @@ class Admitted:
         return digest(
             {
                 "tool": action.tool,
-                "schema": self.tool.schema_hash,
+                "schema": _schema_hash(self.tool),
                 "target": self.facts.target,
                 "args": self.args,
                 "user": action.user,
@@ -77,6 +78,12 @@ def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> Admitted:
     call_hash = digest({"tool": tool.name, "args": seen, "target": target})
     key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
     return Admitted(action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target))
+
+
+@lru_cache(maxsize=1024)
+def _schema_hash(tool: Tool) -> str:
+    # A tool never changes, and deriving its schema costs more than everything else here.
+    return tool.schema_hash
 
 
 def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:

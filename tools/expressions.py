@@ -4,7 +4,7 @@ Called by plan validation, the executor's `when` and `expect`, probe conditions,
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -83,6 +83,19 @@ def kind(value: Json) -> Kind:
     if isinstance(value, int):
         return "int"
     return "text" if isinstance(value, str) else "any"
+
+
+def named(cases: Sequence[str]) -> dict[str, str]:
+    """Return `name: condition` entries by name, in their order; raises Permanent `plan_invalid` for another form.
+
+    Cases travel as a list because their order matters: a JSON object may come back in another one.
+    """
+    pairs = [case.partition(": ") for case in cases]
+    if bad := [name for name, colon, text in pairs if not (colon and text.strip() and name.isidentifier())]:
+        raise Permanent("plan_invalid", f"case {bad[0]!r} is not of the form name: condition")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise Permanent("plan_invalid", "two cases have the same name; give each its own")
+    return {name: text for name, _, text in pairs}
 
 
 def fields(cases: Mapping[str, str]) -> frozenset[str]:

@@ -25,7 +25,7 @@ class Night(_Arguments):
 
 class Split(_Arguments):
     rows: Slice
-    cases: dict[str, str]
+    cases: list[str]
     otherwise: str = "other"
 
 

@@ -114,7 +114,7 @@ def test_any_edit_gives_another_hash() -> None:
         (single("jobs.pause", args={"job": "j"}, compensate={"tool": "jobs.stop", "args": {}}), "is no tool"),
         (single("jobs.pause", args={"job": "j"}, compensate={"tool": "jobs.pause", "args": {}}), "compensation"),
         (
-            single("sets.split", "read", args={"rows": {"ref": "steps.look.found"}, "cases": {"odd": "a +"}}),
+            single("sets.split", "read", args={"rows": {"ref": "steps.look.found"}, "cases": ["odd: a +"]}),
             "is not valid",
         ),
     ],

@@ -20,17 +20,6 @@ async def test_runbooks_cases_find_the_groups_of_the_labels(opened: Open) -> Non
         }
 
 
-async def test_list_and_table_of_cases_mean_the_same(opened: Open) -> None:
-    async with opened() as office:
-        found = (await office.done("billing.duplicates", {}))["found"]
-        listed = await office.done("sets.split", {"of": found, "cases": CASES}, step="a")
-        table = dict(case.split(": ", 1) for case in CASES)
-        tabled = await office.done("sets.split", {"of": found, "cases": table}, step="b")
-        assert {name: part["digest"] for name, part in listed.items()} == {
-            name: part["digest"] for name, part in tabled.items()
-        }
-
-
 async def test_order_of_a_list_decides(opened: Open) -> None:
     async with opened() as office:
         found = (await office.done("billing.duplicates", {}))["found"]
