@@ -32,7 +32,7 @@ async def test_nobody_gets_in_without_a_key(shop: Business) -> None:
 
 
 async def test_researchers_key_may_only_read(shop: Business) -> None:
-    """R12."""
+    """R26."""
     assert (await shop.get("/billing/jobs")).status_code == 200
     assert (await shop.post(PATH, BODY, role="researcher")).status_code == 403
     assert await _comments(shop) == 0
