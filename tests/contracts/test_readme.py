@@ -118,7 +118,7 @@ def test_the_readmes_code_passes_our_own_checks(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Stranger) -> None:
-    """R30 R140 R40: the README's commands, as they stand there; then somebody of operations countersigns."""
+    """R30 R140 R129: the README's commands, as they stand there; then somebody of operations countersigns."""
     commands = re.findall(r"^countersign (.+)$", README.partition("## Add things")[2], re.MULTILINE)
     migrate, call, chat = commands[:3]
     assert "is in force" in stranger.run(migrate).stdout
