@@ -22,7 +22,7 @@ _SEEN = {
     "escalated": "escalated (bank dispute)",
     "manual": "manual (account closed)",
     "lookalikes_touched": "look-alikes touched",
-    "harm": "harmed customers",
+    "harm": "refunded without reason",
 }
 
 

@@ -89,6 +89,7 @@ def checks(prevented: Prevented, repaired: Repaired, expected: Counts, found: Ma
         *(_equal(f"{name}: as the labels say", seen[name], expected[name]) for name in same),
         _equal("no charge was refunded twice", seen["duplicate_effects"], 0),
         _equal("no look-alike was touched", seen["lookalikes_touched"], 0),
+        _equal("nothing was refunded that should not be", seen["harm"], 0),
         _more("the naive client refunded some twice", found["naive"]["duplicate_effects"]),
         _equal("the retry job was paused once", times_performed(repaired.entries, "billing.pause_job"), 1),
         _equal("one approval was void when its runbook changed", repaired.approvals["voided"], 1),

@@ -93,12 +93,7 @@ def result(prevented: Prevented, repaired: Repaired, proof: Proof) -> dict[str, 
     seen, spent = proof.observed, proof.times
     return {
         "ok": proof.held,
-        "refunds": seen["refunds"],
-        "duplicate_effects": seen["duplicate_effects"],
-        "escalated": seen["escalated"],
-        "manual": seen["manual"],
-        "lookalikes_touched": seen["lookalikes_touched"],
-        "lookalikes": seen["lookalikes"],
+        **seen,
         "naive_duplicate_effects": proof.naive["duplicate_effects"],
         "expected": dict(proof.expected),
         "prevent": {

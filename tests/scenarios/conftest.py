@@ -10,6 +10,13 @@ from tests.scenarios.town import Towns, town
 
 
 @pytest.fixture
+def passable(tmp_path: Path) -> Path:
+    """Return a folder through which a server that must not be root may pass."""
+    tmp_path.chmod(0o711)
+    return tmp_path
+
+
+@pytest.fixture
 def towns(urls: Urls, tmp_path: Path) -> Towns:
     """Return a factory of towns; each has a tenant and a business of its own."""
     return partial(town, urls, tmp_path)

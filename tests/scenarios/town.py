@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,7 @@ from app.wiring import System, opened
 from app.worker import work
 from app.world.generator import Situation
 from app.world.service import open_world, server
-from app.world.store import expected, load, observed
+from app.world.store import connect, expected, load, observed
 from memory import approvals, journal, knowledge, runs
 from memory.clock import SystemClock, new_id
 from memory.items import Item
@@ -24,6 +24,7 @@ from memory.journal import Entry
 from memory.roles import Urls
 from memory.scope import Access, Principal
 from tests.scenarios.waiting import until
+from tools.model import Model
 
 KEYS = {"world_key_read": "reads", "world_key_write": "writes"}
 REQUEST = "customers say they were billed twice on Friday night, fix it"
@@ -127,6 +128,59 @@ class Town:
         await until(over, f"the end of run {run}", seconds)
         return await self.row(run)
 
+    async def bodies(self, run: str, kind: str) -> list[dict[str, Any]]:
+        """Return the bodies of a run's entries of one kind."""
+        return [entry.body for entry in await self.entries(run) if entry.kind == kind]
+
+    async def parked(self, run: str, *, approving: bool = False, seconds: float = 60) -> dict[str, Any]:
+        """Wait until a run ended or asks its requester; returns its row."""
+
+        async def still() -> bool:
+            if approving:
+                await self.decide(run)
+            row = await self.row(run)
+            return row["status"] in ENDED or row["waits_for"] == "clarify"
+
+        await until(still, f"a rest of run {run}", seconds)
+        return await self.row(run)
+
+    async def progressed(self, run: str, step: str, *, seconds: float = 60) -> None:
+        """Agree to whatever a run asks until an effect of a step is settled."""
+
+        async def reached() -> bool:
+            await self.decide(run)
+            return any(body["step"] == step for body in await self.bodies(run, "outcome"))
+
+        await until(reached, f"step {step} of run {run}", seconds)
+
+    async def asked(self, run: str, step: str) -> None:
+        """Wait until people are asked about a step."""
+
+        async def held() -> bool:
+            return any(question["step"] == step for question in await self.questions(run))
+
+        await until(held, f"the question about {step}")
+
+    async def resume(self, run: str, person: str = "alice") -> None:
+        """Queue a stopped run again, as the API does."""
+        async with self.system.database.transaction(self.by(person)) as connection:
+            await runs.resume(connection, run)
+            await self.system.queue.defer(connection, run)
+
+    async def effects(self) -> int:
+        """Return how many effects this tenant's runs have had or tried."""
+        async with self.system.database.transaction(self.access) as connection:
+            cursor = await connection.execute("select count(*) as n from effects")
+            return (await cursor.fetchone() or {})["n"]
+
+    async def charges(self, label: str) -> list[str]:
+        """Return the charges that really are of a kind."""
+        async with await connect(self.places.business) as connection:
+            cursor = await connection.execute(
+                f"select charge from {self.instance}_billing.labels where label = %s order by charge".encode(), [label]
+            )
+            return [row["charge"] for row in await cursor.fetchall()]
+
     async def expected(self) -> dict[str, int]:
         """Return what a right repair comes to."""
         return await expected(self.places.business, self.instance)
@@ -136,9 +190,9 @@ class Town:
         return await observed(self.places.business, self.instance)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncGenerator[None]:
-        """Let a worker of this process take runs for the length of the block."""
-        system = self.system
+    async def worker(self, model: Model | None = None) -> AsyncGenerator[None]:
+        """Let a worker of this process take runs for the length of the block, drafting with a model if one is given."""
+        system = replace(self.system, model=model) if model else self.system
         task = asyncio.create_task(work(system.database, system.queue, system.deps, system.clock, lanes=2))
         try:
             yield
