@@ -21,6 +21,7 @@ from tests.contracts.test_repository import files
 README = (ROOT / "README.md").read_text()
 FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
 _LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
+_OURS = ("COUNTERSIGN_", "DATABASE_", "PYTEST_", "CS_TEST_")
 _PEOPLE = ("alice", "bob", "dave")
 _BIN = Path(sys.executable).parent
 
@@ -64,7 +65,7 @@ class Stranger:
     @property
     def environment(self) -> dict[str, str]:
         """Return an environment in which the copy is what gets imported."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "DATABASE_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         ours = {"COUNTERSIGN_DATA_DIR": str(self.folder / "data"), "COUNTERSIGN_PORT": str(self.port)}
         return {**kept, **ours, "PYTHONPATH": str(self.folder)}
 
@@ -94,7 +95,7 @@ def _answers(port: int) -> bool:
 def stranger(shared: Path) -> Generator[Stranger]:
     """Return somebody whose installation worked before the README's files were added to it."""
     folder = shared / f"readme-{uuid4().hex[:8]}"
-    for room in ROOMS:
+    for room in (*ROOMS, "tests"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     someone = Stranger(folder, free_port())
@@ -114,6 +115,23 @@ def test_the_readmes_code_passes_our_own_checks(name: str) -> None:
     checks = [_BIN / "ruff", "check", "--stdin-filename", name, "-"]
     done = subprocess.run(checks, cwd=ROOT, input=FILES[name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(stranger: Stranger) -> None:
+    """R66: cards, policy examples and runbooks that appear in a folder are checked by the tests that are there."""
+    tests = [f"tests/contracts/test_{name}.py" for name in ("tools", "policies", "runbooks")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-vv", "-k", "status", *tests],
+        env=stranger.environment,
+        cwd=stranger.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    tested = set(re.findall(r"status\.\w+", done.stdout))
+    assert tested >= {"status.read", "status.announce", "status.cedar", "status.outage"}
 
 
 @pytest.mark.slow
