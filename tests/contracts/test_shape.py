@@ -8,7 +8,8 @@ from tests.contracts import measures
 from tests.contracts.measures import LIMITS, Module, modules
 
 EVERYTHING = [*modules(world=True), *measures.tests()]
-MOCKS = {"mock", "pytest_mock", "respx", "responses", "freezegun", "time_machine"}
+MOCKS = {"mock", "pytest_" + "mock", "resp" + "x", "responses", "freezegun", "time_machine"}
+"""Put together, because a file that names one counts as using it."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_no_module_imports_itself_through_others() -> None:
 def test_nothing_of_ours_is_replaced_by_a_mock() -> None:
     replaced = "monkeypatch" + ".setattr"
     assert [module.name for module in EVERYTHING if replaced in module.text or _imports(module, MOCKS)] == []
-    assert [module.name for module in EVERYTHING if "unittest.mock" in module.imports()] == []
+    assert [module.name for module in EVERYTHING if "unittest" + ".mock" in module.imports()] == []
 
 
 def test_the_unmaintained_http_client_is_never_imported() -> None:
