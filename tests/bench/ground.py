@@ -21,6 +21,7 @@ from memory.scope import Access, Principal
 
 TENANT = "bench"
 ALICE = Principal(TENANT, "alice", frozenset({"support"}))
+BOB = Principal(TENANT, "bob", frozenset({"finance"}), limit_alone=10**9, limit_joint=10**9)
 BUDGET = {"tokens": 10**9, "micros": 10**9, "calls": 10**6}
 
 
@@ -57,7 +58,7 @@ async def ground() -> AsyncGenerator[Ground]:
     """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
         await migrate(server.urls.owner)
-        await principals.found(server.urls.owner, TENANT, [ALICE])
+        await principals.found(server.urls.owner, TENANT, [ALICE, BOB])
         database = await Database.open(server.urls.app, size=16)
         try:
             yield Ground(server, database, Access.of(ALICE), Path(folder))

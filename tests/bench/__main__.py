@@ -1,0 +1,74 @@
+"""Measure everything and print it, as a table or with `--json` as one object; `make bench` runs it."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import governed, processes, savers
+from tests.bench.ground import ground
+
+Figures = dict[str, Mapping[str, float]]
+ROWS = (
+    ("statements per governed write", "actions", "statements", "", "2: claim and settle"),
+    ("statements per governed run", "runs", "statements", "", "one read, one write, start to end"),
+    ("governed write, 1 lane, p50", "actions", "p50_1", "ms", ""),
+    ("governed write, 1 lane, p99", "actions", "p99_1", "ms", ""),
+    ("governed write, 8 lanes, p50", "actions", "p50_8", "ms", "on 8 runs"),
+    ("governed write, 8 lanes, p99", "actions", "p99_8", "ms", ""),
+    ("decided in one process, claimed in another, p50", "waking", "p50", "ms", "20 ms"),
+    ("decided in one process, claimed in another, max", "waking", "max", "ms", ""),
+    ("worker killed, run goes on elsewhere, p50", "recovery", "p50", "s", "1 s"),
+    ("our saver, 1 lane", "savers", "own_1", "runs/s", ""),
+    ("stock saver, 1 lane", "savers", "stock_1", "runs/s", ""),
+    ("our saver, 8 lanes", "savers", "own_8", "runs/s", ""),
+    ("stock saver, 8 lanes", "savers", "stock_8", "runs/s", ""),
+    ("our saver : stock saver, 8 lanes", "savers", "ratio_8", "x", "2"),
+    ("governed run, 1 lane", "runs", "governed_1", "runs/s", "with request, journal and ending"),
+    ("bare run with stock saver, 1 lane", "runs", "bare_1", "runs/s", "none of that"),
+    ("governed run, 8 lanes", "runs", "governed_8", "runs/s", ""),
+    ("bare run with stock saver, 8 lanes", "runs", "bare_8", "runs/s", ""),
+    ("governed : bare, 8 lanes", "runs", "ratio_8", "x", "1.2"),
+)
+"""Title, section, figure, unit, and what to compare with."""
+
+
+async def measured() -> Figures:
+    """Return all figures; each section on the same Postgres, one after the other.
+
+    Real workers come first: they would take over the runs that the other sections leave behind.
+    """
+    async with ground() as place:
+        return {
+            "waking": await processes.waking(place),
+            "recovery": await processes.recovery(place),
+            "actions": await governed.actions(place),
+            "savers": await savers.measure(place),
+            "runs": await governed.whole_runs(place),
+        }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one object")
+    told = parser.parse_args()
+    figures = asyncio.run(measured())
+    where = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+    if told.json:
+        sys.stdout.write(json.dumps({"machine": where, **figures}) + "\n")
+        return
+    table = Table("figure", "here", "", "aim or remark", title=", ".join(f"{name} {it}" for name, it in where.items()))
+    for title, section, name, unit, remark in ROWS:
+        table.add_row(title, f"{figures[section][name]:,.2f}", unit, remark)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""How many statements go over the wire: counted at the client, where each is one wait for the server."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import AsyncConnection
+
+_SILENT = frozenset({"_commit_gen", "_rollback_gen"})
+"""What a pool asks of an idle connection in autocommit; it sends nothing."""
+
+
+class Count:
+    """A number that goes up."""
+
+    def __init__(self) -> None:
+        self.statements = 0
+
+
+@contextmanager
+def counted() -> Generator[Count]:
+    """Count the round trips of every asynchronous connection of this process for the length of the block."""
+    count, real = Count(), AsyncConnection.wait
+
+    async def wait(self: AsyncConnection[Any], work: Any, *args: Any, **options: Any) -> Any:
+        count.statements += work.__name__ not in _SILENT
+        return await real(self, work, *args, **options)
+
+    AsyncConnection.wait = wait  # pyright: ignore[reportAttributeAccessIssue]  # the driver's one gate to the server
+    try:
+        yield count
+    finally:
+        AsyncConnection.wait = real

@@ -1,0 +1,127 @@
+"""What governing costs: one action through the gateway, and a whole run, each with everything durable."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from app.worker import Driver
+from graphs.deps import Deps
+from memory import runs
+from memory.clock import SystemClock
+from memory.database import Database
+from memory.scope import Access
+from tests.bench.counting import counted
+from tests.bench.ground import BUDGET, Ground, per_second, percentile
+from tests.bench.savers import ROUNDS, RUNS, stock, stock_rate
+from tests.tools.support import POLICY, TOOLS, Shop, act
+from tools.catalog import Catalog
+from tools.gateway import Gateway
+from tools.policy import Policy
+
+ACTIONS = {1: 400, 8: 1_600}
+_STEPS = [
+    {"id": "look", "tool": "shop.peek", "effect": "read", "args": {"id": "a"}, "expect": "size(result.seen) > 0"},
+    {
+        "id": "act",
+        "tool": "shop.charge",
+        "effect": "write",
+        "args": {"id": {"ref": "inputs.item"}},
+        "expect": "size(result.paid) > 0",
+        "backout": "take it back",
+    },
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shopping:
+    """The product over an in-process shop: what is measured is ours alone."""
+
+    database: Database
+    gateway: Gateway
+    catalog: Catalog
+    policy: str
+
+    def deps(self) -> Deps:
+        """Return the flow's parts, with a planner that always has the same idea."""
+        return Deps.of(self.database, self.catalog, self.gateway, lambda lease: _planned)
+
+
+async def _planned(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    plan = {"id": "bench", "source": "runbook", "goal": "bench", "inputs": state["inputs"], "steps": _STEPS}
+    return {"plan": plan, "round": 1, "note": ""}
+
+
+def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
+    """Return the product over a fresh shop, whose payments take so long."""
+    catalog = Catalog(TOOLS)
+    policy = Policy({"shop.cedar": POLICY}, catalog.cards)
+    shop = Shop(before=partial(asyncio.sleep, seconds)) if seconds else Shop()
+    return Shopping(database, Gateway(database, catalog, policy, shop, SystemClock()), catalog, policy.version)
+
+
+async def in_force(database: Database, access: Access, policy: str) -> None:
+    """Put a policy version in force."""
+    await database.call(access, "activate_policy", policy)
+
+
+async def actions(ground: Ground) -> dict[str, float]:
+    """Return milliseconds of a governed write around an adapter that takes no time, and its statements."""
+    shop, found = shopping(ground.database), dict[str, float]()
+    await in_force(ground.database, ground.access, shop.policy)
+    for lanes, count in ACTIONS.items():
+        leases, took = await ground.leases(lanes), list[float]()
+
+        async def perform(number: int, leases: Any = leases, took: list[float] = took) -> None:
+            lease = leases[number % len(leases)]
+            began = time.perf_counter()
+            outcome = await shop.gateway.perform(lease, act(lease, uuid4().hex))
+            took.append((time.perf_counter() - began) * 1000)
+            assert outcome.state == "done", outcome
+
+        with counted() as count_of:
+            await per_second(perform, count, lanes)
+        found |= {f"p50_{lanes}": statistics.median(took), f"p99_{lanes}": percentile(took, 0.99)}
+        found["statements"] = count_of.statements / count
+    return found
+
+
+async def whole_runs(ground: Ground) -> dict[str, float]:
+    """Return governed runs per second beside the bare graph with the stock saver, in turns, and statements per run."""
+    shop, found = shopping(ground.database), dict[str, float]()
+    await in_force(ground.database, ground.access, shop.policy)
+    driver = Driver(ground.database, shop.deps(), SystemClock(), 0)
+    async with stock(ground) as rival:
+        for lanes, count in RUNS.items():
+            await _rate(ground, driver, 8, lanes)
+            await stock_rate(rival, 8, lanes)
+            pairs = [
+                (await _rate(ground, driver, count, lanes), await stock_rate(rival, count, lanes))
+                for _ in range(ROUNDS)
+            ]
+            ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+            found |= {f"governed_{lanes}": ours, f"bare_{lanes}": theirs, f"ratio_{lanes}": ours / theirs}
+        with counted() as count_of:
+            await _rate(ground, driver, 20, 1)
+        found["statements"] = count_of.statements / 20
+    return found
+
+
+async def _rate(ground: Ground, driver: Driver, count: int, lanes: int) -> float:
+    async def run(_: int) -> None:
+        await driver.drive(await begun(ground.database, ground.access))
+
+    return await per_second(run, count, lanes)
+
+
+async def begun(database: Database, access: Access) -> str:
+    """Record a request, as the API would; returns its run."""
+    run = uuid4().hex
+    asked = {"request": "go", "inputs": {"item": run}, "runbook": None, "given": None}
+    async with database.transaction(access) as connection:
+        await runs.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
+    return run

@@ -1,0 +1,47 @@
+"""Workers in processes of their own, which the bench starts and kills; their shop takes a while for each charge."""
+
+import asyncio
+import multiprocessing
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from multiprocessing.context import ForkServerProcess
+
+from app.worker import work
+from memory import inventory
+from memory.clock import SystemClock
+from memory.database import Database
+from memory.queue import Queue
+from tests.bench.governed import shopping
+from tests.scenarios.waiting import until
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.bench.hands"])
+CHARGE_SECONDS = 0.02
+
+
+def lead(url: str) -> None:
+    """Take runs for ever."""
+    asyncio.run(_lead(url))
+
+
+async def _lead(url: str) -> None:
+    database, clock = await Database.open(url), SystemClock()
+    async with Queue.open(url) as queue:
+        await work(database, queue, shopping(database, seconds=CHARGE_SECONDS).deps(), clock, lanes=2)
+
+
+@asynccontextmanager
+async def hand(url: str, owner_url: str, number: int) -> AsyncGenerator[ForkServerProcess]:
+    """Start a worker, as the `number`-th, and wait until it takes runs; it is gone afterwards."""
+    process = _FORKS.Process(target=lead, args=(url,), daemon=True)
+    await asyncio.to_thread(process.start)
+
+    async def seated() -> bool:
+        return await inventory.workers(owner_url) == number
+
+    try:
+        await until(seated, "the worker")
+        yield process
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.join)
