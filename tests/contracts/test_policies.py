@@ -35,8 +35,10 @@ def test_a_rule_has_an_example_that_it_decides_and_one_that_it_does_not(rule: st
 
 def test_the_shipped_set_is_small_enough_to_read() -> None:
     """R55 R140"""
-    lines = sum(len(path.read_text().splitlines()) for path in FOLDER.glob("*.cedar"))
-    assert (len(POLICY.rules) <= 12, lines <= 150) == (True, True)
+    shipped = ("base", "billing", "cloud", "tickets")
+    lines = sum(len((FOLDER / f"{name}.cedar").read_text().splitlines()) for name in shipped)
+    rules = [rule for rule in POLICY.rules if rule.split(".")[0] in shipped]
+    assert (len(rules) <= 12, lines <= 150) == (True, True)
 
 
 def test_every_rule_has_a_name_of_its_own_beginning_with_its_file() -> None:

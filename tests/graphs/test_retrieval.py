@@ -13,6 +13,8 @@ from memory.scope import Access, Principal
 from tests.graphs.phrasings import ASK, OUT_OF_SCOPE, PHRASINGS
 
 YES, NO, OPEN = True, False, None
+SHIPPED = {"billing.double-charge", "billing.single-refund", "db.disk-full"}
+"""Others may be added beside them; these are what the phrasings are about."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,8 @@ async def chosen(hits: list[Hit]) -> str:
 @pytest.mark.anyio
 async def test_words_lead_to_the_right_runbook_or_to_a_question(database: Database, alice: Principal) -> None:
     access = Access.of(alice)
-    await knowledge.import_all(database, access, map(runbooks.item, runbooks.load()))
+    shipped = [document for document in runbooks.load() if document.runbook.id in SHIPPED]
+    await knowledge.import_all(database, access, map(runbooks.item, shipped))
     find = partial(knowledge.find, database, access)
     expected = {**dict(PHRASINGS), **dict.fromkeys(OUT_OF_SCOPE, ASK)}
     got = {text: await chosen([*await find(words(text))]) for text in expected}
