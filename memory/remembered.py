@@ -11,6 +11,10 @@ Trust = Literal["human", "tool", "model", "untrusted"]
 """How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
 
 
+ROW = "id::text, scope, key, body, trust, provenance, created, expires, uses"
+"""The columns that `from_row` reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a memory comes from."""

@@ -1,0 +1,41 @@
+"""How memories leave: on request, at the end of a run, or when their time is up; called through the store."""
+
+from memory.database import Connection, Database
+from memory.errors import Permanent
+from memory.scope import Access
+
+
+async def forget(
+    database: Database, access: Access, *, id: str | None = None, key: str | None = None, everything: bool = False
+) -> int:
+    """Delete from the write scope one memory by id, one subject by key, or everything; returns how many rows went.
+
+    Older versions of a forgotten subject go with it.
+    """
+    if [id is not None, key is not None, everything].count(True) != 1:
+        raise Permanent("bad_request", "say exactly one of: the id, the key, or everything")
+    async with database.transaction(access) as connection:
+        gone = await connection.execute(
+            """
+            delete from memories m
+             where m.scope = any(%(scopes)s)
+               and (%(everything)s or m.id::text = %(id)s or m.key = %(key)s
+                    or m.key = (select o.key from memories o
+                                 where o.id::text = %(id)s and o.scope = any(%(scopes)s)))
+            """,
+            {"scopes": [str(access.writes)], "everything": everything, "id": id, "key": key},
+        )
+        return gone.rowcount
+
+
+async def erase_run(connection: Connection, run: str) -> int:
+    """Delete a run's working memory in the transaction that ends it; its scope must be among the entered reads."""
+    found = await connection.execute("select erase_run(%s) as gone", [run])
+    return int((await found.fetchone() or {})["gone"])
+
+
+async def sweep(database: Database, *, limit: int = 1000) -> int:
+    """Delete up to `limit` expired rows of all tenants; returns how many, so that callers repeat while it is full."""
+    async with database.system() as connection:
+        found = await connection.execute("select sweep_memories(%s) as gone", [limit])
+        return int((await found.fetchone() or {})["gone"])
