@@ -6,7 +6,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -86,7 +86,11 @@ class Supervisor:
                 stdin=PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._processes[child.name] = process
-        return await process.wait()
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is not None:
+                await _hang_up(process)
 
     async def end(self) -> None:
         """End all children: asked first, killed after `STOP_SECONDS`."""
@@ -100,6 +104,8 @@ class Supervisor:
             if process.returncode is None:
                 process.send_signal(SIGKILL)
         await asyncio.gather(*waits)
+        for process in alive:
+            await _hang_up(process)
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -107,6 +113,14 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         text = self._log(name).read_text(errors="replace").strip()
         return f"{text[-_TAIL:] or 'it said nothing'} (all of it in {str(self._log(name))!r})"
+
+
+async def _hang_up(process: Process) -> None:
+    """Close our end of a dead child's standard input."""
+    if process.stdin:
+        process.stdin.close()
+        with suppress(OSError):
+            await process.stdin.wait_closed()
 
 
 @asynccontextmanager
