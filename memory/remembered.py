@@ -41,6 +41,12 @@ class Note:
     key: str | None = None
     """Subject; a new note on it supersedes the old one."""
     ttl: timedelta | None = None
+    pinned: bool = False
+    """Never pruned for want of room."""
+    valid_from: datetime | None = None
+    """Since when it is so; None means since now."""
+    imported: bool = False
+    """Taken from a file and not just said, so that what was forgotten stays so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from memory.embedding import LEXICAL, Embedder, literal
 from memory.forgetting import erase_run, forget, sweep
 from memory.remembered import ROW, Hit, Memory, Recall, from_row
 from memory.scope import Access, Scope
-from memory.writing import add, remember
+from memory.writing import add, remember, saw
 
 __all__ = ["add", "erase_run", "forget", "ls", "recall", "remember", "sweep"]
 
@@ -45,6 +45,7 @@ async def recall(
         found = await connection.execute(_SEARCH.encode(), values)
         rows = await found.fetchall()
         hidden = await (await connection.execute(_HIDDEN.encode(), values)).fetchone() or {}
+        await saw(connection, access, [row["id"] for row in rows if row["near"]])
     return Recall(tuple(_hit(row) for row in rows if row["near"]), below=rows[0]["below"] if rows else 0, **hidden)
 
 

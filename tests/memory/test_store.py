@@ -61,7 +61,7 @@ async def test_best_match_comes_first_and_ties_are_newest_first(
     database: Database, mine: Access, remember: Remember
 ) -> None:
     """R93: the order is deterministic."""
-    twins = [await remember("the invoice job ran twice") for _ in range(2)]
+    twins = [await remember("the invoice job ran twice", key=key) for key in ("monday", "friday")]
     await remember("the invoice was late")
     found = await store.recall(database, mine, "invoice job twice")
     assert [hit.memory.id for hit in found.hits[:2]] == [twins[1].id, twins[0].id]
