@@ -18,7 +18,9 @@ _VOLUMES = """
    order by used_percent desc, volume"""
 _TABLES = """select name as table, environment, rows, size_gb as size from {i}_cloud.tables
   where volume = %(volume)s and not dropped order by size_gb desc, name"""
-_OFFER = "select price_cents_per_gb * %(gigabytes)s as price from {i}_cloud.volumes where id = %(volume)s for update"
+_OFFER = """
+  select price_cents_per_gb * %(gigabytes)s as price, size_gb as size from {i}_cloud.volumes where id = %(volume)s
+  for update"""
 _EXTEND = """
   update {i}_cloud.volumes set size_gb = size_gb + %(gigabytes)s, extended = extended + 1 where id = %(volume)s
   returning id as volume, size_gb as size, used_gb * 100 / size_gb as used_percent"""
@@ -26,9 +28,10 @@ _FULL = 90
 
 
 class Extension(BaseModel):
-    """What to add to a volume, in GB, at the price that was offered, in cents a month."""
+    """What to add to a volume of this size, in GB, at the price that was offered, in cents a month."""
 
     volume: str
+    size: int
     gigabytes: int = Field(ge=1)
     price: int
 
@@ -65,6 +68,8 @@ async def extend_volume(desk: Desk, asked: Extension) -> Row:
         raise HTTPException(422, f"there is no volume {asked.volume!r}")
     if offer["price"] != asked.price:
         raise HTTPException(409, f"the price is {offer['price']} now")
+    if offer["size"] != asked.size:
+        raise HTTPException(409, f"the size is {offer['size']} GB now")
     extended = await desk.row(_EXTEND, volume=asked.volume, gigabytes=asked.gigabytes)
     return {**(extended or {}), "price": asked.price}
 

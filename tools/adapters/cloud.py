@@ -32,8 +32,10 @@ class Volume(Arguments):
 
 
 class Extension(Volume):
-    """How much to add, and the price in cents at which it was offered."""
+    """How much to add, the size before it, and the price in cents at which it was offered."""
 
+    size: int = Field(ge=1)
+    """What it has now: it only grows, so this says which of its extensions is meant, whoever asks for it."""
     gigabytes: int = Field(ge=1, le=100_000)
     price: int = Field(ge=0)
 
@@ -63,13 +65,18 @@ async def tables(args: Volume, call: Call) -> Mapping[str, Json]:
 @tool(
     "cloud.extend_volume",
     effect="write",
+    key=lambda args: f"cloud.extend_volume:{args.volume}:{args.size}",
     target=lambda args: f"volume/{args.volume}",
     facts=lambda args: _environment(args.volume),
     amount=lambda args: args.price,
     lookup=recorded("cloud"),
     reversible=False,
     playbook="db.disk-full",
-    failures=("price_changed: look again and ask again", "not_found: no such volume"),
+    failures=(
+        "price_changed: look again and ask again",
+        "size_changed: somebody was faster, look again",
+        "not_found: no such volume",
+    ),
 )
 async def extend_volume(args: Extension, call: Call) -> Mapping[str, Json]:
     """Add space to a volume at the price offered; volumes never shrink again."""

@@ -34,7 +34,7 @@ ARGUMENTS: Mapping[str, dict[str, Json]] = {
     "tickets.comment": {"ticket": "t_1001", "text": 'naïve "quotes" and \\ and \n'},
     "tickets.open_batch": {"kind": "manual", "items": PART},
     "tickets.notify_batch": {"template": "refund_made", "items": PART},
-    "cloud.extend_volume": {"volume": "prod/db-main", "gigabytes": 50, "price": 600},
+    "cloud.extend_volume": {"volume": "prod/db-main", "size": 500, "gigabytes": 50, "price": 600},
     "cloud.drop_table": {"table": "prod/audit_log"},
 }
 CATALOG = Catalog.discover()

@@ -34,9 +34,23 @@ async def test_tickets_and_messages_follow_slices(opened: Open) -> None:
 async def test_volume_is_extended_as_offered(opened: Open) -> None:
     async with opened() as office:
         offer = (await office.done("cloud.volumes", {}, step="a"))["fullest"]
-        args = {"volume": offer["volume"], "gigabytes": offer["gigabytes"], "price": offer["price"]}
+        args = {name: offer[name] for name in ("volume", "size", "gigabytes", "price")}
         assert (await office.done("cloud.extend_volume", args))["used_percent"] < 80
         assert (await office.done("cloud.volumes", {"volume": offer["volume"]}, step="b"))["over"] == 0
+
+
+async def test_volume_is_extended_once_however_many_people_ask(opened: Open) -> None:
+    """R71."""
+    async with opened() as office:
+        offer = (await office.done("cloud.volumes", {}, step="a"))["fullest"]
+        args = {name: offer[name] for name in ("volume", "size", "gigabytes", "price")}
+        await office.done("cloud.extend_volume", args)
+        again = await office.perform("cloud.extend_volume", args, step="again")
+        more = await office.perform("cloud.extend_volume", {**args, "gigabytes": 50, "price": 600}, step="more")
+        assert (again.state, more.state, more.code) == ("skipped", "denied", "key_reused")
+        assert (await office.done("cloud.volumes", {"volume": offer["volume"]}, step="b"))["fullest"]["size"] == offer[
+            "size"
+        ] + offer["gigabytes"]
 
 
 @pytest.mark.parametrize("table", ["prod/audit_log", "prod/meter_readings"])
