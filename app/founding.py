@@ -10,6 +10,7 @@ from app.settings import Settings
 from graphs import runbooks
 from memory import authority, knowledge, principals
 from memory.database import Database
+from memory.entry import admit
 from memory.errors import Permanent
 from memory.migrate import migrate
 from memory.principals import Issued
@@ -48,6 +49,7 @@ async def found(settings: Settings, places: Places, *, activate: bool = False) -
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
     applied = await migrate(places.owned)
+    await admit(places.owned, places.app)
     fresh = await principals.found(places.owned, settings.tenant, people(settings.tenant))
     database = await Database.open(places.app, size=2)
     try:

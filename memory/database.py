@@ -1,6 +1,7 @@
 """The only way to a connection: whoever works in the database says first for whom; called by every table's module."""
 
 import re
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,9 +13,10 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from memory.entry import Signer
 from memory.errors import ControlError, Permanent, Temporary
 from memory.roles import OWNER
-from memory.scope import Access
+from memory.scope import Access, Principal
 
 Connection = AsyncConnection[DictRow]
 
@@ -31,27 +33,29 @@ _OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 30000,
 }
 _FUNCTION = re.compile(r"[a-z_]+")
-_ENTER = "select enter(%s, %s, %s, %s)"
+_ENTER = "select enter(%s, %s)"
 _REFUSED = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 
 class Database:
     """A pool of connections as the app's database role; close it when done."""
 
-    def __init__(self, url: str, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, url: str, pool: AsyncConnectionPool[Connection], signer: Signer) -> None:
         self._url = url
         self._pool = pool
+        self._signer = signer
 
     @classmethod
     async def open(cls, url: str, *, size: int = 10) -> "Database":
         """Connect with at most `size` connections.
 
-        Raises Permanent("configuration") for a role that stands above row security, or that the server does not
-        accept, and Temporary("unavailable") if nobody answers.
+        Raises Permanent("configuration") for a role that stands above row security, whose entries do not count, or
+        that the server does not accept, and Temporary("unavailable") if nobody answers.
         """
         try:
             async with await Connection.connect(url, row_factory=dict_row, **_OPTIONS) as connection:
                 await _refuse_power(connection)
+                signer = await _signer(connection)
         except psycopg.ProgrammingError:
             # Without the cause, which would quote the URL and with it the password.
             message = "DATABASE_URL is no Postgres URL; write postgresql://role:password@host:port/database"
@@ -71,7 +75,7 @@ class Database:
         except psycopg.OperationalError as error:
             await pool.close()
             raise _unreachable(url, error) from error
-        return cls(url, pool)
+        return cls(url, pool, signer)
 
     @property
     def url(self) -> str:
@@ -89,7 +93,7 @@ class Database:
         Raises Temporary("unavailable") if the database goes away, also while committing: the outcome is then unknown.
         """
         async with self._borrowed() as connection, connection.transaction():
-            await connection.execute(_ENTER, _entry(access))
+            await connection.execute(_ENTER, self._entry(connection, access))
             yield connection
 
     async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
@@ -101,7 +105,8 @@ class Database:
             raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
         async with self._borrowed() as connection:
-            cursor = await connection.execute(statement(function, len(values)).encode(), [*_entry(access), *values])
+            entry = self._entry(connection, access)
+            cursor = await connection.execute(statement(function, len(values)).encode(), [*entry, *values])
             return await cursor.fetchone() or {}
 
     @asynccontextmanager
@@ -109,6 +114,9 @@ class Database:
         """Lend a connection that works for nobody: it sees no tenant's rows, but may call the system's functions."""
         async with self._borrowed() as connection:
             yield connection
+
+    def _entry(self, connection: Connection, access: Access) -> list[object]:
+        return self._signer.sign(access, connection.info.backend_pid)
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncGenerator[Connection]:
@@ -134,14 +142,28 @@ def statement(function: str, arguments: int) -> str:
     """
     places = ", ".join(["%s"] * arguments)
     return (
-        "with entry as materialized (select enter(%s, %s, %s, %s) as tenant) select result.* from entry "
+        "with entry as materialized (select enter(%s, %s) as tenant) select result.* from entry "
         f"cross join lateral (select * from {function}({places}) where entry.tenant is not null offset 0) as result"
     )
 
 
-def _entry(access: Access) -> list[object]:
-    reads, writes = access.reads, () if access.writes is None else (access.writes,)
-    return [access.principal.tenant, access.principal.id, [str(s) for s in reads], [str(s) for s in writes]]
+async def _signer(connection: Connection) -> Signer:
+    found = await connection.execute("select extract(epoch from clock_timestamp())::float8 as now")
+    offset = float((await found.fetchone() or {})["now"]) - time.time()
+    signer = Signer(connection.info.password, offset)
+    nobody = Access(Principal("", ""), ())
+    try:
+        await connection.execute(_ENTER, signer.sign(nobody, connection.info.backend_pid))
+    except psycopg.errors.UndefinedFunction:
+        # Before the first migration nobody can enter; who looks into such a database says what is missing.
+        pass
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Permanent(
+            "configuration",
+            "the database does not take entries signed with this password; run `countersign migrate` with the URLs of "
+            "both the owner and the app",
+        ) from error
+    return signer
 
 
 async def _refuse_power(connection: Connection) -> None:

@@ -130,8 +130,9 @@ class RunRows:
         await connection.execute(
             sql.SQL(
                 """
-                insert into result_rows (handle, ord, amount, row)
-                select g.handle, row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.row
+                insert into result_rows (tenant, handle, ord, amount, row)
+                select (select current_tenant()), g.handle,
+                       row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.row
                   from result_rows r
                   join unnest(%(groups)s::jsonb[], %(chosen)s::text[]) as g (fields, handle) on g.fields = {}
                  where r.handle = %(handle)s and r.ord >= %(start)s and r.ord < %(end)s
@@ -178,8 +179,8 @@ class RunRows:
         # Row security does not allow COPY, and arrays are slow to write; canonical rows hold no line breaks.
         await connection.execute(
             """
-            insert into result_rows (handle, ord, amount, row)
-            select %s, %s + x.ord - 1, x.amount::bigint, x.row
+            insert into result_rows (tenant, handle, ord, amount, row)
+            select (select current_tenant()), %s, %s + x.ord - 1, x.amount::bigint, x.row
               from rows from (string_to_table(%s, E'\n'), string_to_table(%s, E'\n'))
                    with ordinality as x (row, amount, ord)
             """,

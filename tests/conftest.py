@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
 from memory.database import Database
+from memory.entry import admit
 from memory.migrate import migrate
 from memory.postgres import Embedded, attach
 from memory.roles import DATABASE, OWNER, Urls
@@ -90,6 +91,7 @@ def clone(server: Embedded, shared: Path) -> Callable[[str], Urls]:
             _copy(server.urls_of("postgres").superuser, name)
         urls = server.urls_of(name)
         asyncio.run(migrate(urls.owner))
+        asyncio.run(admit(urls.owner, urls.app))
         return urls
 
     return make

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, sql
 
 from memory import principals, runs
 from memory.database import Database
+from memory.entry import admit
 from memory.migrate import migrate
 from memory.postgres import Embedded, attach
 from memory.runs import Lease
@@ -58,6 +59,7 @@ async def ground() -> AsyncGenerator[Ground]:
     """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
         await migrate(server.urls.owner)
+        await admit(server.urls.owner, server.urls.app)
         await principals.found(server.urls.owner, TENANT, [ALICE, BOB])
         database = await Database.open(server.urls.app, size=16)
         try:

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from memory.database import Database, statement
+from memory.entry import admit
 from memory.errors import Permanent, Temporary
 from memory.migrate import migrate
 from memory.postgres import attach
@@ -85,9 +86,7 @@ async def test_plan_of_a_call_scans_the_function_below_the_entry(database: Datab
     async with database.system() as connection:
         await connection.execute("set plan_cache_mode = force_generic_plan")
         query = "explain (format text) " + statement("current_reads", 0)
-        plan = [
-            row["QUERY PLAN"] for row in await (await connection.execute(query.encode(), ["", "", [], []])).fetchall()
-        ]
+        plan = [row["QUERY PLAN"] for row in await (await connection.execute(query.encode(), ["", b""])).fetchall()]
         await connection.execute("reset plan_cache_mode")
     assert plan[0].startswith("Nested Loop")
     outer, inner = (next(i for i, line in enumerate(plan) if name in line) for name in ("CTE Scan", "Function Scan"))
@@ -185,6 +184,7 @@ async def test_pool_works_again_after_the_server_died(shared: Path) -> None:
     folder = shared / f"own-{uuid4().hex[:8]}"
     with attach(folder) as server:
         await migrate(server.urls.owner)
+        await admit(server.urls.owner, server.urls.app)
         database = await Database.open(server.urls.app, size=2)
         psutil.Process(server.pid).send_signal(signal.SIGKILL)
         with attach(folder):

@@ -120,11 +120,12 @@ async def test_without_a_scope_there_are_no_rows(database: Database, bobs: Conne
 async def test_nothing_is_left_open_after_a_scoped_transaction(database: Database, alice: Principal) -> None:
     access = Access.of(alice)
     await store.remember(database, access, SECRET, trust="human", provenance=Provenance())
-    async with database.system() as connection:
-        async with connection.transaction():
-            await connection.execute("select enter(%s, 'alice', '{user:alice}', '{}')", [alice.tenant])
-            inside = await (await connection.execute("select * from memories")).fetchall()
+    pool = await Database.open(database.url, size=1)
+    async with pool.transaction(access) as connection:
+        inside = await (await connection.execute("select * from memories")).fetchall()
+    async with pool.system() as connection:
         outside = await (await connection.execute("select * from memories")).fetchall()
+    await pool.close()
     assert (len(inside), outside) == (1, [])
 
 
