@@ -35,7 +35,10 @@ async def erase_run(connection: Connection, run: str) -> int:
 
 
 async def sweep(database: Database, *, limit: int = 1000) -> int:
-    """Delete up to `limit` expired rows of all tenants; returns how many, so that callers repeat while it is full."""
+    """Delete up to `limit` expired rows of all tenants and as many archived ones whose retention has ended.
+
+    Returns how many, so that callers repeat while there are any.
+    """
     async with database.system() as connection:
-        found = await connection.execute("select sweep_memories(%s) as gone", [limit])
+        found = await connection.execute("select sweep_memories(%s) + sweep_memory_archive(%s) as gone", [limit, limit])
         return int((await found.fetchone() or {})["gone"])

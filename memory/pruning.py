@@ -1,0 +1,231 @@
+"""What leaves a scope that is too full, and why; people look at it first, housekeeping and people then do it.
+
+Hygiene goes first: what expired, was superseded, or says what another row says. Then the least worth leave, facts and
+episodes each from their own room. What leaves is recorded, and kept for the retention; see `shelf`.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+
+from memory.database import Connection, Database
+from memory.errors import Permanent
+from memory.scope import Access, Principal, Scope
+from memory.worth import information, rarity, value
+
+Reason = Literal["expired", "superseded", "double", "room"]
+KEEPER = "housekeeping"
+"""Who prunes when nobody asked for it."""
+_RANK = ("untrusted", "model", "tool", "human")
+_FORMULA = 1
+"""Grows when the worth of a text is computed in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How much a scope holds, and how long what left can be taken back."""
+
+    facts: int = 500
+    """Rows with a subject."""
+    episodes: int = 2000
+    """Rows without one."""
+    source_share: float = 0.25
+    """The part of the episodes that one source other than a person may fill."""
+    retention_days: int = 30
+
+    @property
+    def version(self) -> str:
+        """Return the name of exactly these rules, as records cite it."""
+        text = json.dumps([_FORMULA, asdict(self)], sort_keys=True)
+        return f"memory-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+STANDARD = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One row of a scope, as far as its fate depends on it."""
+
+    id: str
+    key: str | None
+    body: str
+    terms: Sequence[str]
+    near: str | None
+    trust: str
+    provenance: Mapping[str, Any]
+    uses: int
+    pinned: bool
+    expired: bool
+    superseded: bool
+
+    @property
+    def source(self) -> str | None:
+        """Return whose quota the row counts against; what a person said counts against none."""
+        given = self.provenance
+        return None if self.trust == "human" else str(given.get("run") or given.get("principal") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A row that leaves; `worth` is what it was ranked by, if it competed for room."""
+
+    id: str
+    body: str
+    reason: Reason
+    worth: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What pruning would do now; `digest` names exactly this choice under exactly this policy."""
+
+    scope: Scope
+    policy: str
+    held: int
+    leaving: tuple[Leaving, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return what a later `prune` can be bound to."""
+        chosen = sorted((leaving.id, leaving.reason) for leaving in self.leaving)
+        return hashlib.sha256(json.dumps([str(self.scope), self.policy, chosen]).encode()).hexdigest()
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Return how many leave for each reason."""
+        return dict(sorted(Counter(leaving.reason for leaving in self.leaving).items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What pruning did: rows that left, and how many of them can be taken back."""
+
+    preview: Preview
+    gone: int
+    archived: int
+
+
+async def preview(database: Database, access: Access, policy: Policy = STANDARD) -> Preview:
+    """Return what `prune` would do in the access's write scope, without doing it."""
+    async with database.transaction(access) as connection:
+        return await _look(connection, access, policy)
+
+
+async def prune(database: Database, access: Access, policy: Policy = STANDARD, *, expect: str | None = None) -> Report:
+    """Prune the access's write scope and record it; with `expect`, only if the choice is still the one previewed.
+
+    Raises Permanent: `conflict` if it is not, `forbidden` without a write scope.
+    """
+    async with database.transaction(access) as connection:
+        found = await _look(connection, access, policy)
+        if expect is not None and found.digest != expect:
+            raise Permanent("conflict", f"{str(found.scope)!r} changed since the preview; look at a new one")
+        if not found.leaving:
+            return Report(found, 0, 0)
+        order = {
+            "scope": str(found.scope),
+            "policy": found.policy,
+            "retention": f"{policy.retention_days} days",
+            "leaving": {leaving.id: leaving.reason for leaving in found.leaving},
+        }
+        done = await connection.execute("select * from prune_memories(%s)", [Jsonb(order)])
+        row = await done.fetchone() or {}
+    return Report(found, row["gone"], row["kept"])
+
+
+async def tidy(database: Database, policy: Policy = STANDARD, *, limit: int = 20) -> int:
+    """Prune scopes of any tenant that hold more than the policy allows, at most `limit`; returns how many."""
+    async with database.system() as connection:
+        found = await connection.execute(
+            "select * from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, limit]
+        )
+        crowded = await found.fetchall()
+    for row in crowded:
+        scope = Scope.parse(row["scope"])
+        await prune(database, Access(Principal(row["tenant"], KEEPER), (scope,), scope), policy)
+    return len(crowded)
+
+
+async def cite(connection: Connection, access: Access, memories: Sequence[str]) -> int:
+    """Count memories as used by the run of an access, each once and only if it was shown them; returns how many."""
+    seers = [str(scope) for scope in access.reads if scope.kind == "run"]
+    found = await connection.execute("select cite_memories(%s, %s) as counted", [seers, list(memories)])
+    return int((await found.fetchone() or {})["counted"])
+
+
+def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving]:
+    """Return what leaves among the rows of one scope, oldest first; a pinned row leaves only when it has expired."""
+    leaving = list(_hygiene(rows))
+    out = {gone.id for gone in leaving}
+    kept = [row for row in rows if row.id not in out]
+    told = _worth(rows)
+    for room, competing in (
+        (policy.facts, [row for row in kept if row.key is not None]),
+        (policy.episodes, [row for row in kept if row.key is None]),
+    ):
+        leaving += _crowded_out(competing, room, policy.source_share, told)
+    return leaving
+
+
+def _hygiene(rows: Sequence[Candidate]) -> Iterator[Leaving]:
+    first: dict[str, Candidate] = {}
+    for row in rows:
+        if row.expired:
+            yield Leaving(row.id, row.body, "expired")
+        elif row.superseded and not row.pinned:
+            yield Leaving(row.id, row.body, "superseded")
+        elif row.key is None and row.near and not row.superseded:
+            other = first.get(row.near)
+            weaker, stronger = (row, other) if other and _standing(other) >= _standing(row) else (other, row)
+            first[row.near] = stronger or row
+            if weaker and not weaker.pinned:
+                yield Leaving(weaker.id, weaker.body, "double")
+
+
+def _standing(row: Candidate) -> tuple[bool, int, int]:
+    return (row.pinned, _RANK.index(row.trust), row.uses)
+
+
+def _worth(rows: Sequence[Candidate]) -> dict[str, float]:
+    rare = rarity(row.terms for row in rows)
+    before = {row.id: earlier.body for earlier, row in pairwise(rows)}
+    return {row.id: value(information(row.body, row.terms, rare, before.get(row.id, "")), row.uses) for row in rows}
+
+
+def _crowded_out(rows: Sequence[Candidate], room: int, share: float, told: Mapping[str, float]) -> Iterator[Leaving]:
+    """Yield what finds no room; only where there is too little of it, sources are held to their share."""
+    free = room - sum(row.pinned for row in rows)
+    if len(rows) <= room:
+        return
+    newest = {row.id: place for place, row in enumerate(rows)}
+    quota = Counter[str | None]()
+    ranked = sorted((row for row in rows if not row.pinned), key=lambda row: (-told[row.id], -newest[row.id]))
+    for row in ranked:
+        crowding = row.source is not None and quota[row.source] >= max(1, int(room * share))
+        if free <= 0 or crowding:
+            yield Leaving(row.id, row.body, "room", round(told[row.id], 3))
+            continue
+        quota[row.source] += 1
+        free -= 1
+
+
+async def _look(connection: Connection, access: Access, policy: Policy) -> Preview:
+    if access.writes is None:
+        raise Permanent("forbidden", f"{access.principal.id!r} has no scope to prune here; work inside one")
+    found = await connection.execute(
+        """
+        select id::text, key, body, terms, near, trust, provenance, uses, pinned,
+               coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded
+          from memories where scope = %s order by created, id
+        """,
+        [str(access.writes)],
+    )
+    rows = [Candidate(**row) for row in await found.fetchall()]
+    return Preview(access.writes, policy.version, len(rows), tuple(choose(rows, policy)))
