@@ -41,6 +41,11 @@ class Card(Protocol):
         ...
 
     @property
+    def compensate(self) -> str:
+        """Name of the tool that takes this one back; empty if none does."""
+        ...
+
+    @property
     def data(self) -> tuple[str, ...]:
         """Classes of data that leave or enter."""
         ...
@@ -59,7 +64,7 @@ def validate(plan: Plan, cards: Mapping[str, Card], allowed: Literals = frozense
         if card is None:
             problems.append(f"step {step.id!r}: there is no tool {step.tool!r}; `tools ls` names those there are")
             continue
-        found = [*_effect(step, card), *_arguments(step, card), *_conditions(plan, position), *_undo(step, cards)]
+        found = [*_effect(step, card), *_arguments(step, card), *_conditions(plan, position), *_undo(step, card, cards)]
         if plan.source == "model":
             found += [*_literals(step, card, allowed), *_outsiders(step, dirty)]
         problems += [f"step {step.id!r}: {problem}" for problem in found]
@@ -106,13 +111,17 @@ def _arguments(step: Step, card: Card) -> Iterator[str]:
     yield from _fit(given, card)
 
 
-def _undo(step: Step, cards: Mapping[str, Card]) -> Iterator[str]:
+def _undo(step: Step, undone: Card, cards: Mapping[str, Card]) -> Iterator[str]:
     if step.compensate is None:
         return
     card = cards.get(step.compensate.tool)
     if card is None:
         yield f"is compensated by {step.compensate.tool!r}, which is no tool"
         return
+    # Whatever counts as taken back may happen again: the tool's author says what takes it back, not the plan.
+    if card.name != undone.compensate:
+        proper = repr(undone.compensate) if undone.compensate else "nothing"
+        yield f"is compensated by {card.name!r}, but {undone.name!r} is taken back by {proper}"
     for problem in _fit({**step.compensate.args}, card):
         yield f"compensation: {problem}"
 

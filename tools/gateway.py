@@ -66,6 +66,10 @@ class Gateway:
         admitted, decision = self._judge(lease, action)
         if admitted is None or decision.verdict == "deny":
             return await self._refuse(lease, action, decision)
+        if action.compensates and not await self._takes_back(lease, admitted):
+            message = f"{action.tool!r} with these arguments does not take effect {action.compensates!r} back"
+            refusal = replace(decision, verdict="deny", code="invalid_arguments", message=message)
+            return await self._refuse(lease, action, refusal)
         if admitted.tool.effect == "read":
             return await self._read(lease, admitted, decision)
         return await self._effect(lease, admitted, decision, bundle, shown or {})
@@ -118,8 +122,7 @@ class Gateway:
         bundle: Sequence[Action],
         shown: Mapping[str, Json],
     ) -> Outcome:
-        body = effects.request(lease, admitted, decision)
-        claimed = await self._claim(lease, body)
+        claimed = await self._claim(lease, effects.request(lease, admitted, decision))
         match claimed.code:
             case "go":
                 return await self._act(lease, admitted, claimed, first_look=False)
@@ -133,6 +136,15 @@ class Gateway:
                 return await self._hold(lease, admitted, decision, bundle, shown)
             case code:
                 return await self._stop(lease, admitted, decision, code)
+
+    async def _takes_back(self, lease: Lease, admitted: Admitted) -> bool:
+        """Tell whether this is the declared reverse of the effect it names; only then may that effect happen anew."""
+        try:
+            done = await effects.show(self._database, lease.access, admitted.action.compensates or "")
+            reverse = self._catalog.get(done["tool"]).compensate
+        except Permanent:
+            return False
+        return (done["run"], reverse, done["args"]) == (lease.run, admitted.tool.name, admitted.args)
 
     async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claimed:
         """Claim; while another run or task is at the very same effect, wait for it."""

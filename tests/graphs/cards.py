@@ -1,7 +1,7 @@
 """A small catalogue for tests of plans: schemas as real tools have them, and nothing that could act."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,6 +61,7 @@ class Card:
     schema: Mapping[str, Any]
     data: tuple[str, ...] = ()
     summary: str = "does what its name says"
+    compensate: str = ""
 
 
 def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> Card:
@@ -71,7 +72,8 @@ CARDS: Mapping[str, Card] = {
     card.name: card
     for card in (
         _card("jobs.look", "read", Job),
-        _card("jobs.pause", "write", Job),
+        replace(_card("jobs.pause", "write", Job), compensate="jobs.resume"),
+        replace(_card("jobs.resume", "write", Job), compensate="jobs.pause"),
         _card("charges.duplicates", "read", Night),
         _card("charges.show", "read", Charge),
         _card("sets.split", "read", Split),

@@ -112,7 +112,11 @@ def test_any_edit_gives_another_hash() -> None:
         (single("jobs.pause", args={"job": "j"}, when="result.paused"), "undeclared"),
         (single("jobs.pause", args={"job": "j"}, when="steps.later.count > 0"), "undeclared"),
         (single("jobs.pause", args={"job": "j"}, compensate={"tool": "jobs.stop", "args": {}}), "is no tool"),
-        (single("jobs.pause", args={"job": "j"}, compensate={"tool": "jobs.pause", "args": {}}), "compensation"),
+        (single("jobs.pause", args={"job": "j"}, compensate={"tool": "jobs.resume", "args": {}}), "compensation"),
+        (
+            single("jobs.pause", args={"job": "j"}, compensate={"tool": "tickets.answer", "args": {}}),
+            "by 'jobs.resume'",
+        ),
         (
             single("sets.split", "read", args={"rows": {"ref": "steps.look.found"}, "cases": ["odd: a +"]}),
             "is not valid",
@@ -147,7 +151,7 @@ def test_a_model_may_not_write_ids_and_amounts(args: dict[str, Any]) -> None:
 
 
 def test_a_model_may_not_write_the_arguments_of_a_compensation() -> None:
-    undo = {"tool": "jobs.pause", "args": {"job": "payroll"}}
+    undo = {"tool": "jobs.resume", "args": {"job": "payroll"}}
     act = single("jobs.pause", args={"job": {"ref": "inputs.job"}}, compensate=undo)
     assert "is a literal" in validate(plan(act, source="model", inputs={"job": "j"}), CARDS)[0]
 

@@ -159,7 +159,7 @@ async def peek(args: Item, call: Call) -> Mapping[str, Json]:
 
 TOOLS: list[Tool] = [
     charge,
-    replace(charge, name="shop.refund", compensate=""),
+    replace(charge, name="shop.refund"),
     replace(charge, name="shop.plain", key=None, compensate=""),
     unkeyed,
     fail,
