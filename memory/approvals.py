@@ -62,14 +62,10 @@ async def decide(
 
 async def standing(database: Database, access: Access, approval: str) -> Standing:
     """Return where a round stands; raises Permanent("not_found")."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select {_STATUS}, reason, edited from approvals where id = %s".encode(), [approval]
-        )
-        row = await cursor.fetchone()
-    if row is None:
+    found = await database.rows(access, f"select {_STATUS}, reason, edited from approvals where id = %s", approval)
+    if not found:
         raise _unknown(approval)
-    return Standing(row["status"], row["reason"], row["edited"])
+    return Standing(found[0]["status"], found[0]["reason"], found[0]["edited"])
 
 
 async def show(database: Database, access: Access, approval: str) -> dict[str, Any]:

@@ -106,8 +106,16 @@ class Database:
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
         async with self._borrowed() as connection:
             entry = self._entry(connection, access)
-            cursor = await connection.execute(statement(function, len(values)).encode(), [*entry, *values])
+            source = f"{function}({', '.join(['%s'] * len(values))})"
+            cursor = await connection.execute(entered(source).encode(), [*entry, *values])
             return await cursor.fetchone() or {}
+
+    async def rows(self, access: Access, query: str, *args: object) -> list[dict[str, Any]]:
+        """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text."""
+        async with self._borrowed() as connection:
+            entry = self._entry(connection, access)
+            cursor = await connection.execute(entered(f"({query}) as asked").encode(), [*entry, *args])
+            return await cursor.fetchall()
 
     @asynccontextmanager
     async def system(self) -> AsyncGenerator[Connection]:
@@ -134,16 +142,15 @@ class Database:
             raise _unreachable(self._url, error) from error
 
 
-def statement(function: str, arguments: int) -> str:
-    """Return the statement that enters and then calls.
+def entered(source: str) -> str:
+    """Return the statement that enters and then reads from a function call or a query.
 
     The order holds by construction: the inner query needs a column of the entry, and `offset 0` keeps the planner
-    from taking it apart, so that the function can only be scanned once the entry's row is there.
+    from taking it apart, so that the source can only be scanned once the entry's row is there.
     """
-    places = ", ".join(["%s"] * arguments)
     return (
         "with entry as materialized (select enter(%s, %s) as tenant) select result.* from entry "
-        f"cross join lateral (select * from {function}({places}) where entry.tenant is not null offset 0) as result"
+        f"cross join lateral (select * from {source} where entry.tenant is not null offset 0) as result"
     )
 
 

@@ -82,21 +82,14 @@ async def append(
 
 async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[Entry]:
     """Return entries of a run in order, those after `after`, at most `limit`."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            "select run, seq, prev, hash, body from journal where run = %s and seq > %s order by seq limit %s",
-            [run, after, limit],
-        )
-        return [_entry(row) async for row in cursor]
+    query = "select run, seq, prev, hash, body from journal where run = %s and seq > %s order by seq limit %s"
+    return [_entry(row) for row in await database.rows(access, query, run, after, limit)]
 
 
 async def of_effect(database: Database, access: Access, effect: str) -> list[Entry]:
     """Return the entries that name an effect, in order."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            "select run, seq, prev, hash, body from journal where effect = %s order by seq", [effect]
-        )
-        return [_entry(row) async for row in cursor]
+    query = "select run, seq, prev, hash, body from journal where effect = %s order by seq"
+    return [_entry(row) for row in await database.rows(access, query, effect)]
 
 
 async def export(connection: Connection, run: str | None = None) -> AsyncIterator[Entry]:

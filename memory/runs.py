@@ -149,25 +149,26 @@ async def answer(connection: Connection, run: str, text: str) -> None:
 
 async def get(database: Database, access: Access, run: str) -> dict[str, Any]:
     """Return everything recorded of one run; raises Permanent("not_found")."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(f"select {_COLUMNS} from runs where id = %s and kind = 'run'".encode(), [run])
-        row = await cursor.fetchone()
-    if row is None:
+    found = await database.rows(access, f"select {_COLUMNS} from runs where id = %s and kind = 'run'", run)
+    if not found:
         raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists yours")
-    return row
+    return found[0]
 
 
 async def ls(
     database: Database, access: Access, *, limit: int = 50, before: tuple[datetime, str] | None = None
 ) -> list[dict[str, Any]]:
     """Return runs, newest first, at most `limit`, older than the (created, id) of `before`."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select {_COLUMNS} from runs where kind = 'run' and (%s::timestamptz is null or (created, id) < (%s, %s)) "
-            "order by created desc, id desc limit %s".encode(),
-            [before and before[0], before and before[0], before and before[1], limit],
-        )
-        return await cursor.fetchall()
+    since, last = before or (None, None)
+    return await database.rows(
+        access,
+        f"select {_COLUMNS} from runs where kind = 'run' and (%s::timestamptz is null or (created, id) < (%s, %s)) "
+        "order by created desc, id desc limit %s",
+        since,
+        since,
+        last,
+        limit,
+    )
 
 
 async def _one(connection: Connection, statement: str, *values: object) -> dict[str, Any]:

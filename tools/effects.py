@@ -118,26 +118,23 @@ async def ls(
     database: Database, access: Access, *, run: str | None = None, state: str | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
     """Return effects, newest first, at most `limit`."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select {_COLUMNS} from effects where (%(run)s::text is null or run = %(run)s) "
-            "and (%(state)s::text is null or state = %(state)s) order by claimed desc, id limit %(limit)s".encode(),
-            {"run": run, "state": state, "limit": limit},
-        )
-        return await cursor.fetchall()
+    return await database.rows(
+        access,
+        f"select {_COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state) "
+        "order by claimed desc, id limit %s",
+        run,
+        state,
+        limit,
+    )
 
 
 async def show(database: Database, access: Access, effect: str) -> dict[str, Any]:
     """Return one effect, by its id or by its natural key; raises Permanent("not_found")."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1".encode(),
-            [effect, effect],
-        )
-        row = await cursor.fetchone()
-    if row is None:
+    query = f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1"
+    found = await database.rows(access, query, effect, effect)
+    if not found:
         raise _unknown(effect)
-    return row
+    return found[0]
 
 
 async def explain(database: Database, access: Access, effect: str) -> dict[str, Any]:

@@ -23,6 +23,4 @@ async def unkill(database: Database, access: Access, reach: Reach, name: str = "
 
 async def ls(database: Database, access: Access) -> list[dict[str, Any]]:
     """Return the switches that are pulled."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute("select kind, name, reason, by, at from kills order by at")
-        return await cursor.fetchall()
+    return await database.rows(access, "select kind, name, reason, by, at from kills order by at")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from memory.database import Database, statement
+from memory.database import Database, entered
 from memory.entry import admit
 from memory.errors import Permanent, Temporary
 from memory.migrate import migrate
@@ -85,13 +85,24 @@ async def test_call_enters_before_the_function_runs_also_with_a_kept_plan(
 async def test_plan_of_a_call_scans_the_function_below_the_entry(database: Database) -> None:
     async with database.system() as connection:
         await connection.execute("set plan_cache_mode = force_generic_plan")
-        query = "explain (format text) " + statement("current_reads", 0)
+        query = "explain (format text) " + entered("current_reads()")
         plan = [row["QUERY PLAN"] for row in await (await connection.execute(query.encode(), ["", b""])).fetchall()]
         await connection.execute("reset plan_cache_mode")
     assert plan[0].startswith("Nested Loop")
     outer, inner = (next(i for i, line in enumerate(plan) if name in line) for name in ("CTE Scan", "Function Scan"))
     assert outer < inner
     assert any("One-Time Filter: (entry.tenant IS NOT NULL)" in line for line in plan[outer:inner])
+
+
+async def test_rows_are_those_of_the_entered_tenant_in_their_order(
+    database: Database, people: dict[str, Principal]
+) -> None:
+    """R92"""
+    query = "select id from principals where id <> %s order by id desc"
+    found = [await database.rows(Access.of(people["bob"]), query, "carol") for _ in range(10)]
+    assert found == [[{"id": "dave"}, {"id": "bob"}, {"id": "alice"}]] * 10
+    stranger = Access.of(Principal(f"t-{uuid4().hex[:12]}", "mallory"))
+    assert await database.rows(stranger, query, "carol") == []
 
 
 async def test_call_without_a_tenant_never_runs_the_function(database: Database) -> None:
