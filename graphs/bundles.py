@@ -61,6 +61,7 @@ def shown(bundle: Bundle, current: Current) -> dict[str, Json]:
     return {
         "goal": current.plan.goal,
         "plan_id": current.plan.id,
+        "plan_source": current.plan.source,
         "plan_backout": current.plan.backout,
         "cites": cites,
         "backout": backout,

@@ -38,7 +38,8 @@ def question(lease: Lease, asked: Sequence[Asked], shown: Mapping[str, Json], cl
         "exposure": max(first.admitted.facts.exposure, amount),
         "requester_excluded": True,
         "items": [_item(one) for one in asked],
-        "shown": {**_about(asked, amount), **shown},
+        # What the gateway computed stands above what a flow says of itself.
+        "shown": {**shown, **_about(asked, amount)},
     }
 
 
@@ -62,4 +63,23 @@ def _about(asked: Sequence[Asked], amount: int) -> dict[str, Json]:
         "actions": len(asked),
         "amount": amount,
         "reversible": all(one.admitted.tool.reversible for one in asked),
+        "each": _each(asked),
     }
+
+
+def _each(asked: Sequence[Asked]) -> list[Json]:
+    """Return what every step would do: its first action, how many there are and what they come to."""
+    steps: dict[str, list[Admitted]] = {}
+    for one in asked:
+        steps.setdefault(one.admitted.action.step.partition("#")[0], []).append(one.admitted)
+    return [
+        {
+            "step": step,
+            "tool": all_of_it[0].tool.name,
+            "target": all_of_it[0].facts.target,
+            "args": dict(all_of_it[0].args),
+            "actions": len(all_of_it),
+            "amount": sum(each.facts.amount for each in all_of_it),
+        }
+        for step, all_of_it in steps.items()
+    ]

@@ -1,5 +1,7 @@
 """Tricks against the gateway that once worked or could have: each ends without the effect it is after."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.tools.support import Desk, act
@@ -28,3 +30,19 @@ async def test_taking_back_something_else_does_not_free_a_natural_key(desk: Desk
     outcome = await desk.gateway.perform(lease, other)
     assert outcome.state == "denied"
     assert (await effects.show(desk.database, lease.access, str(first.effect)))["state"] == "done"
+
+
+async def test_people_see_what_every_step_of_a_question_would_do(desk: Desk) -> None:
+    """R39: a second action cannot ride unseen on an approval that shows the first."""
+    lease = await desk.run()
+    small, large = (act(lease, item, tool="shop.refund", amount=n) for item, n in (("a", 1), ("b", 900)))
+    outcome = await desk.gateway.perform(lease, small, [replace(large, step="s-b")])
+    async with desk.database.transaction(desk.access("bob")) as connection:
+        row = await (
+            await connection.execute("select shown from approvals where id = %s", [outcome.approval])
+        ).fetchone()
+    each = (row or {})["shown"]["each"]
+    assert [(one["step"], one["args"]) for one in each] == [
+        ("s-a", {"id": "a", "amount": 1}),
+        ("s-b", {"id": "b", "amount": 900}),
+    ]
