@@ -60,19 +60,23 @@ class Driver:
 
         Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
         """
+        again = False
         while lease := await runs.lease(self._database, run, self._number):
             try:
-                if await self._lead(lease) != "queued":
+                if await self._lead(lease, again=again) != "queued":
                     return
+                again = True
             except LeaseLost:
                 _LOG.warning("run %s is led by another worker now", run)
                 return
             finally:
                 self._saver.forget(run)
 
-    async def _lead(self, lease: Lease) -> str:
-        """Drive a run as far as it goes; returns its status then."""
+    async def _lead(self, lease: Lease, *, again: bool) -> str:
+        """Drive a run as far as it goes; returns its status then. `again` after it was not allowed to wait."""
         try:
+            if again:
+                await self._heed_cancellation(lease)
             state = await self._advance(lease)
             if asked := state.get("__interrupt__"):
                 return await self._park(lease, asked[0].value)
@@ -86,6 +90,12 @@ class Driver:
             ending = Ending("failed", "internal", "an internal error ended this run; the worker's log has it", {})
         await self._finish(lease, ending)
         return ending.status
+
+    async def _heed_cancellation(self, lease: Lease) -> None:
+        """Raise Halt if the run was cancelled: a gate does not look, and would ask and be refused for ever."""
+        row = await runs.get(self._database, lease.access, lease.run)
+        if row["cancel"] is not None:
+            raise Halt("cancelled", f"cancelled before anybody answered: {row['cancel']}")
 
     async def _advance(self, lease: Lease) -> dict[str, Any]:
         """Run the graph from where it stands; a database that is away for a moment is waited for."""

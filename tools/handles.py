@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
+from memory.errors import Permanent
 from memory.results import RunRows
 from memory.results import Slice as Part
+from memory.rows import amount
 from tools import expressions
 from tools.action import Json
 from tools.tool import Slice
@@ -16,9 +18,18 @@ class Handles:
     def __init__(self, rows: RunRows) -> None:
         self._rows = rows
 
-    def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
-        """Yield the rows of a slice of this run, in order."""
-        return self._rows.read(_part(part))
+    async def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+        """Yield the rows of a slice of this run, in order.
+
+        Raises Permanent("forged_authority") if the slice claims another total than its rows have: what policies and
+        people's limits were compared with must be what is sent.
+        """
+        rows = [row async for row in self._rows.read(_part(part))]
+        if (total := sum(map(amount, rows))) != part.total:
+            message = f"the rows of {part.handle!r} come to {total}, not {part.total}; cut the slice again"
+            raise Permanent("forged_authority", message)
+        for row in rows:
+            yield row
 
     async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> Slice:
         """Store rows under this step; the first writer wins."""
