@@ -11,7 +11,7 @@ Trust = Literal["human", "tool", "model", "untrusted"]
 """How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
 
 
-ROW = "id::text, scope, key, body, trust, provenance, created, expires, uses"
+ROW = "id::text, scope, key, body, trust, provenance, created, expires, uses, speaker, session, place, said"
 """The columns that `from_row` reads."""
 
 
@@ -32,6 +32,27 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where in a conversation a text was said; a search uses it, and finds without it."""
+
+    speaker: str
+    said: datetime | None = None
+    session: str | None = None
+    place: int | None = None
+    """Position in the session, from 0; given exactly if the session is."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether it can be kept."""
+        names = (self.speaker, self.session or "-")
+        placed = (self.session is None) == (self.place is None) and (self.place or 0) >= 0
+        zoned = self.said is None or self.said.tzinfo is not None
+        return (
+            placed and zoned and all(len(name.strip()) > 0 and len(name) <= 200 and "\0" not in name for name in names)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A text to be remembered."""
 
@@ -47,6 +68,12 @@ class Note:
     """Since when it is so; None means since now."""
     imported: bool = False
     """Taken from a file and not just said, so that what was forgotten stays so."""
+    turn: Turn | None = None
+
+    @property
+    def text(self) -> str:
+        """Return what it is embedded as: who speaks is a part of what is said."""
+        return f"{self.turn.speaker}: {self.body}" if self.turn else self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +89,12 @@ class Memory:
     created: datetime
     expires: datetime | None
     uses: int
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A memory found, its score from 0 to 1, and the addends of the score."""
+    """A memory found, its score, and the addends of it; scores compare within one search only."""
 
     memory: Memory
     score: float
@@ -81,9 +109,9 @@ class Recall:
     expired: int
     superseded: int
     below: int
-    """Rows less similar than the floor."""
+    """Rows that share nothing with the query."""
     foreign: int
-    """Rows embedded by another embedder, which cannot be compared."""
+    """Rows embedded by another embedder, which only their words can find."""
 
 
 def from_row(row: Mapping[str, Any]) -> Memory:
@@ -107,4 +135,5 @@ def from_row(row: Mapping[str, Any]) -> Memory:
         created=row["created"],
         expires=row["expires"],
         uses=row["uses"],
+        turn=row["speaker"] and Turn(row["speaker"], row["said"], row["session"], row["place"]),
     )

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from memory.database import Connection, Database
 from memory.embedding import LEXICAL, Embedder, literal
 from memory.errors import Permanent
-from memory.remembered import ROW, Memory, Note, Provenance, Trust, from_row
+from memory.remembered import ROW, Memory, Note, Provenance, Trust, Turn, from_row
 from memory.scope import Access, Scope
 from memory.terms import marks, near, terms
 
@@ -35,6 +35,7 @@ async def remember(
     provenance: Provenance,
     key: str | None = None,
     ttl: timedelta | None = None,
+    turn: Turn | None = None,
     embedder: Embedder = LEXICAL,
 ) -> Memory:
     """Store a text in the access's write scope; with a `key` it supersedes what that subject said before.
@@ -43,7 +44,7 @@ async def remember(
     always ends. Raises Permanent: `forbidden` without a write scope or against a more trusted value, `tainted` for
     what was only recalled or was forgotten, `too_large` beyond 8192 bytes, `bad_request` for text that cannot be kept.
     """
-    note = Note(body, trust, provenance, key, ttl)
+    note = Note(body, trust, provenance, key, ttl, turn=turn)
     async with database.transaction(access) as connection:
         return await add(connection, access, note, embedder=embedder)
 
@@ -55,12 +56,13 @@ async def add(connection: Connection, access: Access, note: Note, *, embedder: E
     values = _values(access, scope, note)
     found = await connection.execute("select * from look_at_note(%s)", [Jsonb(values)])
     seen = await found.fetchone() or {"code": "new"}
-    if seen["code"] == "twin":
+    if seen["code"] == "twin" and await _is_here(connection, note.turn, seen["id"]):
         return await _link(connection, scope, note, seen["id"])
     _refuse(seen, note)
-    (vector,) = await embedder.embed([note.body])
+    (vector,) = await embedder.embed([note.text])
     values |= {"embedder": embedder.id, "vector": literal(vector), "provenance": Jsonb(asdict(note.provenance))}
     values |= await _supersede(connection, scope, note)
+    values |= asdict(note.turn or Turn(""))
     written = await connection.execute(_INSERT.encode(), values)
     return from_row(await written.fetchone() or {})
 
@@ -82,11 +84,12 @@ _INSERT = f"""
 with added as (
   insert into memories
     (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust, provenance, expires, pinned,
-     valid_from, valid_to, known_to, superseded_by)
+     valid_from, valid_to, known_to, superseded_by, speaker, said, session, place)
   values (%(id)s, %(kind)s, %(scope_id)s, %(key)s, %(body)s, %(digest)s, %(near)s, %(terms)s, %(embedder)s,
           %(vector)s::vector, %(trust)s, %(provenance)s, clock_timestamp() + %(ttl)s::interval, %(pinned)s,
           coalesce(%(valid_from)s, clock_timestamp()), %(valid_to)s,
-          case when %(superseded_by)s::uuid is not null then clock_timestamp() end, %(superseded_by)s)
+          case when %(superseded_by)s::uuid is not null then clock_timestamp() end, %(superseded_by)s,
+          nullif(%(speaker)s, ''), %(said)s, %(session)s, %(place)s)
   returning {ROW}
 ), marked as (
   insert into memory_marks (scope, mark, memory) select %(scope)s, mark, %(id)s from unnest(%(marks)s::text[]) as mark
@@ -127,6 +130,16 @@ def _signed(access: Access, note: Note) -> Note:
             "tainted", "a text derived from recalled memories alone is no new evidence; name the source that adds to it"
         )
     return replace(note, provenance=replace(given, principal=given.principal or access.principal.id, source=source))
+
+
+async def _is_here(connection: Connection, turn: Turn | None, twin: UUID) -> bool:
+    """Tell whether a twin may stand for a text: what is said again in another place of a conversation stays there."""
+    if turn is None or turn.session is None:
+        return True
+    found = await connection.execute(
+        "select 1 from memories where id = %s and session = %s and place = %s", [twin, turn.session, turn.place]
+    )
+    return await found.fetchone() is not None
 
 
 def _refuse(seen: dict[str, Any], note: Note) -> None:
@@ -212,4 +225,8 @@ def _check(access: Access, note: Note) -> Scope:
         raise Permanent("bad_request", "a memory must be text with something in it and without NUL characters")
     if note.key is not None and not 1 <= len(note.key) <= 200:
         raise Permanent("bad_request", f"a key of {len(note.key)} characters; use 1 to 200")
+    if note.turn is not None and not note.turn.is_whole:
+        raise Permanent(
+            "bad_request", f"{note.turn!r} needs a speaker, session and place together, a time with its zone"
+        )
     return access.writes

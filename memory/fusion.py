@@ -1,0 +1,47 @@
+"""How much each sign of relevance counts, in one place and the same for every scope; used by `search`.
+
+The numbers are round and few. They were learnt with the judged conversation left out and barely matter one by one:
+halving any of them moves recall by less than a point (docs/decisions/0006-retrieval.md).
+"""
+
+from collections.abc import Mapping
+
+BEFORE = 2
+"""Earlier neighbours that make a passage with a memory: answers follow questions."""
+
+ADDENDS: Mapping[str, str] = {
+    "words": "words",
+    "passage": "passage",
+    "session": "session",
+    "next": "next",
+    "after_next": "after_next",
+    "length": "length",
+    "question": "asks::int",
+    "answer": "asked::int",
+    "speaker": "coalesce(by_named, false)::int",
+    "date": "(dated and %(asks_when)s)::int",
+    "vector": "vector",
+    "vector_before": "vector_before",
+    "vector_after": "vector_after",
+}
+"""The SQL of each addend before it is weighed: a standard score within the scope, or 1 where something holds."""
+
+WEIGHTS: Mapping[str, float] = {
+    "words": 0.2,
+    "passage": 1.0,
+    "session": 0.9,
+    "next": 0.15,
+    "after_next": 0.2,
+    "length": 0.6,
+    "question": -1.1,
+    "answer": 1.2,
+    "speaker": 2.2,
+    "date": 2.5,
+    "vector": 1.2,
+    "vector_before": 0.6,
+    "vector_after": 0.5,
+}
+"""A question alone tells little, what follows one tells more."""
+
+LEXICAL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "vector": 0.2, "vector_before": 0.0, "vector_after": 0.0}
+"""Without a model a vector only knows spelling: enough to find a mistyped word, and little besides."""
