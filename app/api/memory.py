@@ -1,15 +1,17 @@
 """A person's memory over HTTP: their own scope and the shared one, never anybody else's."""
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api import views
-from app.api.parts import Body, By, Filled, Here, Limit
-from memory import store
+from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts
+from memory import porting, pruning, shelf, store
 from memory.errors import Permanent
 from memory.remembered import Memory, Provenance
 
@@ -23,6 +25,21 @@ class Remembered(Body):
     key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Subject; a new text on it replaces the old one."""
     ttl_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86400)] | None = None
+
+
+class Pruning(Body):
+    """How much of the caller's own scope stays; nothing leaves unless `expect` names the preview that was looked at."""
+
+    facts: Annotated[int, Field(ge=0, le=100_000)] = pruning.STANDARD.facts
+    episodes: Annotated[int, Field(ge=0, le=100_000)] = pruning.STANDARD.episodes
+    expect: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """The `digest` of a preview; refused as a conflict if the choice is another one by now."""
+
+
+class Import(Body):
+    """Lines of an export."""
+
+    lines: Annotated[list[str], Field(min_length=1, max_length=20_000)]
 
 
 @router.get("", operation_id="list_memories")
@@ -61,6 +78,41 @@ async def add(note: Remembered, parts: Here, by: By) -> Any:
     return _shown(memory)
 
 
+@router.post("/prune", operation_id="prune_memories")
+async def prune(wanted: Pruning, parts: Here, by: By) -> Any:
+    """Show what would leave the caller's own scope, and why; with `expect`, archive exactly that and record it."""
+    policy = pruning.Policy(facts=wanted.facts, episodes=wanted.episodes)
+    if wanted.expect is None:
+        return {"done": False, **_foreseen(await pruning.preview(parts.database, by.access, policy))}
+    report = await pruning.prune(parts.database, by.access, policy, expect=wanted.expect)
+    return {"done": True, **_foreseen(report.preview), "gone": report.gone, "archived": report.archived}
+
+
+@router.get("/archive", operation_id="list_archived_memories")
+async def archive(parts: Here, by: By, limit: Limit = 50) -> Any:
+    """List what was pruned from the caller's scopes and can still be taken back, newest first."""
+    return {"items": [views.jsonable(asdict(row)) for row in await shelf.ls(parts.database, by.access, limit=limit)]}
+
+
+@router.post("/archive/{memory}/restore", operation_id="restore_memory")
+async def restore(memory: str, parts: Here, by: By) -> Any:
+    """Take back what was pruned from the caller's own scope."""
+    return _shown(await shelf.restore(parts.database, by.access, memory))
+
+
+@router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
+async def export(parts: Here, by: By) -> StreamingResponse:
+    """Export the caller's own scope as lines of JSON, history included, vectors not."""
+    return StreamingResponse(_lines(parts, by), media_type="application/x-ndjson")
+
+
+@router.post("/import", operation_id="import_memories")
+async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
+    """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
+    taken, known = await porting.take_in(parts.database, by.access, file.lines)
+    return {"imported": taken, "known": known}
+
+
 @router.delete("/{memory}", operation_id="forget_memory")
 async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
     """Forget one memory of the caller's own scope, with the older versions of its subject."""
@@ -68,6 +120,22 @@ async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
     if not gone:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")
     return {"forgotten": gone}
+
+
+async def _lines(parts: Parts, by: Caller) -> AsyncIterator[bytes]:
+    async for line in porting.export(parts.database, by.access):
+        yield f"{line}\n".encode()
+
+
+def _foreseen(preview: pruning.Preview) -> dict[str, Any]:
+    return {
+        "scope": str(preview.scope),
+        "policy": preview.policy,
+        "held": preview.held,
+        "reasons": preview.reasons,
+        "leaving": [asdict(row) for row in preview.leaving],
+        "digest": preview.digest,
+    }
 
 
 def _shown(memory: Memory) -> dict[str, Any]:
