@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import typer
 
 from app.commands import decide, know, look, start, talk
-from app.commands.terminal import INTERRUPTED, OK, exit_code, note
+from app.commands.terminal import FAILED, INTERRUPTED, OK, exit_code, note
 from memory.errors import ControlError
 
+_LOG = logging.getLogger(__name__)
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
 _CODES = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 waiting for an approval, 4 denied by policy, 5 budget stopped, "
@@ -49,9 +50,16 @@ def run(argv: list[str]) -> int:
         return end.code if isinstance(end.code, int) else OK
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ControlError as error:
-        if debug:
-            raise
+    except Exception as error:  # noqa: BLE001  # the edge: whatever it is, people get one message and a code
+        _LOG.debug("this is where it happened", exc_info=True)
+        return _told(error)
+    return OK
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong in one message and return the exit code for it."""
+    if isinstance(error, ControlError):
         note(f"{error.code}: {error}")
         return exit_code(error)
-    return OK
+    note(f"internal: {type(error).__name__}: {error} (next: repeat it with --debug and report what that prints)")
+    return FAILED

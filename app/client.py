@@ -67,15 +67,15 @@ class Api:
     async def get(self, path: str, **params: str | int | None) -> Any:
         """Return the answer of a read."""
         given = {name: value for name, value in params.items() if value is not None}
-        return (await self._send("GET", path, params=given)).json()
+        return _object(await self._send("GET", path, params=given))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer of a request."""
-        return (await self._send("POST", path, json=dict(body))).json()
+        return _object(await self._send("POST", path, json=dict(body)))
 
     async def delete(self, path: str) -> Any:
         """Return the answer of a removal."""
-        return (await self._send("DELETE", path)).json()
+        return _object(await self._send("DELETE", path))
 
     async def lines(self, path: str, **params: str | None) -> AsyncIterator[str]:
         """Yield the lines of an export."""
@@ -139,6 +139,14 @@ class Api:
 
 
 _STREAM = {"Accept": "text/event-stream"}
+_OURS = "is this our API? see COUNTERSIGN_URL"
+
+
+def _object(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise Refused("internal", f"{response.url.host!r} answers, but not in JSON; {_OURS}", {}) from None
 
 
 async def _refuse(response: httpx2.Response) -> None:
@@ -149,7 +157,7 @@ async def _refuse(response: httpx2.Response) -> None:
         told: Mapping[str, Any] = response.json()
         code = told["code"]
     except (ValueError, KeyError, TypeError):
-        raise Refused("internal", f"HTTP {response.status_code} without an explanation; is this our API?", {}) from None
+        raise Refused("internal", f"HTTP {response.status_code} without an explanation; {_OURS}", {}) from None
     detail = f"{told['detail']} (next: {told['next']})"
     if code == "unavailable":
         raise Temporary("unavailable", detail)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from app.places import WORLD_PORT, Places, located
+from app.places import Places, located, world_port
 from app.settings import Settings
 from memory.database import Database
 from memory.errors import ControlError
@@ -33,7 +33,7 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Return every finding that needs no database."""
-    return [_python(), _disk(settings), _port(settings.host, settings.port), _port("127.0.0.1", WORLD_PORT)]
+    return [_python(), _disk(settings), _port(settings.host, settings.port), _port("127.0.0.1", world_port(settings))]
 
 
 async def examine_database(places: Places) -> list[Finding]:

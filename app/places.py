@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -53,6 +54,11 @@ def located(settings: Settings) -> Generator[Places]:
 def world_url(settings: Settings) -> str:
     """Return where the business services listen."""
     return settings.world_url or f"http://127.0.0.1:{WORLD_PORT}"
+
+
+def world_port(settings: Settings) -> int:
+    """Return the port at which a demo world of our own listens."""
+    return urlsplit(world_url(settings)).port or WORLD_PORT
 
 
 def service_keys(settings: Settings) -> Mapping[str, str]:

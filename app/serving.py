@@ -91,8 +91,11 @@ async def business(settings: Settings, places: Places, copy: Business) -> None:
     )
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raises Permanent("configuration") that says what to do if the port is taken."""
+def listening(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """Return a listening socket; raises Permanent("configuration") that says what to do if the port is taken.
+
+    `flag` is the option that chooses another one.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, the loop switches delayed sending off for every connection.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -104,7 +107,7 @@ def listening(host: str, port: int) -> socket.socket:
         listener.close()
         taken = error.errno == errno.EADDRINUSE
         why = "is taken by another process; end that one" if taken else f"cannot be used ({error.strerror}); check it"
-        raise Permanent("configuration", f"port {port} on {host!r} {why} or choose another with --port") from error
+        raise Permanent("configuration", f"port {port} on {host!r} {why} or choose another with {flag}") from error
     return listener
 
 

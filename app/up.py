@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app import founding
-from app.places import WORLD_PORT, Places, located, service_keys
+from app.places import Places, located, service_keys, world_port
 from app.serving import listening, run
 from app.settings import Settings
 from app.supervisor import Child, Watched, answers, environment, supervise, until
@@ -32,8 +32,8 @@ def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customer
 
     Raises Permanent("configuration") for a port that is taken, before anything is started.
     """
-    for port in (settings.port, WORLD_PORT):
-        listening(settings.host, port).close()
+    listening(settings.host, settings.port).close()
+    listening(settings.host, world_port(settings), "--world-port").close()
     with located(settings) as places:
         run(lambda: _run(settings, places, told, seed=seed, customers=customers))
 
@@ -44,10 +44,11 @@ async def _run(settings: Settings, places: Places, told: Callable[[Ready], None]
     keys = {
         name: (await founding.first_key(settings, places, name, label="up", days=_KEY_DAYS)).secret for name in PEOPLE
     }
-    world = f"http://127.0.0.1:{WORLD_PORT}"
+    port = world_port(settings)
+    world = f"http://127.0.0.1:{port}"
     variables = environment(settings)
     children = [
-        Child("world", ("world", f"--seed={seed}", f"--customers={customers}"), variables),
+        Child("world", ("world", f"--seed={seed}", f"--customers={customers}", f"--port={port}"), variables),
         Child("serve", ("serve", "--no-worker"), variables),
         Child("worker", ("worker",), variables),
     ]

@@ -52,6 +52,12 @@ async def issue(database: Database, access: Access, person: str, *, label: str =
         return await _issue(connection, person, label, days)
 
 
+async def exists(database: Database, access: Access, person: str) -> None:
+    """Raise Permanent("not_found") unless the tenant has this person."""
+    async with database.transaction(access) as connection:
+        await _known(connection, person)
+
+
 async def keys(database: Database, access: Access) -> list[dict[str, Any]]:
     """Return the tenant's keys without their secrets, newest first."""
     async with database.transaction(access) as connection:

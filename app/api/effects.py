@@ -35,7 +35,7 @@ async def explain(effect: str, parts: Here, by: By) -> Any:
     return views.jsonable(await effects.explain(parts.database, by.access, effect))
 
 
-@router.post("/{effect}/resolve", operation_id="resolve_effect")
+@router.post("/{effect:path}/resolve", operation_id="resolve_effect")
 async def resolve(  # the framework passes each part of a request by name
     effect: str, finding: Finding, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
 ) -> Any:

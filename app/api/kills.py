@@ -1,17 +1,20 @@
 """The stop switch over HTTP: anybody may pull it, operators release it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.parts import Body, By, Filled, Here
+from app.api.parts import Body, By, Caller, Filled, Here, Parts
+from memory import principals, runs
 from memory.errors import Permanent
 from tools import kills
+from tools.action import Role
 from tools.kills import Reach
 
 router = APIRouter(prefix="/api/kills", tags=["kills"])
+_ROLES: tuple[str, ...] = get_args(Role)
 
 
 class Stop(Body):
@@ -34,6 +37,7 @@ async def kill(stop: Stop, parts: Here, by: By) -> dict[str, str]:
     """Stop: once this answers, nothing within reach is permitted any more. Anybody may."""
     if (stop.kind == "all") == bool(stop.name):
         raise Permanent("bad_request", f"kind {stop.kind!r} {'takes no' if stop.name else 'needs a'} name")
+    await _is_there(parts, by, stop)
     await kills.kill(parts.database, by.access, stop.kind, stop.name, stop.reason)
     return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": by.principal.id}
 
@@ -52,3 +56,18 @@ async def unkill(kind: Reach, name: str, parts: Here, by: By) -> dict[str, str]:
     auth.demand(by.principal, *auth.OPERATORS)
     await kills.unkill(parts.database, by.access, kind, name)
     return {"kind": kind, "name": name}
+
+
+async def _is_there(parts: Parts, by: Caller, stop: Stop) -> None:
+    """Refuse a name that stops nothing: who mistypes must not believe that it has stopped."""
+    match stop.kind:
+        case "run":
+            await runs.get(parts.database, by.access, stop.name)
+        case "tool":
+            parts.catalog.get(stop.name)
+        case "user":
+            await principals.exists(parts.database, by.access, stop.name)
+        case "agent" if stop.name not in _ROLES:
+            raise Permanent("not_found", f"there is no agent role {stop.name!r}; there are {', '.join(_ROLES)}")
+        case _:
+            pass

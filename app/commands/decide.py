@@ -28,7 +28,12 @@ def ls(
     """List approvals, newest first."""
     found = ask(lambda api: api.get("/api/approvals", status=status, run=run, limit=limit))
     columns = ("id", "status", "step", "need", "approvals", "exposure", "requester", "expires")
-    show(found, as_json, lambda page: table(page["items"], columns, "nobody is asked anything"))
+
+    def people(page: Mapping[str, Any]) -> None:
+        rows = [{**row, "exposure": money(row["exposure"])} for row in page["items"]]
+        table(rows, columns, "nobody is asked anything")
+
+    show(found, as_json, people)
 
 
 @app.command("show")

@@ -10,7 +10,7 @@ import typer
 from app.client import Api
 from app.commands.decide import parsed
 from app.commands.screen import watch
-from app.commands.terminal import AsJson, ask, cell, emit, fields, leave, say, settings, show, table
+from app.commands.terminal import AsJson, ask, cell, emit, fields, leave, money, outline, say, settings, show, table
 from app.settings import SECRETS
 from memory.errors import Permanent
 
@@ -52,7 +52,11 @@ def list_effects(
     """List effects, newest first."""
     found = ask(lambda api: api.get("/api/effects", run=run, state=state, limit=limit))
     columns = ("id", "state", "tool", "step", "amount", "key")
-    show(found, as_json, lambda page: table(page["items"], columns, "no effects"))
+
+    def people(page: Mapping[str, Any]) -> None:
+        table([{**row, "amount": money(row["amount"])} for row in page["items"]], columns, "no effects")
+
+    show(found, as_json, people)
 
 
 @effects.command()
@@ -84,7 +88,7 @@ def show_journal(run: Annotated[str, typer.Argument(help="Id of the run.")], as_
         found: list[Any] = []
         after: int | None = 0
         while after is not None:
-            page = await api.get(f"/api/runs/{run}/journal", after=after, limit=200)
+            page = await api.get(f"/api/runs/{quote(run, safe='')}/journal", after=after, limit=200)
             found += page["items"]
             after = page["next"]
         return {"run": run, "items": found}
@@ -143,6 +147,8 @@ def call(
     shown = ask(run)
     if as_json:
         emit(shown)
+    else:
+        _print_result(shown["result"])
     leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
 
 
@@ -152,6 +158,11 @@ def show_config(as_json: AsJson = False) -> None:
     found = settings().model_dump(mode="json")
     hidden = {name: "(set)" if name in SECRETS and value else value for name, value in found.items()}
     show(hidden, as_json, lambda it: fields(it, tuple(it)))
+
+
+def _print_result(body: Mapping[str, Any] | None) -> None:
+    results: Mapping[str, Any] = (body or {}).get("results") or {}
+    outline(results.get("call") or {}, "  ")
 
 
 def _print_entries(found: Mapping[str, Any]) -> None:

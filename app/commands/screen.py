@@ -95,6 +95,10 @@ def _step(data: Data) -> str:
     return f"  {data.get('step') or data['kind']}: {data.get('tool') or ''} {data.get('state') or data['kind']}"
 
 
+def _audited(data: Data) -> str:
+    return "  checked: " + ("as expected" if data["ok"] else "NOT as expected")
+
+
 def _held(data: Data) -> str:
     return (
         f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
@@ -128,6 +132,7 @@ _BY_NAME: Mapping[str, Callable[[Data], str]] = {"run": _run, "message": _messag
 _BY_KIND: Mapping[str, Callable[[Data], str]] = {
     "planned": _planned,
     "outcome": _outcome,
+    "audited": _audited,
     "held": _held,
     "clarify": _clarify,
     "question": _question,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shlex
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -21,8 +22,17 @@ Situation = Literal["double_charge", "quiet", "invoice_night"]
 FULL = 60_000
 
 
-def up(
-    seed: Seed = 1, customers: Customers = FULL, data_dir: Folder = None, port: Port = None, as_json: AsJson = False
+WorldPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the demo business (default 8010).")]
+
+
+def up(  # one option per thing that people may want elsewhere
+    *,
+    seed: Seed = 1,
+    customers: Customers = FULL,
+    data_dir: Folder = None,
+    port: Port = None,
+    world_port: WorldPort = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start everything, stay up, and print addresses, keys and something to say."""
     from app.up import Ready, up
@@ -35,12 +45,14 @@ def up(
         say(f"API    {ready.api}\nworld  {ready.world}\n")
         for name, key in ready.keys.items():
             say(f"{name:<6} {key}")
-        say(f"\nin another terminal:\n  export COUNTERSIGN_KEY={ready.keys['alice']}  # you are alice\n"
-            f"  countersign chat {ready.prompt!r}\nend everything with Ctrl-C")  # fmt: skip
+        say(f"\nin another terminal:\n  export COUNTERSIGN_URL={ready.api}\n"
+            f"  export COUNTERSIGN_KEY={ready.keys['alice']}  # you are alice\n"
+            f"  {shlex.quote(sys.argv[0])} chat {ready.prompt!r}\nend everything with Ctrl-C")  # fmt: skip
         sys.stdout.flush()
 
     note("starting Postgres, the demo business, the API and a worker")
-    up(settings(data_dir=data_dir, port=port), told, seed=seed, customers=customers)
+    world_url = f"http://127.0.0.1:{world_port}" if world_port else None
+    up(settings(data_dir=data_dir, port=port, world_url=world_url), told, seed=seed, customers=customers)
 
 
 def demo(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -49,7 +50,7 @@ def show_run(
     """Show plan, steps, progress, cost and results of a run."""
     if follow:
         asyncio.run(_follow(run, quiet=as_json))
-    shown = ask(lambda api: api.get(f"/api/runs/{run}"))
+    shown = ask(lambda api: api.get(f"/api/runs/{quote(run)}"))
     show(shown, as_json, _print_run)
     if follow:
         leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
@@ -58,14 +59,14 @@ def show_run(
 @runs.command()
 def cancel(run: RunId, reason: Annotated[str, typer.Option(help="Why.")] = "", as_json: AsJson = False) -> None:
     """End a run; one at work stops before its next call."""
-    answer = ask(lambda api: api.post(f"/api/runs/{run}/cancel", {"reason": reason}))
+    answer = ask(lambda api: api.post(f"/api/runs/{quote(run)}/cancel", {"reason": reason}))
     show(answer, as_json, lambda it: say(f"run {run} is {it['status']}"))
 
 
 @runs.command()
 def resume(run: RunId, as_json: AsJson = False) -> None:
     """Queue a stopped run again."""
-    answer = ask(lambda api: api.post(f"/api/runs/{run}/resume", {}))
+    answer = ask(lambda api: api.post(f"/api/runs/{quote(run)}/resume", {}))
     show(
         answer, as_json, lambda it: say(f"run {run} is {it['status']}; watch it: countersign runs show {run} --follow")
     )
@@ -81,7 +82,7 @@ async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[
 
 async def _follow(run: str, *, quiet: bool) -> None:
     async with Api.of(settings()) as api:
-        shown = await api.get(f"/api/runs/{run}")
+        shown = await api.get(f"/api/runs/{quote(run)}")
         if shown["gate"] is None and shown["status"] in ("queued", "running", "waiting"):
             await watch(api.follow(run, str(shown["seq"])), wait=False, quiet=quiet)
 
@@ -89,10 +90,18 @@ async def _follow(run: str, *, quiet: bool) -> None:
 async def _talk(thread: str | None) -> None:
     note("say what is wrong; an empty line ends the conversation")
     async with Api.of(settings()) as api:
-        while message := (await asyncio.to_thread(input, "> ")).strip():
+        while message := (await asyncio.to_thread(_line)).strip():
             body = {"message": message, **({"thread": thread} if thread else {})}
             found = await watch(api.say(body), wait=False)
             thread = found["thread"] or thread
+
+
+def _line() -> str:
+    """Return what was typed; the end of the input ends the conversation too."""
+    try:
+        return input("> ")
+    except EOFError:
+        return ""
 
 
 def _print_run(run: Mapping[str, Any]) -> None:

@@ -48,6 +48,14 @@ async def test_anybody_stops_and_operators_release(a: httpx2.AsyncClient, b: htt
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("run", "none"), ("tool", "jobs.paus"), ("agent", "planer"), ("user", "alic")]
+)
+async def test_a_stop_that_would_stop_nothing_is_refused(a: httpx2.AsyncClient, kind: str, name: str) -> None:
+    answer = await a.post("/api/kills", json={"kind": kind, "name": name, "reason": "odd"})
+    assert (answer.status_code, (await a.get("/api/kills")).json()["items"]) == (404, [])
+
+
 async def test_a_stop_of_all_has_no_name_and_is_released_as_all(b: httpx2.AsyncClient) -> None:
     assert (await b.post("/api/kills", json={"kind": "all", "name": "x", "reason": "r"})).status_code == 400
     assert (await b.post("/api/kills", json={"kind": "all", "reason": "r"})).status_code == 201

@@ -1,0 +1,72 @@
+"""The command line as processes of their own: what stops them from starting, and what ends them."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.serving import listening
+
+COUNTERSIGN = (sys.executable, "-c", "from app.cli import main; main()")
+
+
+@pytest.mark.parametrize("command", ["worker", "serve", "migrate"])
+def test_an_unreachable_database_is_69(tmp_path: Path, command: str) -> None:
+    url = "postgresql://cs_app:x@127.0.0.1:9/none"
+    ended = command_line(command, COUNTERSIGN_DATABASE_URL=url, COUNTERSIGN_DATABASE_OWNER_URL=url, folder=tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (69, False)
+    assert "127.0.0.1" in ended.stderr
+    assert ":x@" not in ended.stderr
+
+
+def test_a_taken_port_says_what_to_do(tmp_path: Path) -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command_line(
+            "serve", "--port", port, COUNTERSIGN_DATABASE_URL="postgresql://x@127.0.0.1:9/none", folder=tmp_path
+        )
+    assert (ended.returncode, "--port" in ended.stderr) == (1, True)
+
+
+def test_a_taken_port_of_the_demo_business_names_its_own_flag(tmp_path: Path) -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command_line("up", "--port", "0", "--world-port", port, folder=tmp_path)
+    assert (ended.returncode, "--world-port" in ended.stderr, (tmp_path / ".countersign").exists()) == (1, True, False)
+
+
+def test_an_unwritable_data_folder_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = command_line("doctor", COUNTERSIGN_DATA_DIR=str(tmp_path / "file" / "data"), folder=tmp_path)
+    assert (ended.returncode, "DATA_DIR" in ended.stdout, "Traceback" in ended.stderr) == (1, True, False)
+
+
+def command_line(*argv: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COUNTERSIGN, *argv], env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_help_needs_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom app import cli\nassert cli.run(['--help']) == 0\n"
+        "print([m for m in ('langgraph', 'mcp', 'fastapi', 'langchain_core') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_interrupted_is_130(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        environ = {"COUNTERSIGN_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "COUNTERSIGN_KEY": "x"}
+        child = subprocess.Popen([*COUNTERSIGN, "chat", "hello"], env=environ, cwd=tmp_path, stderr=subprocess.PIPE)
+        accepted, _ = silent.accept()
+        with accepted:
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+    assert (child.returncode, b"Traceback" in err) == (130, False)
