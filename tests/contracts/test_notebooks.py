@@ -52,6 +52,26 @@ async def test_the_checkpoint_notebook_forks_a_run_and_nothing_happens_twice(
     assert "+++ rejected" in printed
 
 
+@pytest.mark.slow
+async def test_the_memory_notebook_shows_scopes_reasons_previews_and_forgetting(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R92 R94 R124: two people, a search that says why, a preview that removes nothing, and nothing left at the end."""
+    folder = shared / f"notebook-{uuid4().hex[:8]}"
+    settings = load({"data_dir": folder}, environ={}, folder=tmp_path)
+    with located(settings) as places:
+        await found(settings, places)
+        for name in ("COUNTERSIGN_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+            monkeypatch.setenv(name, str(folder if name.startswith("COUNTERSIGN") else tmp_path))
+        printed = await _execute(ROOT / "notebooks" / "memory.ipynb", tmp_path)
+    assert "ben finds ['The office printer is on the third floor']" in printed
+    assert "forged scope: 0 found\nrewritten setting: 0 rows" in printed
+    assert "left out: {'expired': 0, 'superseded': 1," in printed
+    assert "would leave" in printed
+    assert "[{'style': 'short', 'weight': 3}]\nben sees []\nforbidden" in printed
+    assert "left: [0, 0]" in printed
+
+
 async def _execute(path: Path, folder: Path) -> str:
     notebook = _NB.read(path, as_version=4)
     await NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).async_execute()
