@@ -40,7 +40,7 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
     """
     if first_look and (settled := await _after_loss(tool, arguments, call, clock, 0)):
         return settled
-    failure = Temporary("tool_failed", f"{tool.name!r} allows no attempt")
+    failure, lost = Temporary("tool_failed", f"{tool.name!r} allows no attempt"), False
     for number in range(1, tool.attempts + 1):
         try:
             return Attempted("done", await _once(tool.run, tool, arguments, call), attempts=number)
@@ -48,7 +48,10 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
             failure = error
             _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
         except ControlError as error:
-            return Attempted("failed", message=str(error), attempts=number)
+            # A refusal of the repetition says nothing of the one before, which may have got through meanwhile.
+            late = await _after_loss(tool, arguments, call, clock, number) if lost else None
+            return late or Attempted("failed", message=str(error), attempts=number)
+        lost = lost or not failure.answered
         if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.answered):
             return settled
         if number < tool.attempts:
