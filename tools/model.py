@@ -106,7 +106,7 @@ class Model:
         try:
             answer = await self._call(messages)
             text = answer.text
-            used = answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text)
+            used = max(answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text), 0)
         finally:
             await self._meter.settle(lease, role, Spent(reserved, used, digest(prompt), prompt, text))
         calls = bool(answer.tool_calls or answer.invalid_tool_calls)

@@ -77,6 +77,15 @@ async def test_without_tokens_left_the_model_is_not_called() -> None:
     assert model.prompts == []
 
 
+async def test_a_provider_cannot_give_tokens_back() -> None:
+    meter, answer = (
+        CountingMeter(),
+        AIMessage(GOOD, usage_metadata={"input_tokens": 0, "output_tokens": -9, "total_tokens": -9}),
+    )
+    await ask(answer, meter=meter)
+    assert meter.used == 0
+
+
 async def test_the_providers_count_is_booked_and_the_rest_released() -> None:
     meter = CountingMeter()
     await ask(
