@@ -11,6 +11,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Expression = Annotated[str, Field(min_length=1, max_length=500)]
 """CEL over `inputs`, earlier `steps` and, in `expect`, `result` and the resolved `args`; read-only arithmetic."""
 
+Integer = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What conditions, policies and the database can count with; Python alone could hold more."""
+
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -34,7 +37,7 @@ class Cut(Part):
     count: Positive | Ref
 
 
-Value = Ref | Cut | bool | int | str | list[str]
+Value = Ref | Cut | bool | Integer | str | Annotated[list[str], Field(max_length=100)]
 """An argument: a reference, a part of a result, or a literal (for ids and amounts only in people's plans)."""
 
 
@@ -91,8 +94,8 @@ class Budget(Part):
 class Cited(Part):
     """A knowledge item that the plan rests on; a newer version makes the plan stale."""
 
-    id: str
-    version: int = Field(ge=1)
+    id: str = Field(min_length=1, max_length=100)
+    version: int = Field(ge=1, le=1_000_000)
 
 
 class Plan(Part):
@@ -103,7 +106,7 @@ class Plan(Part):
     kind: Literal["investigation", "repair"] = "repair"
     source: Literal["runbook", "model", "given"]
     goal: str = Field(max_length=500)
-    inputs: Mapping[Name, bool | int | str] = Field(default_factory=dict[str, bool | int | str])
+    inputs: Mapping[Name, bool | Integer | str] = Field(default_factory=dict[str, bool | int | str])
     steps: tuple[Step, ...] = Field(min_length=1, max_length=50)
     cites: tuple[Cited, ...] = ()
     budget: Budget = Budget()

@@ -20,6 +20,8 @@ from memory.scope import Access, Principal
 from tools.catalog import Catalog
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
+_DEEPEST = 100
+"""Mappings and lists inside each other, each mapping counted twice; nothing honest comes near it."""
 _HEADER = APIKeyHeader(name="X-Api-Key", auto_error=False, scheme_name="key")
 
 
@@ -72,17 +74,19 @@ By = Annotated[Caller, Depends(caller_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
 
 
-def _refuse_unstorable(value: object) -> None:
+def _refuse_unstorable(value: object, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError(f"this is nested more than {_DEEPEST} deep")
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("text may not hold zero bytes")
         value.encode()  # a lone surrogate is a ValueError too
     elif isinstance(value, Mapping):
         for item in cast(Mapping[str, object], value).items():
-            _refuse_unstorable(list(item))
+            _refuse_unstorable(list(item), depth + 1)
     elif isinstance(value, list):
         for item in cast(list[object], value):
-            _refuse_unstorable(item)
+            _refuse_unstorable(item, depth + 1)
 
 
 class Body(BaseModel):

@@ -1,0 +1,77 @@
+"""Requests made to break in or to break something: each gets its refusal, and nothing is left behind."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+pytestmark = pytest.mark.anyio
+STEP: dict[str, Any] = {
+    "id": "act", "tool": "jobs.pause", "effect": "write", "args": {"job": "j"}, "expect": "size(result) >= 0",
+    "backout": "resume it",
+}  # fmt: skip
+
+
+def given(step: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Return a complete plan of one step."""
+    return {"plan": {"id": "p", "goal": "g", "steps": [{**STEP, **(step or {})}], **more}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        given(cites=[{"id": "x", "version": 10**30}]),
+        given(cites=[{"id": "x", "version": 2**31}]),
+        given(cites=[{"id": "x" * 100_000, "version": 1}]),
+        given(inputs={"n": 10**400}),
+        given(inputs={"n": 2**63}, step={"when": "inputs.n > 0"}),
+        given(budget={"calls": 10**13}),
+        given(step={"role": "executor"}),
+        given(step={"args": {"job": {"handle": "h_" + "0" * 24, "start": 0, "count": 1, "digest": "0" * 64}}}),
+        given(step={"args": {"job": {"ref": "steps.later.job"}}}),
+        given(step={"batch": {"of": {"ref": "inputs.n"}, "into": "job", "size": 10**40}}, inputs={"n": 1}),
+        given(step={"expect": "[1,2,3].all(x, [1].all(y, true))"}),
+        given(step={"expect": "result.x" + " && true" * 200}),
+        given(step={"gate": "x' or 1=1"}),
+        given(step={"compensate": {"tool": "jobs.pause", "args": {"job": "j"}}}),
+        given(step={"on_failure": "ignore"}),
+        given(source="runbook", tenant="t"),
+    ],
+)
+async def test_plans_that_cheat_are_refused_before_anything_is_written(a: httpx2.AsyncClient, body: Any) -> None:
+    answer = await a.post("/api/runs", json=body)
+    assert (answer.status_code, answer.json().get("code")) == (422, "plan_invalid")
+    assert (await a.get("/api/runs")).json()["items"] == []
+
+
+@pytest.mark.parametrize("depth", [150, 400, 900, 3000, 400_000])
+async def test_deeply_nested_bodies_are_refused(a: httpx2.AsyncClient, depth: int) -> None:
+    body = b'{"plan": {"x": ' + b"[" * depth + b"]" * depth + b"}}"
+    answer = await a.post("/api/runs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    args = b'{"args": {"job": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}}"
+    answer = await a.post(
+        "/api/tools/jobs.pause/call", content=args[:900_000], headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in (400, 422)
+
+
+async def test_a_plan_full_of_mistakes_is_answered_briefly(a: httpx2.AsyncClient) -> None:
+    answer = await a.post("/api/runs", json=given(step={"args": {"job": [1] * 240_000}}))
+    assert (answer.status_code, len(answer.content) < 20_000) == (422, True)
+
+
+async def test_one_persons_key_does_not_replay_anothers_answer(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    key = {"Idempotency-Key": "same"}
+    mine = (await a.post("/api/runs", json={"message": "x"}, headers=key)).json()
+    theirs = (await b.post("/api/runs", json={"message": "x"}, headers=key)).json()
+    assert mine["run"] != theirs["run"]
+
+
+async def test_nobody_speaks_steers_or_answers_on_anothers_thread(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
+    theirs = (await b.post("/api/runs", json={"message": "x"})).json()
+    said = await a.post("/api/chat", json={"message": "yes", "thread": theirs["thread"]})
+    taken = await a.post("/api/chat", json={"message": "yes", "thread": theirs["thread"], "supersedes": True})
+    started = await a.post("/api/runs", json={"message": "yes", "thread": theirs["thread"]})
+    steered = [await a.post(f"/api/runs/{theirs['run']}/{verb}", json={}) for verb in ("cancel", "resume")]
+    assert [answer.status_code for answer in (said, taken, started, *steered)] == [403] * 5
