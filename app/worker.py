@@ -15,7 +15,7 @@ from graphs.acceptance import begun
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
 from graphs.state import State
-from memory import archive, queue, runs
+from memory import archive, pruning, queue, runs, store, transcripts
 from memory.archive import Ended
 from memory.checkpoints import Checkpoints, leading
 from memory.clock import Clock
@@ -174,6 +174,15 @@ async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOT
     return sorted(found)
 
 
+async def tidy(database: Database) -> None:
+    """Remove what nobody needs any more: done jobs, expired and crowded memories, transcripts at rest."""
+    async with database.system() as connection:
+        await queue.tidy(connection)
+    await store.sweep(database)
+    await pruning.tidy(database)
+    await transcripts.sweep(database)
+
+
 async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, lanes: int = 8) -> None:
     """Take and lead runs until cancelled.
 
@@ -212,8 +221,7 @@ async def _sweep_on(database: Database, waiting: Queue) -> None:
         try:
             await sweep(database, waiting)
             if count % _TIDY_SWEEPS == 0:
-                async with database.system() as connection:
-                    await queue.tidy(connection)
+                await tidy(database)
         except Temporary as error:
             _LOG.warning("a sweep failed and is tried again: %s", error)
         count += 1

@@ -1,8 +1,21 @@
 """How memories leave: on request, at the end of a run, or when their time is up; called through the store."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from memory.database import Connection, Database
 from memory.errors import Permanent
-from memory.scope import Access
+from memory.scope import Access, Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """That a person was forgotten, without anything that was: the journal of the tenant's authority holds the same."""
+
+    person: str
+    """Keyed hash of the person's id, hexadecimal."""
+    counts: Mapping[str, int]
+    """Rows by what they were."""
 
 
 async def forget(
@@ -26,6 +39,21 @@ async def forget(
             {"scopes": [str(access.writes)], "everything": everything, "id": id, "key": key},
         )
         return gone.rowcount
+
+
+async def forget_person(database: Database, person: Principal, *, by: str) -> Receipt:
+    """Forget a person in one transaction, and leave a keyed tombstone for each text, so that it is not taken in again.
+
+    Gone are their memories in every scope with vectors, words, links and archived copies, the results, checkpoints,
+    transcripts, prompts and requests of their runs. The journal stays: it never held memories. Raises Permanent: `busy`
+    while a run of theirs is open, `conflict` while something of theirs is under legal hold.
+    """
+    row = await database.call(Access.of(person), "forget_person", by)
+    if row["code"] == "busy":
+        raise Permanent("busy", f"run {row['about']!r} of {person.id!r} is open; cancel it or wait, then forget")
+    if row["code"] == "held":
+        raise Permanent("conflict", f"{row['about']!r} of {person.id!r} is under legal hold; lift that first")
+    return Receipt(row["about"], row["counts"])
 
 
 async def erase_run(connection: Connection, run: str) -> int:

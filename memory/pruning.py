@@ -124,6 +124,10 @@ async def prune(database: Database, access: Access, policy: Policy = STANDARD, *
     Raises Permanent: `conflict` if it is not, `forbidden` without a write scope.
     """
     async with database.transaction(access) as connection:
+        # Two at once would choose the same rows; the second shall see what the first has left.
+        await connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))", [str(access.writes)]
+        )
         found = await _look(connection, access, policy)
         if expect is not None and found.digest != expect:
             raise Permanent("conflict", f"{str(found.scope)!r} changed since the preview; look at a new one")
@@ -141,16 +145,18 @@ async def prune(database: Database, access: Access, policy: Policy = STANDARD, *
 
 
 async def tidy(database: Database, policy: Policy = STANDARD, *, limit: int = 20) -> int:
-    """Prune scopes of any tenant that hold more than the policy allows, at most `limit`; returns how many."""
+    """Prune scopes of any tenant that hold more than the policy allows, at most `limit`; returns how many rows left."""
     async with database.system() as connection:
         found = await connection.execute(
             "select * from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, limit]
         )
         crowded = await found.fetchall()
+    gone = 0
     for row in crowded:
         scope = Scope.parse(row["scope"])
-        await prune(database, Access(Principal(row["tenant"], KEEPER), (scope,), scope), policy)
-    return len(crowded)
+        report = await prune(database, Access(Principal(row["tenant"], KEEPER), (scope,), scope), policy)
+        gone += report.gone
+    return gone
 
 
 async def cite(connection: Connection, access: Access, memories: Sequence[str]) -> int:

@@ -148,7 +148,7 @@ async def test_housekeeping_prunes_what_is_crowded_and_nothing_else(
         await remember(body)
     async with database.transaction(Access.of(bob)) as connection:
         await store.add(connection, Access.of(bob), Note(SMALL[0], "human", Provenance()))
-    while await pruning.tidy(database, TIGHT):
+    while await pruning.tidy(database, TIGHT, limit=10_000):
         pass
     assert await held(database, mine) == set(TOLD)
     assert await held(database, Access.of(bob)) == {SMALL[0]}
