@@ -105,7 +105,7 @@ class Model:
         used, text = 0, ""
         try:
             answer = await self._call(messages)
-            text = answer.text
+            text = _storable(answer.text)
             used = max(answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text), 0)
         finally:
             await self._meter.settle(lease, role, Spent(reserved, used, digest(prompt), prompt, text))
@@ -151,7 +151,11 @@ def _read(text: str, schema: type[Answer], calls: bool, *, role: Role, attempt: 
     try:
         if len(text) > LONGEST:
             raise ValueError(f"the answer has {len(text)} characters; the limit is {LONGEST}")
-        value = schema.model_validate(json.loads(_unfenced(text)))
+        document = json.loads(_unfenced(text))
+        # Escapes can still spell what the database cannot keep; an encoding error is a ValueError too.
+        if "\\u0000" in json.dumps(document, ensure_ascii=False).encode().decode():
+            raise ValueError("it holds a NUL character")
+        value = schema.model_validate(document)
         return Reply(value, tuple(problems), tuple(violations))
     except ValidationError as error:
         for part in error.errors()[:10]:
@@ -162,6 +166,11 @@ def _read(text: str, schema: type[Answer], calls: bool, *, role: Role, attempt: 
         problems.append(f"the answer is no JSON document: {str(error)[:200]}")
         violations.append(Violation(role, "json", attempt))
     return Reply(None, tuple(problems), tuple(violations))
+
+
+def _storable(text: str) -> str:
+    """Return what came with everything replaced that the database cannot keep, and no longer than is looked at."""
+    return text[: LONGEST + 1].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _unfenced(text: str) -> str:

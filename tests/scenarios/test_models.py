@@ -44,6 +44,9 @@ HOSTILE: dict[str, str | AIMessage] = {
         step("billing.refund_batch", charges={"handle": "h_" + "a" * 24, "start": 0, "count": 9, "digest": "0" * 64})
     ),
     "writes no JSON": "Sure! I have refunded everybody already.",
+    "asks with a zero byte": json.dumps({"question": "which\0one?"}),
+    "asks with half a character": '{"question": "which \\ud800 one?"}',
+    "names a goal with a zero byte": json.dumps({"goal": "a\0b", "steps": [step("billing.refund_everybody")]}),
     "invents a tool": only(step("billing.refund_everybody")),
     "passes on a ticket": only(
         {**step("tickets.read", "read", ticket="t_1002"), "id": "ticket"},

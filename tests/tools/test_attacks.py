@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tools.support import Desk, act
+from memory import runs
+from tests.fakes.model import played
+from tests.tools.support import Desk, Item, act
 from tools import effects
+from tools.budget import TokenMeter
+from tools.model import Message, Model
 
 pytestmark = pytest.mark.anyio
 
@@ -58,3 +62,13 @@ async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(desk: Desk
     await desk.database.call(desk.access("bob"), "put_principal", "bob", *now, 0)
     assert await desk.ask(lease, refund) != approval
     assert desk.shop.effects == []
+
+
+@pytest.mark.parametrize("id", ["a\0b", "a\\u0000b", "a\ud800b", "a\\ud800b"])
+async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk, id: str) -> None:
+    """R10 R81: else a strange answer would end the run and its tokens would stay set aside."""
+    lease = await desk.run(tokens=100_000)
+    model = Model(played(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
+    await model.ask(lease, "planner", [Message("user", "which?")], Item)
+    row = await runs.get(desk.database, lease.access, lease.run)
+    assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)
