@@ -11,8 +11,10 @@ from typing import Any, TypedDict
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from memory import store
 from memory.database import Connection, Database
 from memory.errors import Permanent
+from memory.remembered import Recall
 from memory.rows import Row, Tally, digest, pages
 from memory.scope import Access
 
@@ -67,6 +69,14 @@ class RunRows:
                 [handle, self._run, f"{self._step}/{name}", tally.count, tally.total, tally.digest, Jsonb(tally.shape)],
             )
         return Slice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
+
+    async def recall(self, name: str, query: str, limit: int) -> tuple[Slice, Recall]:
+        """Keep under this step what the access's memory answers, best first; scores in thousandths.
+
+        Texts lie here and not in any journal, so that whoever wrote them can still be forgotten.
+        """
+        found = await store.recall(self._database, self._access, query, limit=limit)
+        return await self.keep(name, _remembered(found)), found
 
     async def read(self, part: Slice) -> AsyncIterator[Row]:
         """Yield the rows of a slice in order, after its digest was found right."""
@@ -234,6 +244,19 @@ class _Rule:
     def name(self, values: Sequence[Any]) -> str:
         """Return the name for one combination."""
         return self._classify(dict(zip(self._fields, values, strict=True))) or self._otherwise
+
+
+async def _remembered(found: Recall) -> AsyncIterator[Row]:
+    for hit in found.hits:
+        memory = hit.memory
+        yield {
+            "id": memory.id,
+            "scope": str(memory.scope),
+            "text": memory.body,
+            "trust": memory.trust,
+            "score": round(hit.score * 1000),
+            "said": memory.created.isoformat(),
+        }
 
 
 def _span(part: Slice) -> dict[str, Any]:

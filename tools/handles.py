@@ -46,6 +46,12 @@ class Handles:
         )
         return {name: Slice.model_validate(value) for name, value in found.items()}
 
+    async def recall(self, query: str, limit: int) -> Mapping[str, Json]:
+        """Keep the memories found in this run's scopes; their texts stay out of journal and prompts."""
+        part, found = await self._rows.recall("found", query, limit)
+        hidden: dict[str, Json] = {"expired": found.expired, "superseded": found.superseded, "below": found.below}
+        return {"found": Slice.model_validate(part).model_dump(), "hidden": hidden}
+
 
 def _part(part: Slice) -> Part:
     return cast(Part, part.model_dump())

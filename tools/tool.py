@@ -54,6 +54,10 @@ class Rows(Protocol):
         """Partition a slice by CEL conditions over row fields, first match wins; returns one slice per case name."""
         ...
 
+    async def recall(self, query: str, limit: int) -> Mapping[str, Json]:
+        """Keep the memories that this run finds; returns their slice as `found`, and counts of what it did not show."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
