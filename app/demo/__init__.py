@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import sys
 import time
 
@@ -78,7 +79,8 @@ def _tell_end(tell: Teller, stage: Stage, proof: Proof, seconds: float) -> None:
     broken = sum(not check.held for check in proof.checks)
     tell.line(f"{'Everything held' if not broken else f'{broken} checks BROKE'}; {seconds:.0f} s in all.")
     folder, effect = stage.settings.data_dir, proof.explained["effect"]["id"]
+    command, key = shlex.quote(sys.argv[0]), stage.keys["alice"]
     tell.act("Explore", "The data stay until the next demo. In one terminal the first, in another the others:")
-    tell.line(f"COUNTERSIGN_DATA_DIR={folder} countersign up")
-    tell.line(f"COUNTERSIGN_KEY={stage.keys['alice']} countersign explain {effect}")
-    tell.line(f"COUNTERSIGN_KEY={stage.keys['alice']} countersign journal verify")
+    tell.line(f"COUNTERSIGN_DATA_DIR={folder} {command} up")
+    tell.line(f"COUNTERSIGN_KEY={key} {command} explain {effect}")
+    tell.line(f"COUNTERSIGN_KEY={key} {command} journal verify")
