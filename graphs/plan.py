@@ -95,7 +95,7 @@ class Cited(Part):
     """A knowledge item that the plan rests on; a newer version makes the plan stale."""
 
     id: str = Field(min_length=1, max_length=100)
-    version: int = Field(ge=1, le=1_000_000)
+    version: int = Field(ge=1, le=2**31 - 1)
 
 
 class Plan(Part):

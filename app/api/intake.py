@@ -76,6 +76,8 @@ def read(raw: Mapping[str, Any]) -> Plan:
 def given(parts: Parts, plan: Plan) -> Request:
     """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`."""
     told = validate(plan, parts.catalog.cards)
+    if plan.kind != "repair":
+        told.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
     bounds = plan.budget.model_dump()
     told += [f"budget.{name}: at most {MOST_BUDGET}" for name, value in bounds.items() if value > MOST_BUDGET]
     try:

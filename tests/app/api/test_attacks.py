@@ -36,6 +36,7 @@ def given(step: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         given(step={"compensate": {"tool": "jobs.pause", "args": {"job": "j"}}}),
         given(step={"on_failure": "ignore"}),
         given(source="runbook", tenant="t"),
+        given(kind="investigation", step={"tool": "jobs.look", "effect": "read"}),
     ],
 )
 async def test_plans_that_cheat_are_refused_before_anything_is_written(a: httpx2.AsyncClient, body: Any) -> None:
