@@ -37,7 +37,8 @@ async def kill(stop: Stop, parts: Here, by: By) -> dict[str, str]:
     """Stop: once this answers, nothing within reach is permitted any more. Anybody may."""
     if (stop.kind == "all") == bool(stop.name):
         raise Permanent("bad_request", f"kind {stop.kind!r} {'takes no' if stop.name else 'needs a'} name")
-    await _is_there(parts, by, stop)
+    if stop.name:
+        await _is_there(parts, by, stop)
     await kills.kill(parts.database, by.access, stop.kind, stop.name, stop.reason)
     return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": by.principal.id}
 
@@ -60,14 +61,11 @@ async def unkill(kind: Reach, name: str, parts: Here, by: By) -> dict[str, str]:
 
 async def _is_there(parts: Parts, by: Caller, stop: Stop) -> None:
     """Refuse a name that stops nothing: who mistypes must not believe that it has stopped."""
-    match stop.kind:
-        case "run":
-            await runs.get(parts.database, by.access, stop.name)
-        case "tool":
-            parts.catalog.get(stop.name)
-        case "user":
-            await principals.exists(parts.database, by.access, stop.name)
-        case "agent" if stop.name not in _ROLES:
-            raise Permanent("not_found", f"there is no agent role {stop.name!r}; there are {', '.join(_ROLES)}")
-        case _:
-            pass
+    if stop.kind == "run":
+        await runs.get(parts.database, by.access, stop.name)
+    elif stop.kind == "tool":
+        parts.catalog.get(stop.name)
+    elif stop.kind == "user":
+        await principals.exists(parts.database, by.access, stop.name)
+    elif stop.name not in _ROLES:
+        raise Permanent("not_found", f"there is no agent role {stop.name!r}; there are {', '.join(_ROLES)}")

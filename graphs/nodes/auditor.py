@@ -13,6 +13,7 @@ from memory.runs import Lease
 from tools.action import Json
 
 _STOPPED = frozenset({"approval_timeout", "in_doubt"})
+_MONEY = frozenset({"amount", "price"})
 
 
 def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[Entry]]], record: Record) -> Node:
@@ -85,11 +86,25 @@ def _summary(state: State, plan: Plan) -> str:
     lines = [f"{plan.goal}: done and checked."]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
-        told = _numbers(results.get(step.id, {}))
+        told = _told(results.get(step.id, {}))
         if step.effect != "read" and told:
             lines.append(f"{step.id}: {told}")
     return "\n".join(lines)
 
 
-def _numbers(result: Mapping[str, Json]) -> str:
-    return ", ".join(f"{name} {value:,}" for name, value in result.items() if type(value) is int)
+def _told(result: Mapping[str, Json]) -> str:
+    """Return the numbers of a result in words, and how much of it had been done before this run."""
+    numbers = {name: value for name, value in result.items() if type(value) is int}
+    earlier = numbers.pop("already_done", 0)
+    told = ", ".join(f"{name} {_amount(name, value)}" for name, value in numbers.items())
+    return f"{told} {_before(earlier, numbers.get('batches', 1))}".strip() if earlier else told
+
+
+def _before(earlier: int, batches: int) -> str:
+    part = "all of it" if earlier == batches else f"{earlier} of {batches} batches"
+    return f"({part} done before, not again)"
+
+
+def _amount(name: str, value: int) -> str:
+    """Return a number as people read it: money is kept in minor units."""
+    return f"{value / 100:,.2f}" if name in _MONEY else f"{value:,}"

@@ -126,6 +126,7 @@ async def test_a_second_run_finds_the_same_effects_done_already(stages: Stages) 
     await stage.run(plan(read(), pay_all()))
     row = await stage.run(plan(read(), pay_all()))
     assert (row["status"], (await stage.ending(row["id"]))["results"]["pay_all"]["already_done"]) == ("done", 3)
+    assert "(all of it done before, not again)" in row["message"]
     assert max(stage.shop.paid.values()) <= 125
 
 

@@ -52,6 +52,7 @@ async def test_anybody_stops_and_operators_release(a: httpx2.AsyncClient, b: htt
     ("kind", "name"), [("run", "none"), ("tool", "jobs.paus"), ("agent", "planer"), ("user", "alic")]
 )
 async def test_a_stop_that_would_stop_nothing_is_refused(a: httpx2.AsyncClient, kind: str, name: str) -> None:
+    """R125."""
     answer = await a.post("/api/kills", json={"kind": kind, "name": name, "reason": "odd"})
     assert (answer.status_code, (await a.get("/api/kills")).json()["items"]) == (404, [])
 
