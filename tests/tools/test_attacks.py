@@ -1,10 +1,15 @@
 """Tricks against the gateway that once worked or could have: each ends without the effect it is after."""
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from memory import runs
+from tests.conftest import Connection
 from tests.fakes.model import played
 from tests.tools.support import Desk, Item, act
 from tools import effects
@@ -72,3 +77,45 @@ async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk
     await model.ask(lease, "planner", [Message("user", "which?")], Item)
     row = await runs.get(desk.database, lease.access, lease.run)
     assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)
+
+
+@asynccontextmanager
+async def unwritable(owner: Connection, tenant: str) -> AsyncGenerator[None]:
+    """Let nothing be journaled for a tenant."""
+    name = sql.Identifier(f"stop_{tenant}")
+    refusing = sql.SQL(
+        "create trigger {} before insert on journal for each row when (new.tenant = {}) "
+        "execute function journal_is_append_only()"
+    ).format(name, sql.Literal(tenant))
+    await owner.execute(refusing)
+    try:
+        yield
+    finally:
+        await owner.execute(sql.SQL("drop trigger {} on journal").format(name))
+
+
+async def test_nothing_happens_that_cannot_be_journaled(desk: Desk, owner: Connection, tenant: str) -> None:
+    """R9: the intent comes before the call, in the same commit as the permit."""
+    lease = await desk.run()
+    async with unwritable(owner, tenant):
+        with pytest.raises(psycopg.Error):
+            await desk.gateway.perform(lease, act(lease))
+    assert (desk.shop.calls, await desk.count("effects")) == (0, 0)
+    assert (await desk.gateway.perform(lease, act(lease))).state == "done"
+
+
+async def test_an_outcome_that_cannot_be_journaled_is_found_again(desk: Desk, owner: Connection, tenant: str) -> None:
+    """R70 R71: the effect stays claimed until a successor reads back what became of it."""
+    lease = await desk.run()
+    async with AsyncExitStack() as stack:
+
+        async def break_journal() -> None:
+            await stack.enter_async_context(unwritable(owner, tenant))
+
+        desk.shop.before = break_journal
+        with pytest.raises(psycopg.Error):
+            await desk.gateway.perform(lease, act(lease))
+    desk.shop.before = None
+    successor = await desk.retake(lease)
+    outcome = await desk.gateway.perform(successor, act(successor))
+    assert (outcome.state, desk.shop.effects) == ("done", ["shop:a"])
