@@ -101,10 +101,3 @@ def literal(vector: Vector) -> str:
 def parse(text: str) -> Vector:
     """Read a vector as pgvector writes it."""
     return tuple(float(value) for value in text.strip("[]").split(",") if value)
-
-
-def named(name: str) -> Embedder:
-    """Return the embedder of a setting: empty or the lexical one's id."""
-    if name in ("", "lexical", LEXICAL.id):
-        return LEXICAL
-    raise ValueError(name)

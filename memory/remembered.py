@@ -31,6 +31,10 @@ class Provenance:
     """Deterministic figures, such as the status and cost of a finished run."""
 
 
+def _is_name(text: str) -> bool:
+    return len(text.strip()) > 0 and len(text) <= 200 and "\0" not in text
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Where in a conversation a text was said; a search uses it, and finds without it."""
@@ -44,12 +48,9 @@ class Turn:
     @property
     def is_whole(self) -> bool:
         """Return whether it can be kept."""
-        names = (self.speaker, self.session or "-")
         placed = (self.session is None) == (self.place is None) and (self.place or 0) >= 0
         zoned = self.said is None or self.said.tzinfo is not None
-        return (
-            placed and zoned and all(len(name.strip()) > 0 and len(name) <= 200 and "\0" not in name for name in names)
-        )
+        return placed and zoned and _is_name(self.speaker) and _is_name(self.session or "-")
 
 
 @dataclass(frozen=True, slots=True)

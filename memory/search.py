@@ -51,13 +51,18 @@ async def recall(
     }
     async with database.transaction(access) as connection:
         ranked = await _ranked(connection, values)
-        shown = [row["id"] for row in ranked if row["shown"]]
-        found = await connection.execute(f"select {ROW} from memories where id = any(%s)".encode(), [shown])
-        memories = {memory.id: memory for memory in map(from_row, await found.fetchall())}
+        hits = await _hits(connection, [row for row in ranked if row["shown"]])
         hidden = await (await connection.execute(_HIDDEN.encode(), values)).fetchone() or {}
-        await saw(connection, access, shown)
-    hits = tuple(_hit(memories[row["id"]], row) for row in ranked if row["shown"])
+        await saw(connection, access, [hit.memory.id for hit in hits])
     return Recall(hits, below=ranked[0]["below"] if ranked else 0, **hidden)
+
+
+async def _hits(connection: Connection, rows: list[dict[str, Any]]) -> tuple[Hit, ...]:
+    found = await connection.execute(
+        f"select {ROW} from memories where id = any(%s)".encode(), [[row["id"] for row in rows]]
+    )
+    memories = {memory.id: memory for memory in map(from_row, await found.fetchall())}
+    return tuple(_hit(memories[row["id"]], row) for row in rows)
 
 
 async def _ranked(connection: Connection, values: dict[str, Any]) -> list[dict[str, Any]]:

