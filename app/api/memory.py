@@ -9,11 +9,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
+from app import auth
 from app.api import views
 from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts
-from memory import porting, pruning, shelf, store
+from memory import forgetting, porting, principals, pruning, shelf, store
 from memory.errors import Permanent
 from memory.remembered import Memory, Provenance
+from memory.scope import Principal
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
 
@@ -111,6 +113,22 @@ async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
     taken, known = await porting.take_in(parts.database, by.access, file.lines)
     return {"imported": taken, "known": known}
+
+
+@router.delete("", operation_id="forget_person")
+async def forget_person(
+    person: Annotated[
+        str, Query(min_length=1, max_length=100, description="whom, by name: oneself or, for admins, any")
+    ],
+    parts: Here,
+    by: By,
+) -> dict[str, Any]:
+    """Forget a person: memories, copies, results and transcripts of their runs; the receipt stands in the journal."""
+    if person != by.principal.id:
+        auth.demand(by.principal, auth.ADMIN)
+        await principals.exists(parts.database, by.access, person)
+    whom = Principal(by.principal.tenant, person)
+    return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
 
 
 @router.delete("/{memory}", operation_id="forget_memory")

@@ -50,10 +50,20 @@ def add(
 
 
 @memory.command()
-def forget(memory: Annotated[str, typer.Argument(help="Id of the memory.")], as_json: AsJson = False) -> None:
-    """Forget one memory of yours."""
-    gone = ask(lambda api: api.delete(f"/api/memory/{quote(memory)}"))
-    show(gone, as_json, lambda it: say(f"forgot {it['forgotten']} row(s)"))
+def forget(
+    memory: Annotated[str | None, typer.Argument(help="Id of the memory.")] = None,
+    person: Annotated[str | None, typer.Option(help="A whole person: you, or for administrators any.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget one memory of yours, or all that is remembered of a person."""
+    if (memory is None) == (person is None):
+        raise typer.BadParameter("give either the id of a memory or --person NAME")
+    if person is None:
+        gone = ask(lambda api: api.delete(f"/api/memory/{quote(memory or '')}"))
+        show(gone, as_json, lambda it: say(f"forgot {it['forgotten']} row(s)"))
+        return
+    receipt = ask(lambda api: api.delete(f"/api/memory?person={quote(person)}"))
+    show(receipt, as_json, lambda it: fields({**it["counts"], "receipt": it["person"]}, (*it["counts"], "receipt")))
 
 
 @memory.command()

@@ -34,3 +34,12 @@ async def test_an_export_is_a_file_that_goes_in_again(run: Run, tmp_path: Path) 
     lines = (await run("alice", "memory", "export")).out
     (tmp_path / "memory.jsonl").write_text(lines, encoding="utf-8")
     assert "took in 0, knew 1" in (await run("alice", "memory", "import", "memory.jsonl")).out
+
+
+async def test_a_person_can_be_forgotten_whole(run: Run) -> None:
+    """R102"""
+    await run("alice", "memory", "add", "keeps a red bicycle in Porto")
+    assert (await run("alice", "memory", "forget")).code == 2
+    told = await run("alice", "memory", "forget", "--person", "alice")
+    assert (told.code, "memories" in told.out, "receipt" in told.out) == (0, True, True)
+    assert "nothing is remembered" in (await run("alice", "memory", "ls")).out

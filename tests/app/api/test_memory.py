@@ -12,6 +12,7 @@ from memory import store
 from memory.database import Database
 from memory.remembered import Provenance
 from memory.scope import Access, Principal, Scope
+from tests.app.conftest import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +77,23 @@ async def test_lines_that_are_no_export_are_refused_with_their_number(a: httpx2.
     assert "2" in answer.json()["detail"]
 
 
+async def test_a_person_is_forgotten_by_themselves_or_an_administrator(
+    a: httpx2.AsyncClient, b: httpx2.AsyncClient, client: Client
+) -> None:
+    """R102"""
+    root, whom = await client("root"), {"person": "alice"}
+    for api in (a, root):
+        await fill(a, f"keeps {CANARY} on the balcony")
+        refused = await b.delete("/api/memory", params=whom)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        receipt = (await api.delete("/api/memory", params=whom)).json()
+        assert receipt["counts"]["memories"] == 1
+        assert (await a.get("/api/memory")).json()["items"] == []
+    assert CANARY not in (await root.get("/api/journal/export")).text
+    assert (await root.delete("/api/memory", params={"person": "nobody"})).status_code == 404
+    assert (await a.delete("/api/memory")).status_code == 422
+
+
 async def test_forged_scopes_in_requests_reach_nobody_elses_memory(
     a: httpx2.AsyncClient, b: httpx2.AsyncClient, database: Database, alice: Principal
 ) -> None:
@@ -100,6 +118,7 @@ def forged(memory: str, tenant: str, session: str) -> list[dict[str, Any]]:
     line = json.dumps({"format": "countersign-memory/1", "scope": "user:alice"})
     probes: list[dict[str, Any]] = [
         {"method": "DELETE", "url": f"/api/memory/{memory}"},
+        {"method": "DELETE", "url": "/api/memory", "params": {"person": "alice"}},
         {"method": "POST", "url": f"/api/memory/archive/{memory}/restore", "json": {}},
         {"method": "GET", "url": "/api/memory", "params": {"cursor": memory}},
     ]
