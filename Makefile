@@ -40,8 +40,9 @@ $(COMPOSE)/superuser:
 LOCK := $(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes
 
 lock:
-	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra models --extra notebooks --group dev pyproject.toml -o requirements.lock
 	$(LOCK) --no-annotate --extra models --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	$(LOCK) --no-annotate --extra embeddings --constraint requirements.lock pyproject.toml -o requirements-embeddings.lock
 	echo 'uv==0.13.9' | $(LOCK) --no-annotate - -o requirements-uv.lock
 
 .venv/.stamp: requirements.lock requirements-uv.lock pyproject.toml
