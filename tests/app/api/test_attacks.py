@@ -1,9 +1,18 @@
 """Requests made to break in or to break something: each gets its refusal, and nothing is left behind."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
+
+from memory import principals
+from memory.database import Database
+from memory.runs import Lease
+from memory.scope import Access, Principal
+from tests.app.conftest import decision
+from tests.conftest import Connection
 
 pytestmark = pytest.mark.anyio
 STEP: dict[str, Any] = {
@@ -76,3 +85,59 @@ async def test_nobody_speaks_steers_or_answers_on_anothers_thread(a: httpx2.Asyn
     started = await a.post("/api/runs", json={"message": "yes", "thread": theirs["thread"]})
     steered = [await a.post(f"/api/runs/{theirs['run']}/{verb}", json={}) for verb in ("cancel", "resume")]
     assert [answer.status_code for answer in (said, taken, started, *steered)] == [403] * 5
+
+
+@pytest.fixture
+async def stranger(anonymous: httpx2.AsyncClient, owner: Connection, database: Database) -> httpx2.AsyncClient:
+    """Return a client of an administrator of another tenant."""
+    tenant = f"t-{uuid4().hex[:12]}"
+    async with owner.transaction():
+        await owner.execute("insert into tenants (id) values (%s)", [tenant])
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
+        await owner.execute("select put_principal('eve', %s, 9, 9)", [["admin", "finance"]])
+    issued = await principals.issue(database, Access.of(Principal(tenant, "eve")), "eve")
+    anonymous.headers["Authorization"] = f"Bearer {issued.secret}"
+    return anonymous
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["runs/{run}", "runs/{run}/events", "runs/{run}/journal", "journal/export?run={run}", "approvals/ask-{run}"],
+)
+async def test_another_tenant_finds_nothing_by_id(
+    stranger: httpx2.AsyncClient, a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]], path: str
+) -> None:
+    """R92"""
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    await ask(run)
+    answer = await stranger.get("/api/" + path.format(run=run))
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_another_tenant_can_neither_list_nor_steer_nor_decide(
+    stranger: httpx2.AsyncClient, a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]
+) -> None:
+    """R92"""
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    await ask(run)
+    lists = [await stranger.get(f"/api/{name}") for name in ("runs", "approvals", "effects", "kills", "memory")]
+    assert [answer.json()["items"] for answer in lists] == [[]] * 5
+    assert run not in (await stranger.get("/api/journal/export")).text
+    vote = await stranger.post(f"/api/approvals/ask-{run}/decisions", json=decision(f"ask-{run}"))
+    steered = [await stranger.post(f"/api/runs/{run}/{verb}", json={}) for verb in ("cancel", "resume")]
+    killed = await stranger.post("/api/kills", json={"kind": "run", "name": run, "reason": "mine"})
+    assert [answer.status_code for answer in (vote, *steered, killed)] == [404] * 4
+    assert (await a.get("/api/kills")).json()["items"] == []
+
+
+async def test_an_edit_is_held_to_the_tools_arguments(
+    b: httpx2.AsyncClient, a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]
+) -> None:
+    """R45"""
+    run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    await ask(run)
+    for edited in ({}, {"job": "x", "role": "admin"}, {"job": {"ref": "inputs.x"}}, {"job": 7}, None):
+        body = decision(f"ask-{run}", "edit", reason="r", edited=edited)
+        answer = await b.post(f"/api/approvals/ask-{run}/decisions", json=body)
+        assert (answer.status_code, answer.json()["code"]) in ((422, "invalid_arguments"), (404, "unknown_tool"))
+    assert (await b.get(f"/api/approvals/ask-{run}")).json()["status"] == "open"
