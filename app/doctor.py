@@ -41,7 +41,8 @@ async def examine_database(places: Places) -> list[Finding]:
     try:
         database = await Database.open(places.app, size=1)
     except ControlError as error:
-        return [Finding("database role", "fail", str(error), "set COUNTERSIGN_DATABASE_URL to role cs_app's address")]
+        fix = "mend what the message names; COUNTERSIGN_DATABASE_URL is role cs_app's address"
+        return [Finding("database role", "fail", str(error), fix)]
     try:
         return [
             Finding("database role", "ok", "the app's role stands below row security"),
