@@ -20,7 +20,7 @@ _BY_FILE = "_file"
 
 
 class Bounds(BaseModel):
-    """What one run may cost unless its plan brings its own budget."""
+    """What one run may cost: the default, and the most that a given plan may ask for; runbooks bring their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -9,15 +9,13 @@ from pydantic import Field, ValidationError
 from app.api.parts import Body, Caller, Filled, Parts
 from app.api.problems import Refusal
 from graphs import runbooks, slots
-from graphs.plan import Plan
+from graphs.plan import Budget, Plan
 from graphs.validation import validate
 from memory import knowledge, runs, threads
 from memory.clock import new_id
 from memory.database import Connection
 from memory.errors import Permanent
 from tools.action import canonical
-
-MOST_BUDGET = 10**12
 
 ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
 """Statuses in which nobody works on a run any more."""
@@ -74,12 +72,16 @@ def read(raw: Mapping[str, Any]) -> Plan:
 
 
 def given(parts: Parts, plan: Plan) -> Request:
-    """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`."""
+    """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`.
+
+    A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
+    """
     told = validate(plan, parts.catalog.cards)
     if plan.kind != "repair":
         told.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
-    bounds = plan.budget.model_dump()
-    told += [f"budget.{name}: at most {MOST_BUDGET}" for name, value in bounds.items() if value > MOST_BUDGET]
+    asked = plan.budget.model_dump(include=plan.budget.model_fields_set)
+    told += [f"budget.{name}: at most {parts.budget[name]} here" for name in asked if asked[name] > parts.budget[name]]
+    plan = plan.model_copy(update={"budget": Budget(**{**parts.budget, **asked})})
     try:
         canonical(plan.model_dump(mode="json"))
     except TypeError as error:

@@ -45,7 +45,7 @@ class Parts:
     policy: str
     """Version of the policies that this process was started with."""
     budget: Mapping[str, int]
-    """Bounds of a run until its plan brings its own: tokens, micros, calls."""
+    """Bounds of a run: tokens, micros, calls; runbooks bring their own, given plans may only ask for less."""
 
 
 @dataclass(frozen=True, slots=True)

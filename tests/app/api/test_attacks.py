@@ -34,7 +34,7 @@ def given(step: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         given(cites=[{"id": "x" * 100_000, "version": 1}]),
         given(inputs={"n": 10**400}),
         given(inputs={"n": 2**63}, step={"when": "inputs.n > 0"}),
-        given(budget={"calls": 10**13}),
+        given(budget={"calls": 101}),
         given(step={"role": "executor"}),
         given(step={"args": {"job": {"handle": "h_" + "0" * 24, "start": 0, "count": 1, "digest": "0" * 64}}}),
         given(step={"args": {"job": {"ref": "steps.later.job"}}}),
@@ -141,3 +141,13 @@ async def test_an_edit_is_held_to_the_tools_arguments(
         answer = await b.post(f"/api/approvals/ask-{run}/decisions", json=body)
         assert (answer.status_code, answer.json()["code"]) in ((422, "invalid_arguments"), (404, "unknown_tool"))
     assert (await b.get(f"/api/approvals/ask-{run}")).json()["status"] == "open"
+
+
+async def test_a_given_plan_runs_within_the_installations_bounds(a: httpx2.AsyncClient) -> None:
+    """R81: whoever asks may lower the limit for a run, and a plan that says nothing does not raise it."""
+    limits: list[list[int]] = []
+    for body in (given(), given(budget={"calls": 5})):
+        run = (await a.post("/api/runs", json=body)).json()["run"]
+        cost = (await a.get(f"/api/runs/{run}")).json()["cost"]
+        limits.append([cost[name]["limit"] for name in ("tokens", "micros", "calls")])
+    assert limits == [[1000, 1000, 100], [1000, 1000, 5]]
