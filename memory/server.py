@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
 from memory.errors import Permanent, Temporary
@@ -137,7 +138,8 @@ class Server:
         self._clear_crash(sockets)
         options = {
             **_SETTINGS,
-            "unix_socket_directories": str(sockets),
+            # Quoted, because this setting is a list and folders may have commas in their names.
+            "unix_socket_directories": '"' + str(sockets).replace('"', '""') + '"',
             "unix_socket_permissions": "0700",
             "listen_addresses": "" if tcp_port is None else "127.0.0.1",
             "port": str(tcp_port or 5432),
@@ -167,7 +169,7 @@ class Server:
         end = time.monotonic() + START_SECONDS
         while self.running():
             address = self._announced()
-            if address and PGconn.ping(f"host='{address.host}' port={address.port}".encode()) == Ping.OK:
+            if address and PGconn.ping(make_conninfo(host=address.host, port=address.port).encode()) == Ping.OK:
                 return address
             if time.monotonic() > end:
                 raise Temporary("unavailable", f"Postgres in {str(self.data)!r} does not answer, see {self.log}")

@@ -41,10 +41,11 @@ async def resolve(  # the framework passes each part of a request by name
 ) -> Any:
     """Say what became of an effect in doubt; for operators. Nothing is sent to the service."""
     auth.demand(by.principal, *auth.OPERATORS)
+    meant = (await effects.show(parts.database, by.access, effect))["id"]
 
     async def work(connection: Connection) -> dict[str, Any]:
-        state, run = await effects.resolve(connection, effect, finding.state, finding.note)
-        return {"effect": effect, "state": state, "run": run}
+        state, run = await effects.resolve(connection, meant, finding.state, finding.note)
+        return {"effect": meant, "state": state, "run": run}
 
     keyed = idempotency.keyed(key, f"resolve {effect}", finding)
     answer, replayed = await idempotency.perform(parts, by, keyed, work)

@@ -96,7 +96,7 @@ def _step(data: Data) -> str:
 
 
 def _audited(data: Data) -> str:
-    return "  checked: " + ("as expected" if data["ok"] else "NOT as expected")
+    return f"  checked: {'nothing' if data['ok'] else 'something'} unexpected happened"
 
 
 def _held(data: Data) -> str:

@@ -41,7 +41,7 @@ def folder(shared: Path) -> Generator[Path]:
     path = shared / f"own-{uuid4().hex[:8]}"
     yield path
     for process in psutil.process_iter(["cwd"]):
-        if process.info["cwd"] == str(path / "postgres" / "data"):
+        if str(process.info["cwd"]).startswith(f"{path}/"):
             process.kill()
 
 
@@ -178,6 +178,11 @@ def test_wrong_password_is_refused(folder: Path) -> None:
         secret = (folder / "secrets" / "cs_app").read_text()
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(server.urls.app.replace(secret, "guess"))
+
+
+def test_folders_may_have_any_name(folder: Path) -> None:
+    with attach(folder / "o'neil, %20 é") as server:
+        assert ask(server, "select current_user") == "postgres"
 
 
 def test_tcp_port_appears_in_the_urls_and_asks_for_the_password(folder: Path) -> None:
