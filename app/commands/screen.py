@@ -113,7 +113,8 @@ def _clarify(data: Data) -> str:
 
 
 def _question(data: Data) -> str:
-    return f"{data['by']} asks {data['to']}: {data['question']}"
+    about = "answers" if data["by"] == data["to"] else f"asks {data['to']}"
+    return f"{data['by']} {about}: {data['question']}"
 
 
 def _approval(data: Data) -> str:

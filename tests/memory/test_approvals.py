@@ -163,6 +163,15 @@ async def test_a_question_to_the_requester_leaves_the_gate_open(desk: Desk) -> N
     assert (await desk.decide(approval, "bob")).status == "approved"
 
 
+async def test_the_requester_answers_at_the_gate_but_does_not_vote_there(desk: Desk) -> None:
+    """R41 R45"""
+    lease, approval = await held(desk)
+    await desk.decide(approval, "bob", "ask", reason="which invoice?")
+    remark = await desk.decide(approval, "alice", "ask", reason="the one of May")
+    assert (remark.code, remark.status, (await desk.story(lease))[-1]["question"]) == ("ok", "open", "the one of May")
+    assert (await desk.decide(approval, "alice")).code == "requester_excluded"
+
+
 async def test_each_vote_is_recorded_with_person_channel_comment_and_nonce(desk: Desk) -> None:
     """R38 R48"""
     lease, approval = await held(desk)
