@@ -148,7 +148,8 @@ def _start(server: Server, held: Secrets, tcp_port: int | None) -> Address:
 
 
 def _socket_folder(server: Server) -> Path:
-    if len(os.fsencode(server.home / ".s.PGSQL.65535")) <= _SOCKET_BYTES:
+    # Clients take a comma in a host for the end of its name, and the system bounds the length of a socket's path.
+    if "," not in str(server.home) and len(os.fsencode(server.home / ".s.PGSQL.65535")) <= _SOCKET_BYTES:
         return server.home
     name = hashlib.sha256(os.fsencode(server.home)).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"countersign-{os.geteuid()}-{name}"

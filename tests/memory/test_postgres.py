@@ -180,8 +180,9 @@ def test_wrong_password_is_refused(folder: Path) -> None:
             psycopg.connect(server.urls.app.replace(secret, "guess"))
 
 
-def test_folders_may_have_any_name(folder: Path) -> None:
-    with attach(folder / "o'neil, %20 é") as server:
+@pytest.mark.parametrize("name", ["o'neil %20 é", "one, two"])
+def test_folders_may_have_any_name(folder: Path, name: str) -> None:
+    with attach(folder / name) as server:
         assert ask(server, "select current_user") == "postgres"
 
 
