@@ -11,6 +11,7 @@ from graphs.validation import Card
 from memory import approvals, journal, runs
 from memory.approvals import Standing
 from memory.database import Database
+from memory.embedding import LEXICAL, Embedder
 from memory.journal import Entry
 from memory.results import RunRows
 from memory.runs import Lease
@@ -41,9 +42,18 @@ class Deps:
     """What the requester answered to this run's questions so far."""
     entries: Callable[[Lease], Awaitable[Sequence[Entry]]]
     """The run's journal."""
+    embedder: Embedder = LEXICAL
+    """What memory is searched with."""
 
     @classmethod
-    def of(cls, database: Database, catalog: Catalog, gateway: Gateway, planner: Callable[[Lease], Planner]) -> "Deps":
+    def of(
+        cls,
+        database: Database,
+        catalog: Catalog,
+        gateway: Gateway,
+        planner: Callable[[Lease], Planner],
+        embedder: Embedder = LEXICAL,
+    ) -> "Deps":
         """Return the rights of a whole system."""
         return cls(
             planner=planner,
@@ -56,6 +66,7 @@ class Deps:
             standing=lambda lease, approval: approvals.standing(database, lease.access, approval),
             answers=_answers(database),
             entries=_entries(database),
+            embedder=embedder,
         )
 
 
