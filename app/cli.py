@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from app.commands import decide, know, look, start, talk
-from app.commands.terminal import FAILED, INTERRUPTED, OK, exit_code, note
+from app.commands.terminal import FAILED, INTERRUPTED, OK, emit, exit_code, note
 from memory.errors import ControlError
 
 _LOG = logging.getLogger(__name__)
@@ -52,14 +52,18 @@ def run(argv: list[str]) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the edge: whatever it is, people get one message and a code
         _LOG.debug("this is where it happened", exc_info=True)
-        return _told(error)
+        return _told(error, as_json="--json" in given)
     return OK
 
 
-def _told(error: Exception) -> int:
-    """Say what went wrong in one message and return the exit code for it."""
+def _told(error: Exception, *, as_json: bool) -> int:
+    """Say what went wrong in one message, as an object too where one was asked for; return the exit code for it."""
     if isinstance(error, ControlError):
-        note(f"{error.code}: {error}")
-        return exit_code(error)
-    note(f"internal: {type(error).__name__}: {error} (next: repeat it with --debug and report what that prints)")
-    return FAILED
+        code, detail, left = error.code, str(error), exit_code(error)
+    else:
+        code, left = "internal", FAILED
+        detail = f"{type(error).__name__}: {error} (next: repeat it with --debug and report what that prints)"
+    note(f"{code}: {detail}")
+    if as_json:
+        emit({"error": {"code": code, "detail": detail}})
+    return left

@@ -124,7 +124,7 @@ async def test_an_approval_is_read_and_countersigned(run: Run, asked: str) -> No
     agreed = await run("bob", "approvals", "approve", asked, "--reason", "seen")
     assert (agreed.code, "approved, 1 of 1" in agreed.out) == (0, True)
     late = await run("carol", "approvals", "reject", asked, "--reason", "no", "--json")
-    assert (late.code, late.out, "approval_decided" in late.err) == (1, "", True)
+    assert (late.code, late.json["error"]["code"], "approval_decided" in late.err) == (1, "approval_decided", True)
 
 
 async def test_a_decision_for_another_round_is_refused(run: Run, asked: str) -> None:
@@ -202,6 +202,12 @@ async def test_a_refusal_names_code_and_next_step_without_traceback(run: Run) ->
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("not_found: there is no run 'none'")
     assert "Traceback" not in ran.err
+
+
+async def test_a_refusal_is_an_object_where_one_was_asked_for(run: Run) -> None:
+    shown = await run("alice", "runs", "show", "nosuch", "--json")
+    assert (shown.code, shown.json["error"]["code"]) == (1, "not_found")
+    assert shown.json["error"]["detail"] in shown.err.replace("\n", " ")
 
 
 async def test_nobody_at_the_address_is_69(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
