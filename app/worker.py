@@ -6,7 +6,6 @@ death of a worker known fast.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from memory.database import Database
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.queue import Queue, Seat
 from memory.runs import Lease
+from memory.scope import Access
 
 _LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.5
@@ -126,8 +126,10 @@ class Driver:
 
     async def _finish(self, lease: Lease, ending: Ending) -> None:
         """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
-        ended = await self._summary(lease, ending)
-        access = archive.closing(lease.access.principal, lease.run)
+        row = await runs.get(self._database, lease.access, lease.run)
+        entries = [entry.body for entry in await self._deps.entries(lease)]
+        ended = Ended.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
+        access, embedder = archive.closing(lease.access.principal, lease.run), self._deps.embedder
         async with self._database.transaction(access) as connection:
             await runs.finish(
                 connection,
@@ -137,23 +139,10 @@ class Driver:
                 message=ending.message,
                 body=ending.body,
             )
-            await archive.conclude(connection, access, ended)
-
-    async def _summary(self, lease: Lease, ending: Ending) -> Ended:
-        row = await runs.get(self._database, lease.access, lease.run)
-        entries = [entry.body for entry in await self._deps.entries(lease)]
-        tools = Counter(str(body["tool"]) for body in entries if body["kind"] in ("read", "outcome"))
-        plan: Mapping[str, Any] = row["plan"] or {}
-        return Ended(
-            lease.run,
-            str(plan.get("id", "request")),
-            ending.status,
-            ending.reason or "",
-            millis=round((self._clock.now() - row["created"]).total_seconds() * 1000),
-            tools=tools,
-            tokens=row["spent_tokens"],
-            micros=row["spent_micros"],
-        )
+            await archive.conclude(connection, access, ended, embedder=embedder)
+            own = Access.of(lease.access.principal)
+            await self._database.enter(connection, own)
+            await archive.summarise(connection, own, ended, str(row["input"].get("request") or ""), embedder=embedder)
 
 
 def ending_of(error: ControlError) -> Ending:

@@ -1,19 +1,27 @@
-"""What stays of a finished run: one concise outcome in the shared agent scope; used where runs end and by planners.
+"""What stays of a finished run: what came of it for the whole tenant, and a summary in its requester's own scope.
 
-Never a transcript: a later run reads status, duration, tools, cost and where to look.
+Used where runs end and by planners. Never a transcript: a later run reads status, duration, tools, cost and where to
+look; `transcripts` holds the rest for people.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from memory import store
 from memory.database import Connection, Database
+from memory.embedding import LEXICAL, Embedder
 from memory.remembered import Hit, Memory, Note, Provenance
 from memory.scope import Access, Principal, Scope
 
 SHARED = Scope("agent", "shared")
 TEXT_LIMIT = 300
-"""Characters of an outcome, so that ten of them fit into any prompt."""
+"""Characters of an outcome or a summary, so that ten of them fit into any prompt."""
+_ASKED = 120
+_POINTERS = 20
+_NEAR = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,50 @@ class Ended:
     pointers: tuple[str, ...] = ()
     """Handles and effect ids that are worth a look."""
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str) -> "Ended":
+        """Return how a run ends (`status`, `reason`), from its row and the bodies of its journal."""
+        plan: Mapping[str, Any] = row["plan"] or {}
+        calls = [body for body in entries if body["kind"] in ("read", "outcome")]
+        effects = dict.fromkeys(str(body["effect"]) for body in calls if body.get("effect"))
+        return cls(
+            row["id"],
+            str(plan.get("id", "request")),
+            **how,
+            millis=round((now - row["created"]).total_seconds() * 1000),
+            tools=Counter(str(body["tool"]) for body in calls),
+            tokens=row["spent_tokens"],
+            micros=row["spent_micros"],
+            pointers=tuple(effects)[:_POINTERS],
+        )
+
+    @property
+    def head(self) -> str:
+        """Return what was tried, how it ended and under which id it can be looked up."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.subject} {self.status}{reason} in {self.millis / 1000:.1f} s, run {self.run}"[: TEXT_LIMIT - 60]
+
     @property
     def text(self) -> str:
         """Return the outcome as people and prompts read it."""
-        reason = f" ({self.reason})" if self.reason else ""
-        head = f"{self.subject} {self.status}{reason} in {self.millis / 1000:.1f} s, run {self.run}"[: TEXT_LIMIT - 60]
         cost = f"; cost {sum(self.tools.values())} calls, {self.tokens} tokens, {self.micros} micros"
-        return f"{head}{cost}{self._most_used(TEXT_LIMIT - len(head) - len(cost))}"[:TEXT_LIMIT]
+        return f"{self.head}{cost}{self._most_used(TEXT_LIMIT - len(self.head) - len(cost))}"[:TEXT_LIMIT]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the figures of the run as they are kept beside the text."""
+        return {
+            "status": self.status,
+            "duration": self.millis,
+            "tools": dict(self.tools),
+            "cost": {"calls": sum(self.tools.values()), "tokens": self.tokens, "micros": self.micros},
+            "pointers": list(self.pointers),
+        }
+
+    def summary(self, request: str) -> str:
+        """Return what was asked and what came of it, for the requester's own runs to come."""
+        asked = " ".join(request.replace("\0", " ").encode(errors="replace").decode().split())
+        return f"asked {asked[:_ASKED]!r}: {self.head}"[:TEXT_LIMIT]
 
     def _most_used(self, room: int) -> str:
         text = "; tools"
@@ -55,24 +100,37 @@ def closing(principal: Principal, run: str) -> Access:
     return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
 
 
-async def conclude(connection: Connection, access: Access, ended: Ended) -> Memory:
+async def conclude(connection: Connection, access: Access, ended: Ended, *, embedder: Embedder = LEXICAL) -> Memory:
     """Erase the run's working memory and leave its outcome, in a transaction entered with `closing`.
 
     A run that was resumed and ends again supersedes its earlier outcome.
     """
     await store.erase_run(connection, ended.run)
-    facts = {
-        "status": ended.status,
-        "duration": ended.millis,
-        "tools": dict(ended.tools),
-        "cost": {"calls": sum(ended.tools.values()), "tokens": ended.tokens, "micros": ended.micros},
-        "pointers": list(ended.pointers),
-    }
-    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=facts)
-    return await store.add(connection, access, Note(ended.text, "tool", provenance, key=f"run:{ended.run}"))
+    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
+    note = Note(ended.text, "tool", provenance, key=f"run:{ended.run}")
+    # Whatever the run was shown: its end is news.
+    return await store.add(connection, Access(access.principal, (SHARED,), SHARED), note, embedder=embedder)
 
 
-async def similar(database: Database, access: Access, text: str, *, limit: int = 3) -> list[Hit]:
+async def summarise(
+    connection: Connection, access: Access, ended: Ended, request: str, *, embedder: Embedder = LEXICAL
+) -> Memory:
+    """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
+
+    It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
+    """
+    await connection.execute(
+        "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
+        "and provenance -> 'facts' ? 'status'",
+        [str(access.writes), ended.run],
+    )
+    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
+    return await store.add(connection, access, Note(ended.summary(request), "untrusted", provenance), embedder=embedder)
+
+
+async def similar(
+    database: Database, access: Access, text: str, *, limit: int = 3, embedder: Embedder = LEXICAL
+) -> list[Hit]:
     """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id."""
-    found = await store.recall(database, access, text, limit=limit * 4, scopes=[SHARED])
+    found = await store.recall(database, access, text, limit=_NEAR, scopes=[SHARED], embedder=embedder)
     return [hit for hit in found.hits if (hit.memory.key or "").startswith("run:")][:limit]

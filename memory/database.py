@@ -93,8 +93,12 @@ class Database:
         Raises Temporary("unavailable") if the database goes away, also while committing: the outcome is then unknown.
         """
         async with self._borrowed() as connection, connection.transaction():
-            await connection.execute(_ENTER, self._entry(connection, access))
+            await self.enter(connection, access)
             yield connection
+
+    async def enter(self, connection: Connection, access: Access) -> None:
+        """Go on for another access within a transaction under way; what was done so far is committed with the rest."""
+        await connection.execute(_ENTER, self._entry(connection, access))
 
     async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
         """Run one SQL function for one access, in one commit and one round trip, and return its first row.
