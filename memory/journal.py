@@ -1,20 +1,26 @@
-"""What happened, in an order that cannot be changed unseen; everybody appends, people and streams read."""
+"""What happened, in an order that cannot be changed unseen; everybody appends, people and streams read.
+
+Facts are chained in clear. What was said stands beside the chain, which holds a salted digest of it: words can be
+forgotten, and the chain still holds.
+"""
 
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from memory.database import Connection, Database
 from memory.errors import LeaseLost, Permanent
 from memory.scope import Access
 
 _CHAINS = b"""
-  select coalesce(r.id, j.run) as run, r.seq as last, r.head, j.seq, j.prev, j.hash, j.body
+  select coalesce(r.id, j.run) as run, r.seq as last, r.head, j.seq, j.prev, j.hash, j.body, j.words, j.salt
     from runs r full join journal j on j.run = r.id
    where %s::text is null or coalesce(r.id, j.run) = %s order by 1, j.seq
 """
+_ENTRY = "run, seq, prev, hash, body, words, salt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +32,34 @@ class Entry:
     prev: bytes
     hash: bytes
     text: str
-    """The body exactly as it was hashed."""
+    """The facts exactly as they were hashed; `sealed` among them is the digest of salt and words."""
+    words: str | None = None
+    """What was said, as an object; None if nothing was, or if it was forgotten."""
+    salt: UUID | None = None
 
     @property
     def body(self) -> dict[str, Any]:
-        """Return the body as an object."""
-        return json.loads(self.text)
+        """Return facts and words as one object."""
+        body = {**json.loads(self.words or "{}"), **json.loads(self.text)}
+        body.pop("sealed", None)
+        return body
 
     @property
     def kind(self) -> str:
         """Return what sort of fact this is."""
-        return self.body["kind"]
+        return json.loads(self.text)["kind"]
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Return whether words are missing that were here."""
+        return self.words is None and "sealed" in json.loads(self.text)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Return whether the words are those that the chain knows of; true for words that are gone."""
+        if self.words is None or self.salt is None:
+            return self.words is None
+        return json.loads(self.text).get("sealed") == seal(self.words, self.salt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +105,13 @@ async def append(
 
 async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[Entry]:
     """Return entries of a run in order, those after `after`, at most `limit`."""
-    query = "select run, seq, prev, hash, body from journal where run = %s and seq > %s order by seq limit %s"
+    query = f"select {_ENTRY} from journal where run = %s and seq > %s order by seq limit %s"
     return [_entry(row) for row in await database.rows(access, query, run, after, limit)]
 
 
 async def of_effect(database: Database, access: Access, effect: str) -> list[Entry]:
     """Return the entries that name an effect, in order."""
-    query = "select run, seq, prev, hash, body from journal where effect = %s order by seq"
+    query = f"select {_ENTRY} from journal where effect = %s order by seq"
     return [_entry(row) for row in await database.rows(access, query, effect)]
 
 
@@ -96,7 +119,7 @@ async def export(connection: Connection, run: str | None = None) -> AsyncIterato
     """Yield every visible entry, run by run in order, within the caller's transaction."""
     async with connection.cursor(name="journal_export") as cursor:
         await cursor.execute(
-            "select run, seq, prev, hash, body from journal where %s::text is null or run = %s order by run, seq",
+            f"select {_ENTRY} from journal where %s::text is null or run = %s order by run, seq".encode(),
             [run, run],
         )
         async for row in cursor:
@@ -106,8 +129,9 @@ async def export(connection: Connection, run: str | None = None) -> AsyncIterato
 async def verify(connection: Connection, run: str | None = None) -> Verification:
     """Re-compute the chains of every visible run against the heads in the run rows, within the caller's transaction.
 
-    Finds entries edited, deleted (the last ones too, by the head), inserted or reordered. It does not find a whole
-    suffix re-hashed together with its run row; signed heads for that are not built yet.
+    Finds entries edited, deleted (the last ones too, by the head), inserted or reordered, and words changed or gone
+    without an entry that says they were forgotten. It does not find a whole suffix re-hashed together with its run row;
+    signed heads for that are not built yet.
     """
     chains: dict[str, _Chain] = {}
     entries = 0
@@ -135,6 +159,11 @@ def chained(prev: bytes, run: str, seq: int, text: str) -> bytes:
     return hashlib.sha256(prev + run.encode() + seq.to_bytes(4, "big", signed=True) + text.encode()).digest()
 
 
+def seal(words: str, salt: UUID) -> str:
+    """Return what the chain holds of words, hexadecimal: SHA-256 over the salt's 16 bytes and the text."""
+    return hashlib.sha256(salt.bytes + words.encode()).hexdigest()
+
+
 class _Chain:
     """Re-computes one run's chain, entry by entry."""
 
@@ -144,6 +173,7 @@ class _Chain:
         self._head = genesis(run)
         self._seq = 0
         self._found: Break | None = None
+        self._gone: set[int] = set()
 
     def add(self, entry: Entry) -> None:
         if self._found:
@@ -155,12 +185,25 @@ class _Chain:
             self._found = Break(self._run, entry.seq, "it does not continue the entry before it")
         elif entry.hash != chained(entry.prev, self._run, entry.seq, entry.text):
             self._found = Break(self._run, entry.seq, "its content is not what was recorded")
+        elif not entry.is_sealed:
+            self._found = Break(self._run, entry.seq, "its words are not what was recorded")
         self._head = entry.hash
+        self._note_forgotten(entry)
+
+    def _note_forgotten(self, entry: Entry) -> None:
+        if entry.is_forgotten:
+            self._gone.add(entry.seq)
+        elif entry.kind == "forgotten":
+            self._gone -= set(entry.body.get("entries", ()))
 
     def close(self) -> Break | None:
         """Return the first break, also one between the last entry and the head in the run's row."""
-        if self._found or self._recorded == (self._seq, self._head):
+        if self._found:
             return self._found
+        if self._recorded == (self._seq, self._head):
+            return (
+                Break(self._run, min(self._gone), "its words are gone, and nobody forgot them") if self._gone else None
+            )
         if self._recorded is None:
             return Break(self._run, 1, "entries without a run")
         seq = min(self._seq, self._recorded[0]) + 1
@@ -168,4 +211,5 @@ class _Chain:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    return Entry(row["run"], row["seq"], bytes(row["prev"]), bytes(row["hash"]), row["body"])
+    prev, hash = bytes(row["prev"]), bytes(row["hash"])
+    return Entry(row["run"], row["seq"], prev, hash, row["body"], row["words"], row["salt"])

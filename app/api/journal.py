@@ -34,5 +34,6 @@ async def verify(parts: Here, by: By, run: str | None = None) -> dict[str, Any]:
 async def _lines(parts: Parts, by: Caller, run: str | None) -> AsyncIterator[bytes]:
     async with parts.database.transaction(by.access) as connection:
         async for entry in journal.export(connection, run):
-            # The body as text: parsing and printing it again could change what the hash covers.
-            yield (json.dumps({**recorded(entry), "body": entry.text}) + "\n").encode()
+            # Body and words as text: parsing and printing them again could change what the hashes cover.
+            texts = {"body": entry.text, "words": entry.words, "salt": entry.salt and str(entry.salt)}
+            yield (json.dumps({**recorded(entry), **texts}) + "\n").encode()

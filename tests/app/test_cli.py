@@ -181,7 +181,7 @@ async def test_a_broken_journal_is_code_6_and_names_the_place(run: Run, asked: s
         await connection.execute("set local session_replication_role = replica")
         await connection.execute("alter table journal disable trigger journal_no_change")
         await connection.execute(
-            "update journal set body = replace(body, 'pause', 'start') where run = %s and seq = 1",
+            "update journal set words = replace(words, 'pause', 'start') where run = %s and seq = 1",
             [asked.removeprefix("ask-")],
         )
         await connection.execute("alter table journal enable always trigger journal_no_change")

@@ -1,6 +1,7 @@
 """The journal: chained, append-only, and honest about every way of changing it afterwards."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import psycopg
@@ -63,6 +64,16 @@ async def test_a_run_that_grows_while_it_is_verified_does_not_look_broken(desk: 
     assert [each.broken for each in found] == [[]] * 20
 
 
+async def test_what_was_said_is_chained_by_its_digest_alone(desk: Desk, lease: Lease) -> None:
+    """R102: facts in clear, words beside them."""
+    *_, entry = await journal.read(desk.database, lease.access, lease.run)
+    assert (entry.kind, entry.body["text"]) == ("note", "é 漢 \U0001f600")
+    assert set(json.loads(entry.text)) == {"kind", "at", "sealed"}
+    assert entry.words is not None
+    assert entry.salt is not None
+    assert journal.seal(entry.words, entry.salt) == json.loads(entry.text)["sealed"]
+
+
 CHANGES = {
     "edited": (
         "update journal set body = replace(body, 'alice', 'mallo') where run = %(run)s and seq = 2",
@@ -86,6 +97,16 @@ CHANGES = {
         "continue",
     ),
     "moved to another tenant": ("update journal set tenant = 'x' where run = %(run)s and seq = 4", 4, "is missing"),
+    "words changed": (
+        "update journal set words = replace(words, 'é', 'e') where run = %(run)s and seq = 5",
+        5,
+        "words are",
+    ),
+    "words taken away": (
+        "update journal set words = null, salt = null where run = %(run)s and seq = 5",
+        5,
+        "words are",
+    ),
     "head turned back": ("update runs set seq = 4 where id = %(run)s", 5, "head is entry 4"),
 }
 
