@@ -7,11 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from app.places import Places, located, world_port
 from app.settings import Settings
+from memory import reembedding
 from memory.database import Database
+from memory.embedders import id_of, named
 from memory.errors import ControlError
 from memory.shape import missing, seconds_apart
 
@@ -33,10 +36,16 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Return every finding that needs no database."""
-    return [_python(), _disk(settings), _port(settings.host, settings.port), _port("127.0.0.1", world_port(settings))]
+    return [
+        _python(),
+        _disk(settings),
+        _port(settings.host, settings.port),
+        _port("127.0.0.1", world_port(settings)),
+        _embedder(settings),
+    ]
 
 
-async def examine_database(places: Places) -> list[Finding]:
+async def examine_database(places: Places, settings: Settings) -> list[Finding]:
     """Return what there is to say of a database that answers."""
     try:
         database = await Database.open(places.app, size=1)
@@ -48,6 +57,7 @@ async def examine_database(places: Places) -> list[Finding]:
             Finding("database role", "ok", "the app's role stands below row security"),
             await _told("migrations", database, _migrations),
             await _told("clock", database, _clock),
+            await _told("vectors", database, partial(_vectors, id_of(settings.embeddings))),
         ]
     finally:
         await database.close()
@@ -104,6 +114,22 @@ async def _clock(database: Database) -> Finding:
     good = abs(apart) <= _MOST_SECONDS_APART
     fix = "" if good else "set both clocks by NTP; permits live two minutes"
     return Finding("clock", "ok" if good else "warn", f"{apart:+.1f} s between here and the database", fix)
+
+
+def _embedder(settings: Settings) -> Finding:
+    try:
+        found = named(settings.embeddings, settings.embeddings_base_url).id
+    except ControlError as error:
+        return Finding("embeddings", "fail", str(error), "mend it or set COUNTERSIGN_EMBEDDINGS=lexical")
+    return Finding("embeddings", "ok", found)
+
+
+async def _vectors(embedder: str, database: Database) -> Finding:
+    left = await reembedding.waiting(database, embedder)
+    if left.memories:
+        found = f"{left.memories:,} memories wait for vectors of {embedder!r}"
+        return Finding("vectors", "warn", found, "workers make them in the background; until then words find these")
+    return Finding("vectors", "ok", f"all of {embedder!r}")
 
 
 async def _told(name: str, database: Database, check: Callable[[Database], Awaitable[Finding]]) -> Finding:

@@ -5,11 +5,12 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from memory.embedders import check
 from memory.errors import Permanent
 
 PREFIX = "COUNTERSIGN_"
@@ -56,7 +57,9 @@ class Settings(BaseModel):
     model: str | None = None
     """A LangChain chat model by name; unset means planning by runbooks alone."""
     model_base_url: str | None = None
-    embeddings: Literal["lexical"] = "lexical"
+    embeddings: Annotated[str, AfterValidator(check)] = "lexical"
+    """What memory and knowledge are searched with besides words: `minilm`, or LangChain embeddings by name."""
+    embeddings_base_url: str | None = None
     policy_dir: Path | None = None
     """Folder of policies instead of the shipped ones."""
     runbook_dir: Path | None = None

@@ -12,9 +12,12 @@ from app.settings import Settings
 from graphs.deps import Deps, Planner
 from graphs.draft import Drafter, make_drafter
 from graphs.nodes.planner import make_planner
-from memory import knowledge
+from memory import context, knowledge
 from memory.clock import Clock, SystemClock
+from memory.context import Context
 from memory.database import Database
+from memory.embedders import named
+from memory.embedding import Embedder
 from memory.feed import Feed
 from memory.queue import Queue
 from memory.runs import Lease
@@ -41,23 +44,36 @@ class System:
     queue: Queue
     feed: Feed
     clock: Clock
+    embedder: Embedder
 
     @property
     def parts(self) -> Parts:
         """Return what the API is made of."""
-        budget = self.settings.budget.model_dump()
-        return Parts(self.database, self.catalog, self.queue, self.feed, self.clock, self.policy.version, budget)
+        return Parts(
+            self.database,
+            self.catalog,
+            self.queue,
+            self.feed,
+            self.clock,
+            self.policy.version,
+            self.settings.budget.model_dump(),
+            self.embedder,
+        )
 
     @property
     def deps(self) -> Deps:
         """Return what flows are built from."""
-        return Deps.of(self.database, self.catalog, self.gateway, self.planner)
+        return Deps.of(self.database, self.catalog, self.gateway, self.planner, self.embedder)
 
     def planner(self, lease: Lease) -> Planner:
         """Return the planner of one run, which may read what its requester may."""
-        find = partial(knowledge.find, self.database, lease.access)
+        find = partial(knowledge.find, self.database, lease.access, embedder=self.embedder)
         current = partial(knowledge.current, self.database, lease.access)
-        return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease))
+        recall = partial(self._recall, lease)
+        return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease), recall=recall)
+
+    async def _recall(self, lease: Lease, request: str, runbook: str) -> Context:
+        return await context.assemble(self.database, lease.access, request, subject=runbook, embedder=self.embedder)
 
     def _drafter(self, lease: Lease) -> Drafter | None:
         if self.model is None:
@@ -75,15 +91,16 @@ async def opened(settings: Settings, places: Places, *, clock: Clock | None = No
     async with AsyncExitStack() as stack:
         catalog = Catalog.discover()
         policy = Policy.load(catalog.cards, settings.policy_dir)
+        embedder = named(settings.embeddings, settings.embeddings_base_url)
         database = await Database.open(places.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await founding.check(settings, database, policy.version)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
         queue = await stack.enter_async_context(Queue.open(places.app))
         feed = await stack.enter_async_context(Feed.open(places.app))
-        gateway = Gateway(database, catalog, policy, services, clock)
+        gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         model = _model(settings, database)
-        yield System(settings, database, catalog, policy, services, gateway, model, queue, feed, clock)
+        yield System(settings, database, catalog, policy, services, gateway, model, queue, feed, clock, embedder)
 
 
 def _model(settings: Settings, database: Database) -> Model | None:

@@ -14,11 +14,12 @@ from graphs.acceptance import begun
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
 from graphs.state import State
-from memory import archive, pruning, queue, runs, store, transcripts
+from memory import archive, pruning, queue, reembedding, runs, store, transcripts
 from memory.archive import Ended
 from memory.checkpoints import Checkpoints, leading
 from memory.clock import Clock
 from memory.database import Database
+from memory.embedding import Embedder
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.queue import Queue, Seat
 from memory.runs import Lease
@@ -30,6 +31,8 @@ BEAT_SECONDS = 5.0
 FORGOTTEN_SECONDS = 10.0
 _TIDY_SWEEPS = 120
 _PATIENCE = 3
+_VECTORS_SECONDS = 5.0
+_VECTORS_AWAY_SECONDS = 60.0
 
 Status = Literal["done", "failed", "denied", "stopped", "cancelled"]
 
@@ -195,6 +198,7 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
                 group.create_task(_until(broken), name="broken")
                 group.create_task(_sweep_on(database, waiting), name="sweep")
                 group.create_task(_beat_on(database, seat.number), name="beat")
+                group.create_task(_embed_on(database, deps.embedder), name="vectors")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
         except* ControlError as lost:
             raise _first(lost) from None
@@ -225,6 +229,21 @@ async def _beat_on(database: Database, number: int) -> None:
         except Temporary as error:
             _LOG.warning("a heartbeat failed: %s", error)
         await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _embed_on(database: Database, embedder: Embedder) -> None:
+    """Make vectors anew after the embedder was changed; rests as long as it worked, so that runs go first."""
+    loop = asyncio.get_running_loop()
+    while True:
+        began, rest = loop.time(), _VECTORS_SECONDS
+        try:
+            if done := await reembedding.advance(database, embedder):
+                _LOG.info("%s text(s) have vectors of %r now", done, embedder.id)
+                rest = loop.time() - began
+        except Temporary as error:
+            _LOG.warning("vectors wait: %s", error)
+            rest = _VECTORS_AWAY_SECONDS
+        await asyncio.sleep(rest)
 
 
 def _first(group: BaseExceptionGroup[ControlError]) -> ControlError:

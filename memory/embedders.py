@@ -1,14 +1,16 @@
-"""Which embedder a setting names, and how an installation changes to another; called where the system is wired."""
+"""Which embedder a setting names; called where the system is wired, and by `doctor`."""
 
+import asyncio
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from math import sqrt
 from typing import Any
 
-from memory.database import Database
-from memory.embedding import LEXICAL, Embedder, Vector, literal
-from memory.errors import Permanent
-from memory.scope import Access
+from memory.embedding import LEXICAL, Embedder, Vector
+from memory.errors import Permanent, Temporary
+
+_NAME = re.compile(r"lexical|minilm|[a-z0-9_]+:\S+")
 
 
 class LangChain:
@@ -16,59 +18,82 @@ class LangChain:
 
     lexical = False
 
-    def __init__(self, name: str, embeddings: Any) -> None:
+    def __init__(self, name: str, embeddings: Any, *, timeout: float = 30.0) -> None:
         self.id = f"langchain:{name}"
         self._embeddings = embeddings
+        self._timeout = timeout
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Return one vector of length 1 per text."""
-        return [_unit(values) for values in await self._embeddings.aembed_documents(list(texts))]
+        """Return one vector of length 1 per text; raises Temporary("unavailable") if the model does not answer."""
+        if not texts:
+            return []
+        vectors: list[list[float]] = await self._answer(self._embeddings.aembed_documents(list(texts)))
+        if len(vectors) != len(texts):
+            raise Temporary(
+                "unavailable", f"embedder {self.id!r} returned {len(vectors)} vectors for {len(texts)} texts"
+            )
+        return [_unit(values) for values in vectors]
+
+    async def ask(self, text: str) -> Vector:
+        """Return the vector of a question, which some models take otherwise than a text."""
+        return _unit(await self._answer(self._embeddings.aembed_query(text)))
+
+    async def _answer(self, answer: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await answer
+        except Exception as error:  # providers share no family of errors
+            told = f"{type(error).__name__}: {str(error)[:200]}"
+            raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({told}); mend or wait") from error
 
 
-def named(name: str) -> Embedder:
+def check(name: str) -> str:
+    """Return a setting's embedder as it is called; raises ValueError for what none can be called."""
+    known = "lexical" if name in ("", LEXICAL.id) else name
+    if not _NAME.fullmatch(known):
+        raise ValueError(f"no embedder is called {name!r}; write lexical, minilm or provider:model")
+    return known
+
+
+def id_of(name: str) -> str:
+    """Return the id that stands beside the vectors of a setting's embedder, without opening it."""
+    from memory.minilm import MiniLm
+
+    known = check(name)
+    return {"lexical": LEXICAL.id, "minilm": MiniLm.id}.get(known, f"langchain:{known}")
+
+
+def named(name: str, base_url: str | None = None) -> Embedder:
     """Return the embedder of a setting: `lexical` (or nothing), `minilm`, or `provider:model` for LangChain.
 
-    Raises Permanent("configuration") for another name, and if what it needs is not installed.
+    `base_url` is where the model is served, if not by its provider. Raises Permanent("configuration") for another
+    name, and if what it needs is not installed or not set.
     """
-    if name in ("", "lexical", LEXICAL.id):
+    try:
+        known = check(name)
+    except ValueError as error:
+        raise Permanent("configuration", str(error)) from None
+    if known == "lexical":
         return LEXICAL
-    if name == "minilm":
+    if known == "minilm":
         from memory.minilm import MiniLm
 
         return MiniLm()
-    if ":" not in name:
-        raise Permanent("configuration", f"no embedder is called {name!r}; write lexical, minilm or provider:model")
+    return LangChain(known, _langchain(known, base_url))
+
+
+def _langchain(name: str, base_url: str | None) -> Any:
+    options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    if name.startswith("openai:"):
+        # Counting tokens beforehand would download a vocabulary, and other servers take texts only.
+        options["check_embedding_ctx_length"] = False
     try:
-        langchain = import_module("langchain.embeddings")
-        return LangChain(name, langchain.init_embeddings(name))
-    except (ImportError, ValueError) as error:
-        raise Permanent("configuration", f"embedder {name!r} cannot be opened: {error}; install its package") from error
-
-
-async def reembed(database: Database, access: Access, embedder: Embedder, *, limit: int = 100) -> int:
-    """Give up to `limit` memories of the write scope the vectors of `embedder`; returns how many there were.
-
-    Repeat until it returns 0. In the meantime a search compares only vectors of one embedder, and finds the other
-    memories by their words. A memory that changes hands meanwhile is left to the next call.
-    """
-    about = {"scopes": [str(access.writes)], "embedder": embedder.id, "limit": limit}
-    async with database.transaction(access) as connection:
-        found = await connection.execute(
-            """
-            select id, embedder, concat(speaker || ': ', body) as text from memories
-             where scope = any(%(scopes)s) and embedder <> %(embedder)s order by created, id limit %(limit)s
-            """,
-            about,
-        )
-        rows = await found.fetchall()
-    vectors = await embedder.embed([row["text"] for row in rows])
-    async with database.transaction(access) as connection:
-        for row, vector in zip(rows, vectors, strict=True):
-            await connection.execute(
-                "update memories set embedder = %s, embedding = %s::vector where id = %s and embedder = %s",
-                [embedder.id, literal(vector), row["id"], row["embedder"]],
-            )
-    return len(rows)
+        return import_module("langchain.embeddings").init_embeddings(name, **options)
+    except ImportError as error:
+        raise Permanent("configuration", f"embedder {name!r} lacks {error.name!r}; install its package") from error
+    except Exception as error:  # providers share no family of errors
+        told = str(error)[:300]
+        raise Permanent("configuration", f"embedder {name!r} cannot be opened: {told}; check the settings") from error
 
 
 def _unit(values: Sequence[float]) -> Vector:

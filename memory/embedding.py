@@ -4,15 +4,19 @@ The default is lexical: it finds names, typing errors and shared words, not para
 id of its embedder, and a search compares only vectors of one id.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 from math import log, sqrt
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from memory.errors import Temporary
 
 Vector = tuple[float, ...]
 
+_LOG = logging.getLogger(__name__)
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
     re.findall(
@@ -46,6 +50,15 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class Asymmetric(Embedder, Protocol):
+    """An embedder that takes questions otherwise than texts."""
+
+    async def ask(self, text: str) -> Vector:
+        """Return the vector of a question."""
+        ...
+
+
 class Lexical:
     """Signed hashing of words, word pairs and character trigrams into 1024 dimensions; deterministic, no download."""
 
@@ -68,6 +81,18 @@ class Lexical:
 
 
 LEXICAL = Lexical()
+
+
+async def asked(embedder: Embedder, text: str) -> tuple[Embedder, Vector]:
+    """Return the vector of a question and whose it is: the lexical one, if the model is away, for words still find."""
+    try:
+        if isinstance(embedder, Asymmetric):
+            return embedder, await embedder.ask(text)
+        (vector,) = await embedder.embed([text])
+    except Temporary as error:
+        _LOG.warning("searched by words alone: %s", error)
+        return LEXICAL, LEXICAL.vector(text)
+    return embedder, vector
 
 
 def _terms(text: str) -> Iterator[tuple[str, float]]:

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from memory import store
 from memory.database import Connection, Database
+from memory.embedding import LEXICAL, Embedder
 from memory.errors import Permanent
 from memory.remembered import Recall
 from memory.rows import Row, Tally, digest, pages
@@ -41,11 +42,14 @@ class Slice(TypedDict):
 class RunRows:
     """The results of one run, seen from one of its steps; other runs' and tenants' handles are refused."""
 
-    def __init__(self, database: Database, access: Access, run: str, step: str) -> None:
+    def __init__(
+        self, database: Database, access: Access, run: str, step: str, *, embedder: Embedder = LEXICAL
+    ) -> None:
         self._database = database
         self._access = access
         self._run = run
         self._step = step
+        self._embedder = embedder
 
     def handle(self, name: str) -> str:
         """Return the handle of a named result of this step, kept or not."""
@@ -75,7 +79,7 @@ class RunRows:
 
         Texts lie here and not in any journal, so that whoever wrote them can still be forgotten.
         """
-        found = await store.recall(self._database, self._access, query, limit=limit)
+        found = await store.recall(self._database, self._access, query, limit=limit, embedder=self._embedder)
         return await self.keep(name, _remembered(found)), found
 
     async def read(self, part: Slice) -> AsyncIterator[Row]:

