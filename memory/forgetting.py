@@ -44,11 +44,14 @@ async def forget(
 async def forget_person(database: Database, person: Principal, *, by: str) -> Receipt:
     """Forget a person in one transaction, and leave a keyed tombstone for each text, so that it is not taken in again.
 
-    Gone are their memories in every scope with vectors, words, links and archived copies, the results, checkpoints,
-    transcripts, prompts and requests of their runs. The journal stays: it never held memories. Raises Permanent: `busy`
-    while a run of theirs is open, `conflict` while something of theirs is under legal hold.
+    Gone are their memories in every scope with vectors, words, links and archived copies; results, checkpoints,
+    transcripts, prompts, requests and arguments of their runs; and what they said in the journal, whose chain holds
+    facts and digests only and still verifies. Raises Permanent: `forbidden` unless `by` is the person or an
+    administrator of the tenant, `busy` while a run of theirs is open, `conflict` while something is under legal hold.
     """
-    row = await database.call(Access.of(person), "forget_person", by)
+    row = await database.call(Access.of(Principal(person.tenant, by)), "forget_person", person.id)
+    if row["code"] == "forbidden":
+        raise Permanent("forbidden", f"{by!r} may not forget {person.id!r}; ask them, or an administrator")
     if row["code"] == "busy":
         raise Permanent("busy", f"run {row['about']!r} of {person.id!r} is open; cancel it or wait, then forget")
     if row["code"] == "held":

@@ -113,7 +113,7 @@ async def test_fifty_canaries_are_nowhere_after_a_person_is_forgotten(
     await end(database, lease, canaries[1])
     places = await found_in(superuser, canaries)
     assert {"memories", "memory_archive", "result_rows", "checkpoint_blobs", "runs", "requests"} <= places
-    receipt = await forgetting.forget_person(database, mine.principal, by="operator")
+    receipt = await forgetting.forget_person(database, mine.principal, by="alice")
     assert await found_in(superuser, canaries) == set()
     assert receipt.counts["memories"] > 0
     async with database.transaction(mine) as connection:
@@ -123,7 +123,7 @@ async def test_fifty_canaries_are_nowhere_after_a_person_is_forgotten(
 async def test_the_receipt_holds_counts_and_no_content(database: Database, mine: Access) -> None:
     """R102: only that it happened."""
     await note(database, mine, "keeps a red bicycle in Porto")
-    receipt = await forgetting.forget_person(database, mine.principal, by="operator")
+    receipt = await forgetting.forget_person(database, mine.principal, by="alice")
     (entry,) = await journal.read(database, mine, f"authority-{mine.principal.tenant}")
     assert (entry.kind, entry.body["counts"], entry.body["person"]) == ("forgotten", receipt.counts, receipt.person)
     assert "bicycle" not in entry.text
@@ -135,7 +135,7 @@ async def test_what_was_forgotten_is_not_extracted_again(
 ) -> None:
     """R102: neither into the person's scope, nor by a run of theirs into another."""
     await note(database, mine, "keeps a red bicycle in Porto")
-    await forgetting.forget_person(database, alice, by="operator")
+    await forgetting.forget_person(database, alice, by="alice")
     for scope in (Scope("user", "alice"), Scope("agent", "shared")):
         with pytest.raises(Permanent, match="forgotten on request") as refused:
             await note(database, Access(alice, (scope,), scope), again)
@@ -149,7 +149,7 @@ async def test_what_was_forgotten_does_not_come_back_from_an_old_export(
     """R101, R102: a file is no person."""
     await note(database, mine, "keeps a red bicycle in Porto", "human")
     lines = [line async for line in porting.export(database, mine)]
-    await forgetting.forget_person(database, alice, by="operator")
+    await forgetting.forget_person(database, alice, by="alice")
     with pytest.raises(Permanent, match="line 2"):
         await porting.take_in(database, mine, lines)
 
@@ -161,7 +161,7 @@ async def test_a_tombstone_says_nothing_without_the_tenants_key(
     other = Principal(f"{bob.tenant}-b", "alice")
     for access in (mine, Access.of(other)):
         await note(database, access, "keeps a red bicycle in Porto")
-        await forgetting.forget_person(database, access.principal, by="operator")
+        await forgetting.forget_person(database, access.principal, by="alice")
     assert await note(database, Access.of(bob), "keeps a red bicycle in Porto")
     async with superuser() as above:
         found = await above.execute(
@@ -176,7 +176,7 @@ async def test_nobody_elses_memories_go(database: Database, mine: Access, bob: P
     shared = Access(bob, bob.reads, Scope("agent", "shared"))
     kept = [await note(database, Access.of(bob), "Bob's own"), await note(database, shared, "left by Bob's run")]
     await end(database, await lead("x"))
-    await forgetting.forget_person(database, mine.principal, by="operator")
+    await forgetting.forget_person(database, mine.principal, by="alice")
     assert {memory.id for memory in await store.ls(database, Access.of(bob))} == {memory.id for memory in kept}
 
 
@@ -187,13 +187,13 @@ async def test_a_person_with_an_open_run_or_a_legal_hold_is_not_forgotten_yet(
     await note(database, mine, "keeps a red bicycle in Porto")
     lease = await lead()
     with pytest.raises(Permanent, match="cancel it or wait"):
-        await forgetting.forget_person(database, mine.principal, by="operator")
+        await forgetting.forget_person(database, mine.principal, by="alice")
     await end(database, lease)
     await pruning.prune(database, mine, Policy(episodes=0))
     (shelved,) = await shelf.ls(database, mine)
     await shelf.hold(database, mine, shelved.id, on=True)
     with pytest.raises(Permanent, match="legal hold"):
-        await forgetting.forget_person(database, mine.principal, by="operator")
+        await forgetting.forget_person(database, mine.principal, by="alice")
 
 
 async def test_a_transcript_is_archived_small_and_restored_whole(database: Database, mine: Access, lead: Lead) -> None:
