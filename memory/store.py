@@ -11,9 +11,9 @@ from memory.forgetting import erase_run, forget, sweep
 from memory.remembered import ROW, Memory, from_row
 from memory.scope import Access, Scope
 from memory.search import LIVE, recall
-from memory.writing import add, remember
+from memory.writing import add, add_all, remember
 
-__all__ = ["add", "erase_run", "forget", "ls", "recall", "remember", "sweep"]
+__all__ = ["add", "add_all", "erase_run", "forget", "ls", "recall", "remember", "sweep"]
 
 
 async def ls(

@@ -45,7 +45,8 @@ def near(words: Sequence[str]) -> str:
 
 
 def marks(words: Sequence[str]) -> list[str]:
-    """Return the bands of a MinHash over terms; texts that resemble each other probably share one."""
+    """Return the digest of terms and the bands of a MinHash; texts that resemble each other probably share one."""
     hashed = [hashlib.blake2b(word.encode(errors="replace"), digest_size=4 * BANDS * ROWS).digest() for word in words]
     lowest = [min(h[4 * i : 4 * i + 4] for h in hashed) for i in range(BANDS * ROWS)]
-    return [f"{band}:{b''.join(lowest[band * ROWS : (band + 1) * ROWS]).hex()}" for band in range(BANDS)]
+    bands = [f"{band}:{b''.join(lowest[band * ROWS : (band + 1) * ROWS]).hex()}" for band in range(BANDS)]
+    return [f"={near(words)}", *bands]

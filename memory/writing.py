@@ -6,24 +6,28 @@ what a run only read in memory does not come back as something new, nor does wha
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
 from memory.database import Connection, Database
 from memory.embedding import LEXICAL, Embedder, literal
 from memory.errors import Permanent
-from memory.remembered import ROW, Memory, Note, Provenance, Trust, Turn, from_row
+from memory.remembered import Memory, Note, Provenance, Trust, Turn, from_row
 from memory.scope import Access, Scope
 from memory.terms import marks, near, terms
 
 BODY_BYTES = 8192
 RUN_TTL = timedelta(days=1)
 """Working memory that no run erased, because it died for good, lives no longer than this."""
+
+_Draft = Mapping[str, Any]
+_Row = Mapping[str, Any]
+_Write = Callable[[Sequence[_Draft]], Awaitable[list[_Row]]]
 
 
 async def remember(
@@ -44,27 +48,35 @@ async def remember(
     always ends. Raises Permanent: `forbidden` without a write scope or against a more trusted value, `tainted` for
     what was only recalled or was forgotten, `too_large` beyond 8192 bytes, `bad_request` for text that cannot be kept.
     """
+
+    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
+        return [await database.call(access, "write_memory", draft) for draft in drafts]
+
     note = Note(body, trust, provenance, key, ttl, turn=turn)
-    async with database.transaction(access) as connection:
-        return await add(connection, access, note, embedder=embedder)
+    (memory,) = await _kept(write, access, [note], embedder)
+    return memory
 
 
 async def add(connection: Connection, access: Access, note: Note, *, embedder: Embedder = LEXICAL) -> Memory:
     """Do the same as `remember` inside a transaction that was entered with `access`."""
-    scope = _check(access, note)
-    note = _signed(access, note)
-    values = _values(access, scope, note)
-    found = await connection.execute("select * from look_at_note(%s)", [Jsonb(values)])
-    seen = await found.fetchone() or {"code": "new"}
-    if seen["code"] == "twin" and (twin := await _here(connection, note.turn, seen["id"])):
-        return await _link(connection, scope, note, twin)
-    _refuse(seen, note)
-    (vector,) = await embedder.embed([note.text])
-    values |= {"embedder": embedder.id, "vector": literal(vector), "provenance": Jsonb(asdict(note.provenance))}
-    values |= await _supersede(connection, scope, note)
-    values |= asdict(note.turn or Turn(""))
-    written = await connection.execute(_INSERT.encode(), values)
-    return from_row(await written.fetchone() or {})
+    (memory,) = await add_all(connection, access, [note], embedder=embedder)
+    return memory
+
+
+async def add_all(
+    connection: Connection, access: Access, notes: Sequence[Note], *, embedder: Embedder = LEXICAL
+) -> list[Memory]:
+    """Do the same for many notes in their order, without waiting for one before the next is sent.
+
+    Raises for the first that is refused; some of the others are written then, until the caller's transaction is undone.
+    """
+
+    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
+        async with connection.pipeline() if len(drafts) > 1 else nullcontext():
+            sent = [await connection.execute(_WRITE, [Jsonb(draft)], prepare=True) for draft in drafts]
+        return [await cursor.fetchone() or {} for cursor in sent]
+
+    return await _kept(write, access, notes, embedder)
 
 
 async def saw(connection: Connection, access: Access, memories: Sequence[str]) -> None:
@@ -80,30 +92,34 @@ async def saw(connection: Connection, access: Access, memories: Sequence[str]) -
         )
 
 
-_INSERT = f"""
-with added as (
-  insert into memories
-    (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust, provenance, expires, pinned,
-     valid_from, valid_to, known_to, superseded_by, speaker, said, session, place)
-  values (%(id)s, %(kind)s, %(scope_id)s, %(key)s, %(body)s, %(digest)s, %(near)s, %(terms)s, %(embedder)s,
-          %(vector)s::vector, %(trust)s, %(provenance)s, clock_timestamp() + %(ttl)s::interval, %(pinned)s,
-          coalesce(%(valid_from)s, clock_timestamp()), %(valid_to)s,
-          case when %(superseded_by)s::uuid is not null then clock_timestamp() end, %(superseded_by)s,
-          nullif(%(speaker)s, ''), %(said)s, %(session)s, %(place)s)
-  returning {ROW}
-), marked as (
-  insert into memory_marks (scope, mark, memory) select %(scope)s, mark, %(id)s from unnest(%(marks)s::text[]) as mark
-)
-select * from added
-"""
+_WRITE = "select * from write_memory(%s)"
 
 
-def _values(access: Access, scope: Scope, note: Note) -> dict[str, Any]:
-    words = terms(note.body)
+async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
+    drafts = [_draft(access, note) for note in notes]
+    rows: list[_Row] = [{"code": "new"}] * len(notes)
+    if not embedder.lexical:
+        # A model is asked only about what will be kept, never about what is known already or was forgotten.
+        rows = _allowed(await write(drafts), notes)
+    new = [number for number, row in enumerate(rows) if row["code"] == "new"]
+    vectors = await embedder.embed([notes[number].text for number in new])
+    asked = [
+        {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
+        for number, vector in zip(new, vectors, strict=True)
+    ]
+    written = _allowed(await write(asked), [notes[number] for number in new]) if new else []
+    made = dict(zip(new, written, strict=True))
+    return [from_row(made.get(number, row)) for number, row in enumerate(rows)]
+
+
+def _draft(access: Access, note: Note) -> _Draft:
+    scope = _check(access, note)
+    note = _signed(access, note)
+    words, turn = terms(note.body), note.turn
     return {
-        "kind": scope.kind,
-        "scope_id": scope.id,
         "scope": str(scope),
+        "scope_kind": scope.kind,
+        "scope_id": scope.id,
         "key": note.key,
         "body": note.body,
         "digest": hashlib.sha256(note.body.encode()).hexdigest(),
@@ -111,8 +127,14 @@ def _values(access: Access, scope: Scope, note: Note) -> dict[str, Any]:
         "terms": words,
         "marks": marks(words),
         "trust": note.trust,
+        "provenance": asdict(note.provenance),
         "pinned": note.pinned,
         "ttl": _seconds(RUN_TTL if note.ttl is None and scope.kind == "run" else note.ttl),
+        "valid_from": note.valid_from and note.valid_from.isoformat(),
+        "speaker": turn and turn.speaker,
+        "said": turn and turn.said and turn.said.isoformat(),
+        "session": turn and turn.session,
+        "place": turn and turn.place,
         "principal": access.principal.id,
         "derived": note.provenance.derived_from,
         "seers": _seers(access),
@@ -132,83 +154,20 @@ def _signed(access: Access, note: Note) -> Note:
     return replace(note, provenance=replace(given, principal=given.principal or access.principal.id, source=source))
 
 
-async def _here(connection: Connection, turn: Turn | None, twin: UUID) -> UUID | None:
-    """Return which twin a text is: what is said again in another place of a conversation is one of its own."""
-    if turn is None or turn.session is None:
-        return twin
-    found = await connection.execute(
-        """
-        select m.id from memories m join memories t on t.scope = m.scope and (t.near = m.near or t.id = m.id)
-         where t.id = %s and m.session = %s and m.place = %s and m.superseded_by is null
-         order by m.created, m.id limit 1
-        """,
-        [twin, turn.session, turn.place],
-    )
-    row = await found.fetchone()
-    return row["id"] if row else None
-
-
-def _refuse(seen: dict[str, Any], note: Note) -> None:
-    """Raise for a note that must not be written."""
-    if seen["code"] == "forgotten":
-        raise Permanent("tainted", "this was forgotten on request and is not taken in again; let the person say it")
-    if seen["code"] == "restated":
-        raise Permanent("tainted", f"this only restates memory {seen['id']}, which was recalled; cite it instead")
-    if seen["code"] == "outranked":
-        raise Permanent(
-            "forbidden",
-            f"{note.key!r} was said by a {seen['trust']}, and {note.trust} text does not replace that; "
-            "remember it without the key, or let a person decide",
-        )
-
-
-async def _link(connection: Connection, scope: Scope, note: Note, memory: UUID) -> Memory:
-    """Count a text that is known already, and keep who told it; a longer life counts."""
-    digest = hashlib.sha256(note.body.encode()).hexdigest()
-    await connection.execute(
-        "insert into memory_links (scope, memory, digest, trust, provenance) values (%s, %s, %s, %s, %s)",
-        [str(scope), memory, digest, note.trust, Jsonb(asdict(note.provenance))],
-    )
-    found = await connection.execute(
-        f"""
-        update memories set told = told + 1, pinned = pinned or %(pinned)s,
-               expires = case when expires is null or (%(ttl)s::interval is null and scope_kind <> 'run') then null
-                              else greatest(expires, clock_timestamp() + %(ttl)s::interval) end
-         where id = %(id)s returning {ROW}
-        """.encode(),
-        {"id": memory, "pinned": note.pinned, "ttl": note.ttl},
-    )
-    return from_row(await found.fetchone() or {})
-
-
-async def _supersede(connection: Connection, scope: Scope, note: Note) -> dict[str, Any]:
-    """End what the subject said before; a value that was so earlier than the current one goes into its history."""
-    id = uuid4()
-    since: datetime | None = note.valid_from
-    placed: dict[str, Any] = {"id": id, "valid_from": since, "valid_to": None, "superseded_by": None}
-    if note.key is None:
-        return placed
-    about = {"id": id, "scope": str(scope), "key": note.key, "since": since}
-    if since is not None:
-        found = await connection.execute(
-            """
-            select id, valid_from from memories
-             where scope = %(scope)s and key = %(key)s and superseded_by is null and valid_from > %(since)s
-            """,
-            about,
-        )
-        if later := await found.fetchone():
-            return placed | {"valid_to": later["valid_from"], "superseded_by": later["id"]}
-    await connection.execute(
-        """
-        update memories set superseded_by = %(id)s, known_to = clock_timestamp(),
-               valid_to = least(coalesce(valid_to, 'infinity'),
-                                greatest(valid_from, coalesce(%(since)s::timestamptz, clock_timestamp())))
-         where scope = %(scope)s and key = %(key)s and superseded_by is null
-        """,
-        about,
-    )
-    return placed
+def _allowed(rows: list[_Row], notes: Sequence[Note]) -> list[_Row]:
+    """Return the rows unless one of them tells that its note must not be written; raises for that."""
+    for row, note in zip(rows, notes, strict=True):
+        if row["code"] == "forgotten":
+            raise Permanent("tainted", "this was forgotten on request and is not taken in again; let the person say it")
+        if row["code"] == "restated":
+            raise Permanent("tainted", f"this only restates memory {row['about']}, which was recalled; cite it instead")
+        if row["code"] == "outranked":
+            raise Permanent(
+                "forbidden",
+                f"{note.key!r} was said by a {row['held']}, and {note.trust} text does not replace that; "
+                "remember it without the key, or let a person decide",
+            )
+    return rows
 
 
 def _seers(access: Access) -> list[str]:

@@ -1,6 +1,6 @@
 """Writing: every row says where it comes from, nothing is kept twice, and what was only recalled is not news."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,6 +9,7 @@ import pytest
 
 from memory import knowledge, runs, store
 from memory.database import Database
+from memory.embedding import Vector
 from memory.errors import Permanent
 from memory.items import Item
 from memory.remembered import Memory, Note, Provenance
@@ -172,6 +173,77 @@ async def test_a_memory_ends_to_the_second(
         assert len((await store.recall(database, mine, "gate code")).hits) == shown
 
 
+async def test_many_at_once_are_kept_as_one_after_the_other(database: Database, mine: Access) -> None:
+    """R94: what repeats an earlier note of the same batch is linked, and a subject has its last value."""
+    texts = ("the ledger closes at noon", "Noon: the ledger closes", "the archive is in Porto")
+    notes = [*(Note(text, "human", PLAIN) for text in texts), *(Note(name, "human", PLAIN, "owner") for name in "AB")]
+    async with database.transaction(mine) as connection:
+        first, again, *_, old, new = await store.add_all(connection, mine, notes)
+    assert (first.id == again.id, first.body, new.body) == (True, texts[0], "B")
+    kept = {str(row["id"]): row for row in await rows(database, mine, "id, told, superseded_by")}
+    assert (len(kept), kept[first.id]["told"], str(kept[old.id]["superseded_by"])) == (4, 2, new.id)
+
+
+async def test_one_refused_note_undoes_its_batch(database: Database, mine: Access, remember: Remember) -> None:
+    await remember("refunds above 100 need Ann", key="refunds")
+    notes = [Note("news", "tool", PLAIN), Note("refunds need nobody", "tool", PLAIN, "refunds")]
+    with pytest.raises(Permanent, match="does not replace"):
+        async with database.transaction(mine) as connection:
+            await store.add_all(connection, mine, notes)
+    assert [row["key"] for row in await rows(database, mine, "key")] == ["refunds"]
+
+
+class Model:
+    """An embedder of somebody else, which sees every text that it is asked about."""
+
+    id, lexical = "model", False
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        self.seen += texts
+        return [(1.0, 0.0)] * len(texts)
+
+
+async def test_a_model_is_asked_only_about_what_is_new(remember: Remember) -> None:
+    """R102: nothing that is known already or may not be kept leaves for whoever serves the model."""
+    model = Model()
+    await remember("the owner is Ann", key="owner", embedder=model)
+    await remember("the owner is Ann", key="owner", embedder=model)
+    with pytest.raises(Permanent, match="does not replace"):
+        await remember("the owner is Mallory", key="owner", trust="untrusted", embedder=model)
+    assert model.seen == ["the owner is Ann"]
+
+
+@pytest.mark.parametrize("leave", ["forget", "expire"])
+async def test_words_and_marks_leave_with_their_memory(
+    database: Database, mine: Access, remember: Remember, superuser: Any, leave: str
+) -> None:
+    """R102: whoever deletes it, and housekeeping works for no tenant."""
+    kept = await remember("the ledger closes at noon", ttl=timedelta(0) if leave == "expire" else None)
+    if leave == "forget":
+        await store.forget(database, mine, id=kept.id)
+    else:
+        while await store.sweep(database):
+            pass
+    async with superuser() as above:
+        for table in ("memory_postings", "memory_marks"):
+            found = await above.execute(f"select 1 from {table} where memory = %s".encode(), [kept.id])
+            assert await found.fetchall() == []
+
+
+async def test_a_text_is_recognised_among_hundreds_of_one_pattern(database: Database, mine: Access) -> None:
+    """R94: marks that everybody has do not hide the copy."""
+    notes = [Note(f"the invoice {n} of the office in Porto was paid in March", "human", PLAIN) for n in range(300)]
+    async with database.transaction(mine) as connection:
+        every = await store.add_all(connection, mine, notes)
+        again = await store.add(
+            connection, mine, Note("In March the office in Porto paid: invoice 217", "human", PLAIN)
+        )
+    assert (len({memory.id for memory in every}), again.id) == (300, every[217].id)
+
+
 async def test_nobody_sees_marks_links_or_sightings_of_another(
     database: Database, mine: Access, bob: Principal, working: Access, remember: Remember
 ) -> None:
@@ -190,4 +262,4 @@ def test_terms_keep_what_matters() -> None:
     assert terms("It isn't the Ledger of 4711, is it?") == ["4711", "ledger", "not"]
     assert terms("is it?") == ["is", "it"]
     assert near(terms("closes at noon")) == near(terms("Noon: closes."))
-    assert len(set(marks(["noon"]))) == BANDS
+    assert len(set(marks(["noon"]))) == BANDS + 1
