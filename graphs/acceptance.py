@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from graphs.plan import Plan
 from graphs.position import entered
-from graphs.rights import Adopt, Node, Planner, Record, Turn
+from graphs.rights import Adopt, Cite, Node, Planner, Record, Turn
 from graphs.state import State, Update
 from graphs.validation import Card, validate
 from memory.errors import Permanent
@@ -18,12 +18,13 @@ ROUNDS_LIMIT = 10
 """Plans and questions of one run; the planner's own limit is stricter."""
 
 
-def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Record) -> Node:
+def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Record, cite: Cite) -> Node:
     """Return the planner node: what the planner proposes, on record before the next node sees it."""
 
     async def node(state: State, turn: Turn) -> Update:
         update = dict(await planner(turn.lease)(state))
         await _record_breaches(turn.lease, update, record)
+        recalled: Mapping[str, Any] = update.pop("recalled", None) or {}
         update |= {"answered": False, "round": _round(state, update)}
         if update.get("plan"):
             plan = Plan.model_validate(update["plan"])
@@ -31,6 +32,9 @@ def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Rec
             update |= entered(plan)
         elif update.get("clarify"):
             await record(turn.lease, _question(update))
+        if recalled:
+            await record(turn.lease, _recollection(update, recalled))
+            await cite(turn.lease, recalled["cited"])
         return _news(state, update)
 
     return node
@@ -81,6 +85,12 @@ def _facts(plan: Plan, update: Mapping[str, Any]) -> dict[str, Any]:
 
 def _question(update: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "clarify", "key": f"clarify:{update.get('round', 0)}", "role": "planner", **update["clarify"]}
+
+
+def _recollection(update: Mapping[str, Any], recalled: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which memories were before the planner and which its plan or answer rests on: ids, so that they can go."""
+    key = f"recalled:{update.get('round', 0)}"
+    return {"kind": "recalled", "key": key, "role": "planner", "plan": update.get("plan_hash"), **recalled}
 
 
 async def _record_breaches(lease: Lease, update: dict[str, Any], record: Record) -> None:

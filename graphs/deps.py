@@ -6,9 +6,9 @@ from typing import Any
 
 from graphs.binding import Slice
 from graphs.plan import Plan
-from graphs.rights import Adopt, Cuts, Perform, Planner, Record
+from graphs.rights import Adopt, Cite, Cuts, Perform, Planner, Record
 from graphs.validation import Card
-from memory import approvals, journal, runs
+from memory import approvals, journal, pruning, runs
 from memory.approvals import Standing
 from memory.database import Database
 from memory.embedding import LEXICAL, Embedder
@@ -32,6 +32,7 @@ class Deps:
     adopt: Adopt
     """Makes a plan the one that the run follows, with facts about it for the journal."""
     record: Record
+    cite: Cite
     perform: Perform
     amount: Callable[[Action], int]
     """Business amount of an action, in minor units."""
@@ -59,6 +60,7 @@ class Deps:
             planner=planner,
             adopt=_adopter(database),
             record=_recorder(database),
+            cite=_citer(database),
             perform=gateway.perform,
             amount=lambda action: admit(action, catalog).facts.amount,
             cards=catalog.cards,
@@ -110,6 +112,14 @@ def _recorder(database: Database) -> Record:
         await journal.append(database, lease.access, lease.run, body, fence=lease.fence)
 
     return record
+
+
+def _citer(database: Database) -> Cite:
+    async def cite(lease: Lease, memories: Sequence[str]) -> None:
+        async with database.transaction(lease.access) as connection:
+            await pruning.cite(connection, lease.access, memories)
+
+    return cite
 
 
 def _answers(database: Database) -> Callable[[Lease], Awaitable[Sequence[str]]]:

@@ -32,6 +32,8 @@ class Draft(Part):
     steps: tuple[Step, ...] = Field(default=(), max_length=50)
     backout: str = Field(default="", max_length=2_000)
     question: str = Field(default="", max_length=300)
+    uses: tuple[str, ...] = Field(default=(), max_length=50)
+    """Marks of the memories that the answer rests on."""
 
 
 class Ask(Protocol):
@@ -53,6 +55,8 @@ class Material:
     """What the probes saw, by runbook id: counts and flags, never ids or text."""
     inputs: Mapping[str, Input]
     """Values that the plan may refer to; only their names and types are shown."""
+    memory: Sequence[str] = ()
+    """Lines that quote what is remembered, each under a mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Drafted:
     plan: Plan | None
     question: str = ""
     violations: tuple[Violation, ...] = ()
+    uses: tuple[str, ...] = ()
+    """Marks, as the model gave them."""
 
 
 Drafter = Callable[[Material], Awaitable[Drafted]]
@@ -77,10 +83,10 @@ def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
             reply = await ask(messages, Draft, attempt=attempt)
             violations += reply.violations
             if reply.value and reply.value.question and not reply.value.steps:
-                return Drafted(None, reply.value.question, tuple(violations))
+                return Drafted(None, reply.value.question, tuple(violations), reply.value.uses)
             plan, problems = _accept(reply, material, cards)
-            if plan:
-                return Drafted(plan, violations=tuple(violations))
+            if plan and reply.value:
+                return Drafted(plan, violations=tuple(violations), uses=reply.value.uses)
             violations += [Violation("planner", "plan", attempt)] if reply.value else []
             messages = [*messages[:2], Message("user", _repair(problems))]
         return Drafted(None, violations=tuple(violations))
@@ -128,6 +134,7 @@ def _document(material: Material, cards: Mapping[str, Card]) -> str:
             "request": material.request[:4_000],
             "inputs": {name: type(value).__name__ for name, value in sorted(material.inputs.items())},
             "facts": material.facts,
+            "memory": [*material.memory],
             "runbooks": [document.text for document in material.documents],
             "tools": [_card(card) for _, card in sorted(cards.items())],
             "answer": Draft.model_json_schema(),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from graphs.binding import Slice
 from graphs.plan import Plan
 from graphs.state import State, Update
+from memory.context import Context
 from memory.runs import Lease
 from tools.action import Action, Json, Outcome
 
@@ -46,5 +47,9 @@ class Cuts(Protocol):
 
 Node = Callable[[State, Turn], Awaitable[Update]]
 Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Recall = Callable[[str, str], Awaitable[Context]]
+"""What memory holds for a request and a runbook's id, of which either may be empty; in what the requester may read."""
+Cite = Callable[[Lease, Sequence[str]], Awaitable[None]]
+"""Counts memories as used, by id: once for each run, and only those that it was shown."""
 Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
 Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]

@@ -19,6 +19,8 @@ from memory.scope import Access, Principal, Scope
 SHARED = Scope("agent", "shared")
 TEXT_LIMIT = 300
 """Characters of an outcome or a summary, so that ten of them fit into any prompt."""
+FEW = 3
+"""Earlier runs that are worth naming."""
 _ASKED = 120
 _POINTERS = 20
 _NEAR = 50
@@ -95,6 +97,21 @@ class Ended:
         return text if text != "; tools" else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one step of a run, its batches taken together."""
+
+    step: str
+    tool: str
+    status: str
+    """`done`, `skipped`, `denied`, or what went wrong with any of its batches."""
+    duration: int
+    """Milliseconds in calls."""
+    cost: Mapping[str, int]
+    pointers: tuple[str, ...]
+    """The effects that it had, or the checkpoint that it read from."""
+
+
 def closing(principal: Principal, run: str) -> Access:
     """Return the access with which the transaction that ends a run is entered."""
     return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
@@ -129,8 +146,24 @@ async def summarise(
 
 
 async def similar(
-    database: Database, access: Access, text: str, *, limit: int = 3, embedder: Embedder = LEXICAL
+    database: Database, access: Access, text: str, *, limit: int = FEW, embedder: Embedder = LEXICAL
 ) -> list[Hit]:
     """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id."""
-    found = await store.recall(database, access, text, limit=_NEAR, scopes=[SHARED], embedder=embedder)
+    found = await store.recall(database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder)
     return [hit for hit in found.hits if (hit.memory.key or "").startswith("run:")][:limit]
+
+
+async def steps(database: Database, access: Access, run: str) -> list[Outcome]:
+    """Return what came of each step of a run that was begun, in their order; also while it is under way."""
+    rows = await database.rows(
+        access,
+        "select step, tool, status, duration, cost, pointers from step_outcomes where run = %s order by first",
+        run,
+    )
+    return [_outcome(row) for row in rows]
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        row["step"], row["tool"], row["status"], row["duration"], cost=row["cost"], pointers=tuple(row["pointers"])
+    )

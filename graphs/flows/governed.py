@@ -31,7 +31,7 @@ STEPS_LIMIT = 10_000
 def build(deps: Deps, saver: BaseCheckpointSaver[str] | None = None) -> Graph:
     """Return the compiled flow; invoke it with a lease as context and `checkpoints.leading(lease)` as configuration."""
     graph: Any = StateGraph(State, context_schema=Lease)
-    graph.add_node("planner", _led(make_planning(deps.planner, deps.adopt, deps.record)))
+    graph.add_node("planner", _led(make_planning(deps.planner, deps.adopt, deps.record, deps.cite)))
     graph.add_node("researcher", _led(make_researcher(deps.perform, deps.rows, deps.cards)))
     graph.add_node("gate", _led(make_gate(deps.standing, deps.answers)))
     graph.add_node("executor", _led(make_executor(deps.perform, deps.rows, deps.cards, deps.amount)))

@@ -12,8 +12,10 @@ from graphs.candidates import Candidate, State
 from graphs.draft import Drafter, Material, facts
 from graphs.plan import Plan
 from graphs.retrieval import Current, Find, Limits, Sight
+from graphs.rights import Recall
 from graphs.slots import Input
 from graphs.validation import Card, validate
+from memory.context import Context
 from memory.errors import Permanent
 from tools.action import Json
 
@@ -31,14 +33,16 @@ def make_planner(
     cards: Mapping[str, Card],
     *,
     draft: Drafter | None = None,
+    recall: Recall | None = None,
     limits: Limits | None = None,
 ) -> Planner:
     """Return the planner node of one run; the callables are bound to what its requester may read.
 
     An update holds a `plan`, or a question in `clarify`, or a `verdict` (`nothing_wrong`, `stale_knowledge`), and a
-    `note` for people. Breaches of contract by a model are in `violations`, for the journal.
+    `note` for people. For the journal, breaches of contract by a model are in `violations`, and which memories were
+    shown and cited, by id, in `recalled`.
     """
-    return _Planner(find, current, cards, draft, limits or Limits()).node
+    return _Planner(find, current, cards, draft, recall or _nothing, limits or Limits()).node
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class _Planner:
     current: Current
     cards: Mapping[str, Card]
     draft: Drafter | None
+    recall: Recall
     limits: Limits
 
     async def node(self, state: State) -> Update:
@@ -113,20 +118,39 @@ class _Planner:
         if self.draft:
             documents = [chosen, *(each for each in known if each is not chosen)]
             return await self._drafted(self.draft, _material(state, documents, inputs), note)
-        return self._planned(runbooks.plan(chosen.runbook, candidates.request(state), inputs), note)
+        plan = runbooks.plan(chosen.runbook, candidates.request(state), inputs)
+        earlier = await self.recall("", chosen.runbook.id)
+        return self._planned(plan, note + _last_time(earlier)) | _recalled(earlier, ["m1"])
 
     async def _drafted(self, draft: Drafter, material: Material, note: str) -> Update:
-        drafted = await draft(material)
-        violations = {"violations": [violation.as_json() for violation in drafted.violations]}
-        if drafted.plan:
-            return self._planned(drafted.plan, f"{note}, drafted by the model") | violations
-        title = material.documents[0].title
-        return _ask(drafted.question or f"no usable plan came for {title}; say exactly what should happen") | violations
+        document = material.documents[0]
+        memory = await self.recall(material.request, document.runbook.id)
+        drafted = await draft(replace(material, memory=memory.lines))
+        told = {"violations": [violation.as_json() for violation in drafted.violations]}
+        if not drafted.plan:
+            question = drafted.question or f"no usable plan came for {document.title}; say exactly what should happen"
+            return _ask(question) | told | _recalled(memory, drafted.uses)
+        return self._planned(drafted.plan, f"{note}, drafted by the model") | told | _recalled(memory, drafted.uses)
 
     def _planned(self, plan: Plan, note: str) -> Update:
         if plan.source != "model" and (problems := validate(plan, self.cards)):
             raise Permanent("plan_invalid", "; ".join(problems[:5]))
         return {"plan": plan.model_dump(mode="json"), "note": note}
+
+
+async def _nothing(request: str, runbook: str) -> Context:
+    """Remember nothing."""
+    return Context()
+
+
+def _recalled(memory: Context, uses: Sequence[str]) -> Update:
+    shown = [each.id for each in memory.shown]
+    return {"recalled": {"shown": shown, "cited": [*memory.marked(uses)]}} if shown else {}
+
+
+def _last_time(earlier: Context) -> str:
+    """Return how the last run of the same runbook ended, for people."""
+    return f"; last time: {earlier.shown[0].body.partition(';')[0]}" if earlier.shown else ""
 
 
 def _number(found: Sequence[Candidate], state: State) -> list[Candidate]:

@@ -23,7 +23,7 @@ async def test_a_thousand_facts_stay_under_the_ceiling(database: Database, mine:
             await store.add(connection, mine, note)
     found = await context.assemble(database, mine, "who keeps ledger 512 of the office", ceiling=300)
     assert (0 < found.tokens <= 300, context.tokens(found.text) <= 300, "ledger 512 is" in found.text) == (True,) * 3
-    assert found.left_out == context.CANDIDATES - len(found.cited) > 0
+    assert found.left_out == context.CANDIDATES - len(found.shown) > 0
 
 
 async def test_a_line_says_whose_word_it_is_and_which_run(database: Database, mine: Access) -> None:
@@ -32,8 +32,8 @@ async def test_a_line_says_whose_word_it_is_and_which_run(database: Database, mi
         database, mine, "refund run done in 12 s", trust="tool", provenance=Provenance(run="r-7", source="x")
     )
     found = await context.assemble(database, mine, "refund run")
-    assert found.text.startswith(f"- [{kept.id} tool {kept.created:%Y-%m-%d} r-7] refund run done")
-    assert found.cited == (kept.id,)
+    assert found.text.startswith(f"- [m1 tool {kept.created:%Y-%m-%d} r-7] refund run done")
+    assert [each.id for each in found.shown] == [kept.id]
 
 
 async def test_what_outsiders_wrote_is_quoted_on_one_line(database: Database, mine: Access) -> None:
@@ -48,4 +48,4 @@ async def test_what_does_not_fit_makes_room_for_what_does(database: Database, mi
     await store.remember(database, mine, "ledger " * 300, trust="human", provenance=Provenance())
     await store.remember(database, mine, "ledger closed", trust="human", provenance=Provenance())
     found = await context.assemble(database, mine, "ledger", ceiling=60)
-    assert (len(found.cited), found.left_out, "closed" in found.text) == (1, 1, True)
+    assert (len(found.shown), found.left_out, "closed" in found.text) == (1, 1, True)

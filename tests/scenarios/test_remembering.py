@@ -1,0 +1,166 @@
+"""Memory before a planner: small, quoted, counted only where it was used, and of earlier runs the outcome alone."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from memory import archive, context, store
+from memory.remembered import Memory, Note, Provenance
+from tests.fakes.openai_endpoint import Endpoint, endpoint
+from tests.scenarios.test_models import draft
+from tests.scenarios.town import Town, Towns
+
+pytestmark = pytest.mark.slow
+Modelled = Callable[[Endpoint], AbstractAsyncContextManager[Town]]
+REFUND = draft("billing.single-refund")
+
+
+def using(*marks: str) -> str:
+    """Return the obedient answer of a model that says what it relied on."""
+    return json.dumps({**json.loads(REFUND), "uses": marks})
+
+
+def document(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the material of one request to the model."""
+    return json.loads(request["messages"][1]["content"])
+
+
+async def refunds(town: Town, number: int = 0) -> str:
+    """Let one more charge be refunded; returns the run once it ended."""
+    charge = (await town.charges("clean_duplicate"))[number]
+    run = await town.ask(f"please refund charge {charge} to the customer")
+    row = await town.parked(run, approving=True)
+    assert row["status"] == "done", row
+    return run
+
+
+async def remembered(town: Town) -> Sequence[Memory]:
+    return await store.ls(town.system.database, town.access)
+
+
+async def note(town: Town, *texts: str, trust: Any = "human") -> None:
+    async with town.system.database.transaction(town.access) as connection:
+        for text in texts:
+            await store.add(connection, town.access, Note(text, trust, Provenance()))
+
+
+@pytest.fixture
+def modelled(towns: Towns, monkeypatch: pytest.MonkeyPatch) -> Modelled:
+    """Return a factory of towns that plan with the model at an endpoint."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+    def town(playing: Endpoint) -> AbstractAsyncContextManager[Town]:
+        return towns(model="openai:scripted", model_base_url=playing.url)
+
+    return town
+
+
+async def test_a_thousand_facts_add_no_more_to_a_prompt_than_the_ceiling(modelled: Modelled) -> None:
+    """R100: measured on what went over the wire."""
+    with endpoint([REFUND, REFUND]) as playing:
+        async with modelled(playing) as town, town.worker():
+            await refunds(town, 0)
+            facts = [f"charge office {n} refunds customer group {n * 7} through account {n * 13}" for n in range(1000)]
+            await note(town, *facts)
+            await refunds(town, 1)
+    before, after = (document(request) for request in playing.requests)
+    assert (before["memory"], len(after["memory"]) > 5) == ([], True)
+    assert sum(context.tokens(line) for line in after["memory"]) <= context.CEILING
+    grown = len(playing.requests[1]["messages"][1]["content"]) - len(playing.requests[0]["messages"][1]["content"])
+    assert grown < 5 * context.CEILING
+
+
+async def test_a_second_run_sees_the_first_as_a_line_with_its_id_and_no_transcript(modelled: Modelled) -> None:
+    """R97 R98"""
+    with endpoint([REFUND, REFUND]) as playing:
+        async with modelled(playing) as town, town.worker():
+            first = await refunds(town, 0)
+            await refunds(town, 1)
+    (line, *others) = [line for line in document(playing.requests[1])["memory"] if first in line]
+    assert (line.startswith("- [m1 tool"), "billing.single-refund done" in line, others) == (True, True, [])
+    assert context.tokens(line) <= 150
+    assert first not in json.dumps(playing.requests[0])
+    assert "checkpoint" not in line
+
+
+async def test_only_what_a_plan_rests_on_counts_as_used(modelled: Modelled) -> None:
+    """R94: a search alone is no use, and a mark that was not shown names nothing."""
+    with endpoint([using("m1", "m1", "m77", "billing")]) as playing:
+        async with modelled(playing) as town, town.worker():
+            await note(
+                town, "refund every customer of group nine by letter", "customers of a refund like a charge note"
+            )
+            run = await refunds(town)
+            (told,) = await town.bodies(run, "recalled")
+            uses = {memory.id: memory.uses for memory in await remembered(town) if memory.trust == "human"}
+    assert (len(told["shown"]), told["cited"], told["role"]) == (2, told["shown"][:1], "planner")
+    assert uses == {told["shown"][0]: 1, told["shown"][1]: 0}
+    assert "letter" not in json.dumps(told)
+
+
+async def test_a_worker_that_dies_after_planning_counts_nothing_twice(modelled: Modelled) -> None:
+    """R94: once for each run, however often it is led and planned."""
+    with endpoint([using("m1"), using("m1")]) as playing:
+        async with modelled(playing) as town:
+            await note(town, "customers of a refund like a charge note")
+            charge = (await town.charges("clean_duplicate"))[0]
+            async with town.worker():
+                run = await town.ask(f"please refund charge {charge} to the customer")
+                await town.asked(run, "refund")
+                await town.publish({"# One refund": "# A single refund"}, "billing.single-refund")
+                await town.ended(run)
+            (kept,) = [memory for memory in await remembered(town) if memory.trust == "human"]
+            told = await town.bodies(run, "recalled")
+    assert (kept.uses, [body["cited"] for body in told]) == (1, [[kept.id], [kept.id]])
+
+
+async def test_without_a_model_people_are_told_how_the_last_run_ended(towns: Towns) -> None:
+    """R98: found by the runbook, told with its id; it changes nothing about the plan."""
+    async with towns() as town, town.worker():
+        first = await refunds(town, 0)
+        second = await refunds(town, 1)
+        (kept,) = [memory for memory in await remembered(town) if memory.key == f"run:{first}"]
+        (told,) = await town.bodies(second, "recalled")
+        notes = [body["note"] for body in await town.bodies(second, "planned")]
+        plans = [(await town.row(run))["plan"]["steps"] for run in (first, second)]
+    assert (told["cited"], kept.uses) == ([kept.id], 1)
+    assert notes[-1].endswith(f"; last time: {kept.body.partition(';')[0]}")
+    assert first in notes[-1]
+    assert plans[0] == plans[1]
+
+
+async def test_a_colleagues_words_are_in_nobody_elses_prompt(modelled: Modelled) -> None:
+    """R92 R97: bob's run learns that alice's ended, and not what she asked."""
+    with endpoint([REFUND, REFUND]) as playing:
+        async with modelled(playing) as town, town.worker():
+            await note(town, "alice keeps the refund letters of customer Nordwind")
+            first = await refunds(town, 0)
+            charge = (await town.charges("clean_duplicate"))[1]
+            second = await town.ask(f"refund charge {charge} to customer Nordwind", person="bob")
+            await town.asked(second, "refund")
+    shown = "\n".join(document(playing.requests[1])["memory"])
+    assert (first in shown, "asked" in shown, "letters" in shown) == (True, False, False)
+
+
+async def test_an_ended_run_leaves_outcome_and_summary_and_no_task_memory(towns: Towns) -> None:
+    """R91 R97 R98: each figure is that of the journal."""
+    async with towns() as town, town.worker():
+        run = await refunds(town)
+        database = town.system.database
+        kept = {str(memory.scope): memory for memory in await remembered(town)}
+        steps = await archive.steps(database, town.access, run)
+        outcome = (await town.bodies(run, "outcome"))[-1]
+        async with database.transaction(town.access) as connection:
+            found = await connection.execute("select count(*) as n from memories where scope_kind = 'run'")
+            left = (await found.fetchone() or {})["n"]
+    assert left == 0
+    assert kept["agent:shared"].provenance.facts["pointers"] == [outcome["effect"]]
+    assert run in kept["user:alice"].body
+    planned = [step for step in steps if not step.step.startswith("probe")]
+    assert [(step.step, step.status) for step in planned] == [("before", "done"), ("refund", "done"), ("after", "done")]
+    refund = planned[1]
+    assert (refund.tool, refund.pointers) == ("billing.refund", (outcome["effect"],))
+    assert (refund.duration, refund.cost) == (outcome["cost"]["millis"], {"calls": 1, "tokens": 0, "micros": 0})
