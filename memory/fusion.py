@@ -2,29 +2,10 @@
 
 Round numbers after a fit on four conversations of a public benchmark; fits that leave the judged conversation out score
 the same, and halving any one moves recall at 10 by at most a point and a half (docs/decisions/0006-retrieval.md).
+`ranking.addends` says what each sign is.
 """
 
 from collections.abc import Mapping
-
-BEFORE = 2
-"""Earlier neighbours that make a passage with a memory: answers follow questions."""
-
-ADDENDS: Mapping[str, str] = {
-    "words": "words",
-    "passage": "passage",
-    "session": "session",
-    "next": "next",
-    "after_next": "after_next",
-    "length": "length",
-    "question": "asks::int",
-    "answer": "asked::int",
-    "speaker": "coalesce(by_named, false)::int",
-    "date": "(dated and %(asks_when)s)::int",
-    "vector": "vector",
-    "vector_before": "vector_before",
-    "vector_after": "vector_after",
-}
-"""The SQL of each addend before it is weighed: a standard score within the scope, or 1 where something holds."""
 
 WEIGHTS: Mapping[str, float] = {
     "words": 0.2,

@@ -12,7 +12,7 @@ from memory import store
 from memory.database import Database
 from memory.embedding import LEXICAL
 from memory.errors import Permanent
-from memory.fusion import ADDENDS, LEXICAL_WEIGHTS, WEIGHTS
+from memory.fusion import LEXICAL_WEIGHTS, WEIGHTS
 from memory.remembered import Memory, Provenance, Recall, Turn
 from memory.scope import Access, Principal
 
@@ -75,7 +75,7 @@ async def test_every_addend_is_told_and_they_add_up(database: Database, mine: Ac
     """R93: why a memory stands where it stands can be read off."""
     found = await store.recall(database, mine, "What did Bob rent at the lake?")
     assert all(isclose(sum(hit.explain.values()), hit.score, abs_tol=1e-4) for hit in found.hits)
-    assert found.hits[0].explain.keys() <= ADDENDS.keys() == WEIGHTS.keys()
+    assert found.hits[0].explain.keys() <= WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 async def test_the_answer_to_a_question_is_found_by_the_question(
