@@ -15,7 +15,7 @@ from memory import store
 from memory.database import Connection, Database
 from memory.embedding import LEXICAL, Embedder
 from memory.errors import Permanent
-from memory.remembered import Recall
+from memory.remembered import Provenance, Recall
 from memory.rows import Row, Tally, digest, pages
 from memory.scope import Access
 
@@ -81,6 +81,17 @@ class RunRows:
         """
         found = await store.recall(self._database, self._access, query, limit=limit, embedder=self._embedder)
         return await self.keep(name, _remembered(found)), found
+
+    async def remember(self, text: str) -> str:
+        """Put a text into the run's working memory as what it is, words from elsewhere; returns its id.
+
+        Raises Permanent("tainted") for a text that only says what the run recalled.
+        """
+        origin = Provenance(run=self._run, step=self._step)
+        kept = await store.remember(
+            self._database, self._access, text, trust="untrusted", provenance=origin, embedder=self._embedder
+        )
+        return kept.id
 
     async def read(self, part: Slice) -> AsyncIterator[Row]:
         """Yield the rows of a slice in order, after its digest was found right."""

@@ -52,6 +52,10 @@ class Handles:
         hidden: dict[str, Json] = {"expired": found.expired, "superseded": found.superseded, "below": found.below}
         return {"found": Slice.model_validate(part).model_dump(), "hidden": hidden}
 
+    async def remember(self, text: str) -> str:
+        """Put a text into this run's working memory, which ends with the run; returns its id."""
+        return await self._rows.remember(text)
+
 
 def _part(part: Slice) -> Part:
     return cast(Part, part.model_dump())

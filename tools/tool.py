@@ -58,6 +58,10 @@ class Rows(Protocol):
         """Keep the memories that this run finds; returns their slice as `found`, and counts of what it did not show."""
         ...
 
+    async def remember(self, text: str) -> str:
+        """Put a text into the run's working memory; returns its id. Raises Permanent `tainted` for what was recalled."""
+        ...
+
 
 class ServiceBinder(Protocol):
     """Gives one call its way out, with the role's key and, for a write, its permit."""

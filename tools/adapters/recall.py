@@ -1,4 +1,7 @@
-"""Memory as a tool: what is remembered where this run may read, kept by handle."""
+"""Memory as a tool: what is remembered where this run may read, kept by handle, and what the run itself notes.
+
+Both count as reads: they change nothing outside the run. What a run notes ends with it, and is nobody's knowledge.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -22,3 +25,23 @@ class Question(BaseModel):
 async def recall(args: Question, call: Call) -> Mapping[str, Json]:
     """Find similar memories in the scopes of this run; returns a slice of them, and how many were left out."""
     return await call.rows.recall(args.query, args.limit)
+
+
+class Noted(BaseModel):
+    """What to note; how far it is to be trusted is not for an agent to say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+@tool(
+    "memory.remember",
+    effect="read",
+    cost=Cost(),
+    data=("personal", "untrusted_text"),
+    failures=("tainted: the text only says what this run recalled, or what somebody had forgotten",),
+)
+async def remember(args: Noted, call: Call) -> Mapping[str, Json]:
+    """Note a text in this run's working memory, as a quotation; it ends with the run."""
+    return {"memory": await call.rows.remember(args.text)}
