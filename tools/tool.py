@@ -59,7 +59,7 @@ class Rows(Protocol):
         ...
 
     async def remember(self, text: str) -> str:
-        """Put a text into the run's working memory; returns its id. Raises Permanent `tainted` for what was recalled."""
+        """Put a text into the run's working memory; returns its id. Raises Permanent `tainted` for what it recalled."""
         ...
 
 
