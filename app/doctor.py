@@ -126,8 +126,8 @@ def _embedder(settings: Settings) -> Finding:
 
 async def _vectors(embedder: str, database: Database) -> Finding:
     left = await reembedding.waiting(database, embedder)
-    if left.memories:
-        found = f"{left.memories:,} memories wait for vectors of {embedder!r}"
+    if left.memories or left.knowledge:
+        found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"
         return Finding("vectors", "warn", found, "workers make them in the background; until then words find these")
     return Finding("vectors", "ok", f"all of {embedder!r}")
 

@@ -103,7 +103,7 @@ def _readable(body: str) -> bool:
     return len(words) >= 3 and whole and not control and max(map(len, words)) <= LONGEST_RUN
 
 
-def phrases(item: Item) -> list[str]:
+def phrases(item: Item | Known) -> list[str]:
     """Return what an item is found by: its body, its title, and the utterances of its front matter."""
     front, body = _front_matter(item)
     given: object = front.get("utterances") or []
@@ -113,7 +113,7 @@ def phrases(item: Item) -> list[str]:
     return [body, item.title, *said]
 
 
-def _front_matter(item: Item) -> tuple[dict[str, Any], str]:
+def _front_matter(item: Item | Known) -> tuple[dict[str, Any], str]:
     if not item.body.startswith("---\n"):
         return {}, item.body
     head, _, body = item.body[4:].partition("\n---\n")

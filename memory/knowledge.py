@@ -4,32 +4,36 @@ A published version never changes. Publishing is a person's act, outside any run
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from memory.database import Connection, Database
-from memory.embedding import LEXICAL, Embedder, Vector, literal, parse, presence, rarity
+from memory.database import Database
+from memory.embedding import LEXICAL
 from memory.errors import Permanent
-from memory.items import Hit, Item, Kind, Known, Published, check, digest, from_row, phrases
+from memory.items import Item, Kind, Known, Published, check, digest, from_row, phrases
+from memory.lookup import embedded, find
 from memory.scope import Access
+
+__all__ = ["Item", "current", "find", "import_all", "ls", "publish", "show"]
 
 _log = logging.getLogger(__name__)
 
 _CURRENT = """
-(select distinct on (k.id) k.* from knowledge k order by k.id, k.version desc) as current
+(select k.* from knowledge k where not exists (
+   select 1 from knowledge n where n.tenant = k.tenant and n.id = k.id and n.version > k.version)) as current
 """
 
 
-async def publish(database: Database, access: Access, item: Item, *, embedder: Embedder = LEXICAL) -> Published:
+async def publish(database: Database, access: Access, item: Item) -> Published:
     """Publish a version as the access's principal; the same version with the same text changes nothing.
 
-    A version that becomes current voids, in the same transaction, every open approval that pins an older one.
+    No model is asked: words find the version at once, an embedder finds it once the worker got to it. A version that
+    becomes current voids, in the same transaction, every open approval that pins an older one.
     Raises Permanent: `bad_request` for an item outside the schema, `forbidden` for text that no person vouches for or
     from inside a run, `conflict` if the version exists with another text.
     """
     check(item)
-    vectors = await embedder.embed(phrases(item))
-    row = await database.call(access, "publish_knowledge", _parameters(item, vectors, embedder))
+    row = await database.call(access, "publish_knowledge", await _parameters(item))
     if row["code"] == "forbidden":
         raise Permanent(
             "forbidden", f"{item.id!r} must be published by a person, outside runs; let one read and publish it"
@@ -96,61 +100,7 @@ async def ls(
         return [from_row(row) for row in await found.fetchall()]
 
 
-async def find(
-    database: Database,
-    access: Access,
-    text: str,
-    kind: Kind = "runbook",
-    limit: int = 3,
-    *,
-    embedder: Embedder = LEXICAL,
-) -> list[Hit]:
-    """Return the current items most similar to `text`: the best of title, utterances and body counts.
-
-    Rare terms weigh more than common ones, and ties go to the smaller id.
-    """
-    (vector,) = await embedder.embed([text])
-    async with database.transaction(access) as connection:
-        values = {
-            "kind": kind,
-            "embedder": embedder.id,
-            "query": literal(vector),
-            "weights": literal(await _weights(connection, kind, embedder, len(vector))),
-            "limit": limit,
-        }
-        found = await connection.execute(_SEARCH.encode(), values)
-        return [
-            Hit(row["id"], row["version"], row["title"], row["body"], round(float(row["score"]), 6))
-            for row in await found.fetchall()
-        ]
-
-
-_SEARCH = f"""
-select current.id, current.version, current.title, current.body,
-       max(greatest(0, 1 - coalesce(nullif(
-         (p.embedding * %(weights)s::vector) <=> (%(query)s::vector * %(weights)s::vector), 'NaN'), 1))) as score
-  from {_CURRENT} join knowledge_phrases p on p.id = current.id and p.version = current.version
- where current.kind = %(kind)s and current.embedder = %(embedder)s
- group by current.id, current.version, current.title, current.body
- order by score desc, current.id limit %(limit)s
-"""
-
-
-async def _weights(connection: Connection, kind: Kind, embedder: Embedder, dimensions: int) -> Vector:
-    found = await connection.execute(
-        f"""
-        select count(presence)::int as items, sum(presence)::text as counts from {_CURRENT}
-         where kind = %s and embedder = %s
-        """.encode(),
-        [kind, embedder.id],
-    )
-    row = await found.fetchone() or {}
-    return rarity(parse(row["counts"]), row["items"]) if row.get("counts") else (1.0,) * dimensions
-
-
-def _parameters(item: Item, vectors: Sequence[Vector], embedder: Embedder) -> dict[str, Any]:
-    # The body uses so many terms that it would make every one of them look common.
-    short = vectors[1:]
+async def _parameters(item: Item) -> dict[str, Any]:
     return {
         "id": item.id,
         "version": item.version,
@@ -162,7 +112,5 @@ def _parameters(item: Item, vectors: Sequence[Vector], embedder: Embedder) -> di
         "review_by": item.review_by.isoformat(),
         "note": item.note,
         "trust": item.trust,
-        "embedder": embedder.id,
-        "presence": literal(presence(short)) if embedder.lexical else None,
-        "phrases": [literal(vector) for vector in vectors],
+        **await embedded(phrases(item), LEXICAL),
     }

@@ -9,13 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from memory.database import Database
-from memory.embedding import Embedder, literal
+from memory.embedding import LEXICAL, Embedder, literal
+from memory.items import from_row, phrases
+from memory.lookup import INDEXED, embedded
 from memory.scope import Access, Principal, Scope
 
 BITE = 100
 KEEPER = "embedding"
 _LOCK = 7700
 _SCOPES = 10
+_TEXTS = 10
+"""About as many texts as an item of knowledge has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Waiting:
     """What still has the vectors of another embedder."""
 
     memories: int
+    knowledge: int
+    """Current items; until none waits, knowledge is searched by words alone."""
 
 
 async def waiting(database: Database, embedder: str, *, tenant: str | None = None) -> Waiting:
@@ -33,12 +39,18 @@ async def waiting(database: Database, embedder: str, *, tenant: str | None = Non
 
 
 async def advance(database: Database, embedder: Embedder, *, limit: int = BITE) -> int:
-    """Give at least one and about `limit` memories of any tenants the vectors of `embedder`; returns how many.
+    """Give up to `limit` memories and a few items of knowledge, of any tenants, the vectors of `embedder`.
 
-    Returns 0 if none waits, or if another worker is at it. Raises Temporary("unavailable") if the embedder is away.
+    Returns how many there were; 0 if none waits, or if another worker is at it. Also sees to the index of knowledge
+    that has grown. Raises Temporary("unavailable") if the embedder is away.
     """
     async with _alone(database) as alone:
-        return await _memories(database, embedder, limit) if alone else 0
+        if not alone:
+            return 0
+        await index(database)
+        return await _knowledge(database, embedder, max(limit // _TEXTS, 1)) + await _memories(
+            database, embedder, limit
+        )
 
 
 async def reembed(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
@@ -66,6 +78,47 @@ async def reembed(database: Database, access: Access, embedder: Embedder, *, lim
             ],
         )
     return len(rows)
+
+
+async def embed_knowledge(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
+    """Give up to `limit` current items of the access's tenant vectors of `embedder`, beside those for words.
+
+    Versions stay as they were published; vectors of other embedders go. Returns how many items there were.
+    """
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            """
+            select k.* from knowledge_vectors v join knowledge k on k.id = v.id and k.version = v.version
+             where v.embedder = '' and not exists (
+               select 1 from knowledge_vectors e where e.id = v.id and e.embedder = %s) order by v.id limit %s
+            """,
+            [embedder.id, limit],
+        )
+        items = [from_row(row) for row in await found.fetchall()]
+    for item in items:
+        made = await embedded(phrases(item), embedder)
+        keep = [LEXICAL.id, embedder.id]
+        await database.call(access, "embed_knowledge", {"id": item.id, "version": item.version, "keep": keep, **made})
+    return len(items)
+
+
+async def index(database: Database, *, least: int = INDEXED) -> int:
+    """Build the index of phrases that are `least` or more by now and have none; returns how many were built."""
+    async with database.system() as connection:
+        found = await connection.execute("select index_phrases(%s) as made", [least])
+        return int((await found.fetchone() or {})["made"])
+
+
+async def _knowledge(database: Database, embedder: Embedder, limit: int) -> int:
+    async with database.system() as connection:
+        found = await connection.execute("select * from lagging_knowledge(%s, %s)", [embedder.id, _SCOPES])
+        tenants = [str(row["tenant"]) for row in await found.fetchall()]
+    done = 0
+    for tenant in tenants:
+        done += await embed_knowledge(database, Access(Principal(tenant, KEEPER), ()), embedder, limit=limit - done)
+        if done >= limit:
+            break
+    return done
 
 
 async def _memories(database: Database, embedder: Embedder, limit: int) -> int:

@@ -1,0 +1,150 @@
+"""Which knowledge resembles a text: all of a kind is compared, or, where that is much, what an index leads to.
+
+Called by planners and the API through `knowledge`. Vectors are made from published text and may be made anew; those of
+two embedders never meet: until every current item of a kind has vectors of the embedder that is set, words decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memory.database import Connection, Database
+from memory.embedding import LEXICAL, Embedder, Vector, asked, literal, parse, presence, rarity
+from memory.items import Hit, Kind
+from memory.scope import Access
+
+INDEXED = 2000
+"""Phrases of one length, over all tenants, from which on there is an index of them."""
+CROSSOVER = 2000
+"""The index pays where the square of one's own phrases exceeds this times all that the index leads through."""
+LONGEST_INDEXED = 2000
+"""Dimensions beyond which the server cannot index vectors; these are always compared."""
+WIDE = 200
+"""Phrases that the index names at least, for each to be compared exactly."""
+_SCANNED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much there is to look through in one kind, and how common each dimension is there."""
+
+    embedder: str
+    items: int
+    phrases: int
+    counts: str | None
+    indexed: float | None
+    """About how many phrases the index holds, of all tenants; None if there is no index."""
+
+    @property
+    def pays(self) -> bool:
+        """Return whether following the index is cheaper than comparing everything."""
+        return self.indexed is not None and self.phrases**2 > CROSSOVER * max(self.indexed, self.phrases)
+
+
+async def find(
+    database: Database,
+    access: Access,
+    text: str,
+    kind: Kind = "runbook",
+    limit: int = 3,
+    *,
+    embedder: Embedder = LEXICAL,
+    follow: bool | None = None,
+) -> list[Hit]:
+    """Return the current items most similar to `text`: the best of title, utterances and body counts.
+
+    Rare terms weigh more than common ones, and ties go to the smaller id. `follow` says whether to follow the index if
+    there is one; None leaves that to what was measured.
+    """
+    embedder, vector = await asked(embedder, text)
+    async with database.transaction(access) as connection:
+        spreads = await _spreads(connection, kind, embedder)
+        items = spreads[""].items if "" in spreads else 0
+        if embedder.id not in spreads or spreads[embedder.id].items < items:
+            embedder, vector = LEXICAL, LEXICAL.vector(text)
+        if not items or embedder.id not in spreads:
+            return []
+        spread = spreads[embedder.id]
+        values = _values(kind, spread, vector, limit)
+        hits: list[Hit] = []
+        if any(vector) and (spread.pays if follow is None else follow and spread.indexed is not None):
+            hits = await _followed(connection, spread, len(vector), values)
+        return hits or await _compared(connection, values)
+
+
+async def embedded(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]:
+    """Return what an item's phrases, the body first, look like to an embedder, as the database takes it."""
+    vectors = await embedder.embed(phrases)
+    # The body uses so many terms that it would make every one of them look common.
+    used = literal(presence(vectors[1:])) if embedder.lexical else None
+    return {"embedder": embedder.id, "presence": used, "phrases": [literal(vector) for vector in vectors]}
+
+
+async def _spreads(connection: Connection, kind: Kind, embedder: Embedder) -> dict[str, Spread]:
+    found = await connection.execute(
+        """
+        select s.embedder, s.items, s.phrases, s.counts::text, c.reltuples as indexed
+          from knowledge_spread s left join pg_class c on c.oid = to_regclass('public.knowledge_phrases_' || s.dims)
+         where s.kind = %s and s.embedder = any(%s)
+        """,
+        [kind, ["", LEXICAL.id, embedder.id]],
+    )
+    return {row["embedder"]: Spread(**row) for row in await found.fetchall()}
+
+
+def _values(kind: Kind, spread: Spread, vector: Vector, limit: int) -> dict[str, Any]:
+    weights = rarity(parse(spread.counts), spread.items) if spread.counts else (1.0,) * len(vector)
+    return {
+        "kind": kind,
+        "embedder": spread.embedder,
+        "query": literal(tuple(a * b for a, b in zip(vector, weights, strict=True))),
+        # Stored vectors bear no weights, so the question bears both.
+        "leaning": literal(tuple(a * b * b for a, b in zip(vector, weights, strict=True))),
+        "weights": literal(weights),
+        "wide": max(WIDE, limit * 20),
+        "limit": limit,
+    }
+
+
+async def _followed(connection: Connection, spread: Spread, dims: int, values: dict[str, Any]) -> list[Hit]:
+    """Return what the index leads to; nothing if it gave up among what belongs to others."""
+    await connection.execute(_FOLLOW.encode(), [str(min(values["wide"], 1000)), str(_SCANNED)])
+    found = await connection.execute(_search_in(_near(dims)), values)
+    rows = await found.fetchall()
+    await connection.execute("select set_config('enable_sort', 'on', true)")
+    return list(map(_hit, rows)) if rows and rows[0]["seen"] >= min(values["wide"], spread.phrases) else []
+
+
+async def _compared(connection: Connection, values: dict[str, Any]) -> list[Hit]:
+    found = await connection.execute(_search_in(_ALL), values)
+    return [_hit(row) for row in await found.fetchall()]
+
+
+_FOLLOW = """
+select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %s, true),
+       set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)
+"""
+_ALL = "select id, embedding from knowledge_phrases where kind = %(kind)s and embedder = %(embedder)s"
+
+
+def _near(dims: int) -> str:
+    return f"""
+    {_ALL} and vector_dims(embedding) = {dims}
+     order by embedding::vector({dims}) <=> %(leaning)s::vector({dims}) limit %(wide)s
+    """
+
+
+def _search_in(source: str) -> bytes:
+    return f"""
+    with phrases as materialized ({source}), scored as (
+      select id, max(greatest(0, 1 - coalesce(nullif(
+               (embedding * %(weights)s::vector) <=> %(query)s::vector, 'NaN'), 1))) as score from phrases group by id
+    ), best as (select * from scored order by score desc, id limit %(limit)s)
+    select k.id, k.version, k.title, k.body, best.score, (select count(*) from phrases) as seen
+      from best join knowledge_vectors v on v.id = best.id and v.embedder = ''
+      join knowledge k on k.id = v.id and k.version = v.version order by best.score desc, k.id
+    """.encode()
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    return Hit(row["id"], row["version"], row["title"], row["body"], round(float(row["score"]), 6))
