@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from itertools import chain
-from math import isnan, log, sqrt
+from math import isnan, log, log1p, sqrt
 from operator import mul
 from typing import TypeVar
 
@@ -67,11 +67,12 @@ class Ranked:
 def bm25(words: Iterable[Hits], sizes: Sequence[int]) -> list[float]:
     """Return how much each text says these words: rare words count more, further mentions and long texts less."""
     mean = max(sum(sizes) / len(sizes), 1.0)
+    enough = [K1 * (1 - B + B * size / mean) for size in sizes]
     scores = [0.0] * len(sizes)
     for hits in words:
         rarity = log(1 + (len(sizes) - len(hits) + 0.5) / (len(hits) + 0.5)) * (K1 + 1)
         for text, count in hits.items():
-            scores[text] += rarity * count / (count + K1 * (1 - B + B * sizes[text] / mean))
+            scores[text] += rarity * count / (count + enough[text])
     return scores
 
 
@@ -124,7 +125,7 @@ def addends(line: Line, question: Question, passages: Iterable[Hits]) -> Mapping
     """Return every sign of relevance before it is weighed: a standard score within the line, or 1 where it holds."""
     sessions = line.sessions
     words = standard(bm25(map(Counter, question.words.values()), line.sizes))
-    session = bm25((Counter(sessions[row] for row in rows) for rows in question.words.values()), _session_sizes(line))
+    session = bm25((Counter(map(sessions.__getitem__, rows)) for rows in question.words.values()), _session_sizes(line))
     vector = _known(line.near)
     return {
         "words": words,
@@ -132,7 +133,7 @@ def addends(line: Line, question: Question, passages: Iterable[Hits]) -> Mapping
         "session": standard([session[number] for number in sessions]),
         "next": beside(words, sessions, 1, 0.0),
         "after_next": beside(words, sessions, 2, 0.0),
-        "length": standard([log(1 + size) for size in line.sizes]),
+        "length": standard([*map(log1p, line.sizes)]),
         "question": line.asks,
         "answer": beside(line.asks, sessions, -1, 0),
         "speaker": [float(speaker in question.names) for speaker in line.speakers] if question.names else (),
@@ -150,7 +151,7 @@ def _passages(line: Line, question: Question) -> Sequence[Hits]:
     later = (beside(rows, line.sessions, step, nowhere) for step in range(1, BEFORE + 1))
     ends = list(zip(rows, *later, strict=True))
     """The passages in which each memory stands."""
-    found = [Counter(chain.from_iterable(ends[row] for row in mentions)) for mentions in question.words.values()]
+    found = [Counter(chain.from_iterable(map(ends.__getitem__, rows))) for rows in question.words.values()]
     for hits in found:
         del hits[nowhere]
     return found
@@ -169,9 +170,8 @@ def _session_sizes(line: Line) -> list[int]:
 
 
 def _known(near: Column) -> Column:
+    if not isnan(sum(near)):
+        return standard(near)
     # Memories with foreign vectors stand in the middle: no better and no worse for it.
-    known = standard([cosine for cosine in near if not isnan(cosine)])
-    if len(known) == len(near):
-        return known
-    values = iter(known)
-    return [0.0 if isnan(cosine) else next(values) for cosine in near]
+    known = iter(standard([cosine for cosine in near if not isnan(cosine)]))
+    return [0.0 if isnan(cosine) else next(known) for cosine in near]

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from memory import store
+from memory import archive, store
 from memory.database import Database
 from memory.embedding import LEXICAL
 from memory.errors import Permanent
@@ -125,6 +125,22 @@ async def test_a_mistyped_word_is_found_by_its_spelling(database: Database, mine
     await say("volume is almost full")
     found = await store.recall(database, mine, "duplicte")
     assert [hit.memory.body for hit in found.hits] == ["duplicate charges on the card"]
+
+
+async def test_spelling_counts_only_beside_a_word_that_nobody_used(database: Database, mine: Access, say: Say) -> None:
+    await say("duplicate charges on the card")
+    await say("volume is almost full")
+    told = [(await store.recall(database, mine, f"charges {word}")).hits[0].explain for word in ("card", "crad")]
+    assert ["vector" in explain for explain in told] == [False, True]
+
+
+async def test_one_session_in_two_scopes_is_two_sessions(
+    database: Database, mine: Access, alice: Principal, say: Say
+) -> None:
+    await say("Which hotel was it?", Access(alice, alice.reads, archive.SHARED), turn=Turn("Ann", None, "s", 0))
+    await say("Nothing else to report.", turn=Turn("Bob", None, "s", 1))
+    found = await store.recall(database, mine, "hotel")
+    assert ([hit.memory.body for hit in found.hits], found.below) == (["Which hotel was it?"], 1)
 
 
 async def test_the_same_search_gives_the_same_order(database: Database, mine: Access, talk: list[Memory]) -> None:
