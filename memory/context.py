@@ -5,7 +5,7 @@ of earlier runs there is an outcome with its run's id, never what they went thro
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memory import archive, search
@@ -63,7 +63,7 @@ async def assemble(
     if query:
         answers = await search.recall(database, access, query, limit=CANDIDATES, embedder=embedder)
         found += [hit.memory for hit in answers.hits]
-    return _fitting(_once(found), ceiling)
+    return _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
 
 
 async def _ended(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
@@ -71,15 +71,6 @@ async def _ended(database: Database, access: Access, subject: str, embedder: Emb
     hits = await archive.similar(database, access, subject, limit=CANDIDATES, embedder=embedder)
     same = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
     return sorted(same, key=lambda memory: memory.created, reverse=True)[: archive.FEW]
-
-
-def _once(found: Iterable[Memory]) -> list[Memory]:
-    """Return each memory once, and of a run that left an outcome and a summary the one that came first."""
-    kept: dict[str, Memory] = {}
-    for memory in found:
-        run = memory.provenance.run if memory.provenance.facts else ""
-        kept.setdefault(run or memory.id, memory)
-    return list(kept.values())
 
 
 def _fitting(found: Sequence[Memory], ceiling: int) -> Context:

@@ -24,8 +24,22 @@ grant select on step_outcomes to cs_app;
 
 -- What was shown to a run is forgotten when nobody can lead it any more: a run may wait for people longer than a day, and
 -- must not tell as news then what it read before.
+-- A run that is cancelled while it waits has no worker that would erase what it noted.
+create policy ended on memories for delete to cs_system using (scope_kind = 'run');
+create index memories_of_runs on memories (scope_id) where scope_kind = 'run';
 grant create on schema public to cs_system;
 set local role cs_system;
+create or replace function sweep_memories(p_limit int) returns int
+language sql security definer set search_path = public, pg_temp as $$
+  with gone as (
+    delete from memories m using (
+      (select e.tenant, e.id from memories e where e.expires <= clock_timestamp() limit p_limit)
+      union all
+      (select e.tenant, e.id from memories e join runs r on r.id = e.scope_id and r.tenant = e.tenant
+        where e.scope_kind = 'run' and r.status in ('done', 'failed', 'denied', 'cancelled') limit p_limit)
+    ) e where m.tenant = e.tenant and m.id = e.id returning 1
+  ) select count(*)::int from gone
+$$;
 create or replace function sweep_memory_archive(p_limit int) returns int
 language sql security definer set search_path = public, pg_temp as $$
   with seen as (

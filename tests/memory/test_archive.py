@@ -3,13 +3,17 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from memory import archive, store
+from memory import archive, runs, store
 from memory.archive import Ended
 from memory.database import Database
+from memory.errors import Permanent
+from memory.remembered import Provenance
 from memory.scope import Access, Principal
+from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
 ENDED = Ended("r-1", "billing.double-charge", "done", millis=1200, tools={"billing.refund": 2}, pointers=("e-1",))
@@ -89,3 +93,56 @@ def test_an_ending_names_what_it_did_by_id() -> None:
         "cost": {"calls": 3, "tokens": 7, "micros": 3},
         "pointers": ["e-1", "e-2"],
     }
+
+
+async def begun(database: Database, person: Principal) -> Access:
+    """Start a run; returns what it may read and write."""
+    run = str(uuid4())
+    async with database.transaction(Access.of(person)) as connection:
+        budget = {"tokens": 1, "micros": 1, "calls": 1}
+        await runs.start(connection, id=run, thread=run, input={"request": ""}, correlation=run, budget=budget)
+    return runs.access_of(person, run, run)
+
+
+async def swept(database: Database) -> None:
+    while await store.sweep(database):
+        pass
+
+
+async def test_what_a_run_noted_goes_with_the_next_sweep_if_it_was_cancelled_while_it_waited(
+    database: Database, alice: Principal
+) -> None:
+    """R91: nobody led it to its end; what an open run noted stays."""
+    gone, kept = [await begun(database, alice) for _ in range(2)]
+    for access in (gone, kept):
+        await store.remember(database, access, "step 3 found 12", trust="untrusted", provenance=Provenance())
+    assert gone.writes
+    async with database.transaction(Access.of(alice)) as connection:
+        await runs.cancel(connection, gone.writes.id, "not needed")
+    await swept(database)
+    assert [len(await store.ls(database, access)) for access in (gone, kept)] == [0, 1]
+
+
+async def test_a_run_that_waited_for_days_still_knows_what_it_was_shown(
+    database: Database, alice: Principal, superuser: Connect
+) -> None:
+    """R103: it cannot tell it as news on the third day."""
+    access = await begun(database, alice)
+    await store.remember(
+        database, Access.of(alice), "ledgers close on Friday noon", trust="human", provenance=Provenance()
+    )
+    await store.recall(database, access, "when do ledgers close")
+    async with superuser() as above:
+        await above.execute(
+            "update memory_seen set seen = seen - interval '3 days' where tenant = %s and seer like 'run:%%'",
+            [alice.tenant],
+        )
+        await above.execute(
+            "delete from memory_seen where tenant = %s and seer like 'session:%%'",
+            [alice.tenant],
+        )
+    await swept(database)
+    with pytest.raises(Permanent, match="only restates"):
+        await store.remember(
+            database, access, "on Friday noon ledgers close", trust="untrusted", provenance=Provenance()
+        )
