@@ -157,10 +157,12 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
         approval = await cursor.fetchone()
     nothing: dict[str, Any] = {}
     permitted = next((entry.body for entry in entries if entry.kind == "permitted"), nothing)
+    recalled = next((entry.body for entry in reversed(story) if entry.kind == "recalled"), nothing)
     return {
         "effect": row,
         "request": run,
         "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permitted.get("pins", [])},
+        "memory": {name: recalled.get(name, []) for name in ("shown", "cited")},
         "verdict": {"policy": row["policy"], "rules": permitted.get("rules", [])},
         "approval": approval,
         "permit": permitted.get("permit"),
@@ -191,7 +193,7 @@ def _concerns(body: Mapping[str, Any], effect: Mapping[str, Any]) -> bool:
         return False
     named = effect["approval"] is not None and body.get("approval") == effect["approval"]
     proposed = body.get("kind") == "proposed" and body.get("digest") == effect["digest"]
-    planned = body.get("kind") == "planned" and body.get("plan") == effect["plan_hash"]
+    planned = body.get("kind") in ("planned", "recalled") and body.get("plan") == effect["plan_hash"]
     return named or proposed or planned or body.get("kind") == "requested"
 
 

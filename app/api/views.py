@@ -47,11 +47,18 @@ def run(row: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
         **summary(row),
         **{name: row[name] for name in names},
         "steps": steps(found),
+        "memory": _memory(found),
         "progress": latest(found),
         "cost": cost(row),
         "result": result,
         "manual": result.get("manual", []),
     }
+
+
+def _memory(entries: Iterable[Entry]) -> dict[str, list[str]]:
+    """Return the ids of memories that were before its planner, and of those that its plans rest on."""
+    told = [entry.body for entry in entries if entry.kind == "recalled"]
+    return {name: list(dict.fromkeys(id for body in told for id in body.get(name, ()))) for name in ("shown", "cited")}
 
 
 def steps(entries: Iterable[Entry]) -> list[dict[str, Any]]:
