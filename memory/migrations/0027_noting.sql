@@ -80,11 +80,12 @@ begin
        and (m.expires is null or m.expires > clock_timestamp());
     if found then return; end if;
   else
-    -- A mark that a hundred share tells them not apart; what they have in common they have in other marks too.
+    -- Those that share most marks come first. A mark that a hundred have tells little: what is alike shares others too.
     v_alike := array(
-      select distinct k.memory from jsonb_array_elements_text(p -> 'marks') as given (mark)
+      select k.memory from jsonb_array_elements_text(p -> 'marks') as given (mark)
        cross join lateral (select a.memory from memory_marks a
-                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k);
+                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k
+       group by k.memory order by count(*) desc, k.memory limit 50);
     return query
       -- What is said again in another place of a conversation is a memory of its own.
       select case when v_session is null or (m.session = v_session and m.place = v_place) then 'twin' else 'new' end,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import governed, processes, savers
+from tests.bench import governed, memories, processes, savers
 from tests.bench.ground import ground
 
 Figures = dict[str, Mapping[str, float]]
@@ -35,12 +35,25 @@ ROWS = (
     ("governed run, 8 lanes", "runs", "governed_8", "runs/s", ""),
     ("bare run with stock saver, 8 lanes", "runs", "bare_8", "runs/s", ""),
     ("governed : bare, 8 lanes", "runs", "ratio_8", "x", "1.2"),
+    ("memories in all", "memories", "rows", "", "--rows"),
+    ("search among 10,000 of a scope, p50", "memories", "big_p50", "ms", ""),
+    ("search among 10,000 of a scope, p95", "memories", "big_p95", "ms", ""),
+    ("the same : nearest by vector in a plain table", "memories", "big_ratio", "x", ""),
+    ("search among 1,000 of a scope, p50", "memories", "small_p50", "ms", ""),
+    ("search among 1,000 of a scope, p95", "memories", "small_p95", "ms", ""),
+    ("the same : nearest by vector in a plain table", "memories", "small_ratio", "x", ""),
+    ("notes written to a scope of 10,000", "memories", "insert", "/s", "with words, marks and a look for copies"),
+    ("plain rows with the same vectors : that", "memories", "insert_ratio", "x", ""),
+    ("preview of pruning 10,000", "memories", "preview", "ms", "1,500 ms"),
+    ("pruning 8,000 of 10,000", "memories", "prune", "ms", "archived and recorded"),
+    ("the same : deleting as many plain rows", "memories", "prune_ratio", "x", ""),
+    ("finding crowded scopes among all", "memories", "crowded", "ms", ""),
 )
 """Title, section, figure, unit, and what to compare with."""
 
 
-async def measured() -> Figures:
-    """Return all figures; each section on the same Postgres, one after the other.
+async def measured(rows: int) -> Figures:
+    """Return all figures; each section on the same Postgres, one after the other, memory with so many rows.
 
     Real workers come first: they would take over the runs that the other sections leave behind.
     """
@@ -51,6 +64,7 @@ async def measured() -> Figures:
             "actions": await governed.actions(place),
             "savers": await savers.measure(place),
             "runs": await governed.whole_runs(place),
+            "memories": await memories.measure(place, rows),
         }
 
 
@@ -58,8 +72,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one object")
+    parser.add_argument("--rows", type=int, default=memories.ROWS, help="memories in all; a million take longer")
     told = parser.parse_args()
-    figures = asyncio.run(measured())
+    if told.rows < memories.LEAST:
+        parser.error(f"--rows {told.rows}: give {memories.LEAST} or more")
+    figures = asyncio.run(measured(told.rows))
     where = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
     if told.json:
         sys.stdout.write(json.dumps({"machine": where, **figures}) + "\n")
