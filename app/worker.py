@@ -132,7 +132,7 @@ class Driver:
         row = await runs.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
         ended = Ended.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
-        access, embedder = archive.closing(lease.access.principal, lease.run), self._deps.embedder
+        access = archive.closing(lease.access.principal, lease.run)
         async with self._database.transaction(access) as connection:
             await runs.finish(
                 connection,
@@ -142,10 +142,11 @@ class Driver:
                 message=ending.message,
                 body=ending.body,
             )
-            await archive.conclude(connection, access, ended, embedder=embedder)
+            # By words alone: no transaction waits for a model, and its vectors follow in the background.
+            await archive.conclude(connection, access, ended)
             own = Access.of(lease.access.principal)
             await self._database.enter(connection, own)
-            await archive.summarise(connection, own, ended, str(row["input"].get("request") or ""), embedder=embedder)
+            await archive.summarise(connection, own, ended, str(row["input"].get("request") or ""))
 
 
 def ending_of(error: ControlError) -> Ending:

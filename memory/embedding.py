@@ -95,6 +95,18 @@ async def asked(embedder: Embedder, text: str) -> tuple[Embedder, Vector]:
     return embedder, vector
 
 
+async def told(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list[Vector]]:
+    """Return the vectors of texts to be kept and whose they are: lexical ones, if the model is away.
+
+    They are made anew in the background once it is back.
+    """
+    try:
+        return embedder, await embedder.embed(texts)
+    except Temporary as error:
+        _LOG.warning("kept without vectors of the model: %s", error)
+        return LEXICAL, await LEXICAL.embed(texts)
+
+
 def _terms(text: str) -> Iterator[tuple[str, float]]:
     words = [word for word in _WORD.findall(text.lower()) if word not in _STOP]
     for word in words:

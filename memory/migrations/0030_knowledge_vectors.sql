@@ -104,7 +104,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_version int; v_current int; v_old text; v_woken text[] := '{}';
 begin
   if current_principal() is null or p ->> 'trust' is distinct from 'human'
-     or exists (select 1 from unnest(current_writes()) w where w like 'run:%') then
+     or exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
     return query select 'forbidden', null::int, v_woken; return;
   end if;
   perform authority_lock_exclusive();

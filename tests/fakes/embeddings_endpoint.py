@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that speaks enough of the OpenAI dialect to return embeddings."""
 
 import json
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,9 +39,9 @@ class Endpoint:
 
 
 def meaning(text: str) -> list[float]:
-    """Return how often a text means each of the things that the model understands, and that it is a text."""
-    words = text.lower().split()
-    return [float(sum(words.count(word) for word in group)) for group in MEANINGS] + [0.1]
+    """Return how often a text means each of the things that the model understands."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return [float(sum(words.count(word) for word in group)) for group in MEANINGS]
 
 
 @contextmanager

@@ -60,12 +60,18 @@ async def test_a_model_by_its_name_is_asked_over_the_wire(
     assert all(isinstance(text, str) for request in serving.requests for text in request["input"])
 
 
-async def test_while_the_model_is_away_questions_are_answered_by_words(serving: Endpoint) -> None:
-    model = named("openai:meanings", serving.url)
+async def test_while_the_model_is_away_words_stand_in_for_it(
+    database: Database, alice: Principal, serving: Endpoint
+) -> None:
+    """Questions are answered by words; what is remembered gets the model's vectors once it is back."""
+    mine, model = Access.of(alice), named("openai:meanings", serving.url)
     serving.away = True
     with pytest.raises(Temporary, match="does not answer"):
         await model.embed(["the card was charged twice"])
     assert await asked(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
+    await store.remember(database, mine, "charged twice", trust="human", provenance=Provenance(), embedder=model)
+    serving.away = False
+    assert [await reembed(database, mine, model) for _ in range(2)] == [1, 0]
 
 
 def test_a_model_without_its_key_is_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,11 +224,12 @@ async def test_poisoned_text_can_be_quoted_but_not_promoted(
     assert (refused.value.code, await knowledge.ls(database, access)) == ("forbidden", [])
 
 
-async def test_a_run_cannot_publish(alice: Principal, publish: Publish) -> None:
-    """R90: agents write working memory; knowledge refuses them."""
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_run_cannot_publish(alice: Principal, publish: Publish, writes: bool) -> None:
+    """R90: agents write working memory; knowledge refuses them, also what works in a run without writing there."""
     run = Scope("run", str(uuid4()))
     with pytest.raises(Permanent, match="outside runs"):
-        await publish(item(), Access(alice, (run,), run))
+        await publish(item(), Access(alice, (*alice.reads, run), run if writes else None))
 
 
 async def test_an_unknown_item_is_not_found(database: Database, access: Access, publish: Publish) -> None:
