@@ -53,7 +53,9 @@ async def forget_person(database: Database, person: Principal, *, by: str) -> Re
     if row["code"] == "forbidden":
         raise Permanent("forbidden", f"{by!r} may not forget {person.id!r}; ask them, or an administrator")
     if row["code"] == "busy":
-        raise Permanent("busy", f"run {row['about']!r} of {person.id!r} is open; cancel it or wait, then forget")
+        raise Permanent(
+            "busy", f"run {row['about']!r} of {person.id!r}, or judged by them, is open; cancel it or wait, then forget"
+        )
     if row["code"] == "held":
         raise Permanent("conflict", f"{row['about']!r} of {person.id!r} is under legal hold; lift that first")
     return Receipt(row["about"], row["counts"])

@@ -1,5 +1,5 @@
--- Forgetting a person, second version: who may ask for it is checked here and not only by the API; words of the journal,
--- of approvals and of effects go too; and nothing that is written meanwhile slips through.
+-- Forgetting a person, second version: who may ask for it is checked here and not only by the API; words of the
+-- journal, of approvals and of effects go too; and nothing that is written meanwhile slips through.
 
 -- Statistics for the planner are samples of what stands in a column: of texts there are none.
 do $$
@@ -116,7 +116,7 @@ drop function forget_person(text);
 create function forget_person(p_person text)
 returns table (code text, about text, counts jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_about text; v_runs text[]; v_threads text[]; v_counts jsonb;
+declare v_about text; v_runs text[]; v_judged text[]; v_threads text[]; v_counts jsonb;
 begin
   if current_principal() is null or current_principal() <> p_person and not exists (
        select 1 from principals p where p.id = current_principal() and 'admin' = any (p.groups)) then
@@ -125,12 +125,17 @@ begin
   -- Starting a run refers to this row: none begins unseen, and two forgettings take turns.
   perform pg_advisory_xact_lock(7700, hashtext(current_tenant()));
   perform 1 from principals p where p.id = p_person for update;
-  perform 1 from runs r where r.requester = p_person and r.kind = 'run' order by r.id for no key update;
+  select coalesce(array_agg(distinct a.run), '{}') into v_judged from approvals a
+   where a.decided_by = p_person and a.status in ('rejected', 'edited');
+  perform 1 from runs r where r.kind = 'run' and (r.requester = p_person or r.id = any (v_judged))
+   order by r.id for no key update;
   select r.id into v_about from runs r
-   where r.requester = p_person and r.kind = 'run' and r.status in ('queued', 'running', 'waiting') limit 1;
+   where r.kind = 'run' and (r.requester = p_person or r.id = any (v_judged))
+     and r.status in ('queued', 'running', 'waiting') limit 1;
   if found then return query select 'busy', v_about, null::jsonb; return; end if;
-  select coalesce(array_agg(r.id), '{}'), coalesce(array_agg(distinct r.thread), '{}') into v_runs, v_threads
-    from runs r where r.requester = p_person and r.kind = 'run';
+  select coalesce(array_agg(r.id) filter (where r.requester = p_person), '{}'),
+         coalesce(array_agg(distinct r.thread), '{}') into v_runs, v_threads
+    from runs r where r.kind = 'run' and (r.requester = p_person or r.id = any (v_judged));
   select t.thread into v_about from transcripts t where t.thread = any (v_threads) and t.hold limit 1;
   if not found then select h.id into v_about from held_memories(p_person) h limit 1; end if;
   if v_about is not null then return query select 'held', v_about, null::jsonb; return; end if;
@@ -138,6 +143,8 @@ begin
   v_counts := forget_memories(p_person, v_runs) || forget_work(v_runs, v_threads)
               || jsonb_build_object('runs', cardinality(v_runs));
   perform forget_sayings(p_person, v_runs);
+  -- What they refused a colleague with was that run's answer, and stands in its graph's state.
+  update runs r set message = '' where r.id = any (v_judged);
   v_counts := v_counts || jsonb_build_object('words', forget_words(p_person, v_runs));
   v_about := encode(memory_hmac('person' || chr(10) || p_person), 'hex');
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'forgotten', 'person', v_about,

@@ -1,0 +1,109 @@
+"""Words that stand nowhere else, and a search for them through everything that a database keeps."""
+
+import lzma
+import re
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from memory.roles import Urls
+from memory.server import binaries
+
+COUNT = 60
+_SHORT = 20
+"""So much of a canary is looked for: stemming may cut the end of a word."""
+_HEX = re.compile(rb"[0-9a-f]{32,}")
+_WORLD = re.compile(r"^w[0-9a-f]{10}_")
+"""Schemas of the business, whose own records are not the product's to forget."""
+_TABLES = """
+select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'm', 'p', 't', 'S') and n.nspname <> 'pg_toast' order by 1, 2
+"""
+_FOLDER = """
+select current_setting('data_directory') || '/base/' || oid from pg_database where datname = current_database()
+"""
+_OTHERS = """
+select pg_relation_filenode(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname ~ %s and pg_relation_filenode(c.oid) is not null
+"""
+
+
+class Canaries:
+    """Sixty words, each handed out once."""
+
+    def __init__(self) -> None:
+        self.all = [f"canary{uuid4().hex}" for _ in range(COUNT)]
+        self._parts = [canary[:_SHORT].encode() for canary in self.all]
+        self._next = 0
+
+    def __call__(self) -> str:
+        """Return one that nobody has said yet."""
+        self._next += 1
+        return self.all[self._next - 1]
+
+    @property
+    def left(self) -> int:
+        """Return how many nobody has said."""
+        return COUNT - self._next
+
+    def among(self, data: bytes) -> set[str]:
+        """Return which are in there: in clear, in hexadecimal, or in something compressed."""
+        texts = [text for part in _readings(data) for text in (part, *_unpacked(part))]
+        pairs = zip(self.all, self._parts, strict=True)
+        return {canary for canary, part in pairs if any(part in text for text in texts)}
+
+
+def _readings(data: bytes) -> Iterator[bytes]:
+    yield data
+    for found in _HEX.finditer(data):
+        digits = found.group().decode()
+        yield bytes.fromhex(digits[: len(digits) // 2 * 2])
+
+
+def _unpacked(data: bytes) -> Iterator[bytes]:
+    for unpack in (lzma.decompress, zlib.decompress):
+        try:
+            yield unpack(data)
+        except (lzma.LZMAError, zlib.error):
+            continue
+
+
+def in_tables(urls: Urls, canaries: Canaries) -> dict[str, set[str]]:
+    """Return what is found, by table: every row of every table as text, catalogues and statistics included."""
+    found: dict[str, set[str]] = {}
+    with psycopg.connect(urls.superuser, autocommit=True) as connection:
+        for schema, name in connection.execute(_TABLES).fetchall():
+            if _WORLD.match(schema):
+                continue
+            table = sql.Identifier(schema, name)
+            with connection.cursor().copy(sql.SQL("copy (select * from {}) to stdout").format(table)) as rows:
+                for row in rows:
+                    if hits := canaries.among(bytes(row)):
+                        found[name] = found.get(name, set()) | hits
+    return found
+
+
+def in_dump(urls: Urls, canaries: Canaries) -> set[str]:
+    """Return what is found in a dump of the database."""
+    command = [str(binaries() / "pg_dump"), "--exclude-schema=w??????????_*", f"--dbname={urls.superuser}"]
+    dump = subprocess.run(command, check=True, capture_output=True).stdout
+    assert b"create table public.memories".upper() in dump.upper()
+    return {hit for line in dump.splitlines() for hit in canaries.among(line)}
+
+
+def in_files(urls: Urls, canaries: Canaries) -> set[str]:
+    """Return what is found in the database's own files, after tables were rewritten as vacuums do, but the business's."""
+    with psycopg.connect(urls.superuser, autocommit=True) as connection:
+        connection.execute("vacuum (full, analyze)")
+        connection.execute("checkpoint")
+        row = connection.execute(_FOLDER).fetchone()
+        assert row
+        others = {str(number) for (number,) in connection.execute(_OTHERS, [_WORLD.pattern]).fetchall()}
+    files = [file for file in Path(row[0]).iterdir() if re.split(r"[._]", file.name)[0] not in others]
+    assert len(files) > len(others)
+    return {hit for file in files for hit in canaries.among(file.read_bytes())}

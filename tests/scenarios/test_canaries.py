@@ -1,0 +1,179 @@
+"""Whatever a person told the product is nowhere once they are forgotten: not in a table, a dump or a file (R102)."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from app.api.server import create_app
+from memory import journal, principals, store, transcripts
+from memory.langgraph_store import MemoryStore
+from memory.remembered import Provenance, Turn
+from memory.results import RunRows
+from memory.roles import Urls
+from memory.scope import Access, Scope
+from tests.fakes.openai_endpoint import endpoint
+from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables
+from tests.scenarios.test_models import draft
+from tests.scenarios.town import Town, town
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+COMMENT: dict[str, Any] = {
+    "id": "note", "tool": "tickets.comment", "effect": "write", "expect": "size(result) >= 0", "backout": "none",
+}  # fmt: skip
+EVERYWHERE = {
+    *("memories", "memory_postings", "memory_archive", "journal", "runs", "requests", "model_calls"),
+    *("approvals", "votes", "effects", "checkpoint_blobs", "transcripts", "keys", "result_rows"),
+}
+"""Tables that hold something of theirs before; what is empty proves nothing."""
+
+
+@pytest.fixture(scope="module")
+def own(clone: Callable[[str], Urls], worker_id: str) -> Urls:
+    """Return a database of our own, whose files can be searched as a whole."""
+    return clone(f"canaries_{worker_id}")
+
+
+@asynccontextmanager
+async def calling(town: Town, person: str, label: str = "") -> AsyncGenerator[httpx2.AsyncClient]:
+    """Lend the API to one person."""
+    key = await principals.bootstrap(town.places.owned, town.settings.tenant, person, label)
+    transport = httpx2.ASGITransport(create_app(town.system.parts))
+    headers = {"Authorization": f"Bearer {key.secret}", "Accept": "application/json"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=60) as client:
+        yield client
+
+
+async def sent(api: httpx2.AsyncClient, address: str, *, once: str = "", **body: Any) -> Any:
+    """Send something that must be taken."""
+    answer = await api.post(address, json=body, headers={"Idempotency-Key": once} if once else {})
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+async def say(api: httpx2.AsyncClient, canary: Canaries) -> None:
+    """Use memory over HTTP: a subject that changes, copies, an import, and what is pruned."""
+    for number in range(3):
+        await sent(api, "/api/memory", body=f"the {canary()} is at {number}", key="where")
+    said = f"{canary()} keeps a red bicycle in Porto"
+    for text in (said, f"again: {said}", f"{canary()} closes at noon", f"{canary()} and the {canary()} are late"):
+        await sent(api, "/api/memory", body=text)
+    lines = (await api.get("/api/memory/export")).text.splitlines()
+    await sent(api, "/api/memory/import", lines=lines)
+    seen = await sent(api, "/api/memory/prune", episodes=2, facts=1)
+    await sent(api, "/api/memory/prune", episodes=2, facts=1, expect=seen["digest"])
+
+
+async def keep(town: Town, canary: Canaries) -> None:
+    """Remember in every other scope, as runs of theirs do, and through the store that graphs use."""
+    alice, database = town.access.principal, town.system.database
+    for scope in (Scope("session", f"alice/{canary()}"), Scope("agent", "shared"), Scope("run", str(uuid4()))):
+        access = Access(alice, (scope,), scope)
+        turn, provenance = Turn(canary(), session=canary(), place=0), Provenance(principal="alice", source=canary())
+        await store.remember(database, access, canary(), trust="tool", provenance=provenance, turn=turn)
+    items = MemoryStore(database, town.access)
+    await items.aput(("user", "alice", canary()), canary(), {canary(): canary()})
+    await store.recall(database, town.access, canary.all[0])
+
+
+async def refund(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> str:
+    """Let a model plan a refund that people ask about, answer and approve; returns the run."""
+    message = f"please refund charge {charge} to the customer, {canary()}"
+    run = (await sent(api, "/api/runs", once=canary(), message=message, thread=canary()))["run"]
+    await town.asked(run, "refund")
+    (open_question,) = await town.questions(run)
+    address = f"/api/approvals/{open_question['id']}/decisions"
+    async with calling(town, "bob") as bob:
+        nonce = (await bob.get(f"/api/approvals/{open_question['id']}")).json()["nonce"]
+        await sent(bob, address, decision="ask", reason=f"who is {canary()}?", nonce=nonce)
+        await sent(api, address, decision="ask", reason=f"{canary()} is my aunt", nonce=nonce)
+        await sent(bob, address, decision="approve", reason=f"for {canary()}", nonce=nonce)
+    await town.ended(run, approving=False)
+    return run
+
+
+async def waver(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
+    """Ask unclearly, answer what is asked, and cancel."""
+    run = (await sent(api, "/api/runs", message=f"something is odd with {canary()}"))["run"]
+    await town.parked(run)
+    thread = (await town.row(run))["thread"]
+    await sent(api, "/api/chat", message=f"I mean {canary()}", thread=thread)
+    await town.parked(run)
+    await sent(api, f"/api/runs/{run}/cancel", reason=f"never mind {canary()}")
+
+
+async def order(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
+    """Give a plan whose words reach the business."""
+    step = {**COMMENT, "args": {"ticket": "t_1002", "text": canary()}}
+    plan = {"id": "mine", "goal": canary(), "steps": [step], "backout": canary()}
+    run = (await sent(api, "/api/runs", plan=plan))["run"]
+    assert (await town.ended(run))["status"] == "done"
+
+
+async def approve(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> None:
+    """Have an opinion on a colleague's run, and stop and release a tool."""
+    run = await town.ask(f"please refund charge {charge} to the customer", person="dave")
+    await town.asked(run, "refund")
+    (question,) = await town.questions(run)
+    address = f"/api/approvals/{question['id']}"
+    nonce = (await api.get(address)).json()["nonce"]
+    for decision in ("ask", "reject"):
+        await sent(api, f"{address}/decisions", once=canary(), decision=decision, reason=canary(), nonce=nonce)
+    await town.ended(run)
+    await sent(api, "/api/kills", kind="user", name="dave", reason=canary())
+
+
+async def shelve(town: Town, canary: Canaries, run: str) -> None:
+    """Archive the run's transcript after it kept a large result."""
+
+    async def rows() -> AsyncGenerator[dict[str, str]]:
+        yield {"text": canary()}
+
+    await RunRows(town.system.database, town.access, run, "s1").keep(canary(), rows())
+    assert await transcripts.archive(town.system.database, town.access, (await town.row(run))["thread"])
+
+
+async def live(town: Town, canary: Canaries) -> None:
+    """Let two people use all of the product until nothing is left to say."""
+    charges = await town.charges("clean_duplicate")
+    async with calling(town, "alice", canary()) as alice, calling(town, "bob", canary()) as bob:
+        await say(alice, canary)
+        await keep(town, canary)
+        runs = [await refund(town, alice, canary, charge) for charge in charges[1:3]]
+        await shelve(town, canary, runs[0])
+        await approve(town, bob, canary, charges[0])
+        await waver(town, alice, canary)
+        await order(town, alice, canary)
+        while canary.left:
+            await sent(alice, "/api/memory", body=f"{canary()} is all I say")
+
+
+async def forget(town: Town) -> None:
+    """Forget both, one at their own wish."""
+    async with calling(town, "admin") as admin, calling(town, "bob") as bob:
+        for api, person in ((admin, "alice"), (bob, "bob")):
+            assert (await api.delete("/api/memory", params={"person": person})).is_success
+
+
+async def test_no_canary_is_left_anywhere_after_two_people_are_forgotten(
+    own: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R102: rows, archives, catalogues, statistics, a dump and the files; every chain still verifies."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    canary = Canaries()
+    plan = draft("billing.single-refund")
+    with endpoint([plan.replace("as asked", canary()), plan.replace("as asked", canary()), plan]) as playing:
+        async with town(own, tmp_path, model="openai:scripted", model_base_url=playing.url) as there, there.worker():
+            await live(there, canary)
+            before = in_tables(own, canary)
+            assert (set().union(*before.values()), set(before) & EVERYWHERE) == (set(canary.all), EVERYWHERE)
+            await forget(there)
+            assert in_tables(own, canary) == {}
+            assert (in_dump(own, canary), in_files(own, canary)) == (set(), set())
+            async with there.system.database.transaction(there.access) as connection:
+                found = await journal.verify(connection)
+    assert (found.ok, found.runs > 3) == (True, True)
