@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
+from urllib.parse import quote
 
 import httpx2
 
@@ -32,6 +33,13 @@ class Event:
     name: str
     id: str
     data: Mapping[str, Any]
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a path, so that no id leads to another route; raises Permanent("bad_request")."""
+    if name in ("", ".", ".."):
+        raise Permanent("bad_request", f"{name!r} is no id; copy one from a list")
+    return quote(name, safe="")
 
 
 class Api:

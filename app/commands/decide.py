@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.client import Api
+from app.client import Api, segment
 from app.commands.terminal import AsJson, ask, cell, fields, money, outline, say, show, table
 from memory.errors import Permanent
 
@@ -39,7 +39,7 @@ def ls(
 @app.command("show")
 def show_approval(approval: Id, as_json: AsJson = False) -> None:
     """Show what is asked: actions, amounts, a sample, how it is taken back, who must agree, and what changed."""
-    show(ask(lambda api: api.get(f"/api/approvals/{approval}")), as_json, print_approval)
+    show(ask(lambda api: api.get(f"/api/approvals/{segment(approval)}")), as_json, print_approval)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def _decide(
     approval: str, kind: str, *, reason: str, nonce: str | None, yes: bool, as_json: bool,
     edited: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    path = f"/api/approvals/{approval}"
+    path = f"/api/approvals/{segment(approval)}"
     shown = ask(lambda api: api.get(path))
     if not yes and not as_json and nonce is None and sys.stdin.isatty():
         print_approval(shown)

@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from app.client import Api
+from app.client import Api, segment
 from app.commands.decide import parsed
 from app.commands.screen import watch
 from app.commands.terminal import AsJson, ask, cell, emit, fields, leave, money, outline, say, settings, show, table
@@ -41,7 +40,7 @@ def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
         "claimed",
         "settled",
     )
-    show(ask(lambda api: api.get(f"/api/effects/{quote(effect)}")), as_json, lambda it: fields(it, names))
+    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda it: fields(it, names))
 
 
 @effects.command("ls")
@@ -67,7 +66,7 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of an effect in doubt."""
-    answer = ask(lambda api: api.post(f"/api/effects/{quote(effect)}/resolve", {"state": state, "note": reason}))
+    answer = ask(lambda api: api.post(f"/api/effects/{segment(effect)}/resolve", {"state": state, "note": reason}))
     show(
         answer,
         as_json,
@@ -77,7 +76,7 @@ def resolve(
 
 def explain(effect: EffectId, as_json: AsJson = False) -> None:
     """Tell why an effect happened: request, person, plan, verdict, approvals, permit, response."""
-    show(ask(lambda api: api.get(f"/api/effects/{quote(effect)}/explain")), as_json, _print_chain)
+    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}/explain")), as_json, _print_chain)
 
 
 @journal.command("show")
@@ -88,7 +87,7 @@ def show_journal(run: Annotated[str, typer.Argument(help="Id of the run.")], as_
         found: list[Any] = []
         after: int | None = 0
         while after is not None:
-            page = await api.get(f"/api/runs/{quote(run, safe='')}/journal", after=after, limit=200)
+            page = await api.get(f"/api/runs/{segment(run)}/journal", after=after, limit=200)
             found += page["items"]
             after = page["next"]
         return {"run": run, "items": found}
@@ -126,7 +125,7 @@ def list_tools(as_json: AsJson = False) -> None:
 @tools.command("show")
 def show_tool(name: str, as_json: AsJson = False) -> None:
     """Show a tool's card."""
-    shown = ask(lambda api: api.get(f"/api/tools/{quote(name)}"))
+    shown = ask(lambda api: api.get(f"/api/tools/{segment(name)}"))
     show(shown, as_json, lambda it: fields(it, tuple(it)))
 
 
@@ -140,7 +139,7 @@ def call(
     given = parsed(args)
 
     async def run(api: Api) -> dict[str, Any]:
-        begun = await api.post(f"/api/tools/{quote(name)}/call", {"args": given})
+        begun = await api.post(f"/api/tools/{segment(name)}/call", {"args": given})
         await watch(api.follow(begun["run"]), wait=False, quiet=as_json)
         return await api.get(f"/api/runs/{begun['run']}")
 

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from app.client import Api
+from app.client import Api, segment
 from app.commands.screen import checklist, watch
 from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, note, say, settings, show, table
 
@@ -50,7 +49,7 @@ def show_run(
     """Show plan, steps, progress, cost and results of a run."""
     if follow:
         asyncio.run(_follow(run, quiet=as_json))
-    shown = ask(lambda api: api.get(f"/api/runs/{quote(run)}"))
+    shown = ask(lambda api: api.get(f"/api/runs/{segment(run)}"))
     show(shown, as_json, _print_run)
     if follow:
         leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
@@ -59,14 +58,14 @@ def show_run(
 @runs.command()
 def cancel(run: RunId, reason: Annotated[str, typer.Option(help="Why.")] = "", as_json: AsJson = False) -> None:
     """End a run; one at work stops before its next call."""
-    answer = ask(lambda api: api.post(f"/api/runs/{quote(run)}/cancel", {"reason": reason}))
+    answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/cancel", {"reason": reason}))
     show(answer, as_json, lambda it: say(f"run {run} is {it['status']}"))
 
 
 @runs.command()
 def resume(run: RunId, as_json: AsJson = False) -> None:
     """Queue a stopped run again."""
-    answer = ask(lambda api: api.post(f"/api/runs/{quote(run)}/resume", {}))
+    answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/resume", {}))
     show(
         answer, as_json, lambda it: say(f"run {run} is {it['status']}; watch it: countersign runs show {run} --follow")
     )
@@ -82,7 +81,7 @@ async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[
 
 async def _follow(run: str, *, quiet: bool) -> None:
     async with Api.of(settings()) as api:
-        shown = await api.get(f"/api/runs/{quote(run)}")
+        shown = await api.get(f"/api/runs/{segment(run)}")
         if shown["gate"] is None and shown["status"] in ("queued", "running", "waiting"):
             await watch(api.follow(run, str(shown["seq"])), wait=False, quiet=quiet)
 

@@ -210,6 +210,13 @@ async def test_a_refusal_is_an_object_where_one_was_asked_for(run: Run) -> None:
     assert shown.json["error"]["detail"] in shown.err.replace("\n", " ")
 
 
+@pytest.mark.parametrize("id", ["../kills/all", "..", ".", "", "a/../../kills/all"])
+async def test_an_id_never_leads_to_another_route(run: Run, id: str) -> None:
+    for argv in (("memory", "forget"), ("runs", "cancel"), ("knowledge", "show"), ("approvals", "show")):
+        ran = await run("alice", *argv, id, "--json")
+        assert (ran.code, ran.json["error"]["code"] in ("bad_request", "not_found")) == (1, True)
+
+
 async def test_nobody_at_the_address_is_69(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUNTERSIGN_URL", "http://127.0.0.1:9")
     ran = await run("alice", "runs", "ls")
