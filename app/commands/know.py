@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from app.client import Api
+from app.client import Api, segment
 from app.commands.terminal import AsJson, ask, fields, note, say, settings, show, table
 from memory.errors import Permanent
 
@@ -38,6 +38,13 @@ def search(query: str, limit: int = 10, as_json: AsJson = False) -> None:
 
 
 @memory.command()
+def embedder(as_json: AsJson = False) -> None:
+    """Show what memory is searched with besides words, and how much waits for its vectors after a change."""
+    found = ask(lambda api: api.get("/api/memory/embedder"))
+    show(found, as_json, lambda it: fields({**it, **it["waiting"]}, ("embedder", *it["waiting"])))
+
+
+@memory.command()
 def add(
     text: str,
     key: Annotated[str | None, typer.Option(help="Subject; replaces what was said of it.")] = None,
@@ -59,7 +66,7 @@ def forget(
     if (memory is None) == (person is None):
         raise typer.BadParameter("give either the id of a memory or --person NAME")
     if person is None:
-        gone = ask(lambda api: api.delete(f"/api/memory/{quote(memory or '')}"))
+        gone = ask(lambda api: api.delete(f"/api/memory/{segment(memory or '')}"))
         show(gone, as_json, lambda it: say(f"forgot {it['forgotten']} row(s)"))
         return
     receipt = ask(lambda api: api.delete(f"/api/memory?person={quote(person)}"))
@@ -92,7 +99,7 @@ def archive(limit: int = 20, as_json: AsJson = False) -> None:
 @memory.command()
 def restore(memory: Annotated[str, typer.Argument(help="Id in the archive.")], as_json: AsJson = False) -> None:
     """Take back one memory that was pruned."""
-    back = ask(lambda api: api.post(f"/api/memory/archive/{quote(memory)}/restore", {}))
+    back = ask(lambda api: api.post(f"/api/memory/archive/{segment(memory)}/restore", {}))
     show(back, as_json, lambda it: say(f"remembered again as {it['id']} in {it['scope']}"))
 
 
@@ -124,14 +131,21 @@ def list_knowledge(
 ) -> None:
     """List what is known, in its newest version."""
     found = ask(lambda api: api.get("/api/knowledge", id=id))
-    columns = ("id", "version", "kind", "title", "owner", "review_by")
+    columns = ("id", "version", "kind", "title", "owner", "review_by", "overdue")
     show(found, as_json, lambda page: table(page["items"], columns, "nothing is known"))
+
+
+@knowledge.command("search")
+def search_knowledge(query: str, kind: str = "runbook", limit: int = 5, as_json: AsJson = False) -> None:
+    """Find the runbooks, facts or configuration that a text resembles most."""
+    found = ask(lambda api: api.get("/api/knowledge/search", q=query, kind=kind, limit=limit))
+    show(found, as_json, lambda page: table(page["items"], ("score", "id", "version", "title"), "nothing is similar"))
 
 
 @knowledge.command("show")
 def show_knowledge(id: str, version: int | None = None, as_json: AsJson = False) -> None:
     """Print an item, the newest or one version."""
-    shown = ask(lambda api: api.get(f"/api/knowledge/{quote(id)}", version=version))
+    shown = ask(lambda api: api.get(f"/api/knowledge/{segment(id)}", version=version))
     show(shown, as_json, lambda it: say(it["body"]))
 
 
@@ -185,7 +199,7 @@ def kill(
 
 def unkill(kind: Kind = "all", name: Name = "", as_json: AsJson = False) -> None:
     """Release the stop switch; stopped runs stay so until they are resumed."""
-    place = "all" if kind == "all" else f"{quote(kind)}/{quote(name)}"
+    place = "all" if kind == "all" else f"{segment(kind)}/{segment(name)}"
     done = ask(lambda api: api.delete(f"/api/kills/{place}"))
     show(done, as_json, lambda it: say(f"released: {kind} {name}".rstrip() + "; continue with countersign runs resume"))
 
@@ -218,7 +232,7 @@ def list_keys(as_json: AsJson = False) -> None:
 @keys.command()
 def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: AsJson = False) -> None:
     """End a key at once."""
-    done = ask(lambda api: api.post(f"/api/keys/{quote(key)}/revoke", {}))
+    done = ask(lambda api: api.post(f"/api/keys/{segment(key)}/revoke", {}))
     show(done, as_json, lambda it: fields(it, ("id", "revoked")))
 
 

@@ -43,3 +43,18 @@ async def test_a_person_can_be_forgotten_whole(run: Run) -> None:
     told = await run("alice", "memory", "forget", "--person", "alice")
     assert (told.code, "memories" in told.out, "receipt" in told.out) == (0, True, True)
     assert "nothing is remembered" in (await run("alice", "memory", "ls")).out
+
+
+async def test_the_embedder_and_what_waits_for_it_are_shown(run: Run) -> None:
+    await run("alice", "memory", "add", "the office is in Kiel")
+    told = await run("alice", "memory", "embedder", "--json")
+    assert told.json == {"embedder": "lexical-1024-v1", "waiting": {"memories": 0, "knowledge": 0}}
+    assert "lexical" in (await run("alice", "memory", "embedder")).out
+
+
+async def test_knowledge_is_searched_by_what_it_says(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("The retry job runs every night.", encoding="utf-8")
+    about = ("--id", "fact.retry", "--title", "Retry job", "--owner", "ops", "--review-by", "2020-01-01")
+    assert (await run("bob", "knowledge", "publish", "note.md", *about)).code == 0
+    assert "fact.retry" in (await run("alice", "knowledge", "search", "when are retries", "--kind", "fact")).out
+    assert "True" in (await run("alice", "knowledge", "ls")).out
