@@ -100,10 +100,11 @@ class Database:
         """Go on for another access within a transaction under way; what was done so far is committed with the rest."""
         await connection.execute(_ENTER, self._entry(connection, access))
 
-    async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
+    async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
         """Run one SQL function for one access, in one commit and one round trip, and return its first row.
 
         Mappings travel as jsonb. No row gives an empty dict. Raises ValueError unless `function` is a plain name.
+        `binary` asks for the row in binary, which is worth it where it holds many bytes.
         """
         if not _FUNCTION.fullmatch(function):
             raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
@@ -111,7 +112,7 @@ class Database:
         async with self._borrowed() as connection:
             entry = self._entry(connection, access)
             source = f"{function}({', '.join(['%s'] * len(values))})"
-            cursor = await connection.execute(entered(source).encode(), [*entry, *values])
+            cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
             return await cursor.fetchone() or {}
 
     async def rows(self, access: Access, query: str, *args: object) -> list[dict[str, Any]]:

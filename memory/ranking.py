@@ -76,23 +76,25 @@ def bm25(words: Iterable[Hits], sizes: Sequence[int]) -> list[float]:
     return scores
 
 
-def standard(column: Column) -> Column:
+def standard(column: Column, weight: float = 1.0) -> Column:
     """Return by how many standard deviations each value lies above the mean; zeros if they are all alike."""
     if not column:
         return ()
     mean = sum(column) / len(column)
     variance = sum(map(mul, column, column)) / len(column) - mean * mean
     # What is left of equal values is rounding.
-    spread = sqrt(variance) if variance > 1e-12 * mean * mean else 0.0
-    return [(value - mean) / spread for value in column] if spread else [0.0] * len(column)
+    scale = weight / sqrt(variance) if variance > 1e-12 * mean * mean else 0.0
+    return [(value - mean) * scale for value in column]
 
 
-def beside(column: Sequence[Number], sessions: Sequence[int], step: int, nothing: Number) -> list[Number]:
-    """Return for each place what stands `step` places later in its session, or earlier if negative."""
+def beside(column: Sequence[Number], sessions: Sequence[int], step: int, weight: Number) -> Sequence[Number]:
+    """Return for each place what stands `step` places later in its session, or earlier if negative; 0 for nothing."""
     if step < 0:
-        return beside(column[::-1], sessions[::-1], -step, nothing)[::-1]
+        return beside(column[::-1], sessions[::-1], -step, weight)[::-1]
+    nothing = weight * 0
     pairs = zip(column[step:], sessions[step:], sessions, strict=False)
-    return [value if there == here else nothing for value, there, here in pairs] + [nothing] * min(step, len(column))
+    found = [weight * value if there == here else nothing for value, there, here in pairs]
+    return [*found, *[nothing] * min(step, len(column))]
 
 
 def rank(
@@ -104,61 +106,57 @@ def rank(
     """
     if not line.ids:
         return [], 0
-    passages = _passages(line, question)
-    columns = {name: column for name, column in addends(line, question, passages).items() if weights[name] and column}
-    scores = [0.0] * len(line.ids)
-    for name, column in columns.items():
-        weight = weights[name]
-        scores = [score + weight * value for score, value in zip(scores, column, strict=True)]
+    passage = bm25(_passages(line, question), _passage_sizes(line))
+    columns = {name: column for name, column in addends(line, question, passage, weights).items() if column}
+    scores = list(map(sum, zip(*columns.values(), strict=True)))
     near = line.near or [0.0] * len(line.ids)
-    shown = set[int]().union(*passages, (row for row, cosine in enumerate(near) if cosine >= floor))
+    told = enumerate(zip(passage, near, strict=True))
+    shown = [row for row, (shared, cosine) in told if shared > 0 or cosine >= floor]
     least = min(nlargest(limit, [scores[row] for row in shown]), default=0.0)
     best = [(-scores[row], -line.created[row], line.ids[row], row) for row in shown if scores[row] >= least]
     ranked = [
-        Ranked(row, scores[row], {name: weights[name] * column[row] for name, column in columns.items()})
+        Ranked(row, scores[row], {name: column[row] for name, column in columns.items()})
         for *_, row in sorted(best)[:limit]
     ]
     return ranked, len(line.ids) - len(shown)
 
 
-def addends(line: Line, question: Question, passages: Iterable[Hits]) -> Mapping[str, Column]:
-    """Return every sign of relevance before it is weighed: a standard score within the line, or 1 where it holds."""
-    sessions = line.sessions
-    words = standard(bm25(map(Counter, question.words.values()), line.sizes))
-    session = bm25((Counter(map(sessions.__getitem__, rows)) for rows in question.words.values()), _session_sizes(line))
+def addends(line: Line, question: Question, passage: Column, weights: Mapping[str, float]) -> Mapping[str, Column]:
+    """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
+
+    What the question does not ask for is an empty column.
+    """
+    sessions, words = line.sessions, question.words.values()
+    own = standard(bm25(map(Counter, words), line.sizes))
+    session = bm25((Counter(map(sessions.__getitem__, rows)) for rows in words), _session_sizes(line))
     vector = _known(line.near)
     return {
-        "words": words,
-        "passage": standard(bm25(passages, _passage_sizes(line))),
-        "session": standard([session[number] for number in sessions]),
-        "next": beside(words, sessions, 1, 0.0),
-        "after_next": beside(words, sessions, 2, 0.0),
-        "length": standard([*map(log1p, line.sizes)]),
-        "question": line.asks,
-        "answer": beside(line.asks, sessions, -1, 0),
-        "speaker": [float(speaker in question.names) for speaker in line.speakers] if question.names else (),
-        "date": line.dated if question.asks_when else (),
-        "vector": vector,
-        "vector_before": beside(vector, sessions, -1, 0.0),
-        "vector_after": beside(vector, sessions, 1, 0.0),
+        "words": [weights["words"] * value for value in own],
+        "passage": standard(passage, weights["passage"]),
+        "session": standard([session[number] for number in sessions], weights["session"]),
+        "next": beside(own, sessions, 1, weights["next"]),
+        "after_next": beside(own, sessions, 2, weights["after_next"]),
+        "length": standard([*map(log1p, line.sizes)], weights["length"]),
+        "question": [weights["question"] * asks for asks in line.asks],
+        "answer": beside(line.asks, sessions, -1, weights["answer"]),
+        "speaker": [weights["speaker"] * (name in question.names) for name in line.speakers] if question.names else (),
+        "date": [weights["date"] * dated for dated in line.dated] if question.asks_when else (),
+        "vector": [weights["vector"] * value for value in vector],
+        "vector_before": beside(vector, sessions, -1, weights["vector_before"]),
+        "vector_after": beside(vector, sessions, 1, weights["vector_after"]),
     }
 
 
-def _passages(line: Line, question: Question) -> Sequence[Hits]:
+def _passages(line: Line, question: Question) -> Iterable[Hits]:
     """Return how often each word stands in each passage: a memory with the `BEFORE` just before it."""
-    nowhere = len(line.ids)
-    rows = range(nowhere)
-    later = (beside(rows, line.sessions, step, nowhere) for step in range(1, BEFORE + 1))
-    ends = list(zip(rows, *later, strict=True))
-    """The passages in which each memory stands."""
-    found = [Counter(chain.from_iterable(map(ends.__getitem__, rows))) for rows in question.words.values()]
-    for hits in found:
-        del hits[nowhere]
-    return found
+    # Row 0 comes after nothing, so that it can stand for no row here.
+    later = [beside(range(len(line.ids)), line.sessions, step, 1) for step in range(1, BEFORE + 1)]
+    for rows in question.words.values():
+        yield Counter(chain(rows, *(filter(None, map(after.__getitem__, rows)) for after in later)))
 
 
 def _passage_sizes(line: Line) -> list[int]:
-    earlier = (beside(line.sizes, line.sessions, -step, 0) for step in range(1, BEFORE + 1))
+    earlier = (beside(line.sizes, line.sessions, -step, 1) for step in range(1, BEFORE + 1))
     return [sum(parts) for parts in zip(line.sizes, *earlier, strict=True)]
 
 

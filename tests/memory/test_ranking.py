@@ -55,9 +55,9 @@ def test_what_is_alike_everywhere_tells_nothing(column: list[float]) -> None:
 
 def test_neighbours_are_those_of_the_session() -> None:
     sessions = [0, 0, 0, 1, 2]
-    assert beside([1, 2, 3, 4, 5], sessions, 1, 0) == [2, 3, 0, 0, 0]
-    assert beside([1, 2, 3, 4, 5], sessions, -2, 0) == [0, 0, 1, 0, 0]
-    assert beside([1], [0], 2, 0) == [0]
+    assert beside([1, 2, 3, 4, 5], sessions, 1, 10) == [20, 30, 0, 0, 0]
+    assert beside([1, 2, 3, 4, 5], sessions, -2, 1) == [0, 0, 1, 0, 0]
+    assert beside([1], [0], 2, 1) == [0]
 
 
 def test_a_passage_reaches_two_memories_on_and_not_into_the_next_session() -> None:
@@ -66,7 +66,7 @@ def test_a_passage_reaches_two_memories_on_and_not_into_the_next_session() -> No
 
 
 def test_every_sign_has_a_weight() -> None:
-    assert addends(LINE, asked({}), []).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
+    assert addends(LINE, asked({}), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 def test_the_addends_of_a_score_add_up_to_it() -> None:
@@ -79,7 +79,7 @@ def test_the_addends_of_a_score_add_up_to_it() -> None:
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
     line = replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked({}), [])["vector"][2] == 0
+    assert addends(line, asked({}), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
