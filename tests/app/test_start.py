@@ -1,5 +1,6 @@
 """The command line as processes of their own: what stops them from starting, and what ends them."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -42,6 +43,14 @@ def test_an_unwritable_data_folder_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = command_line("doctor", COUNTERSIGN_DATA_DIR=str(tmp_path / "file" / "data"), folder=tmp_path)
     assert (ended.returncode, "DATA_DIR" in ended.stdout, "Traceback" in ended.stderr) == (1, True, False)
+
+
+def test_doctor_says_when_the_embedder_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environ = {"COUNTERSIGN_DATA_DIR": str(tmp_path / "file" / "data"), "COUNTERSIGN_EMBEDDINGS": "nobody:model"}
+    ended = command_line("doctor", "--json", folder=tmp_path, **environ)
+    (found,) = [each for each in json.loads(ended.stdout)["findings"] if each["check"] == "embeddings"]
+    assert (ended.returncode, found["verdict"], "nobody:model" in found["found"]) == (1, "fail", True)
 
 
 def command_line(*argv: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

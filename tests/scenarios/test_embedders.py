@@ -1,0 +1,69 @@
+"""An installation that is told to use a model for its vectors: over a real socket, from start to the end of a run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from memory import reembedding, store
+from memory.errors import Permanent
+from memory.remembered import Provenance
+from tests.fakes.embeddings_endpoint import Endpoint, endpoint
+from tests.scenarios.town import Town, Towns
+from tests.scenarios.waiting import until
+
+pytestmark = pytest.mark.slow
+MODEL = "openai:meanings"
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with endpoint() as found:
+        yield found
+
+
+async def waiting(town: Town) -> reembedding.Waiting:
+    return await reembedding.waiting(town.system.database, town.system.embedder.id, tenant=town.settings.tenant)
+
+
+async def caught_up(town: Town) -> None:
+    """Wait until the worker has given everything vectors of the model."""
+
+    async def through() -> bool:
+        return await waiting(town) == reembedding.Waiting(0, 0)
+
+    await until(through, "vectors of the model")
+
+
+async def test_a_change_of_the_setting_reaches_everything_in_the_background(towns: Towns, serving: Endpoint) -> None:
+    """Memories and runbooks from before get the model's vectors; then both are found by what they mean."""
+    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as town:
+        database, embedder = town.system.database, town.system.embedder
+        await store.remember(database, town.access, "lunch on Friday", trust="human", provenance=Provenance())
+        before = await store.recall(database, town.access, "noon meal", embedder=embedder)
+        async with town.worker():
+            await caught_up(town)
+            run = await town.ask()
+            row = await town.ended(run)
+        while (await waiting(town)).memories:
+            await reembedding.advance(database, embedder)
+        after = await store.recall(database, town.access, "noon meal", embedder=embedder)
+        asked = [text for request in serving.requests for text in request["input"]]
+    assert (before.foreign, after.foreign, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
+    assert row["status"] == "done"
+    assert any("billed twice" in text for text in asked)
+
+
+async def test_a_run_does_not_wait_for_a_model_that_is_away(towns: Towns, serving: Endpoint) -> None:
+    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as town, town.worker():
+        await caught_up(town)
+        serving.away = True
+        run = await town.ask()
+        row = await town.ended(run)
+    assert row["status"] == "done"
+
+
+async def test_an_installation_refuses_to_start_with_a_model_that_cannot_be_opened(towns: Towns) -> None:
+    with pytest.raises(Permanent, match="'nobody:model' cannot be opened"):
+        async with towns(embeddings="nobody:model"):
+            raise AssertionError("it started")
