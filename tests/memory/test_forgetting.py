@@ -143,6 +143,16 @@ async def test_what_was_forgotten_is_not_extracted_again(
     assert await note(database, mine, again, "human")
 
 
+@pytest.mark.parametrize("again", ["keeps a red bicycle in Lisbon", "owns a bicycle, a red one, in Porto"])
+async def test_a_paraphrase_of_what_was_forgotten_is_not_recognised(
+    database: Database, mine: Access, again: str
+) -> None:
+    """R102: what is covered are other order, case, marks and small words; other words make another text."""
+    await note(database, mine, "keeps a red bicycle in Porto")
+    await forgetting.forget_person(database, mine.principal, by="alice")
+    assert await note(database, mine, again)
+
+
 async def test_what_was_forgotten_does_not_come_back_from_an_old_export(
     database: Database, mine: Access, alice: Principal
 ) -> None:

@@ -97,7 +97,7 @@ def in_dump(urls: Urls, canaries: Canaries) -> set[str]:
 
 
 def in_files(urls: Urls, canaries: Canaries) -> set[str]:
-    """Return what is found in the database's own files, after tables were rewritten as vacuums do, but the business's."""
+    """Return what is found in the files, the business's left out, after tables were rewritten as vacuums do."""
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
         connection.execute("vacuum (full, analyze)")
         connection.execute("checkpoint")
