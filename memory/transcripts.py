@@ -5,10 +5,10 @@ Housekeeping archives; people restore for a look or a replay. Later runs learn o
 
 import asyncio
 import hashlib
-import lzma
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from memory import packing
 from memory.database import Database
 from memory.errors import Permanent
 from memory.scope import Access, Principal
@@ -54,7 +54,7 @@ async def archive(database: Database, access: Access, thread: str, retention: ti
         if whole is None:
             return False
         text = whole.encode()
-        packed = await asyncio.to_thread(lzma.compress, text)
+        packed = await asyncio.to_thread(packing.pack, text)
         digest = hashlib.sha256(text).hexdigest()
         done = await connection.execute(
             "select shelve_transcript(%s, %s, %s, %s) as done", [thread, packed, digest, retention]
@@ -69,7 +69,7 @@ async def restore(database: Database, access: Access, thread: str) -> None:
         row = await found.fetchone()
         if row is None or row["content"] is None:
             raise _missing(thread)
-        text = (await asyncio.to_thread(lzma.decompress, row["content"])).decode()
+        text = (await asyncio.to_thread(packing.unpack, row["content"])).decode()
         done = await connection.execute("select restore_transcript(%s, %s) as done", [thread, text])
         if not (await done.fetchone() or {})["done"]:
             raise _missing(thread)
