@@ -91,7 +91,7 @@ async def put(
         raise Permanent("bad_request", f"{row.get('id')!r} is no memory: {error.diag.message_primary}") from error
     await connection.execute(
         "insert into memory_marks (scope, mark, memory) select %s, mark, %s from unnest(%s::text[]) as mark",
-        [str(access.writes), id, marks(words)],
+        [str(access.writes), id, marks(str(row["body"]), row.get("session"), row.get("place"))],
     )
     written = await connection.execute(f"select {ROW} from memories where id = %s".encode(), [id])
     return from_row(await written.fetchone() or {})

@@ -4,8 +4,10 @@ Hygiene goes first: what expired, was superseded, or says what another row says.
 episodes each from their own room. What leaves is recorded, and kept for the retention; see `shelf`.
 """
 
+import asyncio
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +17,12 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from memory.database import Connection, Database
-from memory.errors import Permanent
+from memory.errors import Permanent, Temporary
 from memory.scope import Access, Principal, Scope
+from memory.terms import wording
 from memory.worth import information, rarity, value
 
+_LOG = logging.getLogger(__name__)
 Reason = Literal["expired", "superseded", "double", "room"]
 KEEPER = "housekeeping"
 """Who prunes when nobody asked for it."""
@@ -36,7 +40,7 @@ class Policy:
     episodes: int = 2000
     """Rows without one."""
     source_share: float = 0.25
-    """The part of the episodes that one source other than a person may fill."""
+    """The part of the room for episodes beyond which those of one source, unless it is a person, leave first."""
     retention_days: int = 30
 
     @property
@@ -57,7 +61,6 @@ class Candidate:
     key: str | None
     body: str
     terms: Sequence[str]
-    near: str | None
     trust: str
     provenance: Mapping[str, Any]
     uses: int
@@ -151,12 +154,17 @@ async def tidy(database: Database, policy: Policy = STANDARD, *, limit: int = 20
             "select * from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, limit]
         )
         crowded = await found.fetchall()
-    gone = 0
-    for row in crowded:
-        scope = Scope.parse(row["scope"])
-        report = await prune(database, Access(Principal(row["tenant"], KEEPER), (scope,), scope), policy)
-        gone += report.gone
-    return gone
+    return sum([await _tidied(database, row["tenant"], Scope.parse(row["scope"]), policy) for row in crowded])
+
+
+async def _tidied(database: Database, tenant: str, scope: Scope, policy: Policy) -> int:
+    try:
+        return (await prune(database, Access(Principal(tenant, KEEPER), (scope,), scope), policy)).gone
+    except Temporary:
+        raise
+    except Exception:  # noqa: BLE001  # what is wrong with one scope must not keep housekeeping from all others
+        _LOG.exception("scope %r of tenant %r could not be pruned", str(scope), tenant)
+        return 0
 
 
 async def cite(connection: Connection, access: Access, memories: Sequence[str]) -> int:
@@ -171,12 +179,11 @@ def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving
     leaving = list(_hygiene(rows))
     out = {gone.id for gone in leaving}
     kept = [row for row in rows if row.id not in out]
-    told = _worth(rows)
-    for room, competing in (
-        (policy.facts, [row for row in kept if row.key is not None]),
-        (policy.episodes, [row for row in kept if row.key is None]),
-    ):
-        leaving += _crowded_out(competing, room, policy.source_share, told)
+    facts, episodes = [row for row in kept if row.key is not None], [row for row in kept if row.key is None]
+    if len(facts) > policy.facts or len(episodes) > policy.episodes:
+        told = _worth(rows)
+        leaving += _crowded_out(facts, policy.facts, policy.facts, told)
+        leaving += _crowded_out(episodes, policy.episodes, max(1, int(policy.episodes * policy.source_share)), told)
     return leaving
 
 
@@ -187,10 +194,11 @@ def _hygiene(rows: Sequence[Candidate]) -> Iterator[Leaving]:
             yield Leaving(row.id, row.body, "expired")
         elif row.superseded and not row.pinned:
             yield Leaving(row.id, row.body, "superseded")
-        elif row.key is None and row.near and not row.superseded:
-            other = first.get(row.near)
+        elif row.key is None and not row.superseded:
+            told = wording(row.body)
+            other = first.get(told)
             weaker, stronger = (row, other) if other and _standing(other) >= _standing(row) else (other, row)
-            first[row.near] = stronger or row
+            first[told] = stronger or row
             if weaker and not weaker.pinned:
                 yield Leaving(weaker.id, weaker.body, "double")
 
@@ -205,21 +213,17 @@ def _worth(rows: Sequence[Candidate]) -> dict[str, float]:
     return {row.id: value(information(row.body, row.terms, rare, before.get(row.id, "")), row.uses) for row in rows}
 
 
-def _crowded_out(rows: Sequence[Candidate], room: int, share: float, told: Mapping[str, float]) -> Iterator[Leaving]:
-    """Yield what finds no room; only where there is too little of it, sources are held to their share."""
-    free = room - sum(row.pinned for row in rows)
-    if len(rows) <= room:
-        return
+def _crowded_out(rows: Sequence[Candidate], room: int, quota: int, told: Mapping[str, float]) -> Iterator[Leaving]:
+    """Yield as many as find no room: the least worth, but first of all what a source has beyond its quota."""
+    free = max(0, room - sum(row.pinned for row in rows))
     newest = {row.id: place for place, row in enumerate(rows)}
-    quota = Counter[str | None]()
     ranked = sorted((row for row in rows if not row.pinned), key=lambda row: (-told[row.id], -newest[row.id]))
+    counts, within, beyond = Counter[str](), list[Candidate](), list[Candidate]()
     for row in ranked:
-        crowding = row.source is not None and quota[row.source] >= max(1, int(room * share))
-        if free <= 0 or crowding:
-            yield Leaving(row.id, row.body, "room", round(told[row.id], 3))
-            continue
-        quota[row.source] += 1
-        free -= 1
+        counts[row.source or ""] += row.source is not None
+        (within if counts[row.source or ""] <= quota else beyond).append(row)
+    for row in (within + beyond)[free:]:
+        yield Leaving(row.id, row.body, "room", round(told[row.id], 3))
 
 
 async def _look(connection: Connection, access: Access, policy: Policy) -> Preview:
@@ -227,11 +231,13 @@ async def _look(connection: Connection, access: Access, policy: Policy) -> Previ
         raise Permanent("forbidden", f"{access.principal.id!r} has no scope to prune here; work inside one")
     found = await connection.execute(
         """
-        select id::text, key, body, terms, near, trust, provenance, uses, pinned,
+        select id::text, key, body, terms, trust, provenance, uses, pinned,
                coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded
           from memories where scope = %s order by created, id
         """,
         [str(access.writes)],
     )
     rows = [Candidate(**row) for row in await found.fetchall()]
-    return Preview(access.writes, policy.version, len(rows), tuple(choose(rows, policy)))
+    # Ranking ten thousand texts takes most of a second, in which others shall be served.
+    leaving = await asyncio.to_thread(choose, rows, policy)
+    return Preview(access.writes, policy.version, len(rows), tuple(leaving))

@@ -78,4 +78,4 @@ def information(text: str, terms: Sequence[str], rare: Mapping[str, float], befo
 
 def value(told: float, uses: int) -> float:
     """Return what a text is worth that tells so much and was cited so often."""
-    return told + USE * log1p(uses)
+    return told + USE * log1p(max(uses, 0))

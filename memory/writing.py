@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from memory.database import Connection, Database
-from memory.embedding import LEXICAL, Embedder, literal
+from memory.embedding import LEXICAL, Embedder, literal, told
 from memory.errors import Permanent
 from memory.remembered import Memory, Note, Provenance, Trust, Turn, from_row
 from memory.scope import Access, Scope
@@ -79,19 +79,6 @@ async def add_all(
     return await _kept(write, access, notes, embedder)
 
 
-async def saw(connection: Connection, access: Access, memories: Sequence[str]) -> None:
-    """Note which memories the run or session of an access was shown; a person's own search leaves no trace."""
-    seers = _seers(access)
-    if seers and memories:
-        await connection.execute(
-            """
-            insert into memory_seen (seer, memory) select seer, memory from unnest(%s::text[]) as seer
-             cross join unnest(%s::uuid[]) as memory on conflict do nothing
-            """,
-            [seers, list(memories)],
-        )
-
-
 _WRITE = "select * from write_memory(%s)"
 
 
@@ -102,7 +89,7 @@ async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: 
         # A model is asked only about what will be kept, never about what is known already or was forgotten.
         rows = _allowed(await write(drafts), notes)
     new = [number for number, row in enumerate(rows) if row["code"] == "new"]
-    vectors = await embedder.embed([notes[number].text for number in new])
+    embedder, vectors = await told(embedder, [notes[number].text for number in new])
     asked = [
         {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
         for number, vector in zip(new, vectors, strict=True)
@@ -125,7 +112,7 @@ def _draft(access: Access, note: Note) -> _Draft:
         "digest": hashlib.sha256(note.body.encode()).hexdigest(),
         "near": near(words),
         "terms": words,
-        "marks": marks(words),
+        "marks": marks(note.body, turn and turn.session, turn and turn.place),
         "trust": note.trust,
         "provenance": asdict(note.provenance),
         "pinned": note.pinned,

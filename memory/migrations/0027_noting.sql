@@ -1,7 +1,7 @@
 -- Writing a note is one statement, and takes no longer in a scope of ten thousand than in one of ten.
 
 -- A plan may be made while a table is empty and every index looks as good as any. So there is one way to each answer:
--- rows by id through the primary key, texts that resemble each other through their marks, the rest through the scope.
+-- rows by id through the primary key, texts worded alike through their marks, the rest through the scope.
 drop index memories_scope;
 create index memories_scope on memories (scope, tenant, created);
 drop index memories_near;
@@ -9,17 +9,12 @@ drop index memory_marks_of;
 create index memory_marks_of on memory_marks (memory);
 drop index memory_postings_memory;
 create index memory_postings_memory on memory_postings (memory);
-comment on column memory_marks.mark is 'a band of a MinHash over the terms, or = and the digest of all of them';
+comment on column memory_marks.mark is 'digest of the wording, and for what was said in a conversation its place';
+comment on column memories.near is 'digest of the terms, whatever their order: known again if it was forgotten';
+alter table memories add constraint memories_uses check (uses >= 0) not valid;
 
--- The digest of all terms is a mark like the others; facts are known by their subject and need none.
-alter table memories no force row level security;
-alter table memory_marks no force row level security;
-delete from memory_marks k using memories m where m.tenant = k.tenant and m.id = k.memory and m.key is not null;
-insert into memory_marks (tenant, scope, mark, memory)
-select m.tenant, m.scope, '=' || m.near, m.id from memories m where m.key is null and m.near is not null
-on conflict do nothing;
-alter table memories force row level security;
-alter table memory_marks force row level security;
+-- Marks were bands of resemblance, which took different statements for one. Pruning still finds doubles among old rows.
+truncate memory_marks;
 
 -- Words and marks are written with their memory and leave with it, all of a statement at once: a foreign key would look
 -- at the memory again for each of its words, and at each of its words for every memory that leaves.
@@ -80,12 +75,10 @@ begin
        and (m.expires is null or m.expires > clock_timestamp());
     if found then return; end if;
   else
-    -- Those that share most marks come first. A mark that a hundred have tells little: what is alike shares others too.
     v_alike := array(
       select k.memory from jsonb_array_elements_text(p -> 'marks') as given (mark)
        cross join lateral (select a.memory from memory_marks a
-                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k
-       group by k.memory order by count(*) desc, k.memory limit 50);
+                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k);
     return query
       -- What is said again in another place of a conversation is a memory of its own.
       select case when v_session is null or (m.session = v_session and m.place = v_place) then 'twin' else 'new' end,
@@ -93,12 +86,7 @@ begin
        where m.tenant = v_tenant and m.id = any (v_alike) and m.key is null
          and m.superseded_by is null and (m.expires is null or m.expires > clock_timestamp())
          and trust_rank(m.trust) >= v_rank
-         -- Either has nothing that the other lacks, and the other little that counts.
-         and (m.near = v_near
-              or (abs(cardinality(m.terms) - v_size) <= 3 and (m.terms <@ v_terms or v_terms <@ m.terms)
-                  and says_no_more(v_terms, m.terms, 3) and says_no_more(m.terms, v_terms, 3)))
-       order by (m.session = v_session and m.place = v_place) is true desc, m.near = v_near desc, m.created, m.id
-       limit 1;
+       order by (m.session = v_session and m.place = v_place) is true desc, m.created, m.id limit 1;
     if found then return; end if;
   end if;
   if v_rank < trust_rank('human') then
@@ -114,7 +102,8 @@ begin
   end if;
 end $$;
 
--- Writes a note if it is news: links what is known, ends what its subject said before. Sees and may do only what its
+-- Writes a note if it is news: links what is known, ends what its subject said before. What is told again lives as long
+-- as the longer of both tellings, a subject's value as long as the last one says. Sees and may do only what its
 -- caller may. Without a vector nothing new is written, and the answer `new` asks for one.
 create function write_memory(p jsonb)
 returns table (code text, about uuid, held text, id text, scope text, key text, body text, trust text,
@@ -133,7 +122,8 @@ begin
     values (p ->> 'scope', about, v.digest, v.trust, v.provenance);
     update memories m
        set told = m.told + 1, pinned = m.pinned or v.pinned,
-           expires = case when m.expires is null or v_end is null then null else greatest(m.expires, v_end) end
+           expires = case when m.key is not null then v_end
+                          when m.expires is not null and v_end is not null then greatest(m.expires, v_end) end
      where m.tenant = v_tenant and m.id = about returning m.* into v;
   elsif code <> 'new' or v.embedding is null then
     code := coalesce(code, 'new');

@@ -13,7 +13,7 @@ from memory.errors import Permanent
 from memory.pruning import Candidate, Policy, choose
 from memory.remembered import Memory, Note, Provenance
 from memory.scope import Access, Principal
-from memory.terms import near, terms
+from memory.terms import terms
 from memory.worth import information, rarity
 
 pytestmark = pytest.mark.anyio
@@ -37,12 +37,11 @@ def remember(database: Database, mine: Access) -> Remember:
 
 
 def row(body: str, **given: Any) -> Candidate:
-    words = terms(body)
     plain: dict[str, Any] = {
         "id": str(uuid4()), "key": None, "trust": "human", "provenance": {}, "uses": 0, "pinned": False,
         "expired": False, "superseded": False,
     }  # fmt: skip
-    return Candidate(body=body, terms=words, near=near(words), **{**plain, **given})
+    return Candidate(body=body, terms=terms(body), **{**plain, **given})
 
 
 async def held(database: Database, access: Access) -> set[str]:
@@ -201,15 +200,22 @@ def test_pinned_rows_stay_whatever_they_tell() -> None:
 
 
 def test_one_source_cannot_fill_a_scope_by_writing_long() -> None:
-    """R103: quota for each source that is not a person."""
+    """R103: a source that is no person has a quota; beyond it, it gets only what room others leave."""
     long = " ".join(f"Zebra{n} Quark{n} because in March 2024" for n in range(9))
     flood = [row(f"{long} {n}", trust="untrusted", provenance={"run": "r1"}) for n in range(8)]
     out = choose([*flood, *(row(body) for body in (*TOLD, *SMALL))], Policy(episodes=8))
-    assert sum(leaving.body.startswith("Zebra") for leaving in out) == 6
+    assert [leaving.body.startswith("Zebra") for leaving in out] == [True] * 5
+
+
+@pytest.mark.parametrize("key", ["item", None])
+def test_no_more_leave_than_there_is_want_of_room(key: str | None) -> None:
+    """R94: not even of one source, as all items of a program's store are."""
+    rows = [row(f"value {n}", key=key and f"{key}{n}", trust="tool", provenance={"principal": "p"}) for n in range(9)]
+    assert len(choose(rows, Policy(facts=8, episodes=8))) == 1
 
 
 def test_of_doubles_the_most_trusted_stays() -> None:
-    doubled = [row("ledger closes at noon", trust="tool"), row("The ledger closes: noon")]
+    doubled = [row("ledger closes at noon", trust="tool"), row("The ledger closes at NOON.")]
     assert [leaving.id for leaving in choose(doubled)] == [doubled[0].id]
 
 
