@@ -178,13 +178,19 @@ def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving
     """Return what leaves among the rows of one scope, oldest first; a pinned row leaves only when it has expired."""
     leaving = list(_hygiene(rows))
     out = {gone.id for gone in leaving}
-    kept = [row for row in rows if row.id not in out]
-    facts, episodes = [row for row in kept if row.key is not None], [row for row in kept if row.key is None]
-    if len(facts) > policy.facts or len(episodes) > policy.episodes:
-        told = _worth(rows)
-        leaving += _crowded_out(facts, policy.facts, policy.facts, told)
-        leaving += _crowded_out(episodes, policy.episodes, max(1, int(policy.episodes * policy.source_share)), told)
+    crowded = _crowded([row for row in rows if row.id not in out], policy)
+    told = _worth(rows) if crowded else {}
+    for held, room, quota in crowded:
+        leaving += _without_room(held, room, quota, told)
     return leaving
+
+
+def _crowded(rows: Sequence[Candidate], policy: Policy) -> list[tuple[list[Candidate], int, int]]:
+    """Return facts and episodes, each if there are too many, with their room and the quota of one source."""
+    facts, episodes = ([row for row in rows if (row.key is None) == plain] for plain in (False, True))
+    quota = max(1, int(policy.episodes * policy.source_share))
+    rooms = ((facts, policy.facts, policy.facts), (episodes, policy.episodes, quota))
+    return [room for room in rooms if len(room[0]) > room[1]]
 
 
 def _hygiene(rows: Sequence[Candidate]) -> Iterator[Leaving]:
@@ -213,7 +219,7 @@ def _worth(rows: Sequence[Candidate]) -> dict[str, float]:
     return {row.id: value(information(row.body, row.terms, rare, before.get(row.id, "")), row.uses) for row in rows}
 
 
-def _crowded_out(rows: Sequence[Candidate], room: int, quota: int, told: Mapping[str, float]) -> Iterator[Leaving]:
+def _without_room(rows: Sequence[Candidate], room: int, quota: int, told: Mapping[str, float]) -> Iterator[Leaving]:
     """Yield as many as find no room: the least worth, but first of all what a source has beyond its quota."""
     free = max(0, room - sum(row.pinned for row in rows))
     newest = {row.id: place for place, row in enumerate(rows)}

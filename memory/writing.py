@@ -102,8 +102,9 @@ async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: 
 def _draft(access: Access, note: Note) -> _Draft:
     scope = _check(access, note)
     note = _signed(access, note)
-    words, turn = terms(note.body), note.turn
+    words = terms(note.body)
     return {
+        **_place(note.body, note.turn),
         "scope": str(scope),
         "scope_kind": scope.kind,
         "scope_id": scope.id,
@@ -112,21 +113,28 @@ def _draft(access: Access, note: Note) -> _Draft:
         "digest": hashlib.sha256(note.body.encode()).hexdigest(),
         "near": near(words),
         "terms": words,
-        "marks": marks(note.body, turn and turn.session, turn and turn.place),
         "trust": note.trust,
         "provenance": asdict(note.provenance),
         "pinned": note.pinned,
         "ttl": _seconds(RUN_TTL if note.ttl is None and scope.kind == "run" else note.ttl),
         "valid_from": note.valid_from and note.valid_from.isoformat(),
-        "speaker": turn and turn.speaker,
-        "said": turn and turn.said and turn.said.isoformat(),
-        "session": turn and turn.session,
-        "place": turn and turn.place,
         "principal": access.principal.id,
         "derived": note.provenance.derived_from,
         "seers": _seers(access),
         # A person may say again what they had forgotten; extraction and old files may not.
         "guarded": note.trust != "human" or note.imported,
+    }
+
+
+def _place(body: str, turn: Turn | None) -> _Draft:
+    if turn is None:
+        return {"marks": marks(body)}
+    return {
+        "marks": marks(body, turn.session, turn.place),
+        "speaker": turn.speaker,
+        "said": turn.said and turn.said.isoformat(),
+        "session": turn.session,
+        "place": turn.place,
     }
 
 
