@@ -27,22 +27,28 @@ def _fits(value: Any, wanted: Any) -> bool:
         there = cast("list[Any]", value) if isinstance(value, list) else None
         items = list(cast("list[Any]", wanted))
         return there is not None and len(there) == len(items) and all(map(_fits, there, items))
-    return _same(value, wanted)
+    return _equal(value, wanted)
 
 
 def _holds(value: Any, operator: str, operand: Any) -> bool:
     if operator == "$eq":
-        return _fits(value, operand)
+        return _equal(value, operand)
     if operator == "$ne":
-        return not _fits(value, operand)
+        return not _equal(value, operand)
     if operator not in _ORDER:
         known = ", ".join(("$eq", "$ne", *_ORDER))
         raise Permanent("bad_request", f"no filter operator {operator!r}; use one of {known}")
     return _kind(value) == _kind(operand) != "other" and _ORDER[operator](value, operand)
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    # In JSON true is no number, though Python says 1 == True.
+def _equal(value: Any, wanted: Any) -> bool:
+    """Compare whole values; in JSON true is no number, though Python says 1 == True, and a tuple is a list."""
+    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+        there, other = cast("Mapping[str, Any]", value), cast("Mapping[str, Any]", wanted)
+        return there.keys() == other.keys() and all(_equal(there[key], other[key]) for key in there)
+    if isinstance(value, list | tuple) and isinstance(wanted, list | tuple):
+        items, others = list(cast("list[Any]", value)), list(cast("list[Any]", wanted))
+        return len(items) == len(others) and all(map(_equal, items, others))
     return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
 
 

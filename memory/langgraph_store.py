@@ -7,10 +7,10 @@ docs/decisions/0008-entering.md lists where this differs from LangGraph's own st
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from langgraph.store.base import (
     BaseStore,
@@ -25,6 +25,7 @@ from langgraph.store.base import (
     SearchOp,
     TTLConfig,
 )
+from psycopg.types.json import Jsonb
 
 from memory import filters, store
 from memory.database import Connection, Database
@@ -35,10 +36,10 @@ from memory.scope import Access, Kind, Scope
 
 Namespace = tuple[str, ...]
 
-_RANKED = 1000
-"""How many items a search by words ranks; what lies further down comes unranked after them."""
+_MORE = 4
+"""How many times as many memories are ranked if too few of the first are items that fit."""
 _ITEMS = """
-select m.id::text, m.key, m.body, m.created, coalesce((
+select m.id::text, m.key, m.body, m.created, m.provenance -> 'facts' -> 'index' is null as indexed, coalesce((
          select min(o.created) from memories o where o.scope = m.scope and o.key = m.key), m.created) as first
   from memories m
  where m.scope = any(%(scopes)s) and starts_with(m.key, %(prefix)s) and m.superseded_by is null
@@ -49,7 +50,13 @@ _REFRESH = """
 update memories set expires = clock_timestamp() + make_interval(secs => (provenance -> 'facts' ->> 'ttl')::float8)
  where id = any(%s::uuid[]) and provenance -> 'facts' ? 'ttl' and scope = any(current_writes())
 """
-_EXPIRE = "update memories set expires = clock_timestamp() + %s::interval where id = %s::uuid"
+_SETTLE = """
+update memories set provenance = jsonb_set(provenance, '{facts}', %(facts)s),
+       expires = case when %(ttl)s::interval is null and scope_kind = 'run' then expires
+                      else clock_timestamp() + %(ttl)s::interval end
+ where id = %(id)s::uuid
+"""
+"""The same value put again counts with the life and the index that it is given now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class _Row:
     value: dict[str, Any]
     created: datetime
     updated: datetime
+    indexed: bool
 
     @property
     def item(self) -> Item:
@@ -130,25 +138,31 @@ class MemoryStore(BaseStore):
 
     async def _search(self, op: SearchOp) -> list[SearchItem]:
         rows = [row for row in await self._rows(op.namespace_prefix) if filters.matches(row.value, op.filter or {})]
-        scores = await self._scores(op)
-        ranked = sorted(rows, key=lambda row: -scores.get(row.id, -1.0))
+        scores = await self._scores(op, {row.id for row in rows if row.indexed})
+        place = {id: number for number, id in enumerate(scores)}
+        ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
         page = ranked[op.offset : op.offset + op.limit]
         await self._refresh(page, refresh=op.refresh_ttl)
         return [row.found(scores.get(row.id)) for row in page]
 
-    async def _scores(self, op: SearchOp) -> Mapping[str, float]:
-        if not op.query:
-            return {}
-        found = await store.recall(
-            self._database,
-            self._access,
-            op.query,
-            limit=_RANKED,
-            scopes=self._scopes(op.namespace_prefix),
-            floor=0.0,
-            embedder=self._embedder,
-        )
-        return {hit.memory.id: hit.score for hit in found.hits}
+    async def _scores(self, op: SearchOp, ids: Set[str]) -> Mapping[str, float]:
+        """Return the scores of the best items, best first; no more than the page needs, for what is ranked is seen."""
+        limit = wanted = op.offset + op.limit
+        while op.query and ids:
+            found = await store.recall(
+                self._database,
+                self._access,
+                op.query,
+                limit=limit,
+                scopes=self._scopes(op.namespace_prefix),
+                floor=0.0,
+                embedder=self._embedder,
+            )
+            scores = {hit.memory.id: hit.score for hit in found.hits if hit.memory.id in ids}
+            if len(scores) >= wanted or len(found.hits) < limit:
+                return scores
+            limit *= _MORE
+        return {}
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[Namespace]:
         every = {row.path[:-1] for row in await self._rows(())}
@@ -160,7 +174,14 @@ class MemoryStore(BaseStore):
         async with self._database.transaction(self._access) as connection:
             found = await (await connection.execute(_ITEMS.encode(), values)).fetchall()
         return [
-            _Row(row["id"], tuple(json.loads(row["key"])), json.loads(row["body"]), row["first"], row["created"])
+            _Row(
+                row["id"],
+                tuple(json.loads(row["key"])),
+                json.loads(row["body"]),
+                row["first"],
+                row["created"],
+                row["indexed"],
+            )
             for row in found
         ]
 
@@ -172,11 +193,11 @@ class MemoryStore(BaseStore):
             )
             return
         ttl = None if op.ttl is None else timedelta(minutes=op.ttl)
-        facts = {} if ttl is None else {"ttl": ttl.total_seconds()}
+        facts: dict[str, Any] = {} if ttl is None else {"ttl": ttl.total_seconds()}
+        facts |= {} if _is_indexed(path, op.index) else {"index": False}
         note = Note(_json(path, op.value), self._trust, Provenance(facts=facts), key=_text(path), ttl=ttl)
         memory = await store.add(connection, self._access, note, embedder=self._embedder)
-        # The same value put again counts with the life it is given now, be it shorter.
-        await connection.execute(_EXPIRE, [ttl, memory.id])
+        await connection.execute(_SETTLE, {"id": memory.id, "ttl": ttl, "facts": Jsonb(facts)})
 
     def _demand(self, path: Namespace) -> None:
         scope, writes = _scope(path), self._access.writes
@@ -214,6 +235,12 @@ def _json(path: Namespace, value: Mapping[str, Any]) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise Permanent("bad_request", f"the value of {path!r} is no JSON: {error}") from error
+
+
+def _is_indexed(path: Namespace, index: Literal[False] | list[str] | None) -> bool:
+    if index is False or index is None or index == ["$"]:
+        return index is not False
+    raise Permanent("bad_request", f"{path!r} cannot be found by {index!r} alone; leave index out, or pass False")
 
 
 def _meets(condition: MatchCondition, space: Namespace) -> bool:
