@@ -241,7 +241,7 @@ async def _embed_on(database: Database, embedder: Embedder) -> None:
             if done := await reembedding.advance(database, embedder):
                 _LOG.info("%s text(s) have vectors of %r now", done, embedder.id)
                 rest = loop.time() - began
-        except Temporary as error:
+        except ControlError as error:
             _LOG.warning("vectors wait: %s", error)
             rest = _VECTORS_AWAY_SECONDS
         await asyncio.sleep(rest)

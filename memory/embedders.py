@@ -4,12 +4,14 @@ import asyncio
 import re
 from collections.abc import Sequence
 from importlib import import_module
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 from memory.embedding import LEXICAL, Embedder, Vector
 from memory.errors import Permanent, Temporary
 
+LONGEST = 16_000
+"""Dimensions of a vector that the database can keep."""
 _NAME = re.compile(r"lexical|minilm|[a-z0-9_]+:\S+")
 
 
@@ -32,11 +34,11 @@ class LangChain:
             raise Temporary(
                 "unavailable", f"embedder {self.id!r} returned {len(vectors)} vectors for {len(texts)} texts"
             )
-        return [_unit(values) for values in vectors]
+        return [self._unit(values) for values in vectors]
 
     async def ask(self, text: str) -> Vector:
         """Return the vector of a question, which some models take otherwise than a text."""
-        return _unit(await self._answer(self._embeddings.aembed_query(text)))
+        return self._unit(await self._answer(self._embeddings.aembed_query(text)))
 
     async def _answer(self, answer: Any) -> Any:
         try:
@@ -45,6 +47,12 @@ class LangChain:
         except Exception as error:  # providers share no family of errors
             told = f"{type(error).__name__}: {str(error)[:200]}"
             raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({told}); mend or wait") from error
+
+    def _unit(self, values: Sequence[float]) -> Vector:
+        length = sqrt(sum(value * value for value in values))
+        if not (isfinite(length) and 0 < len(values) <= LONGEST):
+            raise Temporary("unavailable", f"embedder {self.id!r} returned no usable vector; try another model")
+        return tuple(value / length for value in values) if length else tuple(values)
 
 
 def check(name: str) -> str:
@@ -94,8 +102,3 @@ def _langchain(name: str, base_url: str | None) -> Any:
     except Exception as error:  # providers share no family of errors
         told = str(error)[:300]
         raise Permanent("configuration", f"embedder {name!r} cannot be opened: {told}; check the settings") from error
-
-
-def _unit(values: Sequence[float]) -> Vector:
-    length = sqrt(sum(value * value for value in values))
-    return tuple(value / length for value in values) if length else tuple(values)

@@ -48,6 +48,24 @@ async def test_a_langchain_model_is_one_by_its_name() -> None:
     assert vector == (0.8, 0.6)
 
 
+class Broken(Halves):
+    """A model that answers with what is no vector."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = values
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.values for _ in texts]
+
+
+@pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [], [1.0] * 20_000])
+async def test_what_is_no_vector_counts_as_no_answer(values: list[float]) -> None:
+    model = LangChain("some:model", Broken(values))
+    with pytest.raises(Temporary, match="no usable vector"):
+        await model.embed(["ledger"])
+    assert (await asked(model, "ledger"))[0] is LEXICAL
+
+
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
