@@ -17,7 +17,10 @@ from memory.scope import Access
 CEILING = 800
 CANDIDATES = 50
 
-_PIECE = re.compile(r"\w{1,4}|[^\w\s]")
+_QUESTION = 2000
+"""Characters of a request that are searched for."""
+
+_PIECE = re.compile(r"[A-Za-z]{1,4}|[0-9]{1,2}|[!-~]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,12 @@ class Context:
 
 
 def tokens(text: str) -> int:
-    """Return about how many tokens a text has, rather too many: pieces of four letters, and each other sign."""
-    return len(_PIECE.findall(text))
+    """Return about how many tokens a text has, rather too many: four letters, two digits, any other sign.
+
+    Signs beyond ASCII count one less than the bytes they take.
+    """
+    beyond = [sign for sign in text if not sign.isascii()]
+    return len(_PIECE.findall(text)) + len("".join(beyond).encode(errors="replace")) - len(beyond)
 
 
 async def assemble(
@@ -61,7 +68,7 @@ async def assemble(
     """
     found = await _ended(database, access, subject, embedder) if subject else []
     if query:
-        answers = await search.recall(database, access, query, limit=CANDIDATES, embedder=embedder)
+        answers = await search.recall(database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder)
         found += [hit.memory for hit in answers.hits]
     return _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
 

@@ -8,6 +8,7 @@ from typing import Any
 from graphs.draft import make_drafter
 from graphs.nodes.planner import make_planner
 from graphs.plan import Plan
+from graphs.rights import Recall
 from memory.errors import Permanent
 from tests.fakes.model import CountingMeter, ScriptedModel
 from tests.graphs.cards import CARDS
@@ -57,11 +58,13 @@ def shelf(double: float = 0.6, refund: float = 0.0, table: float = 0.0) -> Shelf
     return made
 
 
-async def turn(books: Shelf, state: dict[str, Any], model: ScriptedModel | None = None) -> dict[str, Any]:
+async def turn(
+    books: Shelf, state: dict[str, Any], model: ScriptedModel | None = None, recall: Recall | None = None
+) -> dict[str, Any]:
     """Let the planner answer, and return the state after it."""
     ask = partial(Model(model, CountingMeter()).ask, LEASE, "planner") if model else None
     draft = make_drafter(ask, CARDS) if ask else None
-    return state | await make_planner(books.find, books.current, CARDS, draft=draft)(state)
+    return state | await make_planner(books.find, books.current, CARDS, draft=draft, recall=recall)(state)
 
 
 async def seen(books: Shelf, request: str, results: Sequence[Mapping[str, Json]], **more: Any) -> dict[str, Any]:

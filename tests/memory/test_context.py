@@ -2,7 +2,8 @@
 
 import pytest
 
-from memory import context, store
+from memory import archive, context, store
+from memory.archive import Ended
 from memory.database import Database
 from memory.remembered import Note, Provenance
 from memory.scope import Access, Principal
@@ -49,3 +50,24 @@ async def test_what_does_not_fit_makes_room_for_what_does(database: Database, mi
     await store.remember(database, mine, "ledger closed", trust="human", provenance=Provenance())
     found = await context.assemble(database, mine, "ledger", ceiling=60)
     assert (len(found.shown), found.left_out, "closed" in found.text) == (1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [("customers", 1), ("2026-11-21", 5), ("請退款給客戶", 12), ("é" * 10, 10), ("😀", 3), ("0f3a" * 8, 16), ("  ", 0)],
+)
+def test_tokens_are_rather_counted_too_high(text: str, least: int) -> None:
+    """R100: also in scripts without spaces, for digits, and for ids."""
+    assert context.tokens(text) >= least
+
+
+async def test_a_runbooks_last_runs_come_first_newest_first(database: Database, alice: Principal) -> None:
+    """R98: three of them, whatever else is found."""
+    for number in range(5):
+        closing = archive.closing(alice, f"r-{number}")
+        async with database.transaction(closing) as connection:
+            await archive.conclude(connection, closing, Ended(f"r-{number}", "x.refund", "done"))
+    await store.remember(database, Access.of(alice), "x.refund is for Mondays", trust="human", provenance=Provenance())
+    found = await context.assemble(database, Access.of(alice), "refund on mondays", subject="x.refund")
+    assert [memory.provenance.run for memory in found.shown[:3]] == ["r-4", "r-3", "r-2"]
+    assert found.marked(["m3", "m1", "m99", "m1", "r-4"]) == (found.shown[2].id, found.shown[0].id)

@@ -10,6 +10,7 @@ import pytest
 from app.api import views
 from memory import archive, context, store
 from memory.remembered import Memory, Note, Provenance
+from memory.scope import Access, Principal
 from tests.fakes.openai_endpoint import Endpoint, endpoint
 from tests.scenarios.test_models import draft
 from tests.scenarios.town import Town, Towns
@@ -158,6 +159,8 @@ async def test_an_ended_run_leaves_outcome_and_summary_and_no_task_memory(towns:
         database = town.system.database
         kept = {str(memory.scope): memory for memory in await remembered(town)}
         steps = await archive.steps(database, town.access, run)
+        elsewhere = Access.of(Principal("another-tenant", "alice"))
+        assert await archive.steps(database, elsewhere, run) == []
         outcome = (await town.bodies(run, "outcome"))[-1]
         async with database.transaction(town.access) as connection:
             found = await connection.execute("select count(*) as n from memories where scope_kind = 'run'")
