@@ -82,11 +82,12 @@ def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
         for attempt in range(1, ATTEMPTS + 1):
             reply = await ask(messages, Draft, attempt=attempt)
             violations += reply.violations
-            if reply.value and reply.value.question and not reply.value.steps:
-                return Drafted(None, reply.value.question, tuple(violations), reply.value.uses)
+            said = reply.value or Draft()
+            if said.question and not said.steps:
+                return Drafted(None, said.question, tuple(violations), said.uses)
             plan, problems = _accept(reply, material, cards)
-            if plan and reply.value:
-                return Drafted(plan, violations=tuple(violations), uses=reply.value.uses)
+            if plan:
+                return Drafted(plan, violations=tuple(violations), uses=said.uses)
             violations += [Violation("planner", "plan", attempt)] if reply.value else []
             messages = [*messages[:2], Message("user", _repair(problems))]
         return Drafted(None, violations=tuple(violations))

@@ -157,18 +157,23 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
         approval = await cursor.fetchone()
     nothing: dict[str, Any] = {}
     permitted = next((entry.body for entry in entries if entry.kind == "permitted"), nothing)
-    recalled = next((entry.body for entry in reversed(story) if entry.kind == "recalled"), nothing)
     return {
         "effect": row,
         "request": run,
         "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permitted.get("pins", [])},
-        "memory": {name: recalled.get(name, []) for name in ("shown", "cited")},
+        "memory": _memory(story),
         "verdict": {"policy": row["policy"], "rules": permitted.get("rules", [])},
         "approval": approval,
         "permit": permitted.get("permit"),
         "response": row["outcome"],
         "entries": [{"run": e.run, "seq": e.seq, "kind": e.kind, "at": e.body["at"]} for e in (*story, *entries)],
     }
+
+
+def _memory(story: list[journal.Entry]) -> dict[str, list[str]]:
+    """Return the ids of the memories that were before the planner, and of those that the plan rests on."""
+    told = [entry.body for entry in story if entry.kind == "recalled"]
+    return {name: told[-1].get(name, []) if told else [] for name in ("shown", "cited")}
 
 
 async def resolve(connection: Connection, effect: str, state: Literal["done", "failed"], note: str) -> tuple[str, str]:
