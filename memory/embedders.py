@@ -96,7 +96,8 @@ def _langchain(name: str, base_url: str | None) -> Any:
         # Counting tokens beforehand would download a vocabulary, and other servers take texts only.
         options["check_embedding_ctx_length"] = False
     try:
-        return import_module("langchain.embeddings").init_embeddings(name, **options)
+        langchain = import_module("langchain.embeddings")
+        return langchain.init_embeddings(name, **options)
     except ImportError as error:
         raise Permanent("configuration", f"embedder {name!r} lacks {error.name!r}; install its package") from error
     except Exception as error:  # providers share no family of errors
