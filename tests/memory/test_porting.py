@@ -1,16 +1,20 @@
 """Export and import: one open form, the same answers afterwards, and nobody else's rows."""
 
 import json
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
-from memory import porting, store
+from memory import forgetting, history, porting, pruning, shelf, store
 from memory.database import Database
 from memory.errors import Permanent
-from memory.remembered import Memory, Provenance
+from memory.pruning import Policy
+from memory.remembered import Memory, Note, Provenance, Turn
+from memory.roles import Urls
 from memory.scope import Access, Principal
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +62,134 @@ async def test_a_fresh_install_gives_the_same_search_results(
     for query in ("when does the ledger close", "archive", "who owns billing"):
         assert await store.recall(database, theirs, query) == await store.recall(database, mine, query)
     assert (await store.recall(database, theirs, "billing")).superseded == 1
+
+
+@pytest.fixture(scope="module")
+def elsewhere(clone: Callable[[str], Urls], worker_id: str) -> Urls:
+    """Return a database of its own, made before a loop runs."""
+    return clone(f"fresh_{worker_id}")
+
+
+@pytest.fixture
+async def fresh(elsewhere: Urls, anyio_backend: str) -> AsyncGenerator[Database]:
+    """Return a fresh install."""
+    database = await Database.open(elsewhere.app, size=2)
+    yield database
+    await database.close()
+
+
+async def live(database: Database, access: Access, remember: Remember) -> None:
+    """Fill a scope with everything that can be in one."""
+    for text in TEXTS:
+        await remember(text)
+    for owner in ("Ann", "Ben", "Cleo"):
+        await remember(f"owner of billing is {owner}", key="owner")
+    await remember("lunch is at noon", ttl=timedelta(days=1))
+    for place, (speaker, said) in enumerate((("Ann", "When did you move to Porto?"), ("Ben", "In May, I think."))):
+        await remember(said, turn=Turn(speaker, datetime(2023, 5, 7, tzinfo=UTC), "chat", place))
+    async with database.transaction(access) as connection:
+        for person in ("alice", "bob"):
+            safe = Note("the safe is behind the map", "human", Provenance(principal=person), pinned=True)
+            await store.add(connection, access, safe)
+    for text in ("nothing much happened", "all was quiet"):
+        await remember(text)
+    await pruning.prune(database, access, Policy(facts=10, episodes=6))
+
+
+async def everything(database: Database, access: Access) -> list[object]:
+    """Return what a person can see of a scope, but where rows lie and how they are embedded."""
+    queries = ("when does the ledger close", "archive", "who owns billing", "when did Ben move to Porto", "noon")
+    shelved = [replace(row, scope="") for row in await shelf.ls(database, access)]
+    preview = await pruning.preview(database, access, Policy(facts=1, episodes=1))
+    columns = "select id, pinned, told, expires, valid_to, superseded_by from memories order by id"
+    links = "select memory, digest, trust, provenance, told from memory_links order by told, memory"
+    return [
+        [await store.recall(database, access, query) for query in queries],
+        await history.versions(database, access, "owner"),
+        (shelved, preview.leaving),
+        await database.rows(access, links),
+        await database.rows(access, columns),
+    ]
+
+
+async def test_a_fresh_install_holds_all_that_the_old_one_did(
+    database: Database, mine: Access, fresh: Database, remember: Remember
+) -> None:
+    """R101: history, the archive, links, pins, ends and turns; the second import finds everything there."""
+    await live(database, mine, remember)
+    out = await lines(database, mine)
+    assert {name for name in ("link", "archived") for line in out if f'{{"{name}":' in line} == {"link", "archived"}
+    there = [await porting.take_in(fresh, mine, out) for _ in range(2)]
+    assert there == [(len(out) - 1, 0), (0, len(out) - 1)]
+    old, new = await everything(database, mine), await everything(fresh, mine)
+    assert old == new
+    assert await lines(fresh, mine) == out
+
+
+async def test_what_was_archived_is_restored_where_it_arrived(
+    database: Database, mine: Access, theirs: Access, remember: Remember
+) -> None:
+    """R99 R101"""
+    await remember(TEXTS[0])
+    await pruning.prune(database, mine, Policy(episodes=0))
+    await porting.take_in(database, theirs, await lines(database, mine))
+    (shelved,) = await shelf.ls(database, theirs)
+    memory = await shelf.restore(database, theirs, shelved.id)
+    assert (memory.body, memory.scope) == (TEXTS[0], theirs.writes)
+
+
+async def test_what_was_forgotten_does_not_come_back_through_the_archive(
+    database: Database, mine: Access, alice: Principal, remember: Remember
+) -> None:
+    """R102"""
+    await remember(TEXTS[0])
+    await pruning.prune(database, mine, Policy(episodes=0))
+    out = await lines(database, mine)
+    await forgetting.forget_person(database, alice, by="alice")
+    with pytest.raises(Permanent, match="line 2: this was forgotten"):
+        await porting.take_in(database, mine, out)
+    assert await shelf.ls(database, mine) == []
+
+
+HOSTILE = {
+    "deep": "[" * 100_000,
+    "another's memory": '{"link": {"memory": "00000000-0000-0000-0000-000000000000", "digest": "0", "trust": "human"}}',
+    "no link": '{"link": 7}',
+    "nothing archived": '{"archived": {"content": {}}}',
+    "archived badly": '{"archived": []}',
+    "a list as text": '{"id": "0", "body": ["x"], "trust": "human", "provenance": {}}',
+    "an object as id": '{"id": {}, "body": "x", "trust": "human", "provenance": {}}',
+    "half a character": '{"id": "\\ud800", "body": "x", "trust": "human", "provenance": {}}',
+    "no number": f'{{"id": "{UUID(int=0)}", "body": "x", "trust": "human", "provenance": {{}}, "uses": NaN}}',
+    "a number": "7",
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_hostile_line_is_named_and_nothing_of_its_file_stays(
+    database: Database, mine: Access, theirs: Access, remember: Remember, line: str
+) -> None:
+    await remember(TEXTS[0])
+    with pytest.raises(Permanent, match="line 3") as refused:
+        await porting.take_in(database, theirs, [*await lines(database, mine), line])
+    assert refused.value.code == "bad_request"
+    assert await store.ls(database, theirs) == []
+
+
+async def test_an_archive_cannot_be_planted_for_somebody_else(
+    database: Database, mine: Access, bob: Principal, remember: Remember
+) -> None:
+    """R92: it lands where the importer writes, whatever the line says."""
+    await remember(TEXTS[0])
+    await pruning.prune(database, mine, Policy(episodes=0))
+    head, line = await lines(database, mine)
+    planted = json.loads(line)
+    planted["archived"] |= {"scope": "user:alice", "hold": True, "tenant": "other"}
+    planted["archived"]["content"] |= {"id": str(uuid4()), "scope": "user:alice", "body": "planted"}
+    assert await porting.take_in(database, Access.of(bob), [head, json.dumps(planted)]) == (1, 0)
+    assert [row.body for row in await shelf.ls(database, mine)] == [TEXTS[0]]
+    (own,) = await shelf.ls(database, Access.of(bob))
+    assert (own.scope, own.body, own.hold) == ("user:bob", "planted", False)
 
 
 async def test_an_import_can_be_repeated(database: Database, mine: Access, theirs: Access, remember: Remember) -> None:
