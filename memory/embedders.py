@@ -50,9 +50,9 @@ class LangChain:
 
     def _unit(self, values: Sequence[float]) -> Vector:
         length = sqrt(sum(value * value for value in values))
-        if not (isfinite(length) and 0 < len(values) <= LONGEST):
+        if not isfinite(length) or len(values) not in range(1, LONGEST):
             raise Temporary("unavailable", f"embedder {self.id!r} returned no usable vector; try another model")
-        return tuple(value / length for value in values) if length else tuple(values)
+        return tuple(value / max(length, 1e-30) for value in values)
 
 
 def check(name: str) -> str:

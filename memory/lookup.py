@@ -4,7 +4,7 @@ Called by planners and the API through `knowledge`. Vectors are made from publis
 two embedders never meet: until every current item of a kind has vectors of the embedder that is set, words decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,11 @@ class Spread:
     indexed: float | None
     """About how many phrases the index holds, of all tenants; None if there is no index."""
 
-    @property
-    def pays(self) -> bool:
-        """Return whether following the index is cheaper than comparing everything."""
-        return self.indexed is not None and self.phrases**2 > CROSSOVER * max(self.indexed, self.phrases)
+    def is_followed(self, wanted: bool | None = None) -> bool:
+        """Return whether to follow the index: as wanted, or where that is cheaper than comparing everything."""
+        if self.indexed is None:
+            return False
+        return self.phrases**2 > CROSSOVER * max(self.indexed, self.phrases) if wanted is None else wanted
 
 
 async def find(
@@ -58,17 +59,13 @@ async def find(
     """
     embedder, vector = await asked(embedder, text)
     async with database.transaction(access) as connection:
-        spreads = await _spreads(connection, kind, embedder)
-        items = spreads[""].items if "" in spreads else 0
-        if embedder.id not in spreads or spreads[embedder.id].items < items:
-            embedder, vector = LEXICAL, LEXICAL.vector(text)
-        if not items or embedder.id not in spreads:
+        spread = _searched(await _spreads(connection, kind, embedder), embedder)
+        if spread is None:
             return []
-        spread = spreads[embedder.id]
+        if spread.embedder != embedder.id:
+            vector = LEXICAL.vector(text)
         values = _values(kind, spread, vector, limit)
-        hits: list[Hit] = []
-        if any(vector) and (spread.pays if follow is None else follow and spread.indexed is not None):
-            hits = await _followed(connection, spread, len(vector), values)
+        hits = await _followed(connection, spread, vector, values) if spread.is_followed(follow) else []
         return hits or await _compared(connection, values)
 
 
@@ -78,6 +75,12 @@ async def embedded(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]
     # The body uses so many terms that it would make every one of them look common.
     used = literal(presence(vectors[1:])) if embedder.lexical else None
     return {"embedder": embedder.id, "presence": used, "phrases": [literal(vector) for vector in vectors]}
+
+
+def _searched(spreads: Mapping[str, Spread], embedder: Embedder) -> Spread | None:
+    """Return what is searched: the embedder's vectors if every current item has them, else those for words."""
+    every, mine = spreads.get(""), spreads.get(embedder.id)
+    return mine if every and mine and mine.items >= every.items else spreads.get(LEXICAL.id)
 
 
 async def _spreads(connection: Connection, kind: Kind, embedder: Embedder) -> dict[str, Spread]:
@@ -106,10 +109,12 @@ def _values(kind: Kind, spread: Spread, vector: Vector, limit: int) -> dict[str,
     }
 
 
-async def _followed(connection: Connection, spread: Spread, dims: int, values: dict[str, Any]) -> list[Hit]:
-    """Return what the index leads to; nothing if it gave up among what belongs to others."""
+async def _followed(connection: Connection, spread: Spread, vector: Vector, values: dict[str, Any]) -> list[Hit]:
+    """Return what the index leads to; nothing if it gave up among what belongs to others, or had no direction."""
+    if not any(vector):
+        return []
     await connection.execute(_FOLLOW.encode(), [str(min(values["wide"], 1000)), str(_SCANNED)])
-    found = await connection.execute(_search_in(_near(dims)), values)
+    found = await connection.execute(_search_in(_near(len(vector))), values)
     rows = await found.fetchall()
     await connection.execute("select set_config('enable_sort', 'on', true)")
     return list(map(_hit, rows)) if rows and rows[0]["seen"] >= min(values["wide"], spread.phrases) else []

@@ -102,7 +102,7 @@ def test_the_index_is_followed_where_that_pays() -> None:
     size = lookup.CROSSOVER
 
     def pays(own: int, indexed: float | None) -> bool:
-        return lookup.Spread("e", 1, own, None, indexed).pays
+        return lookup.Spread("e", 1, own, None, indexed).is_followed()
 
     assert [pays(size - 1, 0.0), pays(size + 1, 0.0), pays(10 * size, None)] == [False, True, False]
     assert [pays(2 * size, 100.0 * size), pays(11 * size, 100.0 * size)] == [False, True]
