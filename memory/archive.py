@@ -117,7 +117,7 @@ def closing(principal: Principal, run: str) -> Access:
     return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
 
 
-async def conclude(connection: Connection, access: Access, ended: Ended, *, embedder: Embedder = LEXICAL) -> Memory:
+async def conclude(connection: Connection, access: Access, ended: Ended) -> Memory:
     """Erase the run's working memory and leave its outcome, in a transaction entered with `closing`.
 
     A run that was resumed and ends again supersedes its earlier outcome.
@@ -126,12 +126,10 @@ async def conclude(connection: Connection, access: Access, ended: Ended, *, embe
     provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
     note = Note(ended.text, "tool", provenance, key=f"run:{ended.run}")
     # Whatever the run was shown: its end is news.
-    return await store.add(connection, Access(access.principal, (SHARED,), SHARED), note, embedder=embedder)
+    return await store.add(connection, Access(access.principal, (SHARED,), SHARED), note)
 
 
-async def summarise(
-    connection: Connection, access: Access, ended: Ended, request: str, *, embedder: Embedder = LEXICAL
-) -> Memory:
+async def summarise(connection: Connection, access: Access, ended: Ended, request: str) -> Memory:
     """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
 
     It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
@@ -142,7 +140,7 @@ async def summarise(
         [str(access.writes), ended.run],
     )
     provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
-    return await store.add(connection, access, Note(ended.summary(request), "untrusted", provenance), embedder=embedder)
+    return await store.add(connection, access, Note(ended.summary(request), "untrusted", provenance))
 
 
 async def similar(

@@ -1,5 +1,6 @@
 """Runs over HTTP: start, read, list, cancel, resume, and read what was recorded."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -8,7 +9,7 @@ from app import auth
 from app.api import idempotency, intake, stream, views
 from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
 from app.api.problems import trace_of
-from memory import journal, runs
+from memory import archive, journal, runs
 from memory.database import Connection
 from memory.errors import Permanent
 from memory.journal import Entry
@@ -54,7 +55,8 @@ async def show(run: str, parts: Here, by: By) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
     row = await runs.get(parts.database, by.access, run)
     gate = await stream.open_gate(parts, by.access, row)
-    return {**views.run(row, await _all(parts, by, run)), "gate": gate}
+    outcomes = [asdict(step) for step in await archive.steps(parts.database, by.access, run)]
+    return {**views.run(row, await _all(parts, by, run)), "outcomes": outcomes, "gate": gate}
 
 
 @router.post("/{run}/cancel", operation_id="cancel_run")

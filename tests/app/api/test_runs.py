@@ -8,6 +8,7 @@ from memory import runs
 from memory.runs import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Woken
+from tools import effects
 
 Ask = Callable[..., Awaitable[Lease]]
 
@@ -128,3 +129,25 @@ async def test_a_thread_belongs_to_who_opened_it(a: httpx2.AsyncClient, b: httpx
     await a.post("/api/runs", json={"message": "x", "thread": "t1"})
     answer = await b.post("/api/runs", json={"message": "x", "thread": "t1"})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, parts: Parts) -> None:
+    """R98: status, duration, tool, cost and where to look."""
+    run = (await a.post("/api/runs", json={"message": "look"})).json()["run"]
+    lease, cost = await runs.lease(parts.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
+    assert lease
+    for batch in ("look#1", "look#2"):
+        body = {"step": batch, "tool": "jobs.look", "state": "done", "cost": cost, "checkpoint": f"c-{batch}"}
+        await effects.end_read(parts.database, lease, body)
+    shown = (await a.get(f"/api/runs/{run}")).json()
+    assert shown["outcomes"] == [
+        {
+            "step": "look",
+            "tool": "jobs.look",
+            "status": "done",
+            "duration": 24,
+            "cost": {"calls": 2, "tokens": 0, "micros": 0},
+            "pointers": ["c-look#1", "c-look#2"],
+        }
+    ]
+    assert shown["memory"] == {"shown": [], "cited": []}
