@@ -8,18 +8,15 @@ the same, and halving any one moves recall at 10 by at most a point and a half (
 from collections.abc import Mapping
 
 WEIGHTS: Mapping[str, float] = {
-    "words": 0.2,
     "passage": 1.0,
-    "session": 0.9,
-    "next": 0.15,
-    "after_next": 0.2,
+    "session": 0.8,
     "length": 0.6,
-    "question": -1.1,
-    "answer": 1.2,
-    "speaker": 2.2,
-    "date": 2.5,
+    "question": -0.7,
+    "answer": 1.0,
+    "speaker": 2.5,
+    "date": 2.2,
     "vector": 1.2,
-    "vector_before": 0.6,
+    "vector_before": 0.5,
     "vector_after": 0.5,
 }
 """A question alone tells little, what follows one tells more."""

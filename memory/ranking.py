@@ -5,24 +5,24 @@ that line, weighed by `fusion` and added up. No memory is left out, and none is 
 was written, and the postings of the question's words.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from itertools import chain
 from math import isnan, log, log1p, sqrt
 from operator import mul
-from typing import TypeVar
 
-K1, B = 0.9, 0.4
-"""How soon further mentions of a word stop counting, and how much a long text has to say it more often."""
-BEFORE = 2
-"""Earlier neighbours that make a passage with a memory: answers follow questions."""
+K1 = 0.9
+"""How soon further mentions of a word stop counting."""
+PASSAGE_LENGTH, SESSION_LENGTH = 0.8, 0.4
+"""How much longer texts have to say a word more often: from 0, not at all, to 1, as much as they are longer."""
+PASSAGE: Mapping[int, float] = {0: 1.0, -1: 0.7, -2: 0.4, 1: 0.2}
+"""How much a memory and its neighbours count in its passage, by how many places later they stand: answers follow
+questions."""
 
-Number = TypeVar("Number", int, float)
 Column = Sequence[float]
-Hits = Mapping[int, int]
-"""How often a word stands in each text that has it."""
+Hits = Mapping[int, float]
+"""How often a word stands in each text that has it; one of its kin counts half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Line:
 class Question:
     """What is asked, as far as it is counted."""
 
-    words: Mapping[str, Sequence[int]]
-    """The rows of the line in which each of its words stands, each as often as it stands there."""
+    words: Sequence[Hits]
+    """Where in the line each of its words stands."""
     names: frozenset[str]
     """The speakers that it names, as the line writes them, if that is one person."""
     asks_when: bool
@@ -64,10 +64,10 @@ class Ranked:
     explain: Mapping[str, float]
 
 
-def bm25(words: Iterable[Hits], sizes: Sequence[int]) -> list[float]:
+def bm25(words: Iterable[Hits], sizes: Sequence[float], length: float) -> list[float]:
     """Return how much each text says these words: rare words count more, further mentions and long texts less."""
     mean = max(sum(sizes) / len(sizes), 1.0)
-    enough = [K1 * (1 - B + B * size / mean) for size in sizes]
+    enough = [K1 * (1 - length + length * size / mean) for size in sizes]
     scores = [0.0] * len(sizes)
     for hits in words:
         rarity = log(1 + (len(sizes) - len(hits) + 0.5) / (len(hits) + 0.5)) * (K1 + 1)
@@ -87,14 +87,13 @@ def standard(column: Column, weight: float = 1.0) -> Column:
     return [(value - mean) * scale for value in column]
 
 
-def beside(column: Sequence[Number], sessions: Sequence[int], step: int, weight: Number) -> Sequence[Number]:
+def beside(column: Column, sessions: Sequence[int], step: int, weight: float) -> Column:
     """Return for each place what stands `step` places later in its session, or earlier if negative; 0 for nothing."""
     if step < 0:
         return beside(column[::-1], sessions[::-1], -step, weight)[::-1]
-    nothing = weight * 0
     pairs = zip(column[step:], sessions[step:], sessions, strict=False)
-    found = [weight * value if there == here else nothing for value, there, here in pairs]
-    return [*found, *[nothing] * min(step, len(column))]
+    found = [weight * value if there == here else 0.0 for value, there, here in pairs]
+    return [*found, *[0.0] * min(step, len(column))]
 
 
 def rank(
@@ -106,7 +105,7 @@ def rank(
     """
     if not line.ids:
         return [], 0
-    passage = bm25(_passages(line, question), _passage_sizes(line))
+    passage = passage_scores(line, question)
     columns = {name: column for name, column in addends(line, question, passage, weights).items() if column}
     scores = list(map(sum, zip(*columns.values(), strict=True)))
     near = line.near or [0.0] * len(line.ids)
@@ -126,16 +125,11 @@ def addends(line: Line, question: Question, passage: Column, weights: Mapping[st
 
     What the question does not ask for is an empty column.
     """
-    sessions, words = line.sessions, question.words.values()
-    own = standard(bm25(map(Counter, words), line.sizes))
-    session = bm25((Counter(map(sessions.__getitem__, rows)) for rows in words), _session_sizes(line))
+    sessions = line.sessions
     vector = _known(line.near)
     return {
-        "words": [weights["words"] * value for value in own],
         "passage": standard(passage, weights["passage"]),
-        "session": standard([session[number] for number in sessions], weights["session"]),
-        "next": beside(own, sessions, 1, weights["next"]),
-        "after_next": beside(own, sessions, 2, weights["after_next"]),
+        "session": standard(session_scores(line, question), weights["session"]),
         "length": standard([*map(log1p, line.sizes)], weights["length"]),
         "question": [weights["question"] * asks for asks in line.asks],
         "answer": beside(line.asks, sessions, -1, weights["answer"]),
@@ -147,24 +141,39 @@ def addends(line: Line, question: Question, passage: Column, weights: Mapping[st
     }
 
 
-def _passages(line: Line, question: Question) -> Iterable[Hits]:
-    """Return how often each word stands in each passage: a memory with the `BEFORE` just before it."""
-    # Row 0 comes after nothing, so that it can stand for no row here.
-    later = [beside(range(len(line.ids)), line.sessions, step, 1) for step in range(1, BEFORE + 1)]
-    for rows in question.words.values():
-        yield Counter(chain(rows, *(filter(None, map(after.__getitem__, rows)) for after in later)))
+def passage_scores(line: Line, question: Question) -> Column:
+    """Return the BM25 of each memory read together with its neighbours."""
+    parts = [beside(line.sizes, line.sessions, step, weight) for step, weight in PASSAGE.items()]
+    sizes = list(map(sum, zip(*parts, strict=True)))
+    # Beyond either end of the line, where counting from the end leads too, there is no session.
+    fenced = [*line.sessions, *[-1] * max(map(abs, PASSAGE))]
+    return bm25((_spread(hits, fenced) for hits in question.words), sizes, PASSAGE_LENGTH)
 
 
-def _passage_sizes(line: Line) -> list[int]:
-    earlier = (beside(line.sizes, line.sessions, -step, 1) for step in range(1, BEFORE + 1))
-    return [sum(parts) for parts in zip(line.sizes, *earlier, strict=True)]
+def _spread(hits: Hits, fenced: Sequence[int]) -> Hits:
+    """Return how often a word stands in each passage; neighbours in a session count less."""
+    found = defaultdict[int, float](float)
+    for row, count in hits.items():
+        for step, weight in PASSAGE.items():
+            if fenced[row - step] == fenced[row]:
+                found[row - step] += weight * count
+    return found
 
 
-def _session_sizes(line: Line) -> list[int]:
-    sizes = [0] * (line.sessions[-1] + 1)
-    for number, size in zip(line.sessions, line.sizes, strict=True):
-        sizes[number] += size
-    return sizes
+def session_scores(line: Line, question: Question) -> Column:
+    """Return for each memory the BM25 of its session, read as one text."""
+    sizes = _added(enumerate(line.sizes), line.sessions)
+    told = (_added(hits.items(), line.sessions) for hits in question.words)
+    scores = bm25(told, [*sizes.values()], SESSION_LENGTH)
+    return [scores[number] for number in line.sessions]
+
+
+def _added(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> Hits:
+    """Return the sum of each session, in their order if the rows are in theirs."""
+    found = defaultdict[int, float](float)
+    for row, count in counts:
+        found[sessions[row]] += count
+    return found
 
 
 def _known(near: Column) -> Column:

@@ -14,7 +14,7 @@ from uuid import UUID
 from memory.database import Database
 from memory.embedding import LEXICAL, Embedder, asked, literal
 from memory.fusion import LEXICAL_WEIGHTS, WEIGHTS
-from memory.ranking import Line, Question, Ranked, rank
+from memory.ranking import Hits, Line, Question, Ranked, rank
 from memory.remembered import ROW, Hit, Recall, from_row
 from memory.scope import Access, Scope
 
@@ -79,7 +79,7 @@ async def _hits(database: Database, access: Access, ranked: Sequence[Ranked], li
 
 
 def _told(explain: Mapping[str, float]) -> Mapping[str, float]:
-    return {name: round(value, 6) for name, value in explain.items() if value or name == "words"}
+    return {name: round(value, 6) for name, value in explain.items() if value or name == "passage"}
 
 
 def _line(found: Found) -> Line:
@@ -109,20 +109,23 @@ def _numbered(names: Sequence[str | None], scopes: Sequence[int]) -> Sequence[in
 
 def _question(query: str, found: Found, line: Line) -> Question:
     rows = {id: row for row, id in enumerate(line.ids)}
-    told = zip(found["words"] or (), found["holders"] or (), found["hits"] or (), strict=True)
+    told = zip(found["holders"] or (), found["hits"] or (), strict=True)
     first = {name: name.split(" ", 1)[0].lower() for name in set(line.speakers) if name}
     named = {name for name in first.values() if name and name in query.lower()}
     return Question(
-        words={word: places for word, holders, hits in told if (places := _places(rows, holders, hits))},
+        words=[hits for holders, halves in told if (hits := _hits_in(rows, holders, halves))],
         names=frozenset(name for name in first if first[name] in named) if len(named) == 1 else frozenset(),
         asks_when=bool(_ASKS_WHEN.match(query)),
     )
 
 
-def _places(rows: Mapping[bytes, int], holders: bytes | None, hits: bytes | None) -> Sequence[int]:
-    # A word may stand in a memory that is not live.
-    pairs = zip(_ids(holders), _integers(hits), strict=True)
-    return [rows[id] for id, count in pairs if id in rows for _ in range(count)]
+def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> Hits:
+    found: dict[int, float] = {}
+    for id, half in zip(_ids(holders), _integers(halves), strict=True):
+        # A word may stand in a memory that is not live.
+        if (row := rows.get(id)) is not None:
+            found[row] = found.get(row, 0.0) + half / 2
+    return found
 
 
 def _ids(packed: bytes | None) -> list[bytes]:

@@ -1,13 +1,13 @@
 """Ranking: arithmetic that can be checked by hand, without a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import isclose, log, nan
 
 import pytest
 
 from memory.fusion import LEXICAL_WEIGHTS, WEIGHTS
-from memory.ranking import Line, Question, Ranked, addends, beside, bm25, rank, standard
+from memory.ranking import Hits, Line, Question, Ranked, addends, beside, bm25, passage_scores, rank, standard
 
 SPEAKERS = ("Ann", "Bob", "Ann", "Bob", "Ann")
 LINE = Line(
@@ -22,7 +22,7 @@ LINE = Line(
 )
 
 
-def asked(words: Mapping[str, Sequence[int]], *, names: Sequence[str] = (), asks_when: bool = False) -> Question:
+def asked(*words: Hits, names: Sequence[str] = (), asks_when: bool = False) -> Question:
     return Question(words, frozenset(names), asks_when)
 
 
@@ -32,14 +32,15 @@ def best(line: Line, question: Question, *, floor: float = 0.05, limit: int = 5)
 
 def test_bm25_is_that_of_the_textbook() -> None:
     """The word of one text beats the word of two; a second mention counts less than the first."""
-    scores = bm25([{0: 1}, {1: 2, 2: 1}], [10, 10, 10])
+    scores = bm25([{0: 1}, {1: 2, 2: 1}], [10, 10, 10], 0.4)
     rare, common = log(1 + 2.5 / 1.5), log(1 + 1.5 / 2.5)
     assert scores == pytest.approx([rare * 1.9 / 1.9, common * 3.8 / 2.9, common * 1.9 / 1.9])
 
 
 def test_a_long_text_must_say_it_more_often() -> None:
-    short, long = bm25([{0: 1, 1: 1}], [5, 15])
+    short, long = bm25([{0: 1, 1: 1}], [5, 15], 0.4)
     assert short > long > 0
+    assert len(set(bm25([{0: 1, 1: 1}], [5, 15], 0.0))) == 1
 
 
 def test_standard_scores_have_mean_0_and_deviation_1() -> None:
@@ -60,44 +61,52 @@ def test_neighbours_are_those_of_the_session() -> None:
     assert beside([1], [0], 2, 1) == [0]
 
 
-def test_a_passage_reaches_two_memories_on_and_not_into_the_next_session() -> None:
-    ranked, below = best(LINE, asked({"lake": [0]}))
-    assert (sorted(hit.row for hit in ranked), below) == ([0, 1, 2], 2)
+@pytest.mark.parametrize(("row", "shown"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
+def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: int, shown: set[int]) -> None:
+    ranked, below = best(LINE, asked({row: 1}))
+    assert ({hit.row for hit in ranked}, below) == (shown, 5 - len(shown))
+
+
+def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
+    sizes, sessions = [5] * 6, [0] * 6
+    line = Line(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
+    scores = passage_scores(line, asked({2: 1}))
+    assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
 
 def test_every_sign_has_a_weight() -> None:
-    assert addends(LINE, asked({}), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
+    assert addends(LINE, asked(), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 def test_the_addends_of_a_score_add_up_to_it() -> None:
     """R93: also with vectors, names and dates."""
     line = replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3])
-    ranked, _ = best(line, asked({"lake": [0, 3, 3]}, names=["Bob"], asks_when=True))
+    ranked, _ = best(line, asked({0: 1, 3: 2}, names=["Bob"], asks_when=True))
     assert ranked[0].explain.keys() == WEIGHTS.keys()
     assert all(isclose(sum(hit.explain.values()), hit.score) for hit in ranked)
 
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
     line = replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked({}), (), WEIGHTS)["vector"][2] == 0
+    assert addends(line, asked(), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
-    ranked, below = best(replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3]), asked({}), floor=0.3)
+    ranked, below = best(replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3]), asked(), floor=0.3)
     assert ({hit.row for hit in ranked}, below) == ({0, 4}, 3)
 
 
 def test_without_a_floor_everything_is_shown() -> None:
-    assert len(best(LINE, asked({}), floor=0.0)[0]) == len(LINE.ids)
+    assert len(best(LINE, asked(), floor=0.0)[0]) == len(LINE.ids)
 
 
 def test_ties_go_to_the_newer_and_then_to_the_smaller_id() -> None:
     """R93: the order is decided to the last."""
     ids = [bytes([n]) for n in (0, 4, 3, 2, 1)]
     alike = replace(LINE, ids=ids, created=[0, 9, 9, 9, 9], sizes=[5] * 5, asks=[0] * 5, sessions=range(5))
-    ranked, _ = best(alike, asked({"lake": range(5)}), limit=3)
+    ranked, _ = best(alike, asked(dict.fromkeys(range(5), 1)), limit=3)
     assert [hit.row for hit in ranked] == [4, 3, 2]
 
 
 def test_an_empty_scope_has_no_answer() -> None:
-    assert best(Line([], [], [], [], [], [], [], []), asked({})) == ([], 0)
+    assert best(Line([], [], [], [], [], [], [], []), asked()) == ([], 0)
