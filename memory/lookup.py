@@ -19,7 +19,7 @@ CROSSOVER = 2000
 """The index pays where the square of one's own phrases exceeds this times all that the index leads through."""
 LONGEST_INDEXED = 2000
 """Dimensions beyond which the server cannot index vectors; these are always compared."""
-WIDE = 200
+WIDE = 400
 """Phrases that the index names at least, for each to be compared exactly."""
 _SCANNED = 100_000
 
