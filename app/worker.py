@@ -14,7 +14,7 @@ from graphs.acceptance import begun
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
 from graphs.state import State
-from memory import archive, pruning, queue, reembedding, runs, store, transcripts
+from memory import closing, pruning, queue, reembedding, runs, store, transcripts
 from memory.archive import Ended
 from memory.checkpoints import Checkpoints, leading
 from memory.clock import Clock
@@ -23,7 +23,6 @@ from memory.embedding import Embedder
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.queue import Queue, Seat
 from memory.runs import Lease
-from memory.scope import Access
 
 _LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.5
@@ -132,8 +131,7 @@ class Driver:
         row = await runs.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
         ended = Ended.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
-        access = archive.closing(lease.access.principal, lease.run)
-        async with self._database.transaction(access) as connection:
+        async with self._database.transaction(lease.access) as connection:
             await runs.finish(
                 connection,
                 lease,
@@ -142,11 +140,9 @@ class Driver:
                 message=ending.message,
                 body=ending.body,
             )
+            request = str(row["input"].get("request") or "")
             # By words alone: no transaction waits for a model, and its vectors follow in the background.
-            await archive.conclude(connection, access, ended)
-            own = Access.of(lease.access.principal)
-            await self._database.enter(connection, own)
-            await archive.summarise(connection, own, ended, str(row["input"].get("request") or ""))
+            await closing.close(self._database, connection, lease.access.principal, ended, request)
 
 
 def ending_of(error: ControlError) -> Ending:

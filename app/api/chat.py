@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.api import idempotency, intake, stream, views
 from app.api.parts import Body, By, Caller, Here, Parts
 from app.api.problems import Refusal, trace_of
-from memory import runs
+from memory import closing, runs
 from memory.database import Connection
 from memory.threads import Standing
 
@@ -71,7 +71,8 @@ async def _take(connection: Connection, parts: Parts, by: Caller, *, said: Said,
             return {"run": standing.run, "thread": thread, "after": standing.seq}
         if not said.supersedes:
             raise _busy(standing)
-        await runs.cancel(connection, standing.run, "superseded by a new message")
+        reason = "superseded by a new message"
+        await closing.cancel(parts.database, connection, by.access, standing.run, reason)
         thread = None
     request = intake.Request(said.message)
     return await intake.begin(connection, parts, request, thread=thread, correlation=correlation)

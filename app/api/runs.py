@@ -9,7 +9,7 @@ from app import auth
 from app.api import idempotency, intake, stream, views
 from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
 from app.api.problems import trace_of
-from memory import archive, journal, runs
+from memory import archive, closing, journal, runs
 from memory.database import Connection
 from memory.errors import Permanent
 from memory.journal import Entry
@@ -65,7 +65,8 @@ async def cancel(run: str, why: Reason, response: Response, parts: Here, by: By,
     await _may_steer(parts, by, run)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return {"run": run, "status": await runs.cancel(connection, run, why.reason or "cancelled by a person")}
+        reason = why.reason or "cancelled by a person"
+        return {"run": run, "status": await closing.cancel(parts.database, connection, by.access, run, reason)}
 
     return await _steer(parts, by, response, idempotency.keyed(key, f"cancel {run}", why), work)
 

@@ -79,6 +79,8 @@ async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
     assert got["thread"] != "t1"
     assert (await a.get(f"/api/runs/{old}")).json()["status"] == "cancelled"
     assert (await a.get(f"/api/approvals/ask-{old}")).json()["status"] == "void"
+    left = [each["body"] for each in (await a.get("/api/memory")).json()["items"]]
+    assert sum(f"run {old}" in body for body in left) == 2
 
 
 async def test_the_next_message_answers_a_question_to_the_requester(

@@ -4,7 +4,8 @@ from typing import Any
 import httpx2
 
 from app.api.parts import Parts
-from memory import runs
+from memory import runs, store
+from memory.remembered import Provenance
 from memory.runs import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Woken
@@ -151,3 +152,19 @@ async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, parts: 
         }
     ]
     assert shown["memory"] == {"shown": [], "cited": []}
+
+
+async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does(
+    a: httpx2.AsyncClient, b: httpx2.AsyncClient, parts: Parts, alice: Principal
+) -> None:
+    """R91 R97: its outcome, its requester's summary and no working memory, whoever cancels it; repeated, the same."""
+    run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
+    working = runs.access_of(alice, run, run)
+    await store.remember(parts.database, working, "half is done", trust="untrusted", provenance=Provenance())
+    for _ in range(2):
+        answer = await b.post(f"/api/runs/{run}/cancel", json={}, headers={"Idempotency-Key": "once"})
+        assert answer.json() == {"run": run, "status": "cancelled"}
+    kept = {str(memory.scope): memory.body for memory in await store.ls(parts.database, working)}
+    assert kept.keys() == {"agent:shared", "user:alice"}
+    assert kept["user:alice"].startswith("asked 'pause the retry job': request cancelled (cancelled) in")
+    assert [each["body"] for each in (await b.get("/api/memory")).json()["items"]] == [kept["agent:shared"]]
