@@ -9,15 +9,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from datetime import datetime
+from typing import Any, Self
 
 from langgraph.store.base import (
     BaseStore,
     GetOp,
     Item,
     ListNamespacesOp,
-    MatchCondition,
     Op,
     PutOp,
     Result,
@@ -27,36 +26,47 @@ from langgraph.store.base import (
 )
 from psycopg.types.json import Jsonb
 
-from memory import filters, store
+from memory import filters, paths, store
 from memory.database import Connection, Database
 from memory.embedding import LEXICAL, Embedder
 from memory.errors import Permanent
-from memory.remembered import Note, Provenance, Trust
-from memory.scope import Access, Kind, Scope
-
-Namespace = tuple[str, ...]
+from memory.paths import Namespace
+from memory.remembered import Trust
+from memory.scope import Access, Scope
 
 _MORE = 4
 """How many times as many memories are ranked if too few of the first are items that fit."""
 _ITEMS = """
-select m.id::text, m.key, m.body, m.created, m.provenance -> 'facts' -> 'index' is null as indexed, coalesce((
-         select min(o.created) from memories o where o.scope = m.scope and o.key = m.key), m.created) as first
+select m.id::text, m.key, m.body, m.created, m.provenance -> 'facts' -> 'index' is null as indexed,
+       m.provenance -> 'facts' ? 'ttl' as ends,
+       (select min(o.created) from memories o where o.scope = m.scope and o.key = m.key) as first
   from memories m
- where m.scope = any(%(scopes)s) and starts_with(m.key, %(prefix)s) and m.superseded_by is null
-   and (m.expires is null or m.expires > clock_timestamp())
- order by first, m.id
+ where m.scope = any(%s) and m.superseded_by is null and (m.expires is null or m.expires > clock_timestamp())
+   and is_item(m.key, m.body)
 """
+_GET = f"{_ITEMS} and m.key = %s order by m.scope = any(current_writes()) desc, m.created limit 1"
+"""Where two scopes hold an item under one path, the access's own counts."""
+_SEARCH = f"{_ITEMS} and starts_with(m.key, %s) order by first, m.id offset %s limit %s"
+_KEYS = """
+select m.key from memories m where m.scope = any(%s) and starts_with(m.key, '["') and m.superseded_by is null
+   and (m.expires is null or m.expires > clock_timestamp()) and is_item(m.key, m.body)
+"""
+_DELETE = "delete from memories where scope = any(current_writes()) and key = %s and is_item(key, body)"
+# What somebody writes at this moment is renewed by that, and not waited for.
 _REFRESH = """
 update memories set expires = clock_timestamp() + make_interval(secs => (provenance -> 'facts' ->> 'ttl')::float8)
- where id = any(%s::uuid[]) and provenance -> 'facts' ? 'ttl' and scope = any(current_writes())
+ where id in (select id from memories where id = any(%s::uuid[]) and scope = any(current_writes())
+                for update skip locked)
 """
 _SETTLE = """
 update memories set provenance = jsonb_set(provenance, '{facts}', %(facts)s),
        expires = case when %(ttl)s::interval is null and scope_kind = 'run' then expires
                       else clock_timestamp() + %(ttl)s::interval end
- where id = %(id)s::uuid
+ where id = %(id)s::uuid and told > 1
 """
 """The same value put again counts with the life and the index that it is given now."""
+_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7620))"
+"""Two batches of one scope at once would wait for each other's keys for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,18 @@ class _Row:
     created: datetime
     updated: datetime
     indexed: bool
+    ends: bool
+    """Whether it was put with a life, which reading may renew."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self | None:
+        """Return the item of a row, or None if what a person wrote there cannot be read as one."""
+        try:
+            value = json.loads(row["body"])
+        except (ValueError, RecursionError):
+            return None
+        path = tuple(json.loads(row["key"]))
+        return cls(row["id"], path, value, row["first"], row["created"], row["indexed"], row["ends"])
 
     @property
     def item(self) -> Item:
@@ -126,22 +148,29 @@ class MemoryStore(BaseStore):
         puts = {(*op.namespace, op.key): op for op in wanted if isinstance(op, PutOp)}
         if puts:
             async with self._database.transaction(self._access) as connection:
-                for path, op in puts.items():
-                    await self._put(connection, path, op)
+                await self._put(connection, puts)
         return results
 
     async def _get(self, op: GetOp) -> Item | None:
-        path = _text((*op.namespace, op.key))
-        rows = [row for row in await self._rows(op.namespace) if _text(row.path) == path]
+        path = (*op.namespace, op.key)
+        found = await self._database.rows(self._access, _GET, self._scopes(path), paths.text(path))
+        rows = [item for row in found if (item := _Row.of(row))]
         await self._refresh(rows, refresh=op.refresh_ttl)
         return rows[0].item if rows else None
 
     async def _search(self, op: SearchOp) -> list[SearchItem]:
-        rows = [row for row in await self._rows(op.namespace_prefix) if filters.matches(row.value, op.filter or {})]
-        scores = await self._scores(op, {row.id for row in rows if row.indexed})
-        place = {id: number for number, id in enumerate(scores)}
-        ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
-        page = ranked[op.offset : op.offset + op.limit]
+        if min(op.offset, op.limit) < 0:
+            raise Permanent("bad_request", f"offset {op.offset} and limit {op.limit}; neither may be negative")
+        if op.query or op.filter:
+            every = await self._rows(op.namespace_prefix)
+            rows = [row for row in every if filters.matches(row.value, op.filter or {})]
+            scores = await self._scores(op, {row.id for row in rows if row.indexed})
+            place = {id: number for number, id in enumerate(scores)}
+            ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
+            page = ranked[op.offset : op.offset + op.limit]
+        else:
+            scores = dict[str, float]()
+            page = await self._rows(op.namespace_prefix, op.offset, op.limit)
         await self._refresh(page, refresh=op.refresh_ttl)
         return [row.found(scores.get(row.id)) for row in page]
 
@@ -152,9 +181,9 @@ class MemoryStore(BaseStore):
             found = await store.recall(
                 self._database,
                 self._access,
-                op.query,
+                paths.well_formed(op.query),
                 limit=limit,
-                scopes=self._scopes(op.namespace_prefix),
+                scopes=[Scope.parse(scope) for scope in self._scopes(op.namespace_prefix)],
                 floor=0.0,
                 embedder=self._embedder,
             )
@@ -165,87 +194,44 @@ class MemoryStore(BaseStore):
         return {}
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[Namespace]:
-        every = {row.path[:-1] for row in await self._rows(())}
-        kept = {space for space in every if all(_meets(condition, space) for condition in op.match_conditions or ())}
+        found = await self._database.rows(self._access, _KEYS, self._scopes(()))
+        every = {tuple[str, ...](json.loads(row["key"])[:-1]) for row in found}
+        kept = {space for space in every if all(paths.meets(wanted, space) for wanted in op.match_conditions or ())}
         return sorted({space[: op.max_depth] for space in kept})[op.offset : op.offset + op.limit]
 
-    async def _rows(self, prefix: Namespace) -> list[_Row]:
-        values = {"scopes": [str(scope) for scope in self._scopes(prefix)], "prefix": _prefix(prefix)}
-        async with self._database.transaction(self._access) as connection:
-            found = await (await connection.execute(_ITEMS.encode(), values)).fetchall()
-        return [
-            _Row(
-                row["id"],
-                tuple(json.loads(row["key"])),
-                json.loads(row["body"]),
-                row["first"],
-                row["created"],
-                row["indexed"],
-            )
-            for row in found
-        ]
+    async def _rows(self, prefix: Namespace, offset: int = 0, limit: int | None = None) -> list[_Row]:
+        within = self._scopes(prefix), paths.prefix(prefix)
+        found = await self._database.rows(self._access, _SEARCH, *within, offset, limit)
+        return [item for row in found if (item := _Row.of(row))]
 
-    async def _put(self, connection: Connection, path: Namespace, op: PutOp) -> None:
-        self._demand(path)
-        if op.value is None:
-            await connection.execute(
-                "delete from memories where scope = any(current_writes()) and key = %s", [_text(path)]
-            )
-            return
-        ttl = None if op.ttl is None else timedelta(minutes=op.ttl)
-        facts: dict[str, Any] = {} if ttl is None else {"ttl": ttl.total_seconds()}
-        facts |= {} if _is_indexed(path, op.index) else {"index": False}
-        note = Note(_json(path, op.value), self._trust, Provenance(facts=facts), key=_text(path), ttl=ttl)
-        memory = await store.add(connection, self._access, note, embedder=self._embedder)
-        await connection.execute(_SETTLE, {"id": memory.id, "ttl": ttl, "facts": Jsonb(facts)})
+    async def _put(self, connection: Connection, puts: Mapping[Namespace, PutOp]) -> None:
+        for path in puts:
+            self._demand(path)
+        if len(puts) > 1:
+            await connection.execute(_ALONE, [str(self._access.writes)])
+        notes = [paths.note(op, self._trust) for op in puts.values() if op.value is not None]
+        gone = [[paths.text(path)] for path, op in puts.items() if op.value is None]
+        await connection.cursor().executemany(_DELETE, gone)
+        memories = await store.add_all(connection, self._access, notes, embedder=self._embedder)
+        settled = [
+            {"id": memory.id, "ttl": note.ttl, "facts": Jsonb(dict(note.provenance.facts))}
+            for memory, note in zip(memories, notes, strict=True)
+        ]
+        await connection.cursor().executemany(_SETTLE, settled)
 
     def _demand(self, path: Namespace) -> None:
-        scope, writes = _scope(path), self._access.writes
+        scope, writes = paths.scope(path), self._access.writes
         if writes is None or scope not in (None, writes):
             who = self._access.principal.id
             raise Permanent("forbidden", f"{who!r} writes to {str(writes)!r} here, not to {path[:2]!r}; use its scope")
 
-    def _scopes(self, prefix: Namespace) -> Sequence[Scope]:
+    def _scopes(self, prefix: Namespace) -> list[str]:
         every = dict.fromkeys((*self._access.reads, *((self._access.writes,) if self._access.writes else ())))
-        scope = _scope(prefix)
-        return [one for one in every if scope in (None, one)]
+        scope = paths.scope(prefix)
+        return [str(one) for one in every if scope in (None, one)]
 
     async def _refresh(self, rows: Sequence[_Row], *, refresh: bool) -> None:
-        if refresh and rows:
+        lasting = [row.id for row in rows if row.ends]
+        if refresh and lasting:
             async with self._database.transaction(self._access) as connection:
-                await connection.execute(_REFRESH, [[row.id for row in rows]])
-
-
-def _scope(path: Namespace) -> Scope | None:
-    if len(path) < 2 or not path[1] or path[0] not in get_args(Kind):
-        return None
-    return Scope.parse(f"{path[0]}:{path[1]}")
-
-
-def _text(path: Namespace) -> str:
-    return json.dumps(path, ensure_ascii=False, separators=(",", ":"))
-
-
-def _prefix(namespace: Namespace) -> str:
-    return f"{_text(namespace)[:-1]}," if namespace else '["'
-
-
-def _json(path: Namespace, value: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise Permanent("bad_request", f"the value of {path!r} is no JSON: {error}") from error
-
-
-def _is_indexed(path: Namespace, index: Literal[False] | list[str] | None) -> bool:
-    if index is False or index is None or index == ["$"]:
-        return index is not False
-    raise Permanent("bad_request", f"{path!r} cannot be found by {index!r} alone; leave index out, or pass False")
-
-
-def _meets(condition: MatchCondition, space: Namespace) -> bool:
-    path = condition.path
-    if len(path) > len(space):
-        return False
-    part = space[: len(path)] if condition.match_type == "prefix" else space[len(space) - len(path) :]
-    return all(wanted in ("*", there) for wanted, there in zip(path, part, strict=True))
+                await connection.execute(_REFRESH, [lasting])
