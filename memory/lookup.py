@@ -14,11 +14,9 @@ from memory.items import Hit, Kind
 from memory.scope import Access
 
 INDEXED = 2000
-"""Phrases of one length, over all tenants, from which on there is an index of them."""
+"""Phrases of one length, over all tenants, from which on there is an index of them; up to 2,000 dimensions."""
 CROSSOVER = 2000
 """The index pays where the square of one's own phrases exceeds this times all that the index leads through."""
-LONGEST_INDEXED = 2000
-"""Dimensions beyond which the server cannot index vectors; these are always compared."""
 WIDE = 400
 """Phrases that the index names at least, for each to be compared exactly."""
 _SCANNED = 100_000

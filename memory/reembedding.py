@@ -48,9 +48,8 @@ async def advance(database: Database, embedder: Embedder, *, limit: int = BITE) 
         if not alone:
             return 0
         await index(database)
-        return await _knowledge(database, embedder, max(limit // _TEXTS, 1)) + await _memories(
-            database, embedder, limit
-        )
+        known = await _knowledge(database, embedder, max(limit // _TEXTS, 1))
+        return known + await _memories(database, embedder, limit)
 
 
 async def reembed(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
