@@ -69,7 +69,8 @@ async def test_the_memory_notebook_shows_scopes_reasons_previews_and_forgetting(
     assert "left out: {'expired': 0, 'superseded': 1," in printed
     assert "would leave" in printed
     assert "[{'style': 'short', 'weight': 3}]\nben sees []\nforbidden" in printed
-    assert "left: [0, 0]" in printed
+    assert "forgotten: 1 left: 0\na tool says it again: tainted\njournal holds: True" in printed
+    assert printed.count("tainted") == 2
 
 
 async def _execute(path: Path, folder: Path) -> str:
