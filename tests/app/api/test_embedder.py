@@ -1,0 +1,60 @@
+"""Memory and knowledge over HTTP where an embedder is set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import httpx2
+import pytest
+
+from app.api.parts import Parts
+from memory import reembedding, store
+from memory.embedding import Vector
+from memory.remembered import Provenance
+from memory.scope import Access, Principal
+from tests.fakes.embeddings_endpoint import meaning
+
+pytestmark = pytest.mark.anyio
+
+
+class Meanings:
+    """A model that understands a few words."""
+
+    id, lexical = "meanings-4", False
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return one vector per text."""
+        return [tuple(meaning(text)) for text in texts]
+
+
+@pytest.fixture
+def parts(parts: Parts) -> Parts:
+    return replace(parts, embedder=Meanings())
+
+
+async def test_what_is_remembered_is_found_by_what_it_means(a: httpx2.AsyncClient) -> None:
+    for body in ("the noon menu", "the card was charged twice", "a boat on the lake"):
+        await a.post("/api/memory", json={"body": body})
+    found = (await a.get("/api/memory/search", params={"q": "duplicate payment"})).json()
+    assert found["items"][0]["body"] == "the card was charged twice"
+    assert found["items"][0]["explain"]["vector"] > 0
+
+
+async def test_an_export_comes_in_with_the_vectors_of_the_embedder_that_is_set(a: httpx2.AsyncClient) -> None:
+    await a.post("/api/memory", json={"body": "the noon menu"})
+    lines = (await a.get("/api/memory/export")).text.splitlines()
+    gone = (await a.get("/api/memory")).json()["items"][0]["id"]
+    await a.delete(f"/api/memory/{gone}")
+    assert (await a.post("/api/memory/import", json={"lines": lines})).json()["imported"] == 1
+    assert (await a.get("/api/memory/search", params={"q": "lunch"})).json()["items"][0]["body"] == "the noon menu"
+
+
+async def test_how_much_waits_after_a_change_is_shown_per_tenant(
+    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+) -> None:
+    mine = Access.of(alice)
+    await store.remember(parts.database, mine, "the noon menu", trust="human", provenance=Provenance())
+    told = await a.get("/api/memory/embedder")
+    assert told.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
+    assert (await a.get("/api/memory/search", params={"q": "menu"})).json()["hidden"]["foreign"] == 1
+    await reembedding.reembed(parts.database, mine, parts.embedder)
+    assert (await a.get("/api/memory/embedder")).json()["waiting"]["memories"] == 0
