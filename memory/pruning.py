@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
@@ -27,7 +26,7 @@ Reason = Literal["expired", "superseded", "double", "room"]
 KEEPER = "housekeeping"
 """Who prunes when nobody asked for it."""
 _RANK = ("untrusted", "model", "tool", "human")
-_FORMULA = 1
+_FORMULA = 2
 """Grows when the worth of a text is computed in another way."""
 
 
@@ -67,6 +66,8 @@ class Candidate:
     pinned: bool
     expired: bool
     superseded: bool
+    answers: bool = False
+    """Whether it followed a question."""
 
     @property
     def source(self) -> str | None:
@@ -179,9 +180,9 @@ def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving
     leaving = list(_hygiene(rows))
     out = {gone.id for gone in leaving}
     crowded = _crowded([row for row in rows if row.id not in out], policy)
-    told = _worth(rows) if crowded else {}
+    rare = rarity(row.terms for row in rows) if crowded else {}
     for held, room, quota in crowded:
-        leaving += _without_room(held, room, quota, told)
+        leaving += _without_room(held, room, quota, _worth(held, room, rare))
     return leaving
 
 
@@ -213,10 +214,13 @@ def _standing(row: Candidate) -> tuple[bool, int, int]:
     return (row.pinned, _RANK.index(row.trust), row.uses)
 
 
-def _worth(rows: Sequence[Candidate]) -> dict[str, float]:
-    rare = rarity(row.terms for row in rows)
-    before = {row.id: earlier.body for earlier, row in pairwise(rows)}
-    return {row.id: value(information(row.body, row.terms, rare, before.get(row.id, "")), row.uses) for row in rows}
+def _worth(rows: Sequence[Candidate], room: int, rare: Mapping[str, float]) -> dict[str, float]:
+    """Return the worth of each row; those that would fill a quarter of the room are new."""
+    old = len(rows) - room // 4
+    return {
+        row.id: value(information(row.body, row.terms, rare, answers=row.answers), row.uses, new=place >= old)
+        for place, row in enumerate(rows)
+    }
 
 
 def _without_room(rows: Sequence[Candidate], room: int, quota: int, told: Mapping[str, float]) -> Iterator[Leaving]:
@@ -237,7 +241,7 @@ async def _look(connection: Connection, access: Access, policy: Policy) -> Previ
         raise Permanent("forbidden", f"{access.principal.id!r} has no scope to prune here; work inside one")
     found = await connection.execute(
         """
-        select id::text, key, body, terms, trust, provenance, uses, pinned,
+        select id::text, key, body, terms, trust, provenance, uses, pinned, answers,
                coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded
           from memories where scope = %s order by created, id
         """,

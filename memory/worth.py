@@ -52,7 +52,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], int, float], ...] = (
     (re.compile(r"\?\s*$"), 1, -0.3),
 )
 """Sign, how often it counts at most, and its weight."""
-_RARE, _TERM, _ADDED, _ANSWER = 0.043, -0.09, 0.3, 0.9
+_RARE, _TERM, _ADDED, _ANSWER, _NEW = 0.043, -0.09, 0.3, 0.9, 0.5
 
 
 def rarity(documents: Iterable[Sequence[str]]) -> dict[str, float]:
@@ -62,20 +62,16 @@ def rarity(documents: Iterable[Sequence[str]]) -> dict[str, float]:
     return {term: log(1 + len(every) / count) for term, count in counts.items()}
 
 
-def information(text: str, terms: Sequence[str], rare: Mapping[str, float], before: str = "") -> float:
-    """Return how much a text tells; `before` is what was said just before it, as answers follow questions."""
+def information(text: str, terms: Sequence[str], rare: Mapping[str, float], *, answers: bool = False) -> float:
+    """Return how much a text tells; `answers` says that it followed a question."""
     said, _, added = _SPEAKER.sub("", text, count=1).partition(_ADDITION)
     weights = sorted((rare.get(term, 0.0) for term in terms), reverse=True)[:RAREST]
     signs = sum(weight * min(most, len(sign.findall(said))) for sign, most, weight in _SIGNS)
     return (
-        _RARE * sum(weights)
-        + _TERM * len(weights)
-        + (_ADDED if added else 0.0)
-        + (_ANSWER if before.rstrip().endswith("?") else 0.0)
-        + signs
+        _RARE * sum(weights) + _TERM * len(weights) + (_ADDED if added else 0.0) + (_ANSWER if answers else 0.0) + signs
     )
 
 
-def value(told: float, uses: int) -> float:
-    """Return what a text is worth that tells so much and was cited so often."""
-    return told + USE * log1p(max(uses, 0))
+def value(told: float, uses: int, *, new: bool = False) -> float:
+    """Return what a text is worth that tells so much and was cited so often; a new one had no time to be cited."""
+    return told + USE * log1p(max(uses, 0)) + (_NEW if new else 0.0)

@@ -40,3 +40,25 @@ begin
                  (select l.value, count(*) as n from jsonb_each_text(v_leaving) l group by l.value) r)));
   return query select v_gone, v_kept;
 end $$;
+
+-- An answer is worth more than other texts, also when the question has left: so a memory keeps whether it follows one.
+alter table memories add column answers boolean not null default false;
+comment on column memories.answers is 'whether what was said just before it in its session asks';
+create or replace function measure_memory() returns trigger
+language plpgsql security definer set search_path = public, pg_temp set enable_sort = off set enable_seqscan = off as $$
+begin
+  select coalesce(sum(w.hits), 0) into new.size from memory_words(new.body, new.speaker, new.said) w;
+  if new.place > 0 and not new.answers then
+    new.answers := coalesce((select m.asks from memories m
+                              where m.tenant = new.tenant and m.scope = new.scope_kind || ':' || new.scope_id
+                                and m.session = new.session and m.place < new.place
+                              order by m.place desc limit 1), false);
+  end if;
+  return new;
+end $$;
+alter table memories no force row level security;
+update memories m set answers = true
+  from (select tenant, id, lag(asks) over (partition by tenant, scope, session order by place, created, id) as asked
+          from memories where session is not null) b
+ where b.tenant = m.tenant and b.id = m.id and b.asked;
+alter table memories force row level security;

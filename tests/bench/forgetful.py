@@ -26,6 +26,7 @@ class Item(Protocol):
 
     key: int
     text: str
+    kind: str
     subject: str | None
     expires: int | None
     words: frozenset[str]
@@ -46,6 +47,7 @@ class Room:
         self.stream, self.capacity = stream, capacity
         self.items: dict[str, Item] = {}
         self.rows: dict[str, Candidate] = {}
+        self.asked = False
 
     def take(self, item: Item, now: int) -> None:
         """Write a memory, as the store would: a subject's new value supersedes the old one."""
@@ -57,18 +59,22 @@ class Room:
             )
         id = str(item.key)
         self.items[id] = item
+        body, turn = item.text, item.kind == "turn"
         self.rows[id] = Candidate(
-            id,
-            item.subject,
-            item.text,
-            terms(item.text),
-            "human",
-            {},
+            id=id,
+            key=item.subject,
+            body=body,
+            terms=terms(body),
+            trust="human",
+            provenance={},
             uses=0,
             pinned=False,
             expired=False,
             superseded=False,
+            answers=turn and self.asked,
         )
+        if turn:
+            self.asked = body.rstrip().endswith("?")
         if len(self.items) > self.capacity:
             self.prune()
 

@@ -11,7 +11,7 @@ from memory import journal, pruning, runs, shelf, store
 from memory.database import Database
 from memory.errors import Permanent
 from memory.pruning import Candidate, Policy, choose
-from memory.remembered import Memory, Note, Provenance
+from memory.remembered import Memory, Note, Provenance, Turn
 from memory.scope import Access, Principal
 from memory.terms import terms
 from memory.worth import information, rarity
@@ -153,6 +153,35 @@ async def test_housekeeping_prunes_what_is_crowded_and_nothing_else(
     assert await held(database, Access.of(bob)) == {SMALL[0]}
 
 
+async def test_a_scope_that_cannot_be_pruned_keeps_no_other_from_it(
+    database: Database, mine: Access, bob: Principal, remember: Remember, superuser: Any
+) -> None:
+    """R94: whatever somebody brought into their rows."""
+    for body in (*TOLD, *SMALL):
+        await remember(body)
+        async with database.transaction(Access.of(bob)) as connection:
+            await store.add(connection, Access.of(bob), Note(body, "tool", Provenance()))
+    async with superuser() as above:
+        await above.execute(
+            "update memories set provenance = '5' where tenant = %s and scope = 'user:bob'", [bob.tenant]
+        )
+    await pruning.tidy(database, TIGHT, limit=10_000)
+    assert await held(database, mine) == set(TOLD)
+
+
+async def test_an_answer_stays_one_when_its_question_has_left(
+    database: Database, mine: Access, remember: Remember
+) -> None:
+    """R94: pruning again later judges it as before."""
+    said = [
+        await remember(body, turn=Turn("Ann", None, "s", n)) for n, body in enumerate(("Where was it?", "In Porto"))
+    ]
+    await store.forget(database, mine, id=said[0].id)
+    async with database.transaction(mine) as connection:
+        found = await connection.execute("select answers from memories")
+        assert await found.fetchall() == [{"answers": True}]
+
+
 async def test_cited_use_counts_once_for_each_run_that_was_shown_it(
     database: Database, mine: Access, alice: Principal, remember: Remember
 ) -> None:
@@ -224,4 +253,6 @@ def test_use_and_telling_outrank_cheering() -> None:
     rare = rarity([terms(TOLD[0]), terms(SMALL[0])])
     assert information(TOLD[0], terms(TOLD[0]), rare) > information(SMALL[0], terms(SMALL[0]), rare)
     used, unused = row("one plain remark", uses=3), row("other plain remark")
+    answer, remark = row("in Porto", answers=True), row("in Lisbon")
+    assert [leaving.id for leaving in choose([answer, remark], Policy(episodes=1))] == [remark.id]
     assert [leaving.id for leaving in choose([unused, used], Policy(episodes=1))] == [unused.id]
