@@ -20,9 +20,13 @@ PASSAGE: Mapping[int, float] = {0: 1.0, -1: 0.7, -2: 0.4, 1: 0.2}
 """How much a memory and its neighbours count in its passage, by how many places later they stand: answers follow
 questions."""
 
+REACH = max(map(abs, PASSAGE))
+
 Column = Sequence[float]
 Hits = Mapping[int, float]
 """How often a word stands in each text that has it; one of its kin counts half."""
+Near = Mapping[int, Sequence[int]]
+"""The row that stands so many places later in the session, for every row; the number of rows where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Line:
     speakers: Sequence[str | None]
     sessions: Sequence[int]
     """Number of the session, growing along the line; who stands in none is one alone."""
-    near: Column
+    cosines: Column
     """Cosine with the question; not a number where another embedder's vector stands; empty if vectors do not count."""
 
 
@@ -87,13 +91,18 @@ def standard(column: Column, weight: float = 1.0) -> Column:
     return [(value - mean) * scale for value in column]
 
 
-def beside(column: Column, sessions: Sequence[int], step: int, weight: float) -> Column:
-    """Return for each place what stands `step` places later in its session, or earlier if negative; 0 for nothing."""
-    if step < 0:
-        return beside(column[::-1], sessions[::-1], -step, weight)[::-1]
-    pairs = zip(column[step:], sessions[step:], sessions, strict=False)
-    found = [weight * value if there == here else 0.0 for value, there, here in pairs]
-    return [*found, *[0.0] * min(step, len(column))]
+def neighbours(sessions: Sequence[int], step: int) -> Sequence[int]:
+    """Return the row that stands `step` rows later in the same session, or earlier if negative; `len` if none does."""
+    rows = range(len(sessions))
+    there, here = (rows[step:], rows) if step >= 0 else (rows, rows[-step:])
+    found = [one if sessions[one] == sessions[other] else len(rows) for one, other in zip(there, here, strict=False)]
+    missing = [len(rows)] * min(abs(step), len(rows))
+    return found + missing if step >= 0 else missing + found
+
+
+def beside(column: Column, near: Sequence[int], weight: float) -> Column:
+    """Return what the column holds for the neighbours, weighed; 0 for those without one."""
+    return [weight * value for value in map([*column, 0.0].__getitem__, near)]
 
 
 def rank(
@@ -105,11 +114,12 @@ def rank(
     """
     if not line.ids:
         return [], 0
-    passage = passage_scores(line, question)
-    columns = {name: column for name, column in addends(line, question, passage, weights).items() if column}
+    near = {step: neighbours(line.sessions, step) for step in range(-REACH, REACH + 1)}
+    passage = passage_scores(line, question, near)
+    columns = {name: column for name, column in addends(line, question, near, passage, weights).items() if column}
     scores = list(map(sum, zip(*columns.values(), strict=True)))
-    near = line.near or [0.0] * len(line.ids)
-    told = enumerate(zip(passage, near, strict=True))
+    cosines = line.cosines or [0.0] * len(line.ids)
+    told = enumerate(zip(passage, cosines, strict=True))
     shown = [row for row, (shared, cosine) in told if shared > 0 or cosine >= floor]
     least = min(nlargest(limit, [scores[row] for row in shown]), default=0.0)
     best = [(-scores[row], -line.created[row], line.ids[row], row) for row in shown if scores[row] >= least]
@@ -120,43 +130,44 @@ def rank(
     return ranked, len(line.ids) - len(shown)
 
 
-def addends(line: Line, question: Question, passage: Column, weights: Mapping[str, float]) -> Mapping[str, Column]:
+def addends(
+    line: Line, question: Question, near: Near, passage: Column, weights: Mapping[str, float]
+) -> Mapping[str, Column]:
     """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
 
     What the question does not ask for is an empty column.
     """
-    sessions = line.sessions
-    vector = _known(line.near)
+    vector = _known(line.cosines)
     return {
         "passage": standard(passage, weights["passage"]),
         "session": standard(session_scores(line, question), weights["session"]),
         "length": standard([*map(log1p, line.sizes)], weights["length"]),
         "question": [weights["question"] * asks for asks in line.asks],
-        "answer": beside(line.asks, sessions, -1, weights["answer"]),
+        "answer": beside(line.asks, near[-1], weights["answer"]),
         "speaker": [weights["speaker"] * (name in question.names) for name in line.speakers] if question.names else (),
         "date": [weights["date"] * dated for dated in line.dated] if question.asks_when else (),
         "vector": [weights["vector"] * value for value in vector],
-        "vector_before": beside(vector, sessions, -1, weights["vector_before"]),
-        "vector_after": beside(vector, sessions, 1, weights["vector_after"]),
+        "vector_before": beside(vector, near[-1], weights["vector_before"]) if vector else (),
+        "vector_after": beside(vector, near[1], weights["vector_after"]) if vector else (),
     }
 
 
-def passage_scores(line: Line, question: Question) -> Column:
+def passage_scores(line: Line, question: Question, near: Near) -> Column:
     """Return the BM25 of each memory read together with its neighbours."""
-    parts = [beside(line.sizes, line.sessions, step, weight) for step, weight in PASSAGE.items()]
+    parts = [beside(line.sizes, near[step], weight) for step, weight in PASSAGE.items()]
     sizes = list(map(sum, zip(*parts, strict=True)))
-    # Beyond either end of the line, where counting from the end leads too, there is no session.
-    fenced = [*line.sessions, *[-1] * max(map(abs, PASSAGE))]
-    return bm25((_spread(hits, fenced) for hits in question.words), sizes, PASSAGE_LENGTH)
+    return bm25((_spread(hits, near) for hits in question.words), sizes, PASSAGE_LENGTH)
 
 
-def _spread(hits: Hits, fenced: Sequence[int]) -> Hits:
+def _spread(hits: Hits, near: Near) -> Hits:
     """Return how often a word stands in each passage; neighbours in a session count less."""
     found = defaultdict[int, float](float)
-    for row, count in hits.items():
-        for step, weight in PASSAGE.items():
-            if fenced[row - step] == fenced[row]:
-                found[row - step] += weight * count
+    for step, weight in PASSAGE.items():
+        # Who stands a step before me counts for me: I count for who stands a step behind.
+        places = map(near[-step].__getitem__, hits)
+        for place, count in zip(places, map(weight.__mul__, hits.values()), strict=True):
+            found[place] += count
+    found.pop(len(near[0]), None)
     return found
 
 
@@ -176,9 +187,9 @@ def _added(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> Hits
     return found
 
 
-def _known(near: Column) -> Column:
-    if not isnan(sum(near)):
-        return standard(near)
+def _known(cosines: Column) -> Column:
+    if not isnan(sum(cosines)):
+        return standard(cosines)
     # Memories with foreign vectors stand in the middle: no better and no worse for it.
-    known = iter(standard([cosine for cosine in near if not isnan(cosine)]))
-    return [0.0 if isnan(cosine) else next(known) for cosine in near]
+    known = iter(standard([cosine for cosine in cosines if not isnan(cosine)]))
+    return [0.0 if isnan(cosine) else next(known) for cosine in cosines]

@@ -93,7 +93,7 @@ def _line(found: Found) -> Line:
         dated=[mark & 1 for mark in marks],
         speakers=found["speakers"] or (),
         sessions=_numbered(found["sessions"] or (), [mark >> 2 for mark in marks]),
-        near=unpack(f">{len(ids)}d", found["near"]) if found["near"] else (),
+        cosines=unpack(f">{len(ids)}d", found["cosines"]) if found["cosines"] else (),
     )
 
 

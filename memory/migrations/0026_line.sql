@@ -31,10 +31,10 @@ alter table memory_postings
   add primary key (tenant, scope, root, lexeme, memory) include (hits);
 
 -- Live memories by their place in the line, where the question's words stand, and how many rows a search does not show.
--- `marks` hold the number of the scope and whether it asks and tells a time; `near` is null unless a vector was asked.
+-- `marks` hold the number of the scope and whether it asks and tells a time; `cosines` are null unless a vector was asked.
 -- `hits` are counted in halves: a word of the same kin counts half, unless the question has it too.
 create function look_along(p_scopes text[], p_query text, p_embedder text, p_asked text)
-returns table (ids bytea, created bytea, sizes bytea, marks bytea, speakers text[], sessions text[], near bytea,
+returns table (ids bytea, created bytea, sizes bytea, marks bytea, speakers text[], sessions text[], cosines bytea,
                holders bytea[], hits bytea[], expired int, superseded int, "foreign" int)
 language plpgsql stable set search_path = public, pg_temp
 -- By index, in its order, and planned once, however few rows the planner believes in.
@@ -62,7 +62,7 @@ begin
          string_agg(float8send(l.cosine), '') filter (where l.live),
          count(*) filter (where l.superseded_by is null and not l.live), count(l.superseded_by),
          count(*) filter (where l.live and l.embedder <> p_embedder)
-    into ids, created, sizes, marks, speakers, sessions, near, expired, superseded, "foreign"
+    into ids, created, sizes, marks, speakers, sessions, cosines, expired, superseded, "foreign"
     from (
       select m.id, m.created, m.size, m.speaker, m.session, m.superseded_by, m.embedder,
              m.superseded_by is null and (m.expires is null or m.expires > clock_timestamp()) as live,

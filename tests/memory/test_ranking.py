@@ -7,7 +7,20 @@ from math import isclose, log, nan
 import pytest
 
 from memory.fusion import LEXICAL_WEIGHTS, WEIGHTS
-from memory.ranking import Hits, Line, Question, Ranked, addends, beside, bm25, passage_scores, rank, standard
+from memory.ranking import (
+    Hits,
+    Line,
+    Near,
+    Question,
+    Ranked,
+    addends,
+    beside,
+    bm25,
+    neighbours,
+    passage_scores,
+    rank,
+    standard,
+)
 
 SPEAKERS = ("Ann", "Bob", "Ann", "Bob", "Ann")
 LINE = Line(
@@ -18,12 +31,16 @@ LINE = Line(
     dated=[0, 0, 0, 1, 0],
     speakers=SPEAKERS,
     sessions=[0, 0, 0, 1, 2],
-    near=(),
+    cosines=(),
 )
 
 
 def asked(*words: Hits, names: Sequence[str] = (), asks_when: bool = False) -> Question:
     return Question(words, frozenset(names), asks_when)
+
+
+def near(line: Line) -> Near:
+    return {step: neighbours(line.sessions, step) for step in range(-2, 3)}
 
 
 def best(line: Line, question: Question, *, floor: float = 0.05, limit: int = 5) -> tuple[list[Ranked], int]:
@@ -56,9 +73,11 @@ def test_what_is_alike_everywhere_tells_nothing(column: list[float]) -> None:
 
 def test_neighbours_are_those_of_the_session() -> None:
     sessions = [0, 0, 0, 1, 2]
-    assert beside([1, 2, 3, 4, 5], sessions, 1, 10) == [20, 30, 0, 0, 0]
-    assert beside([1, 2, 3, 4, 5], sessions, -2, 1) == [0, 0, 1, 0, 0]
-    assert beside([1], [0], 2, 1) == [0]
+    assert neighbours(sessions, 1) == [1, 2, 5, 5, 5]
+    assert neighbours(sessions, -2) == [5, 5, 0, 5, 5]
+    assert neighbours(sessions, 0) == [0, 1, 2, 3, 4]
+    assert neighbours([0], 2) == neighbours([0], -2) == [1]
+    assert beside([1, 2, 3, 4, 5], neighbours(sessions, 1), 10) == [20, 30, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("row", "shown"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
@@ -70,29 +89,29 @@ def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: 
 def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
     sizes, sessions = [5] * 6, [0] * 6
     line = Line(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
-    scores = passage_scores(line, asked({2: 1}))
+    scores = passage_scores(line, asked({2: 1}), near(line))
     assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
 
 def test_every_sign_has_a_weight() -> None:
-    assert addends(LINE, asked(), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
+    assert addends(LINE, asked(), near(LINE), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 def test_the_addends_of_a_score_add_up_to_it() -> None:
     """R93: also with vectors, names and dates."""
-    line = replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3])
+    line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
     ranked, _ = best(line, asked({0: 1, 3: 2}, names=["Bob"], asks_when=True))
     assert ranked[0].explain.keys() == WEIGHTS.keys()
     assert all(isclose(sum(hit.explain.values()), hit.score) for hit in ranked)
 
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
-    line = replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked(), (), WEIGHTS)["vector"][2] == 0
+    line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
+    assert addends(line, asked(), near(line), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
-    ranked, below = best(replace(LINE, near=[0.9, 0.1, nan, -0.2, 0.3]), asked(), floor=0.3)
+    ranked, below = best(replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3]), asked(), floor=0.3)
     assert ({hit.row for hit in ranked}, below) == ({0, 4}, 3)
 
 
