@@ -68,6 +68,8 @@ class Candidate:
     superseded: bool
     answers: bool = False
     """Whether it followed a question."""
+    fresh: bool = False
+    """Whether it was written within the last ten minutes; what is not leaves before."""
 
     @property
     def source(self) -> str | None:
@@ -227,7 +229,9 @@ def _without_room(rows: Sequence[Candidate], room: int, quota: int, told: Mappin
     """Yield as many as find no room: the least worth, but first of all what a source has beyond its quota."""
     free = max(0, room - sum(row.pinned for row in rows))
     newest = {row.id: place for place, row in enumerate(rows)}
-    ranked = sorted((row for row in rows if not row.pinned), key=lambda row: (-told[row.id], -newest[row.id]))
+    ranked = sorted(
+        (row for row in rows if not row.pinned), key=lambda row: (not row.fresh, -told[row.id], -newest[row.id])
+    )
     counts, within, beyond = Counter[str](), list[Candidate](), list[Candidate]()
     for row in ranked:
         counts[row.source or ""] += row.source is not None
@@ -242,7 +246,8 @@ async def _look(connection: Connection, access: Access, policy: Policy) -> Previ
     found = await connection.execute(
         """
         select id::text, key, body, terms, trust, provenance, uses, pinned, answers,
-               coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded
+               coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded,
+               created > clock_timestamp() - interval '10 minutes' as fresh
           from memories where scope = %s order by created, id
         """,
         [str(access.writes)],

@@ -243,6 +243,12 @@ def test_no_more_leave_than_there_is_want_of_room(key: str | None) -> None:
     assert len(choose(rows, Policy(facts=8, episodes=8))) == 1
 
 
+def test_what_was_just_written_leaves_last() -> None:
+    """R94: whoever stores an item finds it again, however full the scope is."""
+    rows = [row(TOLD[0]), row(TOLD[1]), row(SMALL[0], fresh=True)]
+    assert rows[2].id not in {leaving.id for leaving in choose(rows, Policy(episodes=1))}
+
+
 def test_of_doubles_the_most_trusted_stays() -> None:
     doubled = [row("ledger closes at noon", trust="tool"), row("The ledger closes at NOON.")]
     assert [leaving.id for leaving in choose(doubled)] == [doubled[0].id]
