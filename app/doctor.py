@@ -125,6 +125,9 @@ def _embedder(settings: Settings) -> Finding:
 
 
 async def _vectors(embedder: str, database: Database) -> Finding:
+    async with database.system() as connection:
+        if await missing(connection):
+            return Finding("vectors", "warn", "unknown before the migrations", "run `countersign migrate`")
     left = await reembedding.waiting(database, embedder)
     if left.memories or left.knowledge:
         found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"

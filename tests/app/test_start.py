@@ -53,6 +53,14 @@ def test_doctor_says_when_the_embedder_cannot_be_opened(tmp_path: Path) -> None:
     assert (ended.returncode, found["verdict"], "nobody:model" in found["found"]) == (1, "fail", True)
 
 
+@pytest.mark.slow
+def test_doctor_looks_at_an_installation_that_was_never_started(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    ended = command_line("doctor", "--json", folder=tmp_path)
+    found = {each["check"]: each["verdict"] for each in json.loads(ended.stdout)["findings"]}
+    assert (found["migrations"], found["vectors"], "Traceback" in ended.stderr) == ("fail", "warn", False)
+
+
 def command_line(*argv: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COUNTERSIGN, *argv], env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=60
