@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from memory import packing
 from memory.roles import Urls
 from memory.server import binaries
 
@@ -53,7 +54,8 @@ class Canaries:
 
     def among(self, data: bytes) -> set[str]:
         """Return which are in there: in clear, in hexadecimal, or in something compressed."""
-        texts = [text for part in _readings(data) for text in (part, *_unpacked(part))]
+        parts = list(_readings(data))
+        texts = parts + [text for part in parts for whole in _unpacked(part) for text in _readings(whole)]
         pairs = zip(self.all, self._parts, strict=True)
         return {canary for canary, part in pairs if any(part in text for text in texts)}
 
@@ -66,10 +68,10 @@ def _readings(data: bytes) -> Iterator[bytes]:
 
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
-    for unpack in (lzma.decompress, zlib.decompress):
+    for unpack in (packing.unpack, lzma.decompress, zlib.decompress):
         try:
             yield unpack(data)
-        except (lzma.LZMAError, zlib.error):
+        except (lzma.LZMAError, zlib.error, ValueError):
             continue
 
 
