@@ -76,12 +76,14 @@ end $$;
 
 -- The memories themselves, and that the run or session was shown them; a person's own search leaves no trace.
 create function show_memories(p_ids uuid[]) returns setof memories
-language plpgsql set search_path = public, pg_temp as $$
+language plpgsql set search_path = public, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
+declare v_seers text[] := array(select seer from unnest(current_reads()) as seer where seer ~ '^(run|session):');
 begin
-  insert into memory_seen (seer, memory)
-  select seer, m.id from unnest(current_reads()) as seer
-   cross join (select id from memories where id = any (p_ids)) as m
-   where seer ~ '^(run|session):' on conflict do nothing;
+  if cardinality(v_seers) > 0 then
+    insert into memory_seen (seer, memory) select seer, m.id from unnest(v_seers) as seer
+     cross join (select id from memories where id = any (p_ids)) as m on conflict do nothing;
+  end if;
   return query select * from memories m where m.id = any (p_ids);
 end $$;
 revoke execute on function word_root(text), look_along(text[], text, text, text), show_memories(uuid[]) from public;
