@@ -88,8 +88,8 @@ async def live(database: Database, access: Access, remember: Remember) -> None:
     for place, (speaker, said) in enumerate((("Ann", "When did you move to Porto?"), ("Ben", "In May, I think."))):
         await remember(said, turn=Turn(speaker, datetime(2023, 5, 7, tzinfo=UTC), "chat", place))
     async with database.transaction(access) as connection:
-        for person in ("alice", "bob"):
-            safe = Note("the safe is behind the map", "human", Provenance(principal=person), pinned=True)
+        for call in ("first", "again"):
+            safe = Note("the safe is behind the map", "human", Provenance(call=call), pinned=True)
             await store.add(connection, access, safe)
     for text in ("nothing much happened", "all was quiet"):
         await remember(text)
@@ -101,7 +101,7 @@ async def everything(database: Database, access: Access) -> list[object]:
     queries = ("when does the ledger close", "archive", "who owns billing", "when did Ben move to Porto", "noon")
     shelved = [replace(row, scope="") for row in await shelf.ls(database, access)]
     preview = await pruning.preview(database, access, Policy(facts=1, episodes=1))
-    columns = "select id, pinned, told, expires, valid_to, superseded_by from memories order by id"
+    columns = "select id, pinned, told, answers, expires, valid_to, superseded_by from memories order by id"
     links = "select memory, digest, trust, provenance, told from memory_links order by told, memory"
     return [
         [await store.recall(database, access, query) for query in queries],
