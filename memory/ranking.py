@@ -93,11 +93,14 @@ def standard(column: Column, weight: float = 1.0) -> Column:
 
 def neighbours(sessions: Sequence[int], step: int) -> Sequence[int]:
     """Return the row that stands `step` rows later in the same session, or earlier if negative; `len` if none does."""
-    rows = range(len(sessions))
-    there, here = (rows[step:], rows) if step >= 0 else (rows, rows[-step:])
-    found = [one if sessions[one] == sessions[other] else len(rows) for one, other in zip(there, here, strict=False)]
-    missing = [len(rows)] * min(abs(step), len(rows))
-    return found + missing if step >= 0 else missing + found
+    if not step:
+        return range(len(sessions))
+    nobody = len(sessions)
+    there, here = max(step, 0), max(-step, 0)
+    triples = zip(range(there, nobody), sessions[there:], sessions[here:], strict=False)
+    found = [row if one == other else nobody for row, one, other in triples]
+    missing = [nobody] * min(abs(step), nobody)
+    return found + missing if step > 0 else missing + found
 
 
 def beside(column: Column, near: Sequence[int], weight: float) -> Column:

@@ -39,8 +39,9 @@ async def recall(
 ) -> Recall:
     """Find the memories that answer `query` best, in the access's read scopes or in those of `scopes` among them.
 
-    A memory that shares no word with the query, nor do those just before it, is shown only from a similarity of
-    `floor` on. Ties go to the newer one, then to the smaller id. Scopes that were not entered hold nothing.
+    A memory that shares no word with the query, nor do its neighbours, is shown only from a similarity of `floor` on;
+    what is not compared has a similarity of 0. Ties go to the newer one, then to the smaller id. Scopes that were not
+    entered hold nothing.
     """
     places = [str(scope) for scope in (access.reads if scopes is None else scopes)]
     vector = None

@@ -75,7 +75,7 @@ def test_neighbours_are_those_of_the_session() -> None:
     sessions = [0, 0, 0, 1, 2]
     assert neighbours(sessions, 1) == [1, 2, 5, 5, 5]
     assert neighbours(sessions, -2) == [5, 5, 0, 5, 5]
-    assert neighbours(sessions, 0) == [0, 1, 2, 3, 4]
+    assert list(neighbours(sessions, 0)) == [0, 1, 2, 3, 4]
     assert neighbours([0], 2) == neighbours([0], -2) == [1]
     assert beside([1, 2, 3, 4, 5], neighbours(sessions, 1), 10) == [20, 30, 0, 0, 0]
 
