@@ -26,6 +26,8 @@ PAGE = 500
 """Lines that are read at once; between two pages nothing is held, however long the reader takes."""
 _BITE = 100
 """Lines that are written at once."""
+_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""What some readers take for the end of a line."""
 _PINS = 200
 """Memories that a scope may have pinned by imports; those beyond go in without their pin."""
 _USES = 1000
@@ -83,7 +85,7 @@ async def export(database: Database, access: Access) -> AsyncIterator[str]:
         while True:
             page = await database.rows(access, query, list(DERIVED), scope, now["at"], at, id, PAGE)
             for row in page:
-                yield json.dumps(row["line"], ensure_ascii=False, sort_keys=True)
+                yield json.dumps(row["line"], ensure_ascii=False, sort_keys=True).translate(_BREAKS)
             if len(page) < PAGE:
                 break
             at, id = page[-1]["at"], page[-1]["id"]

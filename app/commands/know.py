@@ -11,6 +11,7 @@ from urllib.parse import quote
 import typer
 
 from app.client import Api, segment
+from app.commands import pieces
 from app.commands.terminal import AsJson, ask, fields, note, say, settings, show, table
 from memory.errors import Permanent
 
@@ -116,12 +117,12 @@ def export_memories() -> None:
 
 @memory.command("import")
 def import_memories(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What an export printed.")],
+    file: Annotated[Path, typer.Argument(help="What an export printed; - for the standard input.")],
     as_json: AsJson = False,
 ) -> None:
-    """Take in exported memories, all or none; what is there already stays as it is."""
-    lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
-    done = ask(lambda api: api.post("/api/memory/import", {"lines": lines}))
+    """Take in exported memories; a large file goes in pieces, each whole or not at all. What is there already stays."""
+    held = pieces.lines(file)
+    done = ask(lambda api: pieces.send(api, held))
     show(done, as_json, lambda it: say(f"took in {it['imported']}, knew {it['known']}"))
 
 

@@ -222,6 +222,14 @@ async def test_a_large_scope_travels_in_pieces_any_of_which_may_be_repeated(
     assert len(lines) == 1_203
 
 
+async def test_no_text_ends_a_line_of_the_file(database: Database, mine: Access) -> None:
+    body = "".join(map(chr, (*range(1, 33), *range(126, 161), 0x2028, 0x2029, 0x1F600))) + "x"
+    await store.remember(database, mine, body, trust="human", provenance=Provenance())
+    text = "\n".join([line async for line in porting.export(database, mine)])
+    (line,) = text.splitlines()[1:]
+    assert json.loads(line)["body"] == body
+
+
 async def test_an_export_that_is_not_read_holds_no_connection(database: Database, mine: Access) -> None:
     """R92: more stalled readers than connections, and others are served."""
     await porting.take_in(database, mine, file(*(row() for _ in range(3))))
