@@ -144,7 +144,12 @@ async def _taken(
     kind = type(some[0][1])
     try:
         if kind is Exported:
-            return await _embedded(connection, drafts, embedder)
+            # A model is asked only about what is not here yet.
+            there = await _there(connection, drafts)
+            known = [bool(there & {row["id"], row["spare"]}) for row in drafts]
+            new = [row for row, here in zip(drafts, known, strict=True) if not here]
+            written = iter(await _embedded(connection, new, embedder) if new else ())
+            return [{"code": "known"} if here else next(written) for here in known]
         return await _written(connection, kind, drafts)
     except (psycopg.errors.IntegrityError, psycopg.errors.DataError) as error:
         where = f"one of the lines {some[0][0]} to {some[-1][0]}"
@@ -164,6 +169,15 @@ async def _embedded(connection: Connection, drafts: Sequence[Row], embedder: Emb
 async def _written(connection: Connection, kind: type[Entry], drafts: Sequence[Row]) -> list[dict[str, Any]]:
     found = await connection.execute(_TAKE[kind].encode(), [Jsonb(list(drafts))])
     return await found.fetchall()
+
+
+async def _there(connection: Connection, drafts: Sequence[Row]) -> set[str]:
+    places, ids = {row["scope_kind"] + ":" + row["scope_id"] for row in drafts}, ("id", "spare")
+    found = await connection.execute(
+        "select id::text from memories where scope = any(%s) and id = any(%s::uuid[])",
+        [list(places), [row[name] for row in drafts for name in ids]],
+    )
+    return {row["id"] for row in await found.fetchall()}
 
 
 async def _pinned(connection: Connection, scope: Scope) -> int:

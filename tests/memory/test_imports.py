@@ -11,6 +11,7 @@ import pytest
 
 from memory import exported, forgetting, porting, pruning, store
 from memory.database import Database
+from memory.embedding import Vector
 from memory.errors import Permanent
 from memory.pruning import Policy
 from memory.remembered import Provenance
@@ -220,6 +221,29 @@ async def test_a_large_scope_travels_in_pieces_any_of_which_may_be_repeated(
     lines = await out(database, mine)
     assert {line["id"] for line in lines} == {json.loads(line)["id"] for line in given[1:]}
     assert len(lines) == 1_203
+
+
+class Counting:
+    """An embedder that counts what it was asked."""
+
+    id = "counting-2"
+    lexical = False
+    dimensions = 2
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return a vector for each text."""
+        self.asked += texts
+        return [(1.0, 0.0) for _ in texts]
+
+
+async def test_a_model_is_asked_once_about_what_goes_in_twice(database: Database, mine: Access) -> None:
+    model, given = Counting(), file(*(row() for _ in range(3)))
+    for _ in range(2):
+        await porting.take_in(database, mine, given, embedder=model)
+    assert len(model.asked) == 3
 
 
 async def test_no_text_ends_a_line_of_the_file(database: Database, mine: Access) -> None:
