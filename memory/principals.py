@@ -45,7 +45,7 @@ async def authenticate(database: Database, secret: str) -> Principal:
 async def issue(database: Database, access: Access, person: str, *, label: str = "", days: int | None = None) -> Issued:
     """Make a key for an existing person of the entered tenant, valid for `days` or for good.
 
-    Raises Permanent("not_found") for others.
+    Raises Permanent("not_found") for others; the database refuses whoever is no administrator.
     """
     async with database.transaction(access) as connection:
         await _known(connection, person)
@@ -68,7 +68,7 @@ async def keys(database: Database, access: Access) -> list[dict[str, Any]]:
 
 
 async def revoke(database: Database, access: Access, key: str) -> None:
-    """End a key at once; raises Permanent("not_found")."""
+    """End a key at once, as an administrator; raises Permanent("not_found")."""
     row = await database.call(access, "revoke_key", key)
     if not row:
         raise Permanent("not_found", f"there is no key {key!r}; `countersign keys ls` lists them")

@@ -159,13 +159,14 @@ async def tenant(owner: Connection, anyio_backend: str) -> str:
 
 @pytest.fixture
 async def people(owner: Connection, tenant: str) -> dict[str, Principal]:
-    """Return the tenant's people by name: alice asks, bob and carol approve, dave may approve nothing."""
+    """Return the tenant's people by name: alice asks, bob and carol approve, dave may approve nothing, root makes keys."""
     finance = frozenset({"finance"})
     crowd = [
         Principal(tenant, "alice", frozenset({"support"})),
         Principal(tenant, "bob", finance, limit_alone=50_000, limit_joint=1_000_000_000),
         Principal(tenant, "carol", finance, limit_alone=50_000, limit_joint=1_000_000_000),
         Principal(tenant, "dave", finance),
+        Principal(tenant, "root", frozenset({"admin"})),
     ]
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])

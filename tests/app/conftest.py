@@ -92,16 +92,11 @@ async def anonymous(parts: Parts) -> AsyncGenerator[httpx2.AsyncClient]:
 
 
 @pytest.fixture
-async def client(
-    anonymous: httpx2.AsyncClient, database: Database, people: dict[str, Principal], tenant: str
-) -> Client:
+async def client(anonymous: httpx2.AsyncClient, database: Database, people: dict[str, Principal]) -> Client:
     """Return a factory of clients with the key of a person; root is an administrator."""
-    root = Access.of(Principal(tenant, "root"))
-    await database.call(root, "put_principal", "root", ["admin"], 0, 0)
-    people = {**people, "root": root.principal}
 
     async def make(person: str) -> httpx2.AsyncClient:
-        issued = await principals.issue(database, Access.of(people[person]), person)
+        issued = await principals.issue(database, Access.of(people["root"]), person)
         return httpx2.AsyncClient(
             transport=anonymous._transport,  # pyright: ignore[reportPrivateUsage]  # one app for all its people
             base_url="http://api",

@@ -1,4 +1,5 @@
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
 from app.auth import authenticate, demand, secret_of
 from memory import principals
@@ -9,8 +10,15 @@ from memory.scope import Access, Principal
 from tests.conftest import Connection
 
 
-async def test_a_key_becomes_its_person_with_groups_and_limits(database: Database, bob: Principal) -> None:
-    issued = await principals.issue(database, Access.of(bob), "bob")
+@pytest.fixture
+def root(people: dict[str, Principal]) -> Access:
+    return Access.of(people["root"])
+
+
+async def test_a_key_becomes_its_person_with_groups_and_limits(
+    database: Database, root: Access, bob: Principal
+) -> None:
+    issued = await principals.issue(database, root, "bob")
     assert await authenticate(database, {"authorization": f"bearer {issued.secret}"}) == bob
 
 
@@ -23,8 +31,10 @@ def test_none_or_two_keys_are_refused(headers: dict[str, str]) -> None:
         secret_of(headers)
 
 
-async def test_only_the_hash_of_a_key_is_stored(database: Database, bob: Principal, owner: Connection) -> None:
-    issued = await principals.issue(database, Access.of(bob), "bob")
+async def test_only_the_hash_of_a_key_is_stored(
+    database: Database, root: Access, bob: Principal, owner: Connection
+) -> None:
+    issued = await principals.issue(database, root, "bob")
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [bob.tenant])
         rows = await (await owner.execute("select * from keys where id = %s", [issued.id])).fetchall()
@@ -32,25 +42,47 @@ async def test_only_the_hash_of_a_key_is_stored(database: Database, bob: Princip
     assert issued.secret not in str(rows)
 
 
-async def test_a_key_that_expired_is_refused_with_its_reason(database: Database, bob: Principal) -> None:
-    issued = await principals.issue(database, Access.of(bob), "bob", days=-1)
+async def test_a_key_that_expired_is_refused_with_its_reason(database: Database, root: Access, bob: Principal) -> None:
+    issued = await principals.issue(database, root, "bob", days=-1)
     with pytest.raises(Permanent, match="expired"):
         await principals.authenticate(database, issued.secret)
 
 
-async def test_nobody_gets_a_key_for_a_stranger(database: Database, bob: Principal) -> None:
+async def test_nobody_gets_a_key_for_a_stranger(database: Database, root: Access) -> None:
     with pytest.raises(Permanent, match="no person 'mallory'"):
-        await principals.issue(database, Access.of(bob), "mallory")
+        await principals.issue(database, root, "mallory")
 
 
 async def test_a_key_of_another_tenant_cannot_be_revoked(
-    database: Database, bob: Principal, owner: Connection, urls: Urls
+    database: Database, root: Access, bob: Principal, urls: Urls
 ) -> None:
-    issued = await principals.issue(database, Access.of(bob), "bob")
-    elsewhere = Access.of(Principal("elsewhere", "root", frozenset({"admin"})))
+    issued = await principals.issue(database, root, "bob")
+    other = Principal(f"{bob.tenant}-c", "eve", frozenset({"admin"}))
+    await principals.found(urls.owner, other.tenant, [other])
     with pytest.raises(Permanent, match="no key"):
-        await principals.revoke(database, elsewhere, issued.id)
+        await principals.revoke(database, Access.of(other), issued.id)
     assert await principals.authenticate(database, issued.secret) == bob
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select create_key('carol', sha256('mine'), '', null)",
+        "select create_key('bob', sha256('mine'), '', null)",
+        "select revoke_key(id) from keys",
+        "select put_principal('bob', '{admin}', 0, 0)",
+        "update principals set groups = '{admin}'",
+        "insert into keys (principal, hash) values ('root', sha256('mine'))",
+    ],
+)
+async def test_the_database_lets_only_administrators_make_people_and_keys(
+    database: Database, root: Access, bob: Principal, statement: str
+) -> None:
+    """R92: also where somebody brought the application to run a statement of theirs."""
+    await principals.issue(database, root, "carol")
+    async with database.transaction(Access.of(bob)) as connection:
+        with pytest.raises(InsufficientPrivilege):
+            await connection.execute(statement.encode())
 
 
 async def test_founding_twice_leaves_what_is_there(urls: Urls, tenant: str, database: Database) -> None:

@@ -64,7 +64,7 @@ async def run(
     monkeypatch.setenv("COUNTERSIGN_URL", api)
 
     async def run(person: str, *argv: str) -> Ran:
-        issued = await principals.issue(database, Access.of(people[person]), person)
+        issued = await principals.issue(database, Access.of(people["root"]), person)
         monkeypatch.setenv("COUNTERSIGN_KEY", issued.secret)
         code = await asyncio.to_thread(cli.run, list(argv))
         out, err = capfd.readouterr()

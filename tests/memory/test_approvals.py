@@ -19,12 +19,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def desk(database: Database, people: Mapping[str, Principal], clock: VirtualClock) -> Desk:
+async def desk(database: Database, owner: Connection, people: Mapping[str, Principal], clock: VirtualClock) -> Desk:
     crowd = dict(people)
     desk = await open_desk(database, crowd, clock)
-    for name, groups in [("erin", ["finance"]), ("frank", ["support"])]:
-        await database.call(desk.access("bob"), "put_principal", name, groups, 50_000, 1_000_000)
-        crowd[name] = Principal(people["bob"].tenant, name, frozenset(groups))
+    tenant = people["bob"].tenant
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
+        for name, groups in [("erin", ["finance"]), ("frank", ["support"])]:
+            await owner.execute("select put_principal(%s, %s, 50000, 1000000)", [name, groups])
+            crowd[name] = Principal(tenant, name, frozenset(groups))
     return desk
 
 

@@ -59,18 +59,21 @@ async def test_next_borrower_starts_with_nothing(single: Database, alice: Princi
         assert await (await connection.execute(PEOPLE)).fetchone() == {"n": 0}
 
 
-async def test_failed_transaction_leaves_neither_rows_nor_settings(single: Database, alice: Principal) -> None:
+async def test_failed_transaction_leaves_neither_rows_nor_settings(
+    single: Database, people: dict[str, Principal]
+) -> None:
+    root = Access.of(people["root"])
+
     async def fail() -> None:
-        async with single.transaction(Access.of(alice)) as connection:
-            await connection.execute("select put_principal('eve', '{}', 0, 0)")
+        async with single.transaction(root) as connection:
+            await connection.execute("select create_key('alice', sha256('lost'), '', null)")
             await connection.execute("select 1 / 0")
 
     with pytest.raises(psycopg.errors.DivisionByZero):
         await fail()
     async with single.system() as connection:
         assert await (await connection.execute(SETTINGS)).fetchone() == NOTHING
-    async with single.transaction(Access.of(alice)) as connection:
-        assert await (await connection.execute(PEOPLE)).fetchone() == {"n": 4}
+    assert await single.rows(root, "select id from keys") == []
 
 
 async def test_call_enters_before_the_function_runs_also_with_a_kept_plan(
@@ -100,20 +103,20 @@ async def test_rows_are_those_of_the_entered_tenant_in_their_order(
     """R92"""
     query = "select id from principals where id <> %s order by id desc"
     found = [await database.rows(Access.of(people["bob"]), query, "carol") for _ in range(10)]
-    assert found == [[{"id": "dave"}, {"id": "bob"}, {"id": "alice"}]] * 10
+    assert found == [[{"id": "root"}, {"id": "dave"}, {"id": "bob"}, {"id": "alice"}]] * 10
     stranger = Access.of(Principal(f"t-{uuid4().hex[:12]}", "mallory"))
     assert await database.rows(stranger, query, "carol") == []
 
 
 async def test_call_without_a_tenant_never_runs_the_function(database: Database) -> None:
     nobody = Access(Principal("", "x"), ())
-    assert await database.call(nobody, "put_principal", "eve", [], 0, 0) == {}
+    assert await database.call(nobody, "revoke_key", "none") == {}
 
 
-async def test_call_commits_and_returns_the_row(database: Database, alice: Principal) -> None:
-    assert await database.call(Access.of(alice), "put_principal", "eve", ["support"], 1, 2) == {"id": "eve"}
-    async with database.transaction(Access.of(alice)) as connection:
-        assert await (await connection.execute(PEOPLE)).fetchone() == {"n": 5}
+async def test_call_commits_and_returns_the_row(database: Database, people: dict[str, Principal]) -> None:
+    root = Access.of(people["root"])
+    made = await database.call(root, "create_key", "alice", b"\0" * 32, "", None)
+    assert await database.rows(root, "select id from keys") == [made]
 
 
 async def test_mappings_travel_as_json(database: Database, alice: Principal) -> None:

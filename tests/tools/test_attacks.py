@@ -58,13 +58,17 @@ async def test_people_see_what_every_step_of_a_question_would_do(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("now", [([], 50_000), (["finance"], 5)])
-async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(desk: Desk, now: tuple[list[str], int]) -> None:
+async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(
+    desk: Desk, owner: Connection, now: tuple[list[str], int]
+) -> None:
     """R25 R39: who left the group or lost the limit between vote and claim has not agreed any more."""
     lease = await desk.run()
     refund = act(lease, tool="shop.refund")
     approval = await desk.ask(lease, refund)
     assert (await desk.decide(approval, "bob")).status == "approved"
-    await desk.database.call(desk.access("bob"), "put_principal", "bob", *now, 0)
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [lease.access.principal.tenant])
+        await owner.execute("select put_principal('bob', %s, %s, 0)", now)
     assert await desk.ask(lease, refund) != approval
     assert desk.shop.effects == []
 
