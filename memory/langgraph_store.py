@@ -65,8 +65,8 @@ update memories set provenance = jsonb_set(provenance, '{facts}', %(facts)s),
  where id = %(id)s::uuid and told > 1
 """
 """The same value put again counts with the life and the index that it is given now."""
-_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7620))"
-"""Two batches of one scope at once would wait for each other's keys for ever."""
+_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
+"""The lock of pruning and imports: two that write many keys of one scope would wait for each other's for ever."""
 
 
 @dataclass(frozen=True, slots=True)
