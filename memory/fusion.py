@@ -1,7 +1,7 @@
 """How much each sign of relevance counts, in one place and the same for every scope; used by `search`.
 
 Round numbers after a fit on four conversations of a public benchmark; fits that leave the judged conversation out score
-the same, and halving any one moves recall at 10 by at most a point and a half (docs/decisions/0006-retrieval.md).
+the same, and halving any one moves recall at 10 by at most two points (docs/decisions/0006-retrieval.md).
 `ranking.addends` says what each sign is.
 """
 
