@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from langgraph.store.base import GetOp, InvalidNamespaceError, Op, PutOp, SearchOp
 
-from memory import store
+from memory import porting, pruning, store
 from memory.database import Database
-from memory.errors import Permanent
+from memory.errors import ControlError, Permanent
 from memory.langgraph_store import MemoryStore
 from memory.remembered import Provenance
 from memory.scope import Access, Principal, Scope
@@ -133,6 +133,22 @@ async def test_batches_of_the_same_keys_in_any_order_all_get_through(ours: Memor
     found = await ours.asearch(NOTES, limit=100)
     assert len(found) == 12
     assert len({item.value["by"] for item in found}) == 1
+
+
+async def test_batches_imports_and_pruning_of_a_scope_take_turns(
+    ours: MemoryStore, database: Database, alice: Principal
+) -> None:
+    """R93 R94: whatever order their keys are in, none fails for another."""
+    access, ops = Access.of(alice), [PutOp(NOTES, f"k{key}", {"n": key}) for key in range(30)]
+    await ours.abatch(ops)
+    file = [line async for line in porting.export(database, access)]
+    await ours.abatch([PutOp(NOTES, f"k{key}", None) for key in range(30)])
+    work = [ours.abatch([PutOp(NOTES, f"k{key}", {"n": -key}) for key in range(30)][::-1]) for _ in range(3)]
+    work += [pruning.prune(database, access, pruning.Policy(facts=20)) for _ in range(2)]
+    done = await asyncio.gather(porting.take_in(database, access, file), *work, return_exceptions=True)
+    # Either may be first; then the import finds other values of its subjects.
+    assert {error.code for error in done if isinstance(error, ControlError)} <= {"conflict"}
+    assert not [error for error in done if isinstance(error, Exception) and not isinstance(error, ControlError)]
 
 
 async def test_reading_that_renews_does_not_wait_for_writing(ours: MemoryStore) -> None:
