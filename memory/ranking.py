@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import repeat
 from math import isnan, log, log1p, sqrt
 from operator import mul
 
@@ -103,9 +104,19 @@ def neighbours(sessions: Sequence[int], step: int) -> Sequence[int]:
     return found + missing if step > 0 else missing + found
 
 
+def surroundings(sessions: Sequence[int]) -> Near:
+    """Return the neighbours of every row, as far as a passage reaches."""
+    return {step: neighbours(sessions, step) for step in range(-REACH, REACH + 1)}
+
+
 def beside(column: Column, near: Sequence[int], weight: float) -> Column:
     """Return what the column holds for the neighbours, weighed; 0 for those without one."""
-    return [weight * value for value in map([*column, 0.0].__getitem__, near)]
+    return weighed(map([*column, 0.0].__getitem__, near), weight) if column else ()
+
+
+def weighed(column: Iterable[float], weight: float) -> Column:
+    """Return the column multiplied by its weight."""
+    return [weight * value for value in column]
 
 
 def rank(
@@ -117,20 +128,23 @@ def rank(
     """
     if not line.ids:
         return [], 0
-    near = {step: neighbours(line.sessions, step) for step in range(-REACH, REACH + 1)}
+    near = surroundings(line.sessions)
     passage = passage_scores(line, question, near)
     columns = {name: column for name, column in addends(line, question, near, passage, weights).items() if column}
     scores = list(map(sum, zip(*columns.values(), strict=True)))
-    cosines = line.cosines or [0.0] * len(line.ids)
-    told = enumerate(zip(passage, cosines, strict=True))
+    told = enumerate(zip(passage, line.cosines or repeat(0.0), strict=False))
     shown = [row for row, (shared, cosine) in told if shared > 0 or cosine >= floor]
-    least = min(nlargest(limit, [scores[row] for row in shown]), default=0.0)
-    best = [(-scores[row], -line.created[row], line.ids[row], row) for row in shown if scores[row] >= least]
     ranked = [
         Ranked(row, scores[row], {name: column[row] for name, column in columns.items()})
-        for *_, row in sorted(best)[:limit]
+        for row in _best(line, scores, shown, limit)
     ]
     return ranked, len(line.ids) - len(shown)
+
+
+def _best(line: Line, scores: Column, shown: Sequence[int], limit: int) -> Sequence[int]:
+    least = min(nlargest(limit, map(scores.__getitem__, shown)), default=0.0)
+    near_top = (row for row in shown if scores[row] >= least)
+    return sorted(near_top, key=lambda row: (-scores[row], -line.created[row], line.ids[row]))[:limit]
 
 
 def addends(
@@ -138,20 +152,20 @@ def addends(
 ) -> Mapping[str, Column]:
     """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
 
-    What the question does not ask for is an empty column.
+    Without vectors their columns are empty.
     """
     vector = _known(line.cosines)
     return {
         "passage": standard(passage, weights["passage"]),
         "session": standard(session_scores(line, question), weights["session"]),
         "length": standard([*map(log1p, line.sizes)], weights["length"]),
-        "question": [weights["question"] * asks for asks in line.asks],
+        "question": weighed(line.asks, weights["question"]),
         "answer": beside(line.asks, near[-1], weights["answer"]),
-        "speaker": [weights["speaker"] * (name in question.names) for name in line.speakers] if question.names else (),
-        "date": [weights["date"] * dated for dated in line.dated] if question.asks_when else (),
-        "vector": [weights["vector"] * value for value in vector],
-        "vector_before": beside(vector, near[-1], weights["vector_before"]) if vector else (),
-        "vector_after": beside(vector, near[1], weights["vector_after"]) if vector else (),
+        "speaker": weighed((name in question.names for name in line.speakers), weights["speaker"]),
+        "date": weighed(line.dated, weights["date"] * question.asks_when),
+        "vector": weighed(vector, weights["vector"]),
+        "vector_before": beside(vector, near[-1], weights["vector_before"]),
+        "vector_after": beside(vector, near[1], weights["vector_after"]),
     }
 
 

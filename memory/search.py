@@ -111,13 +111,18 @@ def _numbered(names: Sequence[str | None], scopes: Sequence[int]) -> Sequence[in
 def _question(query: str, found: Found, line: Line) -> Question:
     rows = {id: row for row, id in enumerate(line.ids)}
     told = zip(found["holders"] or (), found["hits"] or (), strict=True)
-    first = {name: name.split(" ", 1)[0].lower() for name in set(line.speakers) if name}
-    named = {name for name in first.values() if name and name in query.lower()}
     return Question(
         words=[hits for holders, halves in told if (hits := _hits_in(rows, holders, halves))],
-        names=frozenset(name for name in first if first[name] in named) if len(named) == 1 else frozenset(),
+        names=_named(query, line),
         asks_when=bool(_ASKS_WHEN.match(query)),
     )
+
+
+def _named(query: str, line: Line) -> frozenset[str]:
+    """Return the speakers whose first name the query tells, if that is one name."""
+    first = {name: name.split(" ", 1)[0].lower() for name in set(line.speakers) if name}
+    told = {name for name in first.values() if name and name in query.lower()}
+    return frozenset(name for name in first if first[name] in told and len(told) == 1)
 
 
 def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> Hits:

@@ -10,7 +10,6 @@ from memory.fusion import LEXICAL_WEIGHTS, WEIGHTS
 from memory.ranking import (
     Hits,
     Line,
-    Near,
     Question,
     Ranked,
     addends,
@@ -20,6 +19,7 @@ from memory.ranking import (
     passage_scores,
     rank,
     standard,
+    surroundings,
 )
 
 SPEAKERS = ("Ann", "Bob", "Ann", "Bob", "Ann")
@@ -37,10 +37,6 @@ LINE = Line(
 
 def asked(*words: Hits, names: Sequence[str] = (), asks_when: bool = False) -> Question:
     return Question(words, frozenset(names), asks_when)
-
-
-def near(line: Line) -> Near:
-    return {step: neighbours(line.sessions, step) for step in range(-2, 3)}
 
 
 def best(line: Line, question: Question, *, floor: float = 0.05, limit: int = 5) -> tuple[list[Ranked], int]:
@@ -89,12 +85,13 @@ def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: 
 def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
     sizes, sessions = [5] * 6, [0] * 6
     line = Line(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
-    scores = passage_scores(line, asked({2: 1}), near(line))
+    scores = passage_scores(line, asked({2: 1}), surroundings(line.sessions))
     assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
 
 def test_every_sign_has_a_weight() -> None:
-    assert addends(LINE, asked(), near(LINE), (), WEIGHTS).keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
+    found = addends(LINE, asked(), surroundings(LINE.sessions), (), WEIGHTS)
+    assert found.keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 def test_the_addends_of_a_score_add_up_to_it() -> None:
@@ -107,7 +104,7 @@ def test_the_addends_of_a_score_add_up_to_it() -> None:
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
     line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked(), near(line), (), WEIGHTS)["vector"][2] == 0
+    assert addends(line, asked(), surroundings(line.sessions), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
