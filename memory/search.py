@@ -7,7 +7,7 @@ Both run as the one who asks, and nothing is kept between two searches.
 
 import re
 from collections.abc import Mapping, Sequence
-from struct import unpack
+from struct import calcsize, unpack
 from typing import Any
 from uuid import UUID
 
@@ -84,25 +84,26 @@ def _told(explain: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def _line(found: Found) -> Line:
-    ids = _ids(found["ids"])
-    marks = _integers(found["marks"])
+    marks = _numbers(found["marks"], "i")
     return Line(
-        ids=ids,
-        created=unpack(f">{len(ids)}q", found["created"] or b""),
-        sizes=_integers(found["sizes"]),
+        ids=_ids(found["ids"]),
+        created=_numbers(found["created"], "q"),
+        sizes=_numbers(found["sizes"], "i"),
         asks=[mark >> 1 & 1 for mark in marks],
         dated=[mark & 1 for mark in marks],
         speakers=found["speakers"] or (),
-        sessions=_numbered(found["sessions"] or (), [mark >> 2 for mark in marks]),
-        cosines=unpack(f">{len(ids)}d", found["cosines"]) if found["cosines"] else (),
+        sessions=_numbered(found["sessions"] or (), marks),
+        cosines=_numbers(found["cosines"], "d"),
     )
 
 
-def _numbered(names: Sequence[str | None], scopes: Sequence[int]) -> Sequence[int]:
+def _numbered(names: Sequence[str | None], marks: Sequence[int]) -> Sequence[int]:
+    """Return the number of each row's session: one more where a name or scope differs from the row before."""
     numbers: list[int] = []
     number, before = -1, None
-    for here in zip(names, scopes, strict=True):
-        number += here[0] is None or here != before
+    for name, mark in zip(names, marks, strict=True):
+        here = (name, mark >> 2)
+        number += name is None or here != before
         before = here
         numbers.append(number)
     return numbers
@@ -127,7 +128,7 @@ def _named(query: str, line: Line) -> frozenset[str]:
 
 def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> Hits:
     found: dict[int, float] = {}
-    for id, half in zip(_ids(holders), _integers(halves), strict=True):
+    for id, half in zip(_ids(holders), _numbers(halves, "i"), strict=True):
         # A word may stand in a memory that is not live.
         if (row := rows.get(id)) is not None:
             found[row] = found.get(row, 0.0) + half / 2
@@ -138,5 +139,5 @@ def _ids(packed: bytes | None) -> list[bytes]:
     return [packed[start : start + 16] for start in range(0, len(packed), 16)] if packed else []
 
 
-def _integers(packed: bytes | None) -> Sequence[int]:
-    return unpack(f">{len(packed) // 4}i", packed) if packed else ()
+def _numbers(packed: bytes | None, form: str) -> Sequence[Any]:
+    return unpack(f">{len(packed) // calcsize(form)}{form}", packed) if packed else ()
