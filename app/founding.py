@@ -14,7 +14,7 @@ from memory.entry import admit
 from memory.errors import Permanent
 from memory.migrate import migrate
 from memory.principals import Issued
-from memory.scope import Access, Principal
+from memory.scope import Principal
 from memory.shape import missing
 from tools.catalog import Catalog
 from tools.policy import Policy
@@ -66,7 +66,7 @@ async def check(settings: Settings, database: Database, policy: str) -> None:
         raise Permanent(
             "configuration", f"the database lacks {', '.join(lacking)}; run `countersign migrate` with the owner's URL"
         )
-    active = await authority.policy(database, _system(settings.tenant))
+    active = await authority.policy(database, authority.installation(settings.tenant))
     if active is None:
         raise Permanent("configuration", f"tenant {settings.tenant!r} has no policy yet; run `countersign migrate`")
     if active != policy:
@@ -103,14 +103,10 @@ def shipped(folder: Path | None = None) -> list[knowledge.Item]:
 
 
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
-    access = _system(settings.tenant)
+    access = authority.installation(settings.tenant)
     await knowledge.import_all(database, access, shipped(settings.runbook_dir))
     version = Policy.load(Catalog.discover().cards, settings.policy_dir).version
     active = await authority.policy(database, access)
     if active is None or (activate and active != version):
         return version, tuple(await authority.activate(database, access, version))
     return active, ()
-
-
-def _system(tenant: str) -> Access:
-    return Access.of(Principal(tenant, "countersign"))

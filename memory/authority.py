@@ -1,7 +1,12 @@
-"""Which policy set is in force for a tenant; the wiring looks when it starts, `migrate` and people change it."""
+"""Which policy set is in force for a tenant; the wiring looks when it starts, `migrate` changes it."""
 
 from memory.database import Database
-from memory.scope import Access
+from memory.scope import Access, Principal
+
+
+def installation(tenant: str) -> Access:
+    """Return as whom the installation itself enters, under a name that no person bears."""
+    return Access.of(Principal(tenant, "countersign"))
 
 
 async def policy(database: Database, access: Access) -> str | None:
@@ -13,7 +18,10 @@ async def policy(database: Database, access: Access) -> str | None:
 
 
 async def activate(database: Database, access: Access, policy: str) -> list[str]:
-    """Put a policy set in force; returns the runs whose open questions it voids, which are queued then."""
+    """Put a policy set in force, as the installation or one who answers for production.
+
+    Returns the runs whose open questions it voids, which are queued then.
+    """
     async with database.transaction(access) as connection:
         cursor = await connection.execute("select run from activate_policy(%s) where run is not null", [policy])
         return [row["run"] for row in await cursor.fetchall()]

@@ -73,14 +73,17 @@ async def test_a_key_of_another_tenant_cannot_be_revoked(
         "select put_principal('bob', '{admin}', 0, 0)",
         "update principals set groups = '{admin}'",
         "insert into keys (principal, hash) values ('root', sha256('mine'))",
+        "select unkill('all', '')",
+        "select activate_policy('mine')",
+        "select resolve_effect('e', 'done', '')",
     ],
 )
-async def test_the_database_lets_only_administrators_make_people_and_keys(
-    database: Database, root: Access, bob: Principal, statement: str
+async def test_the_database_lets_nobody_do_what_their_groups_may_not(
+    database: Database, root: Access, alice: Principal, statement: str
 ) -> None:
     """R92: also where somebody brought the application to run a statement of theirs."""
     await principals.issue(database, root, "carol")
-    async with database.transaction(Access.of(bob)) as connection:
+    async with database.transaction(Access.of(alice)) as connection:
         with pytest.raises(InsufficientPrivilege):
             await connection.execute(statement.encode())
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from app.worker import Driver
 from graphs.deps import Deps
-from memory import runs
+from memory import authority, runs
 from memory.clock import SystemClock
 from memory.database import Database
 from memory.scope import Access
@@ -66,7 +66,7 @@ def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
 
 async def in_force(database: Database, access: Access, policy: str) -> None:
     """Put a policy version in force."""
-    await database.call(access, "activate_policy", policy)
+    await authority.activate(database, authority.installation(access.principal.tenant), policy)
 
 
 async def actions(ground: Ground) -> dict[str, float]:

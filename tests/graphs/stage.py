@@ -8,7 +8,7 @@ from uuid import uuid4
 from app.worker import Driver
 from graphs.deps import Deps, Planner
 from graphs.plan import Plan
-from memory import approvals, journal, runs
+from memory import approvals, authority, journal, runs
 from memory.approvals import Decided
 from memory.checkpoints import Checkpoints
 from memory.clock import Clock
@@ -63,6 +63,10 @@ class Stage:
         """Return what alice may see outside runs."""
         return Access.of(self.people["alice"])
 
+    async def activate(self, policy: str) -> None:
+        """Put a policy version in force."""
+        await authority.activate(self.database, authority.installation(self.access.principal.tenant), policy)
+
     def deps(self) -> Deps:
         """Return the flow's parts."""
         gateway = Gateway(self.database, self.catalog, self.rules, self.shop, self.clock)
@@ -78,7 +82,7 @@ class Stage:
 
     async def start(self, request: str = "", plan: Plan | None = None, thread: str | None = None) -> str:
         """Let alice start a run; returns its id."""
-        await self.database.call(self.access, "activate_policy", self.rules.version)
+        await self.activate(self.rules.version)
         run = str(uuid4())
         given = plan.model_dump(mode="json") if plan else None
         asked = {"request": request, "inputs": {}, "given": given}

@@ -68,7 +68,7 @@ async def test_an_approval_under_another_policy_is_void_and_asked_again(stages: 
     """R48: a worker with the old policy cannot act once another one is in force."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
-    await stage.database.call(stage.access, "activate_policy", "another")
+    await stage.activate("another")
     await stage.driver().drive(row["id"])
     row = await stage.row(row["id"])
     assert (row["status"], row["reason"], stage.shop.calls) == ("stopped", "stale_policy", [])

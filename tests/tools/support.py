@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict
 
-from memory import approvals, journal, runs
+from memory import approvals, authority, journal, runs
 from memory.approvals import Answer, Decided
 from memory.clock import Clock
 from memory.database import Connection, Database
@@ -252,9 +252,8 @@ class Desk:
 
     async def activate(self, policy: str) -> list[str]:
         """Make a policy version the one in force; returns the runs that wake."""
-        async with self.database.transaction(self.access("bob")) as connection:
-            cursor = await connection.execute("select * from activate_policy(%s)", [policy])
-            return [row["run"] for row in await cursor.fetchall() if row["run"]]
+        installation = authority.installation(self.access("bob").principal.tenant)
+        return await authority.activate(self.database, installation, policy)
 
 
 async def open_desk(database: Database, people: Mapping[str, Principal], clock: Clock) -> Desk:
