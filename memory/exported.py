@@ -106,9 +106,13 @@ class Exported(BaseModel):
     place: _Count | None = None
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _is_history(self) -> Self:
         if self.superseded_by is not None and (self.key is None or self.superseded_by == self.id):
             raise ValueError("superseded_by names another value of the same key")
+        return self
+
+    @model_validator(mode="after")
+    def _is_turn(self) -> Self:
         if (self.session is None) != (self.place is None):
             raise ValueError("session and place are given together")
         if self.speaker is None and (self.session or self.said):
@@ -169,7 +173,7 @@ def pieces(lines: Iterable[str], most: int = PIECE) -> Iterator[list[str]]:
 
     A line that is longer goes alone. Each piece is taken in whole or not at all; repeating one changes nothing.
     """
-    header, *rest = [line for line in lines if line.strip()] or [""]
+    header, *rest = [*filter(str.strip, lines)] or [""]
     piece, size = [header], _size(header)
     for line in rest:
         if len(piece) > 1 and size + _size(line) > most:
@@ -190,19 +194,23 @@ def _is_header(line: str) -> bool:
 
 def _parsed(number: int, line: str) -> Entry:
     try:
-        row: Any = json.loads(line)
-        if isinstance(row, dict) and "link" in row:
-            return _Link.model_validate_json(line).link
-        if isinstance(row, dict) and "archived" in row:
-            return _Archived.model_validate_json(line).archived
-        return Exported.model_validate_json(line)
+        return _entry(line)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(map(str, wrong["loc"]))
-        message = f"line {number} is no memory: {f'{field}: ' if field else ''}{wrong['msg']}"
-        raise Permanent("bad_request", message) from error
+        what = ": ".join(filter(None, (".".join(map(str, wrong["loc"])), wrong["msg"])))
+        raise Permanent("bad_request", f"line {number} is no memory: {what}") from error
     except (ValueError, RecursionError) as error:
         raise Permanent("bad_request", f"line {number} is no JSON: {error}") from error
+
+
+def _entry(line: str) -> Entry:
+    row: Any = json.loads(line)
+    kinds = set(cast(dict[str, Any], row)) if isinstance(row, dict) else set[str]()
+    if "link" in kinds:
+        return _Link.model_validate_json(line).link
+    if "archived" in kinds:
+        return _Archived.model_validate_json(line).archived
+    return Exported.model_validate_json(line)
 
 
 def _size(line: str) -> int:

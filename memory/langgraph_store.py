@@ -162,17 +162,19 @@ class MemoryStore(BaseStore):
         if min(op.offset, op.limit) < 0:
             raise Permanent("bad_request", f"offset {op.offset} and limit {op.limit}; neither may be negative")
         if op.query or op.filter:
-            every = await self._rows(op.namespace_prefix)
-            rows = [row for row in every if filters.matches(row.value, op.filter or {})]
-            scores = await self._scores(op, {row.id for row in rows if row.indexed})
-            place = {id: number for number, id in enumerate(scores)}
-            ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
-            page = ranked[op.offset : op.offset + op.limit]
+            page = await self._ranked(op)
         else:
-            scores = dict[str, float]()
-            page = await self._rows(op.namespace_prefix, op.offset, op.limit)
-        await self._refresh(page, refresh=op.refresh_ttl)
-        return [row.found(scores.get(row.id)) for row in page]
+            page = [(row, None) for row in await self._rows(op.namespace_prefix, op.offset, op.limit)]
+        await self._refresh([row for row, _ in page], refresh=op.refresh_ttl)
+        return [row.found(score) for row, score in page]
+
+    async def _ranked(self, op: SearchOp) -> list[tuple[_Row, float | None]]:
+        every = await self._rows(op.namespace_prefix)
+        rows = [row for row in every if filters.matches(row.value, op.filter or {})]
+        scores = await self._scores(op, {row.id for row in rows if row.indexed})
+        place = {id: number for number, id in enumerate(scores)}
+        ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
+        return [(row, scores.get(row.id)) for row in ranked[op.offset : op.offset + op.limit]]
 
     async def _scores(self, op: SearchOp, ids: Set[str]) -> Mapping[str, float]:
         """Return the scores of the best items, best first; no more than the page needs, for what is ranked is seen."""
@@ -196,8 +198,8 @@ class MemoryStore(BaseStore):
     async def _namespaces(self, op: ListNamespacesOp) -> list[Namespace]:
         found = await self._database.rows(self._access, _KEYS, self._scopes(()))
         every = {tuple[str, ...](json.loads(row["key"])[:-1]) for row in found}
-        kept = {space for space in every if all(paths.meets(wanted, space) for wanted in op.match_conditions or ())}
-        return sorted({space[: op.max_depth] for space in kept})[op.offset : op.offset + op.limit]
+        kept = {space[: op.max_depth] for space in every if paths.meets(op.match_conditions or (), space)}
+        return sorted(kept)[op.offset : op.offset + op.limit]
 
     async def _rows(self, prefix: Namespace, offset: int = 0, limit: int | None = None) -> list[_Row]:
         within = self._scopes(prefix), paths.prefix(prefix)

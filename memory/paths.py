@@ -4,7 +4,7 @@ A path is a namespace and a key. As text it is a JSON list, which is the key of 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from math import isfinite
 from typing import Any, Literal, cast, get_args
@@ -55,22 +55,29 @@ def note(op: PutOp, trust: Trust) -> Note:
     if not isinstance(cast(Any, op.key), str):
         raise Permanent("bad_request", f"the key {op.key!r} of {op.namespace!r} is no text; make it one")
     facts: dict[str, Any] = {} if _is_indexed(path, op.index) else {"index": False}
-    life = None
-    if op.ttl is not None:
-        if not isfinite(op.ttl) or not 0 < op.ttl <= _LONGEST.total_seconds() / 60:
-            raise Permanent("bad_request", f"a ttl of {op.ttl!r} minutes; use more than 0 and at most a century")
-        life = timedelta(minutes=op.ttl)
+    life = None if op.ttl is None else _life(op.ttl)
+    if life is not None:
         facts["ttl"] = life.total_seconds()
     return Note(_json(path, op.value), trust, Provenance(facts=facts), key=text(path), ttl=life)
 
 
-def meets(condition: MatchCondition, space: Namespace) -> bool:
-    """Tell whether a namespace begins or ends as wanted."""
+def meets(conditions: Iterable[MatchCondition], space: Namespace) -> bool:
+    """Tell whether a namespace begins and ends as wanted."""
+    return all(_meets(condition, space) for condition in conditions)
+
+
+def _meets(condition: MatchCondition, space: Namespace) -> bool:
     path = condition.path
     if len(path) > len(space):
         return False
     part = space[: len(path)] if condition.match_type == "prefix" else space[len(space) - len(path) :]
     return all(wanted in ("*", there) for wanted, there in zip(path, part, strict=True))
+
+
+def _life(minutes: float) -> timedelta:
+    if not isfinite(minutes) or not 0 < minutes <= _LONGEST.total_seconds() / 60:
+        raise Permanent("bad_request", f"a ttl of {minutes!r} minutes; use more than 0 and at most a century")
+    return timedelta(minutes=minutes)
 
 
 def _json(path: Namespace, value: Any) -> str:

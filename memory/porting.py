@@ -7,7 +7,7 @@ line names the format; then come memories, who else told them (`link`), and what
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -144,19 +144,25 @@ async def _taken(
     kind = type(some[0][1])
     try:
         if kind is Exported:
-            # A model is asked only about what is not here yet.
-            there = await _there(connection, drafts)
-            known = [bool(there & {row["id"], row["spare"]}) for row in drafts]
-            new = [row for row, here in zip(drafts, known, strict=True) if not here]
-            written = iter(await _embedded(connection, new, embedder) if new else ())
-            return [{"code": "known"} if here else next(written) for here in known]
+            return await _news(connection, drafts, embedder)
         return await _written(connection, kind, drafts)
     except (psycopg.errors.IntegrityError, psycopg.errors.DataError) as error:
         where = f"one of the lines {some[0][0]} to {some[-1][0]}"
         raise Permanent("bad_request", f"{where} cannot be taken in: {error.diag.message_primary}") from error
 
 
+async def _news(connection: Connection, drafts: Sequence[Row], embedder: Embedder) -> list[dict[str, Any]]:
+    """Write memories; a model is asked only about those that are not here yet."""
+    there = await _there(connection, drafts)
+    known = [bool(there & {row["id"], row["spare"]}) for row in drafts]
+    new = [row for row, here in zip(drafts, known, strict=True) if not here]
+    written = iter(await _embedded(connection, new, embedder))
+    return [{"code": "known"} if here else next(written) for here in known]
+
+
 async def _embedded(connection: Connection, drafts: Sequence[Row], embedder: Embedder) -> list[dict[str, Any]]:
+    if not drafts:
+        return []
     spoken = [f"{row['speaker']}: {row['body']}" if row.get("speaker") else str(row["body"]) for row in drafts]
     embedder, vectors = await told(embedder, spoken)
     whole = [
@@ -172,10 +178,10 @@ async def _written(connection: Connection, kind: type[Entry], drafts: Sequence[R
 
 
 async def _there(connection: Connection, drafts: Sequence[Row]) -> set[str]:
-    places, ids = {row["scope_kind"] + ":" + row["scope_id"] for row in drafts}, ("id", "spare")
+    scopes = list({f"{row['scope_kind']}:{row['scope_id']}" for row in drafts})
+    ids = list(chain.from_iterable((row["id"], row["spare"]) for row in drafts))
     found = await connection.execute(
-        "select id::text from memories where scope = any(%s) and id = any(%s::uuid[])",
-        [list(places), [row[name] for row in drafts for name in ids]],
+        "select id::text from memories where scope = any(%s) and id = any(%s::uuid[])", [scopes, ids]
     )
     return {row["id"] for row in await found.fetchall()}
 

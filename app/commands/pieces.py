@@ -1,7 +1,6 @@
 """A file of memories on its way to the API: in pieces that it takes, each whole or not at all; for `memory import`."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -14,14 +13,18 @@ from memory.errors import ControlError, Permanent
 def lines(file: Path) -> list[str]:
     """Return the lines of a file, or of the standard input for `-`; a usage error, or Permanent("bad_request")."""
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        text = raw.decode("utf-8-sig")
+        text = (_piped() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
     except OSError as error:
         raise typer.BadParameter(f"{str(file)!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         message = f"{str(file)!r} is no UTF-8 text ({error.reason} at byte {error.start}); export the memories again"
         raise Permanent("bad_request", message) from error
-    return [line for line in text.split("\n") if line.strip()]
+    return [*filter(str.strip, text.split("\n"))]
+
+
+def _piped() -> bytes:
+    with open(0, "rb", closefd=False) as pipe:
+        return pipe.read()
 
 
 async def send(api: Api, held: Sequence[str]) -> dict[str, int]:
@@ -31,16 +34,15 @@ async def send(api: Api, held: Sequence[str]) -> dict[str, int]:
 
     done = {"imported": 0, "known": 0}
     every = list(pieces(held))
+    tell: Callable[[str], object] = note if len(every) > 1 else str
     first = 2
     for number, piece in enumerate(every, 1):
         try:
             answer = await api.post("/api/memory/import", {"lines": piece})
         except ControlError:
-            if len(every) > 1:
-                note(f"piece {number} of {len(every)} is not in; its line 2 is line {first} of the file, blanks aside")
+            tell(f"piece {number} of {len(every)} is not in; its line 2 is line {first} of the file, blanks aside")
             raise
         done = {name: count + answer[name] for name, count in done.items()}
         first += len(piece) - 1
-        if len(every) > 1:
-            note(f"piece {number} of {len(every)} is in")
+        tell(f"piece {number} of {len(every)} is in")
     return done

@@ -1,14 +1,12 @@
 """Importing on the command line: files of any size, from a pipe, and what is said of files that are none."""
 
-import io
 import json
-import sys
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-
-import pytest
 
 from tests.app.test_cli import Run, api, run
 
@@ -49,10 +47,22 @@ async def test_what_is_wrong_in_a_late_piece_is_found_in_the_file(run: Run, tmp_
     assert done["imported"] + done["known"] == 180
 
 
-async def test_a_pipe_and_a_mark_at_its_beginning_are_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = b"\xef\xbb\xbf" + file(["Grüße aus Kiel"]).encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
-    assert "took in 1, knew 0" in (await run("alice", "memory", "import", "-")).out
+@contextmanager
+def piped(text: bytes) -> Generator[None]:
+    """Let a text be what the standard input holds."""
+    before, (reads, writes) = os.dup(0), os.pipe()
+    os.write(writes, text)
+    os.close(writes)
+    os.dup2(reads, 0)
+    yield
+    os.dup2(before, 0)
+    os.close(before)
+    os.close(reads)
+
+
+async def test_a_pipe_and_a_mark_at_its_beginning_are_read(run: Run) -> None:
+    with piped(b"\xef\xbb\xbf" + file(["Grüße aus Kiel"]).encode()):
+        assert "took in 1, knew 0" in (await run("alice", "memory", "import", "-")).out
 
 
 async def test_a_file_that_is_no_text_is_told_so(run: Run, tmp_path: Path) -> None:
