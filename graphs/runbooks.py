@@ -5,19 +5,18 @@ The folder is imported into knowledge at the start; the planner parses the text 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from graphs import slots
 from graphs.plan import Budget, Cited, Expression, Name, Part, Plan, Ref, Step, Value
 from graphs.slots import Input, Slot
 from graphs.validation import Card, validate
+from memory import frontmatter
 from memory.errors import Permanent
-from memory.items import Item
+from memory.items import Day, Item
 from tools import expressions
 from tools.action import Json
 
@@ -46,10 +45,10 @@ class Runbook(Part):
     """The front matter of a runbook."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9]*(\.[a-z0-9]+(-[a-z0-9]+)*)+$", max_length=80)
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, strict=True)
     severity: Literal["low", "medium", "high", "critical"]
     owner: str = Field(min_length=1)
-    review_by: date
+    review_by: Day
     utterances: tuple[str, ...] = Field(min_length=5)
     slots: Mapping[Name, Slot] = Field(default_factory=dict[str, Slot])
     probe: Probe
@@ -89,14 +88,13 @@ def parse(text: str, *, version: int | None = None) -> Document:
 
 def split(text: str) -> tuple[dict[str, Any], str]:
     """Return front matter and body; raises Permanent `plan_invalid` if the text has none."""
-    head, found, body = text.removeprefix("---\n").partition("\n---\n")
     try:
-        front = yaml.safe_load(head) if found and text.startswith("---\n") else None
-    except yaml.YAMLError as error:
-        raise Permanent("plan_invalid", f"the front matter is no valid YAML: {error}") from None
-    if not isinstance(front, dict):
+        front, body = frontmatter.split(text)
+    except Permanent as error:
+        raise Permanent("plan_invalid", str(error)) from None
+    if not front:
         raise Permanent("plan_invalid", "a runbook begins with a line `---`, its front matter, and a second line `---`")
-    return cast("dict[str, Any]", front), body
+    return front, body
 
 
 def load(folder: Path = FOLDER) -> list[Document]:

@@ -5,20 +5,33 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
-import yaml
+from pydantic import BeforeValidator
 
+from memory import frontmatter
 from memory.errors import Permanent
 from memory.remembered import Trust
 
 Kind = Literal["runbook", "fact", "config"]
 
+LAST_VERSION = 10**6
 BODY_BYTES = 20_480
 LONGEST_RUN = 500
 """Characters without a space beyond which a body is a blob and no text."""
 
+MOST_UTTERANCES = 100
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def _named(day: object) -> object:
+    if not isinstance(day, str | date) or isinstance(day, datetime):
+        raise ValueError("write a day as YYYY-MM-DD")
+    return day
+
+
+Day = Annotated[date, BeforeValidator(_named)]
+"""A day by its date; a bare number is none, however many seconds it may stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +90,27 @@ class Hit:
 
 
 def check(item: Item) -> None:
-    """Raise Permanent("bad_request") with everything that is wrong about an item."""
+    """Raise Permanent("bad_request") with everything that is wrong about an item, its front matter included."""
     problems = {
         "the id must be lower-case letters, digits, dots and dashes": not _ID.fullmatch(item.id),
         f"the kind must be one of {', '.join(get_args(Kind))}": item.kind not in get_args(Kind),
-        "the title must have 1 to 200 characters": not 1 <= len(item.title.strip()) <= 200,
-        "the owner must be named": not 1 <= len(item.owner.strip()) <= 100,
+        "the title must be one line of 1 to 200 characters": not _is_line(item.title, 200),
+        "the owner must be named in one line of at most 100 characters": not _is_line(item.owner, 100),
         "the note must have at most 500 characters": len(item.note) > 500,
         f"the body must have at most {BODY_BYTES} bytes of text": not _fits(item.body),
         "the body must be text that people can read, not a blob": not _readable(item.body),
-        "the version must be at least 1": item.version is not None and item.version < 1,
+        f"the version must be from 1 to {LAST_VERSION}": item.version is not None
+        and not 1 <= item.version <= LAST_VERSION,
     }
-    if found := [problem for problem, present in problems.items() if present]:
+    found = [problem for problem, present in problems.items() if present]
+    if not found and len(phrases(item)) > 2 + MOST_UTTERANCES:
+        found = [f"there may be at most {MOST_UTTERANCES} utterances"]
+    if found:
         raise Permanent("bad_request", f"{item.id!r} is no knowledge item: {'; '.join(found)}")
+
+
+def _is_line(text: str, most: int) -> bool:
+    return 1 <= len(text.strip()) <= most and text.isprintable()
 
 
 def _fits(body: str) -> bool:
@@ -104,26 +125,19 @@ def _readable(body: str) -> bool:
 
 
 def phrases(item: Item | Known) -> list[str]:
-    """Return what an item is found by: its body, its title, and the utterances of its front matter."""
-    front, body = _front_matter(item)
+    """Return what an item is found by: its body, its title, and the utterances of its front matter.
+
+    Raises Permanent("bad_request") for a front matter that cannot be read.
+    """
+    try:
+        front, body = frontmatter.split(item.body)
+    except Permanent as error:
+        raise Permanent("bad_request", f"{item.id!r}: {error}") from None
     given: object = front.get("utterances") or []
     said = [text for text in cast(list[object], given) if isinstance(text, str)] if isinstance(given, list) else []
     if given != said:
         raise Permanent("bad_request", f"{item.id!r}: utterances must be a list of texts")
     return [body, item.title, *said]
-
-
-def _front_matter(item: Item | Known) -> tuple[dict[str, Any], str]:
-    if not item.body.startswith("---\n"):
-        return {}, item.body
-    head, _, body = item.body[4:].partition("\n---\n")
-    try:
-        front = yaml.safe_load(head)
-    except yaml.YAMLError as error:
-        raise Permanent("bad_request", f"{item.id!r}: the front matter is no YAML: {error}") from error
-    if not isinstance(front, dict):
-        raise Permanent("bad_request", f"{item.id!r}: the front matter must be a mapping, closed by a line ---")
-    return cast(dict[str, Any], front), body
 
 
 def digest(body: str) -> str:

@@ -29,20 +29,33 @@ async def publish(database: Database, access: Access, item: Item) -> Published:
 
     No model is asked: words find the version at once, an embedder finds it once the worker got to it. A version that
     becomes current voids, in the same transaction, every open approval that pins an older one.
-    Raises Permanent: `bad_request` for an item outside the schema, `forbidden` for text that no person vouches for or
-    from inside a run, `conflict` if the version exists with another text.
+    Raises Permanent: `bad_request` for an item outside the schema, `forbidden` for text that no person vouches for,
+    from inside a run, or by somebody who does not answer for production, `conflict` if the version exists with another
+    text or is not the next one, or if the item is of another kind.
     """
     check(item)
     row = await database.call(access, "publish_knowledge", await _parameters(item))
-    if row["code"] == "forbidden":
-        raise Permanent(
-            "forbidden", f"{item.id!r} must be published by a person, outside runs; let one read and publish it"
-        )
-    if row["code"] == "conflict":
-        raise Permanent(
-            "conflict", f"{item.id!r} version {row['version']} exists with another text; publish it as a new version"
-        )
+    if row["code"] not in ("ok", "known"):
+        raise _refused(item, access, row["code"], row["version"])
     return Published(int(row["version"]), row["code"] == "ok", list(row["woken"]))
+
+
+def _refused(item: Item, access: Access, code: str, version: int | None) -> Permanent:
+    name = repr(item.id)
+    if code == "forbidden":
+        return Permanent(
+            "forbidden", f"{name} must be published by a person, outside runs; let one read and publish it"
+        )
+    if code == "group":
+        return Permanent("forbidden", f"{access.principal.id!r} may not publish {name}; ask operations or finance")
+    told = {
+        "kind": f"{name} is no {item.kind} and stays what it is; publish this text under another id",
+        "next": f"the next version of {name} is {version}, not {item.version}; publish it as that one",
+    }
+    return Permanent(
+        "conflict",
+        told.get(code, f"{name} version {version} exists with another text; publish it as a new version"),
+    )
 
 
 async def import_all(database: Database, access: Access, items: Iterable[Item]) -> list[Published]:
@@ -85,17 +98,26 @@ async def show(database: Database, access: Access, id: str, version: int | None)
 
 
 async def ls(
-    database: Database, access: Access, *, kind: Kind | None = None, id: str | None = None, limit: int = 100
+    database: Database,
+    access: Access,
+    *,
+    kind: Kind | None = None,
+    id: str | None = None,
+    limit: int = 100,
+    after: tuple[str, int] | None = None,
 ) -> list[Known]:
-    """Return current items by id, or with `id` the versions of one, newest first."""
+    """Return current items by id, or with `id` the versions of one, newest first; those after the (id, version)."""
     source = _CURRENT if id is None else "knowledge"
+    place = dict(zip(("last", "seen"), after or (None, None), strict=True))
     async with database.transaction(access) as connection:
         found = await connection.execute(
             f"""
             select * from {source} where (%(kind)s::text is null or kind = %(kind)s)
-               and (%(id)s::text is null or id = %(id)s) order by id, version desc limit %(limit)s
+               and (%(id)s::text is null or id = %(id)s)
+               and (%(last)s::text is null or id > %(last)s or id = %(last)s and version < %(seen)s)
+             order by id, version desc limit %(limit)s
             """.encode(),
-            {"kind": kind, "id": id, "limit": limit},
+            {"kind": kind, "id": id, "limit": limit, **place},
         )
         return [from_row(row) for row in await found.fetchall()]
 

@@ -1,71 +1,96 @@
 """Knowledge over HTTP: what agents rest their plans on, version by version, and publishing a new one."""
 
-from dataclasses import asdict
-from datetime import date
-from typing import Annotated, Any
+import base64
+import json
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app import auth
 from app.api import views
 from app.api.intake import invalid
-from app.api.parts import Body, By, Filled, Here, Limit, Parts
+from app.api.parts import Body, By, Filled, Here, Limit, Parts, cursor
 from graphs import runbooks
 from memory import knowledge
 from memory.errors import Permanent
-from memory.items import Kind, Known
+from memory.items import LAST_VERSION, Day, Item, Kind, Known, check
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
+_ASKED = 2000
+_LARGEST = 2**31 - 1
 
 
 class Publication(Body):
-    """A new version of a knowledge item; a runbook's own front matter says its owner and review date."""
+    """A new version of an item. A runbook's text says its title, owner, review date and version itself."""
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     kind: Kind
-    title: Annotated[str, Filled, Field(max_length=200)]
+    title: Annotated[str, Filled, Field(max_length=200)] | None = None
     body: Annotated[str, Filled]
-    owner: Annotated[str, Filled, Field(max_length=100)]
-    review_by: date
+    owner: Annotated[str, Filled, Field(max_length=100)] | None = None
+    review_by: Day | None = None
     note: Annotated[str, Field(max_length=500)] = ""
-    version: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    """Unset means the next one."""
+    version: Annotated[int, Field(ge=1, le=LAST_VERSION, strict=True)] | None = None
+    """Unset means the next one, or the one that a runbook's text says."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind != "runbook" and not (self.title and self.owner and self.review_by):
+            raise ValueError(f"a {self.kind} needs title, owner and review_by")
+        return self
 
 
 @router.get("", operation_id="list_knowledge")
-async def ls(parts: Here, by: By, kind: Kind | None = None, id: str | None = None, limit: Limit = 100) -> Any:
+async def ls(
+    parts: Here,
+    by: By,
+    *,
+    kind: Kind | None = None,
+    id: str | None = None,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(alias="cursor")] = None,
+) -> Any:
     """List current items, or with `id` the versions of one; `overdue` ones should have been reviewed by now."""
-    found = await knowledge.ls(parts.database, by.access, kind=kind, id=id, limit=limit)
-    return {"items": [{k: v for k, v in _shown(item, parts).items() if k != "body"} for item in found]}
+    found = await knowledge.ls(parts.database, by.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
+    shown = found[:limit]
+    return {
+        "items": [{k: v for k, v in _shown(item, parts).items() if k != "body"} for item in shown],
+        "next": cursor(shown[-1].id, shown[-1].version) if len(found) > limit else None,
+    }
 
 
 @router.get("/search", operation_id="search_knowledge")
 async def search(
-    q: Annotated[str, Query(min_length=1, max_length=2000)],
+    q: Annotated[str, Filled, Query(min_length=1)],
     parts: Here,
     by: By,
     kind: Kind = "runbook",
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> Any:
-    """Find the current items of a kind that a text resembles most, with a score from 0 to 1."""
-    found = await knowledge.find(parts.database, by.access, q, kind, limit, embedder=parts.embedder)
+    """Find the current items of a kind that a text resembles most, with a score from 0 to 1; its beginning counts."""
+    found = await knowledge.find(parts.database, by.access, q[:_ASKED], kind, limit, embedder=parts.embedder)
     return {"items": [{k: v for k, v in asdict(hit).items() if k != "body"} for hit in found]}
 
 
 @router.get("/{id}", operation_id="show_knowledge")
-async def show(id: str, parts: Here, by: By, version: Annotated[int | None, Query(ge=1, le=10**6)] = None) -> Any:
+async def show(id: str, parts: Here, by: By, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None) -> Any:
     """Show an item's text, the newest or exactly the version that a plan pinned."""
     return _shown(await knowledge.show(parts.database, by.access, id, version), parts)
 
 
 @router.post("", status_code=201, operation_id="publish_knowledge")
 async def publish(item: Publication, parts: Here, by: By) -> dict[str, Any]:
-    """Publish a version; open approvals that rest on an older one are void and their runs plan again. For operators."""
+    """Publish a version; open approvals that rest on an older one are void and their runs plan again. For operators.
+
+    An item keeps its kind. A review date that is over is refused, unless the version before has it already: mending an
+    overdue text may not wait for its review.
+    """
     auth.demand(by.principal, *auth.OPERATORS)
-    if item.kind == "runbook":
-        _check_runbook(item, parts)
-    wanted = knowledge.Item(**item.model_dump())
+    wanted = _runbook(item, parts) if item.kind == "runbook" else Item(**item.model_dump())
+    check(wanted)
+    await _refuse_past(wanted, parts, by)
     published = await knowledge.publish(parts.database, by.access, wanted)
     # The runs are queued already; if we die here, the workers' sweep finds them.
     async with parts.database.transaction(by.access) as connection:
@@ -78,9 +103,33 @@ def _shown(item: Known, parts: Parts) -> dict[str, Any]:
     return views.jsonable({**asdict(item), "overdue": item.review_by < parts.clock.now().date()})
 
 
-def _check_runbook(item: Publication, parts: Parts) -> None:
-    runbook = runbooks.parse(item.body, version=item.version).runbook
-    if runbook.id != item.id:
-        raise Permanent("bad_request", f"the text is of runbook {runbook.id!r}, not of {item.id!r}; make them agree")
-    if told := runbooks.problems(runbook, parts.catalog.cards):
-        raise invalid(told)
+def _place(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    try:
+        id, version = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return str(id).replace("\0", ""), min(int(version), _LARGEST)
+    except (ValueError, TypeError) as error:
+        raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
+
+
+def _runbook(item: Publication, parts: Parts) -> Item:
+    """Return what a runbook's text says it is; raises Permanent if the request says otherwise, or if it cannot run."""
+    check(Item(item.id, "runbook", item.title or item.id, item.body, item.owner or "-", parts.clock.now().date()))
+    document = runbooks.parse(item.body)
+    told = runbooks.item(document)
+    asked = item.model_dump(include={"id", "title", "owner", "review_by", "version"}, exclude_none=True)
+    if other := {name: getattr(told, name) for name, value in asked.items() if getattr(told, name) != value}:
+        said = ", ".join(f"{name} {str(value)!r}" for name, value in other.items())
+        raise Permanent("bad_request", f"the runbook's text says {said}, the request does not; make them agree")
+    if problems := runbooks.problems(document.runbook, parts.catalog.cards):
+        raise invalid(problems)
+    return replace(told, note=item.note)
+
+
+async def _refuse_past(item: Item, parts: Parts, by: By) -> None:
+    if item.review_by >= parts.clock.now().date():
+        return
+    before = await knowledge.ls(parts.database, by.access, id=item.id, limit=1)
+    if not any(known.review_by == item.review_by for known in before):
+        raise Permanent("bad_request", f"the review date {item.review_by} of {item.id!r} is over; set one to come")

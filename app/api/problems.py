@@ -42,7 +42,7 @@ PROBLEMS: Mapping[Code, Kind] = {
     "stale_policy": Kind(409, "Another policy is in force than the one asked", "restart the worker or activate it"),
     "unknown_tool": Kind(404, "No such tool", "list the tools with GET /api/tools"),
     "invalid_arguments": Kind(422, "Arguments do not fit the tool", "compare them with the tool's schema"),
-    "tainted": Kind(403, "An argument stems from text that outsiders wrote", "have a person supply the value"),
+    "tainted": Kind(403, "The text has no standing here", "read where it stems from; have a person supply it"),
     "approval_decided": Kind(409, "The question is decided already", "read the decision that won"),
     "approval_expired": Kind(409, "The question's time is over", "start it again when people are there"),
     "approval_rejected": Kind(409, "A person rejected this", "read the reason; start again if it changed"),
@@ -57,7 +57,7 @@ PROBLEMS: Mapping[Code, Kind] = {
     "wrong_nonce": Kind(412, "The decision is not for the round that is open", "read the approval again, then decide"),
     "audit_failed": Kind(409, "What happened is not what was expected", "read the journal of the run"),
     "budget_exceeded": Kind(409, "The budget is used up", "raise the plan's budget and start again"),
-    "busy": Kind(409, "The thread has an open run", "wait, cancel the run, or send supersedes: true"),
+    "busy": Kind(409, "An open run is in the way", "wait, cancel the run, or, where a chat asks, send supersedes"),
     "cancelled": Kind(409, "The run was cancelled", "start a new one if it is still wanted"),
     "contract_violation": Kind(422, "A role's output broke its contract", "read the journal of the run"),
     "lease_lost": Kind(409, "Another worker leads the run", "nothing: that worker goes on"),
@@ -75,7 +75,7 @@ PROBLEMS: Mapping[Code, Kind] = {
     "forbidden": Kind(403, "You may not do this", "ask somebody whose group may"),
     "idempotency_mismatch": Kind(422, "The Idempotency-Key belongs to another request", "choose a new key"),
     "journal_broken": Kind(500, "The journal does not verify", "stop, keep the database, compare with an export"),
-    "too_large": Kind(413, "The body is too large", "send at most 1 MB"),
+    "too_large": Kind(413, "This is too large", "send less at once; a whole request may have 1 MB"),
     "unauthenticated": Kind(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": Kind(503, "A dependency does not answer", "try again after Retry-After seconds"),
     "unsupported_media_type": Kind(415, "The body is not JSON", "send Content-Type: application/json"),
@@ -136,7 +136,9 @@ async def _controlled(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     found: Sequence[Any] = cast(RequestValidationError, error).errors()
-    errors = [{"at": ".".join(map(str, item["loc"])), "problem": item["msg"]} for item in found]
+    errors = [
+        {"at": ".".join(map(str, item["loc"])), "problem": item["msg"].removeprefix("Value error, ")} for item in found
+    ]
     told = "; ".join(f"{item['at']}: {item['problem']}" for item in errors[:5])
     return response(request, "bad_request", f"the request is not valid: {told}", status=422, errors=errors[:20])
 

@@ -30,7 +30,10 @@ def test_the_text_is_what_people_read() -> None:
     ("old", "new", "says"),
     [
         ("---\nid", "id", "begins with a line"),
-        ("\n---\n# Double", "\n# Double", "begins with a line"),
+        ("\n---\n# Double", "\n# Double", "closed by a line"),
+        ("review_by: 2027-05-31", "review_by: 2027-15-31", "date or number that is none"),
+        ("review_by: 2027-05-31", "review_by: 0", "YYYY-MM-DD"),
+        ("version: ", "version: 1.", "version"),
         ("severity: high", "severity: [", "no valid YAML"),
         ("severity: high", "severity: fun", "severity"),
         ("utterances: [billed twice, ", "utterances: [", "utterances"),

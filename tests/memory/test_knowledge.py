@@ -41,8 +41,14 @@ def runbook(id: str, **changes: Any) -> Item:
 
 
 @pytest.fixture
-def access(alice: Principal) -> Access:
-    return Access.of(alice)
+def access(bob: Principal) -> Access:
+    return Access.of(bob)
+
+
+@pytest.fixture
+def shipping(tenant: str) -> Access:
+    """Return what the installation itself works with."""
+    return Access.of(Principal(tenant, "countersign"))
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ async def test_versions_count_up_and_the_newest_is_current(
 ) -> None:
     versions = [(await publish(item(body=f"Extend the volume by {n}."))).version for n in (1, 2, 3)]
     newest = await knowledge.current(database, access, "db.disk-full")
-    assert (versions, newest.version, newest.published_by) == ([1, 2, 3], 3, "alice")
+    assert (versions, newest.version, newest.published_by) == ([1, 2, 3], 3, "bob")
 
 
 async def test_an_old_run_shows_the_exact_text_that_it_used(
@@ -78,27 +84,27 @@ async def test_publishing_the_same_again_changes_nothing(database: Database, acc
 
 
 async def test_a_version_never_gets_another_text(publish: Publish) -> None:
-    await publish(item(version=3))
+    await publish(item(version=1))
     with pytest.raises(Permanent, match="exists with another text") as refused:
-        await publish(item(version=3, body="Drop a table instead."))
+        await publish(item(version=1, body="Drop a table instead."))
     assert refused.value.code == "conflict"
 
 
-async def test_an_older_version_may_come_later_without_becoming_current(
-    database: Database, access: Access, publish: Publish
+async def test_a_release_may_ship_an_older_version_later_without_making_it_current(
+    database: Database, access: Access, shipping: Access
 ) -> None:
-    await publish(item(version=3))
-    await publish(item(version=2, body="Drop a table if nothing else helps."))
+    shipped = [item(version=3), item(version=2, body="Drop a table if nothing else helps.")]
+    await knowledge.import_all(database, shipping, shipped)
     assert (await knowledge.current(database, access, "db.disk-full")).version == 3
     versions = await knowledge.ls(database, access, id="db.disk-full")
     assert [known.version for known in versions] == [3, 2]
 
 
-async def test_two_publishers_at_once_get_two_versions(database: Database, alice: Principal, bob: Principal) -> None:
+async def test_two_publishers_at_once_get_two_versions(database: Database, carol: Principal, bob: Principal) -> None:
     async def act(by: Principal, n: int) -> Published:
         return await knowledge.publish(database, Access.of(by), item(body=f"Advice number {n} of {by.id}."))
 
-    done = await asyncio.gather(*(act(by, n) for n in range(4) for by in (alice, bob)))
+    done = await asyncio.gather(*(act(by, n) for n in range(4) for by in (carol, bob)))
     assert sorted(published.version for published in done) == list(range(1, 9))
 
 
@@ -110,10 +116,10 @@ async def test_several_processes_import_the_same_items_once(database: Database, 
 
 
 async def test_an_import_keeps_what_people_published_under_that_version(
-    database: Database, access: Access, publish: Publish, caplog: pytest.LogCaptureFixture
+    database: Database, shipping: Access, publish: Publish, caplog: pytest.LogCaptureFixture
 ) -> None:
     await publish(item(body="What the night shift learnt."))
-    assert await knowledge.import_all(database, access, [item(version=1)]) == []
+    assert await knowledge.import_all(database, shipping, [item(version=1)]) == []
     assert "'db.disk-full' version 1 was published here" in caplog.text
 
 
@@ -164,11 +170,72 @@ async def test_a_new_version_voids_the_open_approvals_that_pin_the_old_one(
 
 
 async def test_an_older_version_published_late_voids_nothing(
-    publish: Publish, waiting: Callable[[str], Awaitable[str]]
+    database: Database, shipping: Access, waiting: Callable[[str], Awaitable[str]]
 ) -> None:
-    await publish(item(version=3))
+    await knowledge.import_all(database, shipping, [item(version=3)])
     await waiting("db.disk-full")
-    assert (await publish(item(version=2, body="Drop a table if nothing helps."))).woken == []
+    (late,) = await knowledge.import_all(database, shipping, [item(version=2, body="Drop a table if nothing helps.")])
+    assert late.woken == []
+
+
+async def test_people_publish_the_next_version_and_no_other(publish: Publish, database: Database) -> None:
+    for wrong in (2, 999_999):
+        with pytest.raises(Permanent, match=f"next version of 'db.disk-full' is 1, not {wrong}"):
+            await publish(item(version=wrong))
+    await publish(item(version=1))
+    with pytest.raises(Permanent, match="is 2, not 4") as refused:
+        await publish(item(version=4, body="Extend the volume by half."))
+    assert refused.value.code == "conflict"
+    assert (await publish(item(version=2, body="Extend the volume by half."))).version == 2
+
+
+async def test_an_item_keeps_its_kind(database: Database, access: Access, shipping: Access, publish: Publish) -> None:
+    """R96: no fact takes the place of a runbook, and nothing shipped the place of a fact."""
+    await publish(runbook("db.disk-full"))
+    with pytest.raises(Permanent, match="is no fact and stays what it is") as refused:
+        await publish(item(kind="fact"))
+    assert refused.value.code == "conflict"
+    with pytest.raises(Permanent, match="is no config"):
+        await knowledge.import_all(database, shipping, [item(kind="config", version=2)])
+    assert (await knowledge.current(database, access, "db.disk-full")).kind == "runbook"
+
+
+async def test_only_those_who_answer_for_production_publish_whatever_sql_they_speak(
+    database: Database, alice: Principal, bob: Principal, publish: Publish
+) -> None:
+    """R103: support may not, nor a service that is nobody; the function looks for itself, whoever calls it."""
+    for nobody in (alice, Principal(alice.tenant, "housekeeping"), replace(alice, groups=bob.groups)):
+        with pytest.raises(Permanent, match="may not publish") as refused:
+            await publish(item(), Access.of(nobody))
+        assert refused.value.code == "forbidden"
+    order = {"id": "db.x", "kind": "fact", "trust": "human", "groups": ["ops"], "by": "bob", "published_by": "bob"}
+    row = await database.call(Access.of(alice), "publish_knowledge", order)
+    assert (row["code"], await knowledge.ls(database, Access.of(alice))) == ("group", [])
+
+
+async def test_a_person_with_the_name_of_the_installation_is_a_person(
+    owner: Any, tenant: str, shipping: Access, publish: Publish
+) -> None:
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
+        await owner.execute(
+            "insert into principals (tenant, id, groups) values (%s, 'countersign', '{support}')", [tenant]
+        )
+    with pytest.raises(Permanent, match="may not publish"):
+        await publish(item(), shipping)
+
+
+async def test_items_are_listed_page_by_page(database: Database, access: Access, publish: Publish) -> None:
+    for number in range(5):
+        await publish(item(f"fact.{number}", f"The number of it is {number}.", kind="fact"))
+    await publish(item("fact.2", "The number of it is two.", kind="fact"))
+    pages, after = list[str](), None
+    while found := await knowledge.ls(database, access, limit=2, after=after):
+        pages += [f"{known.id} {known.version}" for known in found]
+        after = (found[-1].id, found[-1].version)
+    assert pages == ["fact.0 1", "fact.1 1", "fact.2 2", "fact.3 1", "fact.4 1"]
+    (older,) = await knowledge.ls(database, access, id="fact.2", after=("fact.2", 2))
+    assert older.version == 1
 
 
 async def test_publishing_is_journaled(database: Database, access: Access, publish: Publish) -> None:
@@ -177,7 +244,7 @@ async def test_publishing_is_journaled(database: Database, access: Access, publi
     async with database.transaction(access) as connection:
         found = await connection.execute("select body::jsonb as body from journal where kind = 'knowledge'")
         entries = [row["body"] for row in await found.fetchall()]
-    assert [(e["id"], e["version"], e["by"]) for e in entries] == [("db.disk-full", 1, "alice")]
+    assert [(e["id"], e["version"], e["by"]) for e in entries] == [("db.disk-full", 1, "bob")]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +257,17 @@ async def test_publishing_is_journaled(database: Database, access: Access, publi
         {"body": "broken \ud800 text here"},
         {"body": "---\n: [\n---\nthree plain words"},
         {"body": "---\nutterances: 3\n---\nthree plain words"},
+        {"body": "---\nutterances: [a]\nnever closed by a line"},
+        {"body": "---\nreview_by: 2027-15-31\n---\nthree plain words"},
+        {"body": "---\na: !!int xx\n---\nthree plain words"},
+        {"body": "---\na: !!python/object:os.system x\n---\nthree plain words"},
+        {"body": f"---\na: {'[ ' * 3000}{'] ' * 3000}\n---\nthree plain words"},
+        {"body": "---\na: &a [x, x]\nb: [*a, *a]\n---\nthree plain words"},
+        {"body": "---\n- a\n---\nthree plain words"},
+        {"body": f"---\nutterances: [{', '.join(['a b c'] * 200)}]\n---\nthree plain words"},
+        {"title": "two\nlines"},
+        {"owner": "\x1b[31mred"},
+        {"version": 10**6 + 1},
         {"kind": "blob"},
         {"id": "No Such Id"},
         {"title": " "},
@@ -225,11 +303,11 @@ async def test_poisoned_text_can_be_quoted_but_not_promoted(
 
 
 @pytest.mark.parametrize("writes", [True, False])
-async def test_a_run_cannot_publish(alice: Principal, publish: Publish, writes: bool) -> None:
+async def test_a_run_cannot_publish(bob: Principal, publish: Publish, writes: bool) -> None:
     """R90: agents write working memory; knowledge refuses them, also what works in a run without writing there."""
     run = Scope("run", str(uuid4()))
     with pytest.raises(Permanent, match="outside runs"):
-        await publish(item(), Access(alice, (*alice.reads, run), run if writes else None))
+        await publish(item(), Access(bob, (*bob.reads, run), run if writes else None))
 
 
 async def test_an_unknown_item_is_not_found(database: Database, access: Access, publish: Publish) -> None:

@@ -27,8 +27,8 @@ class Short(Topics):
 
 
 @pytest.fixture
-def access(alice: Principal) -> Access:
-    return Access.of(alice)
+def access(bob: Principal) -> Access:
+    return Access.of(bob)
 
 
 def item(id: str, body: str) -> Item:

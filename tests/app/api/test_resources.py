@@ -74,43 +74,6 @@ async def test_people_see_and_search_only_their_own_memory(a: httpx2.AsyncClient
     assert (await a.delete(f"/api/memory/{kept['id']}")).json() == {"forgotten": 1}
 
 
-async def test_knowledge_is_published_by_operators_and_read_by_version(
-    a: httpx2.AsyncClient, b: httpx2.AsyncClient
-) -> None:
-    """R118."""
-    item = {"id": "fact.one", "kind": "fact", "title": "A fact", "owner": "ops", "review_by": "2027-01-01"}
-    first = {**item, "body": "The retry job runs every night."}
-    assert (await a.post("/api/knowledge", json=first)).json()["code"] == "forbidden"
-    assert (await b.post("/api/knowledge", json=first)).json()["version"] == 1
-    await b.post("/api/knowledge", json={**item, "body": "The retry job runs every hour."})
-    assert (await a.get("/api/knowledge/fact.one")).json()["version"] == 2
-    assert "night" in (await a.get("/api/knowledge/fact.one", params={"version": 1})).json()["body"]
-
-
-async def test_knowledge_is_searched_and_says_what_should_have_been_reviewed(
-    a: httpx2.AsyncClient, b: httpx2.AsyncClient
-) -> None:
-    for id, body, due in (
-        ("fact.night", "The retry job runs every night.", "2027-01-01"),
-        ("fact.disk", "Volumes grow by ten gigabytes.", "2025-12-31"),
-    ):
-        item = {"id": id, "kind": "fact", "title": id, "owner": "ops", "review_by": due, "body": body}
-        assert (await b.post("/api/knowledge", json=item)).status_code == 201
-    found = await a.get(
-        "/api/knowledge/search", params={"q": "when does the retry job run", "kind": "fact", "limit": 1}
-    )
-    assert [(hit["id"], hit["version"]) for hit in found.json()["items"]] == [("fact.night", 1)]
-    listed = (await a.get("/api/knowledge", params={"kind": "fact"})).json()["items"]
-    assert {item["id"]: item["overdue"] for item in listed} == {"fact.disk": True, "fact.night": False}
-    assert (await a.get("/api/knowledge/fact.disk")).json()["overdue"] is True
-
-
-async def test_a_runbook_that_does_not_parse_is_not_published(b: httpx2.AsyncClient) -> None:
-    item = {"id": "x.y", "kind": "runbook", "title": "T", "owner": "ops", "review_by": "2027-01-01", "body": "no plan"}
-    answer = await b.post("/api/knowledge", json=item)
-    assert answer.json()["code"] == "plan_invalid"
-
-
 async def test_an_export_can_be_verified_without_us(b: httpx2.AsyncClient, asked: str) -> None:
     """R113 R114."""
     await b.post(f"/api/approvals/{asked}/decisions", json=decision(asked))
