@@ -23,22 +23,16 @@ async def forget(
 ) -> int:
     """Delete from the write scope one memory by id, one subject by key, or everything; returns how many rows went.
 
-    Older versions of a forgotten subject go with it.
+    Older versions of a forgotten subject go with it, archived ones too, and an archived row can be named by its id. The
+    journal of the tenant's authority gets counts and a keyed digest. Raises Permanent("conflict") while one of them is
+    under legal hold; then nothing goes.
     """
     if [id is not None, key is not None, everything].count(True) != 1:
         raise Permanent("bad_request", "say exactly one of: the id, the key, or everything")
-    async with database.transaction(access) as connection:
-        gone = await connection.execute(
-            """
-            delete from memories m
-             where m.scope = any(%(scopes)s)
-               and (%(everything)s or m.id::text = %(id)s or m.key = %(key)s
-                    or m.key = (select o.key from memories o
-                                 where o.id::text = %(id)s and o.scope = any(%(scopes)s)))
-            """,
-            {"scopes": [str(access.writes)], "everything": everything, "id": id, "key": key},
-        )
-        return gone.rowcount
+    row = await database.call(access, "forget_subject", id, key, everything)
+    if row["code"] == "held":
+        raise Permanent("conflict", f"archived row {row['about']!r} is under legal hold; lift that first")
+    return row["gone"] + row["archived"]
 
 
 async def forget_person(database: Database, person: Principal, *, by: str) -> Receipt:
@@ -54,7 +48,7 @@ async def forget_person(database: Database, person: Principal, *, by: str) -> Re
         raise Permanent("forbidden", f"{by!r} may not forget {person.id!r}; ask them, or an administrator")
     if row["code"] == "busy":
         raise Permanent(
-            "busy", f"run {row['about']!r} of {person.id!r}, or judged by them, is open; cancel it or wait, then forget"
+            "busy", f"open runs of {person.id!r}, or judged by them: {row['about']}; cancel them or wait, then forget"
         )
     if row["code"] == "held":
         raise Permanent("conflict", f"{row['about']!r} of {person.id!r} is under legal hold; lift that first")

@@ -196,7 +196,7 @@ async def test_a_person_with_an_open_run_or_a_legal_hold_is_not_forgotten_yet(
     """R102: all of it or nothing."""
     await note(database, mine, "keeps a red bicycle in Porto")
     lease = await lead()
-    with pytest.raises(Permanent, match="cancel it or wait"):
+    with pytest.raises(Permanent, match="cancel them or wait"):
         await forgetting.forget_person(database, mine.principal, by="alice")
     await end(database, lease)
     await pruning.prune(database, mine, Policy(episodes=0))
