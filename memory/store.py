@@ -5,6 +5,7 @@ Search is exact inside the scopes, and a row is findable as soon as `remember` r
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from memory.database import Database
 from memory.forgetting import erase_run, forget, sweep
@@ -22,18 +23,18 @@ async def ls(
     *,
     scopes: Sequence[Scope] | None = None,
     limit: int = 100,
-    after: str | None = None,
+    after: tuple[datetime, str] | None = None,
 ) -> list[Memory]:
-    """Return live memories, newest first, those after the memory with id `after`."""
+    """Return live memories, newest first; `after` is the time and id of the last one shown, even if it is gone."""
+    at, id = after or (None, None)
     async with database.transaction(access) as connection:
         found = await connection.execute(
             f"""
             select {ROW} from memories
-             where {LIVE} and (%(after)s::text is null or (created, id) <
-                   (select a.created, a.id from memories a where a.id::text = %(after)s))
+             where {LIVE} and (%(at)s::timestamptz is null or (created, id) < (%(at)s, %(id)s::uuid))
              order by memories.created desc, memories.id desc limit %(limit)s
             """.encode(),
-            {"scopes": _names(access, scopes), "after": after, "limit": limit},
+            {"scopes": _names(access, scopes), "at": at, "id": id, "limit": limit},
         )
         return [from_row(row) for row in await found.fetchall()]
 

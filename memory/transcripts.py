@@ -5,8 +5,11 @@ Housekeeping archives; people restore for a look or a replay. Later runs learn o
 
 import asyncio
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from memory import packing
 from memory.database import Database
@@ -29,6 +32,24 @@ class Transcript:
     archived: datetime
     retained_until: datetime
     hold: bool
+    restored: datetime | None
+    """When it was last put back to where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is in a transcript that people can read."""
+
+    transcript: Transcript
+    moments: tuple[Mapping[str, Any], ...]
+    """Each checkpoint, oldest first: its id, time, step, and the values that are plain."""
+    calls: tuple[Mapping[str, Any], ...]
+    """What models were asked and answered."""
+    rows: Mapping[str, int]
+    """How many rows of each kind come back when it is restored."""
+
+
+_TRANSCRIPT = "thread, size, length(content) as packed, archived, retained_until, hold, restored"
 
 
 async def sweep(
@@ -82,17 +103,64 @@ async def hold(database: Database, access: Access, thread: str, *, on: bool) -> 
         raise _missing(thread)
 
 
-async def ls(database: Database, access: Access, *, limit: int = 100) -> list[Transcript]:
-    """Return archived threads, newest first, with the tombstones."""
-    async with database.transaction(access) as connection:
-        found = await connection.execute(
-            """
-            select thread, size, length(content) as packed, archived, retained_until, hold
-              from transcripts order by archived desc, thread limit %s
-            """,
-            [limit],
-        )
-        return [Transcript(**row) for row in await found.fetchall()]
+async def ls(
+    database: Database,
+    access: Access,
+    *,
+    of: str | None = None,
+    limit: int = 100,
+    after: tuple[datetime, str] | None = None,
+) -> list[Transcript]:
+    """Return archived threads, newest first, with the tombstones; `of` names the person who opened them.
+
+    `after` is the time and thread of the last one shown.
+    """
+    at, thread = after or (None, None)
+    query = f"""
+        select {_TRANSCRIPT} from transcripts t
+         where (%s::text is null or exists (select 1 from runs r where r.thread = t.thread and r.kind = 'run'
+                                               and r.requester = %s))
+           and (%s::timestamptz is null or (archived, thread) < (%s, %s))
+         order by archived desc, thread desc limit %s
+        """
+    return [Transcript(**row) for row in await database.rows(access, query, of, of, at, at, thread, limit)]
+
+
+async def owner(database: Database, access: Access, thread: str) -> str:
+    """Return whose an archived thread is; raises Permanent("not_found")."""
+    rows = await database.rows(
+        access,
+        "select r.requester from transcripts t join runs r on r.thread = t.thread and r.kind = 'run' "
+        "where t.thread = %s order by r.created, r.id limit 1",
+        thread,
+    )
+    if not rows:
+        raise _missing(thread)
+    return str(rows[0]["requester"])
+
+
+async def show(database: Database, access: Access, thread: str) -> Told:
+    """Return what a transcript tells, without putting it back; raises Permanent("not_found") after its retention."""
+    rows = await database.rows(access, f"select {_TRANSCRIPT}, content from transcripts where thread = %s", thread)
+    packed = rows[0].pop("content") if rows else None
+    if packed is None:
+        raise _missing(thread)
+    parts: Mapping[str, list[dict[str, Any]]] = json.loads(await asyncio.to_thread(packing.unpack, packed))
+    moments = sorted(map(_moment, parts["checkpoints"]), key=lambda moment: (moment["at"], moment["checkpoint"]))
+    calls = sorted(parts["calls"], key=lambda call: call["id"])
+    counts = {name: len(some) for name, some in parts.items()}
+    return Told(Transcript(**rows[0]), tuple(moments), tuple(calls), counts)
+
+
+def _moment(row: Mapping[str, Any]) -> dict[str, Any]:
+    held, about = row["checkpoint"], row["metadata"]
+    return {
+        "checkpoint": row["checkpoint_id"],
+        "at": held.get("ts", ""),
+        "step": about.get("step"),
+        "source": about.get("source"),
+        "values": held.get("channel_values", {}),
+    }
 
 
 def _missing(thread: str) -> Permanent:

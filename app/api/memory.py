@@ -1,41 +1,57 @@
 """A person's memory over HTTP: their own scope and the shared one, never anybody else's."""
 
+import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import auth
 from app.api import views
-from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts
-from memory import forgetting, porting, principals, pruning, reembedding, shelf, store
+from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts, cursor, moment
+from memory import forgetting, history, obstacles, porting, principals, reembedding, store
 from memory.errors import Permanent
 from memory.remembered import Memory, Provenance
 from memory.scope import Principal
+from memory.writing import BODY_BYTES
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
+_ASKED = 2000
+"""Characters of a question that are searched for."""
+_UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that show nothing."""
+_NAMED = 20
+"""Open runs that a refusal names."""
+
+
+def _said(text: str) -> str:
+    if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in _UNSEEN for sign in text):
+        raise ValueError("this shows nothing")
+    if (size := len(text.encode())) > BODY_BYTES:
+        raise ValueError(f"this has {size:,} bytes and a memory at most {BODY_BYTES:,}; remember where it is kept")
+    return text
+
+
+def _named(text: str) -> str:
+    return _said(unicodedata.normalize("NFC", text).strip())
+
+
+Subject = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_named)]
+"""Two spellings of the same letters are one subject, and blanks around it do not count."""
 
 
 class Remembered(Body):
     """Something to remember in the caller's own scope."""
 
-    body: Annotated[str, Filled]
-    key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    body: Annotated[str, AfterValidator(_said)]
+    key: Subject | None = None
     """Subject; a new text on it replaces the old one."""
-    ttl_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86400)] | None = None
-
-
-class Pruning(Body):
-    """How much of the caller's own scope stays; nothing leaves unless `expect` names the preview that was looked at."""
-
-    facts: Annotated[int, Field(ge=0, le=100_000)] = pruning.STANDARD.facts
-    episodes: Annotated[int, Field(ge=0, le=100_000)] = pruning.STANDARD.episodes
-    expect: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """The `digest` of a preview; refused as a conflict if the choice is another one by now."""
+    ttl_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86400, strict=True)] | None = None
 
 
 class Import(Body):
@@ -47,22 +63,33 @@ class Import(Body):
 @router.get("", operation_id="list_memories")
 async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> Any:
     """List what the caller's scopes hold, newest first."""
-    found = await store.ls(parts.database, by.access, limit=limit + 1, after=cursor)
-    return {
-        "items": [_shown(memory) for memory in found[:limit]],
-        "next": found[limit - 1].id if len(found) > limit else None,
-    }
+    found = await store.ls(parts.database, by.access, limit=limit + 1, after=_place(cursor))
+    shown = found[:limit]
+    return {"items": [_shown(memory) for memory in shown], "next": _next(shown[-1]) if len(found) > limit else None}
 
 
 @router.get("/search", operation_id="search_memories")
-async def search(
-    q: Annotated[str, Query(min_length=1, max_length=2000)], parts: Here, by: By, limit: Limit = 10
-) -> Any:
-    """Find similar memories in the caller's scopes; says how many were left out, and why."""
-    found = await store.recall(parts.database, by.access, q, limit=limit, embedder=parts.embedder)
+async def search(q: Annotated[str, Query(min_length=1), Filled], parts: Here, by: By, limit: Limit = 10) -> Any:
+    """Find similar memories in the caller's scopes; says how many were left out, and why. A question's start counts."""
+    found = await store.recall(parts.database, by.access, q[:_ASKED], limit=limit, embedder=parts.embedder)
     hits = [{**_shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
     hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
     return {"items": hits, "hidden": hidden}
+
+
+@router.get("/as-of", operation_id="memory_as_of")
+async def as_of(
+    key: Annotated[Subject, Query()],
+    valid: Annotated[AwareDatetime, Query(description="when it was so")],
+    parts: Here,
+    by: By,
+    known: Annotated[AwareDatetime | None, Query(description="as far as it was known then; unset means now")] = None,
+) -> Any:
+    """Show the value that a subject had at a moment; what was pruned or has expired since is not found."""
+    found = await history.as_of(parts.database, by.access, key, valid=valid, known=known)
+    if found is None:
+        raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
+    return _shown(found)
 
 
 @router.get("/embedder", operation_id="show_embedder")
@@ -88,28 +115,6 @@ async def add(note: Remembered, parts: Here, by: By) -> Any:
     return _shown(memory)
 
 
-@router.post("/prune", operation_id="prune_memories")
-async def prune(wanted: Pruning, parts: Here, by: By) -> Any:
-    """Show what would leave the caller's own scope, and why; with `expect`, archive exactly that and record it."""
-    policy = pruning.Policy(facts=wanted.facts, episodes=wanted.episodes)
-    if wanted.expect is None:
-        return {"done": False, **_foreseen(await pruning.preview(parts.database, by.access, policy))}
-    report = await pruning.prune(parts.database, by.access, policy, expect=wanted.expect)
-    return {"done": True, **_foreseen(report.preview), "gone": report.gone, "archived": report.archived}
-
-
-@router.get("/archive", operation_id="list_archived_memories")
-async def archive(parts: Here, by: By, limit: Limit = 50) -> Any:
-    """List what was pruned from the caller's scopes and can still be taken back, newest first."""
-    return {"items": [views.jsonable(asdict(row)) for row in await shelf.ls(parts.database, by.access, limit=limit)]}
-
-
-@router.post("/archive/{memory}/restore", operation_id="restore_memory")
-async def restore(memory: str, parts: Here, by: By) -> Any:
-    """Take back what was pruned from the caller's own scope."""
-    return _shown(await shelf.restore(parts.database, by.access, memory, embedder=parts.embedder))
-
-
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
 async def export(parts: Here, by: By) -> StreamingResponse:
     """Export the caller's own scope as lines of JSON, history included, vectors not."""
@@ -119,7 +124,13 @@ async def export(parts: Here, by: By) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
+    try:
+        taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
+    except Permanent as error:
+        if error.code != "tainted":
+            raise
+        # No argument from outsiders, as the code says where a run is refused.
+        raise Permanent("conflict", str(error)) from error
     return {"imported": taken, "known": known}
 
 
@@ -136,13 +147,49 @@ async def forget_person(
         auth.demand(by.principal, auth.ADMIN)
         await principals.exists(parts.database, by.access, person)
     whom = Principal(by.principal.tenant, person)
-    return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
+    try:
+        return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
+    except Permanent as error:
+        if error.code != "busy" or not (runs := await obstacles.open_runs(parts.database, by.access, person)):
+            raise
+        raise _still_open(person, runs) from error
+
+
+@router.get("/{memory}", operation_id="show_memory")
+async def show(memory: str, parts: Here, by: By) -> Any:
+    """Show one memory with its origin, its times, and who told it again."""
+    found = await history.show(parts.database, by.access, memory.lower())
+    links = await history.tellings(parts.database, by.access, found.memory.id)
+    return {**_version(found), "links": [views.jsonable(asdict(link)) for link in links]}
+
+
+@router.get("/{memory}/history", operation_id="memory_history")
+async def versions(memory: str, parts: Here, by: By) -> Any:
+    """List the values that the subject of a memory has and had in its scope, as far as they are kept, newest first."""
+    found = await history.show(parts.database, by.access, memory.lower())
+    key, scope = found.memory.key, found.memory.scope
+    every = [found] if key is None else await history.versions(parts.database, by.access, key, scope=scope)
+    return {"items": [_version(version) for version in every]}
+
+
+@router.post("/{memory}/pin", operation_id="pin_memory")
+async def pin(memory: str, parts: Here, by: By) -> dict[str, Any]:
+    """Keep a memory of the caller's own scope from being pruned; the journal records it."""
+    await history.pin(parts.database, by.access, memory.lower(), on=True)
+    return {"id": memory.lower(), "pinned": True}
+
+
+@router.delete("/{memory}/pin", operation_id="unpin_memory")
+async def unpin(memory: str, parts: Here, by: By) -> dict[str, Any]:
+    """Let a memory be pruned again when room is wanted."""
+    await history.pin(parts.database, by.access, memory.lower(), on=False)
+    return {"id": memory.lower(), "pinned": False}
 
 
 @router.delete("/{memory}", operation_id="forget_memory")
 async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
     """Forget one memory of the caller's own scope, with the older versions of its subject."""
-    gone = await store.forget(parts.database, by.access, id=memory)
+    gone = await store.forget(parts.database, by.access, id=memory.lower())
     if not gone:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")
     return {"forgotten": gone}
@@ -153,15 +200,30 @@ async def _lines(parts: Parts, by: Caller) -> AsyncIterator[bytes]:
         yield f"{line}\n".encode()
 
 
-def _foreseen(preview: pruning.Preview) -> dict[str, Any]:
-    return {
-        "scope": str(preview.scope),
-        "policy": preview.policy,
-        "held": preview.held,
-        "reasons": preview.reasons,
-        "leaving": [asdict(row) for row in preview.leaving],
-        "digest": preview.digest,
-    }
+def _place(text: str | None) -> Any:
+    place = moment(text)
+    try:
+        return place and (place[0], str(UUID(place[1])))
+    except ValueError as error:
+        raise Permanent("bad_request", f"cursor {text!r} is not one that this list returned; leave it out") from error
+
+
+def _next(last: Memory) -> str:
+    return cursor(last.created, last.id)
+
+
+def _still_open(person: str, runs: list[str]) -> Permanent:
+    names = ", ".join(runs[:_NAMED]) + (" and others" if len(runs) > _NAMED else "")
+    return Permanent(
+        "conflict",
+        f"{len(runs)} open run(s) of {person!r} or judged by them: {names}; wait for each, or end it with "
+        "`countersign runs cancel ID`, then forget",
+    )
+
+
+def _version(version: history.Version) -> dict[str, Any]:
+    times = {name: value for name, value in asdict(version).items() if name != "memory"}
+    return {**_shown(version.memory), **views.jsonable(times)}
 
 
 def _shown(memory: Memory) -> dict[str, Any]:

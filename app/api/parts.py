@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Query, Request
@@ -125,8 +125,9 @@ def moment(text: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         at, name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return datetime.fromisoformat(at), str(name)
-    except (ValueError, TypeError) as error:
+        _refuse_unstorable(name)
+        return datetime.fromisoformat(at).astimezone(UTC), str(name)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
 
 

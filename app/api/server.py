@@ -2,7 +2,22 @@
 
 from fastapi import FastAPI
 
-from app.api import approvals, chat, effects, health, journal, keys, kills, knowledge, memory, problems, runs, tools
+from app.api import (
+    approvals,
+    archive,
+    chat,
+    effects,
+    health,
+    journal,
+    keys,
+    kills,
+    knowledge,
+    memory,
+    problems,
+    runs,
+    tools,
+    transcripts,
+)
 from app.api.guard import Guard
 from app.api.parts import Parts
 
@@ -12,7 +27,22 @@ _PROBLEM = {
     "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
-_ROUTERS = (chat, runs, approvals, tools, effects, memory, knowledge, kills, journal, keys, health)
+# Fixed places before those that name a memory.
+_ROUTERS = (
+    chat,
+    runs,
+    approvals,
+    tools,
+    effects,
+    archive,
+    memory,
+    transcripts,
+    knowledge,
+    kills,
+    journal,
+    keys,
+    health,
+)
 
 
 def create_app(parts: Parts | None = None) -> FastAPI:

@@ -198,7 +198,8 @@ async def test_forget_wants_one_choice(database: Database, mine: Access, choice:
 async def test_lists_continue_after_a_memory(database: Database, mine: Access, remember: Remember) -> None:
     kept = [await remember(f"note {n}") for n in range(5)]
     first = await store.ls(database, mine, limit=3)
-    rest = await store.ls(database, mine, after=first[-1].id)
+    await store.forget(database, mine, id=first[-1].id)
+    rest = await store.ls(database, mine, after=(first[-1].created, first[-1].id))
     assert [m.id for m in [*first, *rest]] == [m.id for m in reversed(kept)]
 
 

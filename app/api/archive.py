@@ -1,0 +1,90 @@
+"""What leaves a person's memory for want of room, over HTTP: looked at before, taken back after, held for the law."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from app import auth
+from app.api import views
+from app.api.parts import Body, By, Caller, Here, Limit, Parts
+from memory import holds, principals, pruning, shelf
+
+router = APIRouter(prefix="/api/memory", tags=["memory"])
+Room = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+
+
+class Pruning(Body):
+    """How much of the caller's own scope stays; nothing leaves unless `expect` names the preview that was looked at."""
+
+    facts: Room = pruning.STANDARD.facts
+    episodes: Room = pruning.STANDARD.episodes
+    expect: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """The `digest` of a preview; refused as a conflict if the choice is another one by now."""
+
+
+@router.post("/prune", operation_id="prune_memories")
+async def prune(wanted: Pruning, parts: Here, by: By) -> Any:
+    """Show what would leave the caller's own scope, and why; with `expect`, archive exactly that and record it."""
+    policy = pruning.Policy(facts=wanted.facts, episodes=wanted.episodes)
+    if wanted.expect is None:
+        return {"done": False, **_foreseen(await pruning.preview(parts.database, by.access, policy))}
+    report = await pruning.prune(parts.database, by.access, policy, expect=wanted.expect)
+    return {"done": True, **_foreseen(report.preview), "gone": report.gone, "archived": report.archived}
+
+
+@router.get("/archive", operation_id="list_archived_memories")
+async def ls(
+    parts: Here,
+    by: By,
+    limit: Limit = 50,
+    person: Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")] = None,
+) -> Any:
+    """List what was pruned from the caller's scopes and can still be taken back, newest first.
+
+    Of other people, administrators see when and why a memory left and whether it is held, never what it says.
+    """
+    if person is None or person == by.principal.id:
+        rows = [asdict(row) for row in await shelf.ls(parts.database, by.access, limit=limit)]
+    else:
+        auth.demand(by.principal, auth.ADMIN)
+        await principals.exists(parts.database, by.access, person)
+        rows = [asdict(row) for row in await holds.of(parts.database, by.access, person, limit=limit)]
+    return {"items": [views.jsonable(row) for row in rows]}
+
+
+@router.post("/archive/{memory}/restore", operation_id="restore_memory")
+async def restore(memory: str, parts: Here, by: By) -> Any:
+    """Take back what was pruned from the caller's own scope."""
+    back = await shelf.restore(parts.database, by.access, memory.lower(), embedder=parts.embedder)
+    return views.jsonable({**asdict(back), "scope": str(back.scope)})
+
+
+@router.post("/archive/{memory}/hold", operation_id="hold_memory")
+async def hold(memory: str, parts: Here, by: By) -> dict[str, Any]:
+    """Keep anybody's archived memory beyond its retention; its person cannot be forgotten then. For administrators."""
+    return await _held(memory.lower(), parts, by, on=True)
+
+
+@router.delete("/archive/{memory}/hold", operation_id="release_memory")
+async def release(memory: str, parts: Here, by: By) -> dict[str, Any]:
+    """End a legal hold; from then on the retention counts again. For administrators."""
+    return await _held(memory.lower(), parts, by, on=False)
+
+
+async def _held(memory: str, parts: Parts, by: Caller, *, on: bool) -> dict[str, Any]:
+    auth.demand(by.principal, auth.ADMIN)
+    await shelf.hold(parts.database, by.access, memory, on=on)
+    return {"id": memory, "hold": on}
+
+
+def _foreseen(preview: pruning.Preview) -> dict[str, Any]:
+    return {
+        "scope": str(preview.scope),
+        "policy": preview.policy,
+        "held": preview.held,
+        "reasons": preview.reasons,
+        "leaving": [asdict(row) for row in preview.leaving],
+        "digest": preview.digest,
+    }

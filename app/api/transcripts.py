@@ -1,0 +1,75 @@
+"""Archived transcripts over HTTP: one's own to read and take back, anybody's for administrators, who also hold them."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app import auth
+from app.api import views
+from app.api.parts import By, Caller, Here, Limit, Parts, cursor, moment
+from memory import principals, transcripts
+
+router = APIRouter(prefix="/api/transcripts", tags=["transcripts"])
+Person = Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")]
+
+
+@router.get("", operation_id="list_transcripts")
+async def ls(
+    parts: Here,
+    by: By,
+    *,
+    limit: Limit = 50,
+    after: Annotated[str | None, Query(alias="cursor")] = None,
+    person: Person = None,
+) -> Any:
+    """List archived threads of the caller, newest first; `packed` is unset once only a tombstone is left."""
+    whose = person or by.principal.id
+    if whose != by.principal.id:
+        auth.demand(by.principal, auth.ADMIN)
+        await principals.exists(parts.database, by.access, whose)
+    found = await transcripts.ls(parts.database, by.access, of=whose, limit=limit + 1, after=moment(after))
+    shown = found[:limit]
+    return {
+        "items": [views.jsonable(asdict(one)) for one in shown],
+        "next": cursor(shown[-1].archived, shown[-1].thread) if len(found) > limit else None,
+    }
+
+
+@router.get("/{thread}", operation_id="show_transcript")
+async def show(thread: str, parts: Here, by: By) -> Any:
+    """Read a transcript without putting it back: each checkpoint with its plain values, and what models were asked."""
+    await _may_read(thread, parts, by)
+    told = asdict(await transcripts.show(parts.database, by.access, thread))
+    return views.jsonable({**told.pop("transcript"), **told})
+
+
+@router.post("/{thread}/restore", operation_id="restore_transcript")
+async def restore(thread: str, parts: Here, by: By) -> dict[str, Any]:
+    """Put the checkpoints and prompts of a thread back where they were; the journal records it."""
+    await _may_read(thread, parts, by)
+    await transcripts.restore(parts.database, by.access, thread)
+    return {"thread": thread, "restored": True}
+
+
+@router.post("/{thread}/hold", operation_id="hold_transcript")
+async def hold(thread: str, parts: Here, by: By) -> dict[str, Any]:
+    """Keep a transcript beyond its retention; its person cannot be forgotten then. For administrators."""
+    return await _held(thread, parts, by, on=True)
+
+
+@router.delete("/{thread}/hold", operation_id="release_transcript")
+async def release(thread: str, parts: Here, by: By) -> dict[str, Any]:
+    """End a legal hold; from then on the retention counts again. For administrators."""
+    return await _held(thread, parts, by, on=False)
+
+
+async def _may_read(thread: str, parts: Parts, by: Caller) -> None:
+    if await transcripts.owner(parts.database, by.access, thread) != by.principal.id:
+        auth.demand(by.principal, auth.ADMIN)
+
+
+async def _held(thread: str, parts: Parts, by: Caller, *, on: bool) -> dict[str, Any]:
+    auth.demand(by.principal, auth.ADMIN)
+    await transcripts.hold(parts.database, by.access, thread, on=on)
+    return {"thread": thread, "hold": on}
