@@ -3,10 +3,11 @@
 import logging
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import typer
 
-from app.commands import decide, know, look, start, talk
+from app.commands import decide, know, look, remember, start, talk, unpack
 from app.commands.terminal import FAILED, INTERRUPTED, OK, emit, exit_code, note
 from memory.errors import ControlError
 
@@ -26,7 +27,8 @@ app.add_typer(talk.runs, name="runs")
 app.add_typer(decide.app, name="approvals")
 app.add_typer(look.effects, name="effects")
 app.add_typer(look.journal, name="journal")
-app.add_typer(know.memory, name="memory")
+app.add_typer(remember.memory, name="memory")
+app.add_typer(unpack.transcripts, name="transcripts")
 app.add_typer(know.knowledge, name="knowledge")
 app.add_typer(know.keys, name="keys")
 app.add_typer(look.tools, name="tools")
@@ -56,8 +58,9 @@ def run(argv: list[str]) -> int:
     return OK
 
 
-def _told(error: Exception, *, as_json: bool) -> int:
+def _told(failed: Exception, *, as_json: bool) -> int:
     """Say what went wrong in one message, as an object too where one was asked for; return the exit code for it."""
+    error = _cause(failed)
     if isinstance(error, ControlError):
         code, detail, left = error.code, str(error), exit_code(error)
     else:
@@ -67,3 +70,11 @@ def _told(error: Exception, *, as_json: bool) -> int:
     if as_json:
         emit({"error": {"code": code, "detail": detail}})
     return left
+
+
+def _cause(error: Exception) -> BaseException:
+    """Return the first error of what was done together: the group's own message says nothing."""
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup):
+        found = cast("BaseExceptionGroup[BaseException]", found).exceptions[0]
+    return found

@@ -10,28 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app import housekeeping
 from graphs.acceptance import begun
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
 from graphs.state import State
-from memory import closing, pruning, queue, reembedding, runs, store, transcripts
+from memory import closing, runs
 from memory.archive import Ended
 from memory.checkpoints import Checkpoints, leading
 from memory.clock import Clock
 from memory.database import Database
-from memory.embedding import Embedder
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.queue import Queue, Seat
 from memory.runs import Lease
 
 _LOG = logging.getLogger(__name__)
-SWEEP_SECONDS = 0.5
-BEAT_SECONDS = 5.0
-FORGOTTEN_SECONDS = 10.0
-_TIDY_SWEEPS = 120
 _PATIENCE = 3
-_VECTORS_SECONDS = 5.0
-_VECTORS_AWAY_SECONDS = 60.0
 
 Status = Literal["done", "failed", "denied", "stopped", "cancelled"]
 
@@ -153,25 +147,6 @@ def ending_of(error: ControlError) -> Ending:
     return Ending(status, error.code, str(error), {})
 
 
-async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOTTEN_SECONDS) -> list[str]:
-    """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
-    async with database.system() as connection, connection.transaction():
-        found = {*await runs.sweep(connection), *await runs.expire(connection)}
-        found |= set(await runs.forgotten(connection, forgotten))
-        for run in sorted(found):
-            await waiting.defer(connection, run)
-    return sorted(found)
-
-
-async def tidy(database: Database) -> None:
-    """Remove what nobody needs any more: done jobs, expired and crowded memories, transcripts at rest."""
-    async with database.system() as connection:
-        await queue.tidy(connection)
-    await store.sweep(database)
-    await pruning.tidy(database)
-    await transcripts.sweep(database)
-
-
 async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, lanes: int = 8) -> None:
     """Take and lead runs until cancelled.
 
@@ -193,9 +168,10 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
             async with asyncio.TaskGroup() as group:
                 group.create_task(seat.lost(), name="seat")
                 group.create_task(_until(broken), name="broken")
-                group.create_task(_sweep_on(database, waiting), name="sweep")
-                group.create_task(_beat_on(database, seat.number), name="beat")
-                group.create_task(_embed_on(database, deps.embedder), name="vectors")
+                group.create_task(housekeeping.sweep_on(database, waiting), name="sweep")
+                group.create_task(housekeeping.tidy_on(database), name="tidy")
+                group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
+                group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
         except* ControlError as lost:
             raise _first(lost) from None
@@ -203,44 +179,6 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
 
 async def _until(broken: asyncio.Future[None]) -> None:
     await broken
-
-
-async def _sweep_on(database: Database, waiting: Queue) -> None:
-    count = 0
-    while True:
-        try:
-            await sweep(database, waiting)
-            if count % _TIDY_SWEEPS == 0:
-                await tidy(database)
-        except Temporary as error:
-            _LOG.warning("a sweep failed and is tried again: %s", error)
-        count += 1
-        await asyncio.sleep(SWEEP_SECONDS)
-
-
-async def _beat_on(database: Database, number: int) -> None:
-    while True:
-        try:
-            async with database.system() as connection:
-                await runs.beat(connection, number)
-        except Temporary as error:
-            _LOG.warning("a heartbeat failed: %s", error)
-        await asyncio.sleep(BEAT_SECONDS)
-
-
-async def _embed_on(database: Database, embedder: Embedder) -> None:
-    """Make vectors anew after the embedder was changed; rests as long as it worked, so that runs go first."""
-    loop = asyncio.get_running_loop()
-    while True:
-        began, rest = loop.time(), _VECTORS_SECONDS
-        try:
-            if done := await reembedding.advance(database, embedder):
-                _LOG.info("%s text(s) have vectors of %r now", done, embedder.id)
-                rest = loop.time() - began
-        except ControlError as error:
-            _LOG.warning("vectors wait: %s", error)
-            rest = _VECTORS_AWAY_SECONDS
-        await asyncio.sleep(rest)
 
 
 def _first(group: BaseExceptionGroup[ControlError]) -> ControlError:

@@ -67,6 +67,19 @@ def command_line(*argv: str, folder: Path, **environ: str) -> subprocess.Complet
     )
 
 
+def test_what_failed_together_is_told_by_its_first_cause() -> None:
+    """A worker's tasks fail as a group, and "unhandled errors in a TaskGroup" would tell nobody anything."""
+    script = (
+        "from app import cli\n"
+        "def broken():\n"
+        "    raise ExceptionGroup('unhandled errors', [ExceptionGroup('more', [ValueError('math domain error')])])\n"
+        "cli.app.command()(broken)\ncli.main(['broken'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, "ValueError: math domain error" in ended.stderr) == (1, True)
+    assert "unhandled" not in ended.stderr
+
+
 def test_help_needs_nothing_heavy() -> None:
     script = (
         "import sys\nfrom app import cli\nassert cli.run(['--help']) == 0\n"

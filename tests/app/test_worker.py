@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.worker import Driver, sweep, work
+from app.housekeeping import sweep
+from app.worker import Driver, work
 from graphs.deps import Deps
 from memory import archive, runs
 from memory.clock import SystemClock

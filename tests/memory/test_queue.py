@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.worker import sweep
+from app.housekeeping import sweep
 from memory.database import Database
 from memory.errors import Temporary
 from memory.queue import Queue, Seat, tidy

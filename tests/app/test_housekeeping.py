@@ -1,0 +1,110 @@
+"""Housekeeping: nothing that anybody left ends it, and it goes on until nothing is left to do."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app import housekeeping
+from app.worker import work
+from memory import duties, store
+from memory.clock import SystemClock
+from memory.database import Database
+from memory.embedding import Vector
+from memory.queue import Queue
+from memory.remembered import Provenance
+from memory.scope import Access, Principal
+from tests.app.test_worker import deferred, ended, stages, waiting
+from tests.conftest import Connect
+from tests.graphs.stage import Stages, pay, plan
+
+__all__ = ["stages", "waiting"]
+
+pytestmark = pytest.mark.anyio
+
+
+class Broken:
+    """A model that fails in a way that nobody foresaw."""
+
+    id, lexical = "broken-1", False
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Fail."""
+        self.asked.set()
+        raise ValueError("math domain error")
+
+
+async def fails(database: Database) -> None:
+    raise ValueError("math domain error")
+
+
+async def test_a_worker_outlives_what_nobody_foresaw(
+    stages: Stages, waiting: Queue, alice: Principal, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R91: a person's rows or a model that break a duty stop neither runs nor other duties."""
+    await store.remember(database, Access.of(alice), "the gate is green", trust="human", provenance=Provenance())
+    stage, broken = stages(), Broken()
+    deps = replace(stage.deps(), embedder=broken)
+    task = asyncio.create_task(work(stage.database, waiting, deps, SystemClock(), lanes=2))
+    async with asyncio.timeout(30):
+        await broken.asked.wait()
+        await ended(stage, await deferred(stage, waiting, plan=plan(pay("a"))))
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert "vectors failed and will be tried again" in caplog.text
+
+
+async def test_a_duty_that_fails_is_logged_and_noted_and_the_next_is_done(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = list[str]()
+
+    async def works(database: Database) -> None:
+        done.append("works")
+
+    with caplog.at_level(logging.WARNING):
+        await housekeeping.tidy(database, {"t-fails": fails, "t-works": works})
+    noted = {duty.duty: duty for duty in await duties.ls(database)}
+    assert done == ["works"]
+    assert "ValueError: math domain error" in caplog.text
+    assert (noted["t-fails"].trouble, noted["t-fails"].done, noted["t-works"].trouble) == ("ValueError", None, "")
+    await housekeeping.tidy(database, {"t-fails": works})
+    (mended,) = [duty for duty in await duties.ls(database) if duty.duty == "t-fails"]
+    assert mended.trouble == ""
+    assert mended.done is not None
+    assert mended.failed is not None
+
+
+async def test_one_round_deletes_all_that_expired(database: Database, alice: Principal, superuser: Connect) -> None:
+    """R91: gone within one round, however much it is."""
+    mine = Access.of(alice)
+    await store.remember(database, mine, "a text", trust="human", provenance=Provenance(), ttl=timedelta(hours=1))
+    count = "select count(*) as n from memories where tenant = %s"
+    async with superuser() as above:
+        columns = await above.execute(
+            "select string_agg(quote_ident(attname), ', ') as names from pg_attribute where attnum > 0 "
+            "and not attisdropped and attrelid = 'memories'::regclass and attgenerated = '' "
+            "and attname not in ('id', 'body', 'digest')"
+        )
+        names: Any = (await columns.fetchone() or {})["names"]
+        await above.execute("update memories set expires = now() where tenant = %s", [alice.tenant])
+        # No postings: only the number of rows counts here.
+        await above.execute("set session_replication_role = replica")
+        await above.execute(
+            f"insert into memories (id, body, digest, {names}) select gen_random_uuid(), 'text ' || n, "
+            f"encode(sha256(convert_to('text ' || n, 'UTF8')), 'hex'), {names} "
+            "from memories, generate_series(1, 2400) n where tenant = %s".encode(),
+            [alice.tenant],
+        )
+        before = await (await above.execute(count, [alice.tenant])).fetchone()
+        await housekeeping.tidy(database)
+        after = await (await above.execute(count, [alice.tenant])).fetchone()
+    assert ((before or {})["n"], (after or {})["n"]) == (2401, 0)
