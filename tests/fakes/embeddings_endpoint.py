@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 MEANINGS = (
@@ -25,6 +25,10 @@ class Endpoint:
     url: str
     away: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    stops_at: str = ""
+    """A text to which it does not answer before `released`."""
+    reached: Event = field(default_factory=Event)
+    released: Event = field(default_factory=Event)
 
     def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Return status and body for a request; 500 while away."""
@@ -33,6 +37,9 @@ class Endpoint:
             return 500, {"error": {"message": "away", "type": "server_error"}}
         given = request["input"]
         texts = [given] if isinstance(given, str) else given
+        if self.stops_at and any(self.stops_at in text for text in texts):
+            self.reached.set()
+            self.released.wait(120)
         data = [{"object": "embedding", "index": n, "embedding": meaning(text)} for n, text in enumerate(texts)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return 200, {"object": "list", "data": data, "model": str(request.get("model")), "usage": usage}
@@ -55,11 +62,12 @@ def endpoint() -> Generator[Endpoint]:
             found = self.path.endswith("/embeddings")
             status, answer = serving.answer(json.loads(body)) if found else (404, {"error": {"message": self.path}})
             text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

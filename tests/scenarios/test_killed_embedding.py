@@ -1,0 +1,81 @@
+"""A worker process that is killed while it makes vectors anew: what it committed stays, and another does the rest."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.supervisor import environment
+from memory import reembedding, store
+from memory.remembered import Provenance
+from memory.roles import Urls
+from memory.writing import Note
+from tests.fakes.embeddings_endpoint import endpoint
+from tests.scenarios.town import Town, town
+from tests.scenarios.waiting import until
+
+pytestmark = pytest.mark.slow
+MODEL = "openai:meanings"
+COUNT, STOP = 250, "remark 249 about ships"
+
+
+@contextmanager
+def worker(place: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
+    """Let a worker process of its own work, as operators start one; it is killed at the latest when the block ends."""
+    told = {**environment(place.settings), "COUNTERSIGN_DATABASE_URL": place.places.app, "OPENAI_API_KEY": "none"}
+    argv = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
+    with log.open("wb") as out, subprocess.Popen(argv, env={**os.environ, **told}, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def left(place: Town) -> reembedding.Waiting:
+    return await reembedding.waiting(place.system.database, place.system.embedder.id)
+
+
+async def remembered(place: Town) -> None:
+    notes = [Note(f"remark {number} about ships", "human", Provenance()) for number in range(COUNT)]
+    async with place.system.database.transaction(place.access) as connection:
+        await store.add_all(connection, place.access, notes)
+
+
+@pytest.fixture
+def apart(clone: Callable[[str], Urls], worker_id: str) -> Urls:
+    """Return a database in which nobody else's rows wait for vectors."""
+    return clone(f"killed_{worker_id}")
+
+
+async def test_a_worker_killed_amid_new_vectors_leaves_the_rest_to_another(
+    apart: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R93: the model stops in the third bite of a hundred."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with endpoint() as model:
+        async with town(apart, tmp_path, embeddings=MODEL, embeddings_base_url=model.url) as place:
+            await remembered(place)
+            assert (await left(place)).memories == COUNT
+            model.stops_at = STOP
+            with worker(place, tmp_path / "log") as process:
+                await until(model.reached.is_set, "the third bite", 60)
+                assert await left(place) == reembedding.Waiting(50, 0)
+                os.kill(process.pid, signal.SIGKILL)
+                assert process.wait() == -signal.SIGKILL
+            assert await left(place) == reembedding.Waiting(50, 0)
+            model.stops_at = ""
+            model.released.set()
+            with worker(place, tmp_path / "log"):
+
+                async def through() -> bool:
+                    return await left(place) == reembedding.Waiting(0, 0)
+
+                await until(through, "the rest of the vectors", 60)
+    asked = Counter(text for request in model.requests for text in request["input"] if "remark" in text)
+    assert sorted(asked.values()) == [1] * 200 + [2] * 50
