@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from app import auth
 from app.api import views
 from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts, cursor, moment
-from memory import forgetting, history, obstacles, porting, principals, reembedding, store
+from memory import forgetting, history, porting, principals, reembedding, store
 from memory.errors import Permanent
 from memory.remembered import Memory, Provenance
 from memory.scope import Principal
@@ -25,8 +25,6 @@ _ASKED = 2000
 """Characters of a question that are searched for."""
 _UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs that show nothing."""
-_NAMED = 20
-"""Open runs that a refusal names."""
 
 
 def _said(text: str) -> str:
@@ -150,9 +148,10 @@ async def forget_person(
     try:
         return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
     except Permanent as error:
-        if error.code != "busy" or not (runs := await obstacles.open_runs(parts.database, by.access, person)):
+        if error.code != "busy":
             raise
-        raise _still_open(person, runs) from error
+        # What the code says next is about a thread that is busy, not about a person.
+        raise Permanent("conflict", f"{error}; `countersign runs cancel ID` ends one") from error
 
 
 @router.get("/{memory}", operation_id="show_memory")
@@ -210,15 +209,6 @@ def _place(text: str | None) -> Any:
 
 def _next(last: Memory) -> str:
     return cursor(last.created, last.id)
-
-
-def _still_open(person: str, runs: list[str]) -> Permanent:
-    names = ", ".join(runs[:_NAMED]) + (" and others" if len(runs) > _NAMED else "")
-    return Permanent(
-        "conflict",
-        f"{len(runs)} open run(s) of {person!r} or judged by them: {names}; wait for each, or end it with "
-        "`countersign runs cancel ID`, then forget",
-    )
 
 
 def _version(version: history.Version) -> dict[str, Any]:

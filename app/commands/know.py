@@ -1,129 +1,21 @@
-"""Memory, knowledge, the stop switch and keys on the command line."""
+"""Knowledge, the stop switch and keys on the command line."""
 
 import asyncio
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from app.client import Api, segment
-from app.commands import pieces
-from app.commands.terminal import AsJson, ask, fields, note, say, settings, show, table
+from app.client import segment
+from app.commands.terminal import AsJson, ask, fields, say, settings, show, table
 from memory.errors import Permanent
 
-memory = typer.Typer(help="What is remembered for you.", no_args_is_help=True)
 knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
 keys = typer.Typer(help="Who may come in; for administrators.", no_args_is_help=True)
 
 Kind = Annotated[str, typer.Argument(help="all, run, agent, tool or user")]
 Name = Annotated[str, typer.Argument(help="Which one; nothing for all.")]
-_ITEM = ("id", "scope", "key", "body", "trust", "created", "expires")
-
-
-@memory.command("ls")
-def list_memories(limit: int = 20, as_json: AsJson = False) -> None:
-    """List your memories and the shared ones, newest first."""
-    found = ask(lambda api: api.get("/api/memory", limit=limit))
-    show(found, as_json, lambda page: table(page["items"], _ITEM, "nothing is remembered"))
-
-
-@memory.command()
-def search(query: str, limit: int = 10, as_json: AsJson = False) -> None:
-    """Find similar memories; says what each score is made of, and how many were left out."""
-    found = ask(lambda api: api.get("/api/memory/search", q=query, limit=limit))
-    show(found, as_json, _found)
-
-
-@memory.command()
-def embedder(as_json: AsJson = False) -> None:
-    """Show what memory is searched with besides words, and how much waits for its vectors after a change."""
-    found = ask(lambda api: api.get("/api/memory/embedder"))
-    show(found, as_json, lambda it: fields({**it, **it["waiting"]}, ("embedder", *it["waiting"])))
-
-
-@memory.command()
-def add(
-    text: str,
-    key: Annotated[str | None, typer.Option(help="Subject; replaces what was said of it.")] = None,
-    ttl: Annotated[int | None, typer.Option(help="Seconds until it is forgotten.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remember a text for you."""
-    kept = ask(lambda api: api.post("/api/memory", {"body": text, "key": key, "ttl_seconds": ttl}))
-    show(kept, as_json, lambda it: say(f"remembered as {it['id']} in {it['scope']}"))
-
-
-@memory.command()
-def forget(
-    memory: Annotated[str | None, typer.Argument(help="Id of the memory.")] = None,
-    person: Annotated[str | None, typer.Option(help="A whole person: you, or for administrators any.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Forget one memory of yours, or all that is remembered of a person."""
-    if (memory is None) == (person is None):
-        raise typer.BadParameter("give either the id of a memory or --person NAME")
-    if person is None:
-        gone = ask(lambda api: api.delete(f"/api/memory/{segment(memory or '')}"))
-        show(gone, as_json, lambda it: say(f"forgot {it['forgotten']} row(s)"))
-        return
-    receipt = ask(lambda api: api.delete(f"/api/memory?person={quote(person)}"))
-    show(receipt, as_json, lambda it: fields({**it["counts"], "receipt": it["person"]}, (*it["counts"], "receipt")))
-
-
-@memory.command()
-def prune(
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; without this, only look.")] = False,
-    facts: Annotated[int | None, typer.Option(min=0, help="How many with a subject may stay.")] = None,
-    episodes: Annotated[int | None, typer.Option(min=0, help="How many without one may stay.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show which of your memories would leave, and why; with --apply, archive exactly those."""
-    room = {name: count for name, count in (("facts", facts), ("episodes", episodes)) if count is not None}
-    seen = ask(lambda api: api.post("/api/memory/prune", room))
-    if apply:
-        seen = ask(lambda api: api.post("/api/memory/prune", {**room, "expect": seen["digest"]}))
-    show(seen, as_json, _pruned)
-
-
-@memory.command()
-def archive(limit: int = 20, as_json: AsJson = False) -> None:
-    """List what was pruned and can still be taken back."""
-    columns = ("id", "scope", "reason", "body", "pruned", "retained_until", "hold")
-    found = ask(lambda api: api.get("/api/memory/archive", limit=limit))
-    show(found, as_json, lambda page: table(page["items"], columns, "nothing is archived"))
-
-
-@memory.command()
-def restore(memory: Annotated[str, typer.Argument(help="Id in the archive.")], as_json: AsJson = False) -> None:
-    """Take back one memory that was pruned."""
-    back = ask(lambda api: api.post(f"/api/memory/archive/{segment(memory)}/restore", {}))
-    show(back, as_json, lambda it: say(f"remembered again as {it['id']} in {it['scope']}"))
-
-
-@memory.command("export")
-def export_memories() -> None:
-    """Print your own memories as lines of JSON."""
-
-    async def copy(api: Api) -> None:
-        async for line in api.lines("/api/memory/export"):
-            sys.stdout.write(line + "\n")
-
-    ask(copy)
-
-
-@memory.command("import")
-def import_memories(
-    file: Annotated[Path, typer.Argument(help="What an export printed; - for the standard input.")],
-    as_json: AsJson = False,
-) -> None:
-    """Take in exported memories; a large file goes in pieces, each whole or not at all. What is there already stays."""
-    held = pieces.lines(file)
-    done = ask(lambda api: pieces.send(api, held))
-    show(done, as_json, lambda it: say(f"took in {it['imported']}, knew {it['known']}"))
 
 
 @knowledge.command("ls")
@@ -235,25 +127,6 @@ def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: 
     """End a key at once."""
     done = ask(lambda api: api.post(f"/api/keys/{segment(key)}/revoke", {}))
     show(done, as_json, lambda it: fields(it, ("id", "revoked")))
-
-
-def _found(page: Mapping[str, Any]) -> None:
-    rows = [{**item, "because": _because(item["explain"])} for item in page["items"]]
-    table(rows, ("score", "because", *_ITEM), "nothing similar is remembered")
-    if left := ", ".join(f"{count} {name}" for name, count in page["hidden"].items() if count):
-        note(f"not shown: {left}")
-
-
-def _because(explain: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {value:+.2f}" for name, value in explain.items())
-
-
-def _pruned(it: Mapping[str, Any]) -> None:
-    table(it["leaving"], ("id", "reason", "worth", "body"), "nothing has to leave")
-    if it["done"]:
-        say(f"{it['gone']} of {it['held']} left {it['scope']}; {it['archived']} can be restored")
-    elif it["leaving"]:
-        say(f"{len(it['leaving'])} of {it['held']} would leave {it['scope']}; repeat with --apply")
 
 
 def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.client import Api
+from app.client import Api, Refused
 from app.settings import Settings, load
 from memory.errors import Code, ControlError
 
@@ -32,11 +32,15 @@ _OF_CODE: Mapping[Code, int] = {
 }
 _OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
 
+INVALID = 422
+"""HTTP status of a request that does not fit its schema: a usage error that only the API could see."""
 _WIDE = 400
 """Columns where nobody looks at a screen: what reads us then wants whole ids."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(help="Where the page before ended.")]
 
 
 def settings(**flags: Any) -> Settings:
@@ -96,6 +100,13 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: st
     out().print(found)
 
 
+def more(page: Mapping[str, Any], columns: Sequence[str], nothing: str) -> None:
+    """Print a page of a list, and how to go on if it is not the last."""
+    table(page["items"], columns, nothing)
+    if page["next"]:
+        note(f"there are more; repeat with --cursor {page['next']}")
+
+
 def cell(value: object) -> str:
     """Return a value as people read it."""
     if value is None:
@@ -149,4 +160,6 @@ def leave(status: str, reason: str | None) -> None:
 
 def exit_code(error: ControlError) -> int:
     """Return the exit code that an error stands for."""
+    if isinstance(error, Refused) and error.code == "bad_request" and error.problem["status"] == INVALID:
+        return USAGE
     return _OF_CODE.get(error.code, FAILED)
