@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from itertools import repeat
 from math import isnan, log, log1p, sqrt
-from operator import mul
+from operator import eq, mul
 
 K1 = 0.9
 """How soon further mentions of a word stop counting."""
@@ -92,21 +92,17 @@ def standard(column: Column, weight: float = 1.0) -> Column:
     return [(value - mean) * scale for value in column]
 
 
-def neighbours(sessions: Sequence[int], step: int) -> Sequence[int]:
-    """Return the row that stands `step` rows later in the same session, or earlier if negative; `len` if none does."""
-    if not step:
-        return range(len(sessions))
-    nobody = len(sessions)
-    there, here = max(step, 0), max(-step, 0)
-    triples = zip(range(there, nobody), sessions[there:], sessions[here:], strict=False)
-    found = [row if one == other else nobody for row, one, other in triples]
-    missing = [nobody] * min(abs(step), nobody)
-    return found + missing if step > 0 else missing + found
-
-
 def surroundings(sessions: Sequence[int]) -> Near:
-    """Return the neighbours of every row, as far as a passage reaches."""
-    return {step: neighbours(sessions, step) for step in range(-REACH, REACH + 1)}
+    """Return the neighbours of every row, as far as a passage reaches; the session's number grows along the line."""
+    nobody = len(sessions)
+    alike = list(map(eq, sessions, sessions[1:]))
+    after = [row if same else nobody for row, same in enumerate(alike, 1)] + [nobody, nobody]
+    before = [nobody, *(row if same else nobody for row, same in enumerate(alike)), nobody]
+    near: dict[int, Sequence[int]] = {0: range(nobody)}
+    for step in range(1, REACH + 1):
+        near[step] = list(map(after.__getitem__, near[step - 1]))
+        near[-step] = list(map(before.__getitem__, near[1 - step]))
+    return near
 
 
 def beside(column: Column, near: Sequence[int], weight: float) -> Column:
@@ -152,7 +148,7 @@ def addends(
 ) -> Mapping[str, Column]:
     """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
 
-    Without vectors their columns are empty.
+    Columns of what the question does not ask about are empty.
     """
     vector = _known(line.cosines)
     return {
@@ -161,8 +157,10 @@ def addends(
         "length": standard([*map(log1p, line.sizes)], weights["length"]),
         "question": weighed(line.asks, weights["question"]),
         "answer": beside(line.asks, near[-1], weights["answer"]),
-        "speaker": weighed((name in question.names for name in line.speakers), weights["speaker"]),
-        "date": weighed(line.dated, weights["date"] * question.asks_when),
+        "speaker": weighed(map(question.names.__contains__, line.speakers), weights["speaker"])
+        if question.names
+        else (),
+        "date": weighed(line.dated, weights["date"]) if question.asks_when else (),
         "vector": weighed(vector, weights["vector"]),
         "vector_before": beside(vector, near[-1], weights["vector_before"]),
         "vector_after": beside(vector, near[1], weights["vector_after"]),
@@ -173,19 +171,24 @@ def passage_scores(line: Line, question: Question, near: Near) -> Column:
     """Return the BM25 of each memory read together with its neighbours."""
     parts = [beside(line.sizes, near[step], weight) for step, weight in PASSAGE.items()]
     sizes = list(map(sum, zip(*parts, strict=True)))
-    return bm25((_spread(hits, near) for hits in question.words), sizes, PASSAGE_LENGTH)
+    # Who stands a step before me counts for me: I count for who stands a step behind.
+    passages = list(zip(*(near[-step] for step in PASSAGE), strict=True))
+    return bm25((_spread(hits, passages) for hits in question.words), sizes, PASSAGE_LENGTH)
 
 
-def _spread(hits: Hits, near: Near) -> Hits:
+def _spread(hits: Hits, passages: Sequence[Sequence[int]]) -> Hits:
     """Return how often a word stands in each passage; neighbours in a session count less."""
-    found = defaultdict[int, float](float)
-    for step, weight in PASSAGE.items():
-        # Who stands a step before me counts for me: I count for who stands a step behind.
-        places = map(near[-step].__getitem__, hits)
-        for place, count in zip(places, map(weight.__mul__, hits.values()), strict=True):
-            found[place] += count
-    found.pop(len(near[0]), None)
-    return found
+    found = [0.0] * (len(passages) + 1)
+    # Written out, since this is where a search spends its time.
+    here, first, second, other = PASSAGE.values()
+    for row, count in hits.items():
+        own, one, two, last = passages[row]
+        found[own] += here * count
+        found[one] += first * count
+        found[two] += second * count
+        found[last] += other * count
+    del found[-1]
+    return {row: count for row, count in enumerate(found) if count}
 
 
 def session_scores(line: Line, question: Question) -> Column:

@@ -7,6 +7,7 @@ Both run as the one who asks, and nothing is kept between two searches.
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from struct import calcsize, unpack
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,10 @@ from memory.ranking import Hits, Line, Question, Ranked, rank
 from memory.remembered import ROW, Hit, Recall, from_row
 from memory.scope import Access, Scope
 
-LIVE = "scope = any(%(scopes)s) and superseded_by is null and (expires is null or expires > clock_timestamp())"
+LIVE = (
+    "scope = any(%(scopes)s) and (superseded_by is null or covered_until <= clock_timestamp())"
+    " and (expires is null or expires > clock_timestamp())"
+)
 """What may be shown; a search only counts everything else."""
 
 _ASKS_WHEN = re.compile(r"\s*(when|how long|(what|which|on what|in what|in which) (day|date|week|month|year))\b", re.I)
@@ -99,14 +103,9 @@ def _line(found: Found) -> Line:
 
 def _numbered(names: Sequence[str | None], marks: Sequence[int]) -> Sequence[int]:
     """Return the number of each row's session: one more where a name or scope differs from the row before."""
-    numbers: list[int] = []
-    number, before = -1, None
-    for name, mark in zip(names, marks, strict=True):
-        here = (name, mark >> 2)
-        number += name is None or here != before
-        before = here
-        numbers.append(number)
-    return numbers
+    pairs = zip(names[1:], names, marks[1:], marks, strict=False)
+    starts = (name is None or name != before or (mark ^ old) >> 2 for name, before, mark, old in pairs)
+    return list(accumulate(map(bool, starts), initial=0))[: len(names)]
 
 
 def _question(query: str, found: Found, line: Line) -> Question:

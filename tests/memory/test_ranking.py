@@ -15,7 +15,6 @@ from memory.ranking import (
     addends,
     beside,
     bm25,
-    neighbours,
     passage_scores,
     rank,
     standard,
@@ -68,12 +67,14 @@ def test_what_is_alike_everywhere_tells_nothing(column: list[float]) -> None:
 
 
 def test_neighbours_are_those_of_the_session() -> None:
-    sessions = [0, 0, 0, 1, 2]
-    assert neighbours(sessions, 1) == [1, 2, 5, 5, 5]
-    assert neighbours(sessions, -2) == [5, 5, 0, 5, 5]
-    assert list(neighbours(sessions, 0)) == [0, 1, 2, 3, 4]
-    assert neighbours([0], 2) == neighbours([0], -2) == [1]
-    assert beside([1, 2, 3, 4, 5], neighbours(sessions, 1), 10) == [20, 30, 0, 0, 0]
+    near = surroundings([0, 0, 0, 1, 2])
+    assert near[1] == [1, 2, 5, 5, 5]
+    assert near[2] == [2, 5, 5, 5, 5]
+    assert near[-1] == [5, 0, 1, 5, 5]
+    assert near[-2] == [5, 5, 0, 5, 5]
+    assert list(near[0]) == [0, 1, 2, 3, 4]
+    assert surroundings([0])[2] == surroundings([0])[-1] == [1]
+    assert beside([1, 2, 3, 4, 5], near[1], 10) == [20, 30, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("row", "shown"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
