@@ -4,16 +4,21 @@ What has not been reached yet is found by its words; vectors of two embedders ar
 its own, so that a killed worker leaves the rest to the next, and only one worker of all does this at a time.
 """
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import psycopg
+
 from memory.database import Database
 from memory.embedding import LEXICAL, Embedder, literal
-from memory.items import from_row, phrases
+from memory.errors import Permanent
+from memory.items import Known, from_row, phrases
 from memory.lookup import INDEXED, embedded
 from memory.scope import Access, Principal, Scope
 
+_LOG = logging.getLogger(__name__)
 BITE = 100
 KEEPER = "embedding"
 _LOCK = 7700
@@ -95,7 +100,7 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
         )
         items = [from_row(row) for row in await found.fetchall()]
     for item in items:
-        made = await embedded(phrases(item), embedder)
+        made = await embedded(_phrases(item), embedder)
         keep = [LEXICAL.id, embedder.id]
         await database.call(access, "embed_knowledge", {"id": item.id, "version": item.version, "keep": keep, **made})
     return len(items)
@@ -114,7 +119,8 @@ async def _knowledge(database: Database, embedder: Embedder, limit: int) -> int:
         tenants = [str(row["tenant"]) for row in await found.fetchall()]
     done = 0
     for tenant in tenants:
-        done += await embed_knowledge(database, Access(Principal(tenant, KEEPER), ()), embedder, limit=limit - done)
+        access = Access(Principal(tenant, KEEPER), ())
+        done += await _apart(tenant, embed_knowledge(database, access, embedder, limit=limit - done))
         if done >= limit:
             break
     return done
@@ -128,10 +134,27 @@ async def _memories(database: Database, embedder: Embedder, limit: int) -> int:
     for row in scopes:
         scope = Scope.parse(row["scope"])
         access = Access(Principal(row["tenant"], KEEPER), (scope,), scope)
-        done += await reembed(database, access, embedder, limit=limit - done)
+        done += await _apart(row["tenant"], reembed(database, access, embedder, limit=limit - done))
         if done >= limit:
             break
     return done
+
+
+async def _apart(tenant: str, work: Awaitable[int]) -> int:
+    """Do what concerns one tenant; what its texts, or the vectors of them, make impossible is left, and logged."""
+    try:
+        return await work
+    except (Permanent, psycopg.DataError) as error:
+        _LOG.warning("some texts of tenant %r get no new vectors: %s", tenant, error)
+        return 0
+
+
+def _phrases(item: Known) -> list[str]:
+    """Return what a published item is found by; one from before its front matter was checked, by less."""
+    try:
+        return phrases(item)
+    except Permanent:
+        return [item.body, item.title]
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from memory import reembedding, store
 from memory.database import Database
 from memory.embedding import LEXICAL, Vector
 from memory.errors import Temporary
+from memory.items import digest
 from memory.remembered import Provenance
 from memory.scope import Access, Principal
 
@@ -79,3 +81,41 @@ async def test_two_workers_at_once_do_not_pay_twice(database: Database, alice: P
     while await left(database, alice):
         await asyncio.gather(*(reembedding.advance(database, model) for _ in range(3)))
     assert sum(alice.tenant in text for text in model.given) == 5
+
+
+class Choosy(Lengths):
+    """A model that makes nothing usable of the texts of one tenant."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__()
+        self.tenant = tenant
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return vectors that the database refuses where the tenant is named."""
+        bad = any(self.tenant in text for text in texts)
+        return [(float("nan"), 1.0) for _ in texts] if bad else await super().embed(texts)
+
+
+async def test_the_texts_of_one_tenant_do_not_keep_the_others_waiting(database: Database, alice: Principal) -> None:
+    """R92"""
+    elsewhere = Principal(f"{alice.tenant}x", "zoe")
+    model = Choosy(f"of {elsewhere.tenant}")
+    for person in (elsewhere, alice):
+        await remember(database, person, 2)
+    while await left(database, alice):
+        await reembedding.advance(database, model)
+    assert await left(database, elsewhere) == 2
+
+
+async def test_an_item_from_before_its_front_matter_was_checked_gets_vectors_too(
+    database: Database, bob: Principal
+) -> None:
+    body = "---\nutterances: [a\n---\nthe disk is full"
+    known: dict[str, Any] = {
+        "id": "fact.old", "kind": "fact", "title": "Old", "body": body, "owner": "ops", "review_by": "2030-01-01",
+        "digest": digest(body), "trust": "human", "embedder": "none", "phrases": [],
+    }  # fmt: skip
+    row = await database.call(Access.of(bob), "publish_knowledge", known)
+    assert row["code"] == "ok"
+    assert await reembedding.embed_knowledge(database, Access.of(bob), Lengths()) == 1
+    assert (await reembedding.waiting(database, Lengths.id, tenant=bob.tenant)).knowledge == 0
