@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+from urllib.parse import urlsplit
 
-from app.places import Places, located, world_port
+from app.places import Places, located, world_url
 from app.settings import Settings
-from memory import reembedding
+from app.supervisor import answers
+from memory import duties, reembedding
 from memory.database import Database
 from memory.embedders import id_of, named
 from memory.errors import ControlError
@@ -22,6 +24,8 @@ Verdict = Literal["ok", "warn", "fail"]
 _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
+_LONGEST_ROUND = 600.0
+_HERE = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ async def examine(settings: Settings) -> list[Finding]:
     return [
         _python(),
         _disk(settings),
-        _port(settings.host, settings.port),
-        _port("127.0.0.1", world_port(settings)),
+        await _place("API", settings.api, "/readyz", "COUNTERSIGN_URL, or COUNTERSIGN_HOST and COUNTERSIGN_PORT"),
+        await _place("business services", world_url(settings), "/livez", "COUNTERSIGN_WORLD_URL"),
         _embedder(settings),
     ]
 
@@ -58,6 +62,8 @@ async def examine_database(places: Places, settings: Settings) -> list[Finding]:
             await _told("migrations", database, _migrations),
             await _told("clock", database, _clock),
             await _told("vectors", database, partial(_vectors, id_of(settings.embeddings))),
+            await _told("housekeeping", database, _housekeeping),
+            await _told("room for memories", database, _room),
         ]
     finally:
         await database.close()
@@ -89,15 +95,22 @@ def _disk(settings: Settings) -> Finding:
     return Finding("data folder", "ok", told)
 
 
-def _port(host: str, port: int) -> Finding:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+async def _place(name: str, url: str, probe: str, setting: str) -> Finding:
+    """Say whether something answers where the settings say, and if not, whether it could be started there."""
+    if await answers(url + probe):
+        return Finding(name, "ok", f"answers at {url}")
+    at = urlsplit(url)
+    if at.hostname not in _HERE:
+        return Finding(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
+    family = socket.AF_INET6 if ":" in (at.hostname or "") else socket.AF_INET
+    with socket.socket(family) as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            free.bind((at.hostname or "", at.port or 80))
         except OSError as error:
-            fix = "fine if that is ours; else end that process or set another port"
-            return Finding(f"port {port}", "warn", error.strerror or "in use", fix)
-    return Finding(f"port {port}", "ok", "free")
+            told = f"port {at.port} is no use: {error.strerror or 'in use'}, and what is there is not ready or not ours"
+            return Finding(name, "warn", told, f"end that process, or set {setting}")
+    return Finding(name, "ok", f"not running; port {at.port} is free for it")
 
 
 async def _migrations(database: Database) -> Finding:
@@ -125,14 +138,54 @@ def _embedder(settings: Settings) -> Finding:
 
 
 async def _vectors(embedder: str, database: Database) -> Finding:
-    async with database.system() as connection:
-        if await missing(connection):
-            return Finding("vectors", "warn", "unknown before the migrations", "run `countersign migrate`")
+    if unknown := await _unknown("vectors", database):
+        return unknown
     left = await reembedding.waiting(database, embedder)
     if left.memories or left.knowledge:
         found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"
         return Finding("vectors", "warn", found, "workers make them in the background; until then words find these")
     return Finding("vectors", "ok", f"all of {embedder!r}")
+
+
+async def _housekeeping(database: Database) -> Finding:
+    """Say when each duty was last done by any worker, and what failed since."""
+    if unknown := await _unknown("housekeeping", database):
+        return unknown
+    found = await duties.ls(database)
+    troubled = [f"{duty.duty} ({duty.trouble}, {_ago(duty.failed)})" for duty in found if duty.trouble]
+    if troubled:
+        fix = "look for it in the log of the workers; the other duties go on"
+        return Finding("housekeeping", "warn", f"failed: {', '.join(troubled)}", fix)
+    oldest = max((duty.done or 0 for duty in found), default=None)
+    if oldest is None or oldest > _LONGEST_ROUND:
+        told = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
+        return Finding("housekeeping", "warn", told, "start a worker: `countersign worker`, or `countersign up`")
+    return Finding("housekeeping", "ok", f"last done {_ago(oldest)}")
+
+
+def _ago(seconds: float | None) -> str:
+    """Return a time past as people say it."""
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds and seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds or 0:.0f} seconds ago"
+
+
+async def _room(database: Database) -> Finding:
+    if unknown := await _unknown("room for memories", database):
+        return unknown
+    if crowded := await duties.crowded(database):
+        fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
+        return Finding("room for memories", "warn", f"{crowded:,} scope(s) hold more than their room", fix)
+    return Finding("room for memories", "ok", "every scope has room")
+
+
+async def _unknown(check: str, database: Database) -> Finding | None:
+    """Return that nothing can be said yet, if the database has not this release's shape."""
+    async with database.system() as connection:
+        if await missing(connection):
+            return Finding(check, "warn", "unknown before the migrations", "run `countersign migrate`")
+    return None
 
 
 async def _told(name: str, database: Database, check: Callable[[Database], Awaitable[Finding]]) -> Finding:

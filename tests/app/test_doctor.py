@@ -1,0 +1,80 @@
+"""What `doctor` finds: the addresses of the settings in force, and whether housekeeping lives."""
+
+import socket
+
+import pytest
+
+from app import doctor, housekeeping
+from app.doctor import Finding
+from app.places import Places
+from app.settings import Settings
+from memory import duties, store
+from memory.database import Database
+from memory.pruning import Policy
+from memory.remembered import Provenance
+from memory.roles import Urls
+from memory.scope import Access, Principal
+from tests.app.test_cli import api
+from tests.conftest import Connect
+
+__all__ = ["api"]
+
+pytestmark = pytest.mark.anyio
+
+
+async def found(urls: Urls, check: str) -> Finding:
+    """Return one finding about the database."""
+    places = Places(urls.app, None, None, embedded=False)
+    (finding,) = [each for each in await doctor.examine_database(places, Settings()) if each.check == check]
+    return finding
+
+
+async def place(**settings: object) -> Finding:
+    """Return what is found where the API should be."""
+    (finding,) = [each for each in await doctor.examine(Settings.model_validate(settings)) if each.check == "API"]
+    return finding
+
+
+async def test_it_looks_where_the_settings_say_the_api_is(api: str) -> None:
+    finding = await place(url=api)
+    assert (finding.verdict, finding.found) == ("ok", f"answers at {api}")
+
+
+async def test_a_port_that_somebody_else_has_is_no_place_for_us() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        finding = await place(port=port)
+    assert (finding.verdict, f"port {port}" in finding.found, "COUNTERSIGN_PORT" in finding.fix) == ("warn", True, True)
+    assert (await place(port=port)).found == f"not running; port {port} is free for it"
+
+
+async def test_nobody_far_away_is_bound_to() -> None:
+    """A reserved address, at which nothing can be started from here."""
+    assert (await place(url="http://localhost.invalid:9")).found == "nothing answers at http://localhost.invalid:9"
+
+
+async def test_it_says_whether_housekeeping_lives(urls: Urls, database: Database, superuser: Connect) -> None:
+    """R91."""
+    async with superuser() as above:
+        await above.execute("delete from housekeeping")
+        never = await found(urls, "housekeeping")
+        await housekeeping.tidy(database)
+        lately = await found(urls, "housekeeping")
+        await above.execute("update housekeeping set done = now() - interval '3 days' where duty = 'full scopes'")
+        long_ago = await found(urls, "housekeeping")
+        await duties.note(database, "full scopes", "ValueError")
+        failing = await found(urls, "housekeeping")
+        await above.execute("delete from housekeeping")
+    assert [each.verdict for each in (never, lately, long_ago, failing)] == ["warn", "ok", "warn", "warn"]
+    assert (never.found, long_ago.found) == ("no worker has tidied yet", "last done 3 days ago")
+    assert "full scopes (ValueError, 0 seconds ago)" in failing.found
+
+
+async def test_it_counts_scopes_over_their_room(urls: Urls, database: Database, alice: Principal) -> None:
+    """R94."""
+    before = await duties.crowded(database, Policy(episodes=1))
+    for body in ("the gate is green", "invoice 4711 was paid"):
+        await store.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
+    assert await duties.crowded(database, Policy(episodes=1)) == before + 1
+    assert (await found(urls, "room for memories")).verdict in {"ok", "warn"}
