@@ -42,13 +42,17 @@ class Told:
 
     transcript: Transcript
     moments: tuple[Mapping[str, Any], ...]
-    """Each checkpoint, oldest first: its id, time, step, and the values that are plain."""
+    """Each checkpoint, oldest first: its id, time and step."""
+    state: Mapping[str, Any]
+    """What the graph held in the end, by channel."""
     calls: tuple[Mapping[str, Any], ...]
     """What models were asked and answered."""
     rows: Mapping[str, int]
     """How many rows of each kind come back when it is restored."""
 
 
+_MACHINERY = ("__", "branch:")
+"""How channels begin that only LangGraph uses."""
 _TRANSCRIPT = "thread, size, length(content) as packed, archived, retained_until, hold, restored"
 
 
@@ -149,7 +153,8 @@ async def show(database: Database, access: Access, thread: str) -> Told:
     moments = sorted(map(_moment, parts["checkpoints"]), key=lambda moment: (moment["at"], moment["checkpoint"]))
     calls = sorted(parts["calls"], key=lambda call: call["id"])
     counts = {name: len(some) for name, some in parts.items()}
-    return Told(Transcript(**rows[0]), tuple(moments), tuple(calls), counts)
+    state = _state(database, parts)
+    return Told(Transcript(**rows[0]), tuple(moments), state, calls=tuple(calls), rows=counts)
 
 
 def _moment(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,8 +164,23 @@ def _moment(row: Mapping[str, Any]) -> dict[str, Any]:
         "at": held.get("ts", ""),
         "step": about.get("step"),
         "source": about.get("source"),
-        "values": held.get("channel_values", {}),
     }
+
+
+def _state(database: Database, parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    # Late: few ask for this, and it brings LangGraph along.
+    from memory.checkpoints import Checkpoints
+
+    serde = Checkpoints(database).serde
+    whole: list[dict[str, Any]] = [row["checkpoint"] for row in parts["checkpoints"] if not row["checkpoint_ns"]]
+    last = max(whole, key=lambda held: str(held.get("ts", "")), default=dict[str, Any]())
+    blobs = {(row["channel"], row["version"]): row for row in parts["blobs"] if row["blob"]}
+    found: dict[str, Any] = dict(last.get("channel_values", {}))
+    for place in last.get("channel_versions", {}).items():
+        if row := blobs.get(place):
+            found[place[0]] = serde.loads_typed((row["type"], bytes.fromhex(row["blob"].removeprefix("\\x"))))
+    told = {name: value for name, value in found.items() if not name.startswith(_MACHINERY)}
+    return json.loads(json.dumps(told, default=str, skipkeys=True))
 
 
 def _missing(thread: str) -> Permanent:

@@ -38,7 +38,7 @@ async def ls(
 
 @router.get("/{thread}", operation_id="show_transcript")
 async def show(thread: str, parts: Here, by: By) -> Any:
-    """Read a transcript without putting it back: each checkpoint with its plain values, and what models were asked."""
+    """Read a transcript without putting it back: its checkpoints, the state in the end, and what models were asked."""
     await _may_read(thread, parts, by)
     told = asdict(await transcripts.show(parts.database, by.access, thread))
     return views.jsonable({**told.pop("transcript"), **told})

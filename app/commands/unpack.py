@@ -7,7 +7,7 @@ import typer
 
 from app.client import segment
 from app.commands.discard import Person, Release
-from app.commands.terminal import AsJson, Cursor, Limit, ask, fields, more, say, show, table
+from app.commands.terminal import AsJson, Cursor, Limit, ask, fields, more, outline, say, show, table
 
 transcripts = typer.Typer(help="What your finished runs went through, archived.", no_args_is_help=True)
 Thread = Annotated[str, typer.Argument(help="Id of the thread.")]
@@ -45,5 +45,7 @@ def hold(thread: Thread, release: Release = False, as_json: AsJson = False) -> N
 
 def _told(it: Mapping[str, Any]) -> None:
     fields({**it, **it["rows"]}, (*_COLUMNS, *it["rows"]))
-    table(it["moments"], ("at", "step", "source", "checkpoint", "values"), "")
+    table(it["moments"], ("at", "step", "source", "checkpoint"), "no checkpoints")
+    say("in the end:")
+    outline(it["state"], "  ")
     table(it["calls"], ("id", "prompt", "answer"), "no model was asked")

@@ -110,6 +110,7 @@ async def test_a_transcript_is_read_without_being_put_back(
     await transcripts.archive(database, mine, lease.thread)
     told = await transcripts.show(database, mine, lease.thread)
     assert len(told.moments) == told.rows["checkpoints"] > 0
+    assert told.state["lines"][0] == "the run looked at batch 17"
     assert told.moments == tuple(sorted(told.moments, key=lambda moment: moment["at"]))
     assert await transcripts.owner(database, mine, lease.thread) == "alice"
     assert [len(await transcripts.ls(database, mine, of=person)) for person in ("alice", "bob")] == [1, 0]

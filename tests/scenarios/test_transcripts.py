@@ -55,6 +55,9 @@ async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, mon
             before = await whole(database, access, run)
             assert await transcripts.archive(database, access, run)
             assert await whole(database, access, run) == ["{'prompt': None, 'answer': None}"]
+            told = await transcripts.show(database, access, run)
+            assert (len(told.calls), told.rows["calls"], bool(told.calls[0]["prompt"])) == (1, 1, True)
+            assert told.state["plan"]["steps"]
             (kept,) = await transcripts.ls(database, access)
             await transcripts.restore(database, access, run)
             assert await whole(database, access, run) == before

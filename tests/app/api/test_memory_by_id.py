@@ -154,6 +154,7 @@ async def test_a_transcript_is_for_whoever_opened_it_and_administrators(
         assert (await api.post(f"/api/transcripts/{thread}/restore", json={})).status_code == code
     told = (await a.get(f"/api/transcripts/{thread}")).json()
     assert len(told["moments"]) == told["rows"]["checkpoints"] > 0
+    assert WORD in told["state"]["lines"]
     assert (await b.get("/api/transcripts", params={"person": "alice"})).status_code == 403
     assert len((await root.get("/api/transcripts", params={"person": "alice"})).json()["items"]) == 1
     assert (await a.post(f"/api/transcripts/{thread}/hold", json={})).status_code == 403
@@ -211,6 +212,21 @@ async def test_an_import_of_what_was_forgotten_is_no_outsiders_argument(a: httpx
     refused = (await a.post("/api/memory/import", json={"lines": lines})).json()
     assert (refused["code"], "forgotten" in refused["detail"]) == ("conflict", True)
     assert "outsiders" not in refused["title"]
+
+
+async def test_what_is_archived_is_forgotten_by_its_id_unless_it_is_held(
+    a: httpx2.AsyncClient, b: httpx2.AsyncClient, client: Client
+) -> None:
+    """R102"""
+    root = await client("root")
+    (row,) = await archived(a, "lunch is at noon")
+    place = f"/api/memory/{row['id']}"
+    assert (await b.delete(place)).status_code == 404
+    await root.post(f"/api/memory/archive/{row['id']}/hold", json={})
+    assert (await a.delete(place)).json()["code"] == "conflict"
+    await root.delete(f"/api/memory/archive/{row['id']}/hold")
+    assert (await a.delete(place)).json() == {"forgotten": 1}
+    assert (await a.get("/api/memory/archive")).json()["items"] == []
 
 
 @pytest.mark.parametrize(
