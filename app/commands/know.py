@@ -1,45 +1,58 @@
 """Knowledge, the stop switch and keys on the command line."""
 
 import asyncio
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, ask, fields, say, settings, show, table
+from app.commands.terminal import AsJson, Cursor, Limit, ask, fields, more, say, settings, show, table
 from memory.errors import Permanent
 
 knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
 keys = typer.Typer(help="Who may come in; for administrators.", no_args_is_help=True)
 
+Sort = Literal["runbook", "fact", "config"]
 Kind = Annotated[str, typer.Argument(help="all, run, agent, tool or user")]
 Name = Annotated[str, typer.Argument(help="Which one; nothing for all.")]
 
 
 @knowledge.command("ls")
 def list_knowledge(
-    id: Annotated[str | None, typer.Option(help="List the versions of this item.")] = None, as_json: AsJson = False
+    id: Annotated[str | None, typer.Option(help="List the versions of this item.")] = None,
+    kind: Annotated[Sort | None, typer.Option(help="Only these.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what is known, in its newest version."""
-    found = ask(lambda api: api.get("/api/knowledge", id=id))
+    found = ask(lambda api: api.get("/api/knowledge", id=id, kind=kind, limit=limit, cursor=cursor))
     columns = ("id", "version", "kind", "title", "owner", "review_by", "overdue")
-    show(found, as_json, lambda page: table(page["items"], columns, "nothing is known"))
+    show(found, as_json, lambda page: more(page, columns, "nothing is known"))
 
 
 @knowledge.command("search")
-def search_knowledge(query: str, kind: str = "runbook", limit: int = 5, as_json: AsJson = False) -> None:
+def search_knowledge(
+    query: str,
+    kind: Sort = "runbook",
+    limit: Annotated[int, typer.Option(min=1, max=50, help="How many at most.")] = 5,
+    as_json: AsJson = False,
+) -> None:
     """Find the runbooks, facts or configuration that a text resembles most."""
     found = ask(lambda api: api.get("/api/knowledge/search", q=query, kind=kind, limit=limit))
     show(found, as_json, lambda page: table(page["items"], ("score", "id", "version", "title"), "nothing is similar"))
 
 
 @knowledge.command("show")
-def show_knowledge(id: str, version: int | None = None, as_json: AsJson = False) -> None:
-    """Print an item, the newest or one version."""
+def show_knowledge(
+    id: str, version: Annotated[int | None, typer.Option(min=1)] = None, as_json: AsJson = False
+) -> None:
+    """Print an item, the newest or one version; into a file exactly as it was published."""
     shown = ask(lambda api: api.get(f"/api/knowledge/{segment(id)}", version=version))
-    show(shown, as_json, lambda it: say(it["body"]))
+    show(shown, as_json, lambda it: _print(it["body"]))
 
 
 @knowledge.command()
@@ -47,6 +60,7 @@ def publish(  # one option per field of an item
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A runbook, or any text.")],
     *,
     id: Annotated[str | None, typer.Option(help="For texts that are no runbook.")] = None,
+    kind: Annotated[Literal["fact", "config"], typer.Option(help="For texts that are no runbook.")] = "fact",
     title: str | None = None,
     owner: str | None = None,
     review_by: Annotated[str | None, typer.Option(help="YYYY-MM-DD")] = None,
@@ -54,13 +68,10 @@ def publish(  # one option per field of an item
     as_json: AsJson = False,
 ) -> None:
     """Publish a version; what was asked on the strength of an older one is void."""
-    body = file.read_text(encoding="utf-8")
-    item = (
-        _runbook(body)
-        if id is None
-        else {"kind": "fact", "id": id, "title": title, "owner": owner, "review_by": review_by}
-    )
-    if missing := [name for name in ("title", "owner", "review_by") if not item[name]]:
+    body = _text(file)
+    about = {"title": title, "owner": owner, "review_by": review_by}
+    item = {**_runbook(body), **about} if id is None else {"kind": kind, "id": id, **about}
+    if id is not None and (missing := [name for name, value in about.items() if not value]):
         raise typer.BadParameter(f"give --{', --'.join(missing).replace('_', '-')}")
     done = ask(lambda api: api.post("/api/knowledge", {**item, "body": body, "note": message}))
     show(
@@ -138,19 +149,26 @@ def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:
         return asdict(asyncio.run(first_key(told, places, person, label=label, days=days)))
 
 
+def _print(body: str) -> None:
+    if sys.stdout.isatty():
+        say(body)
+    else:
+        sys.stdout.write(body)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{str(file)!r} is no UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
 def _runbook(body: str) -> dict[str, Any]:
     from graphs.runbooks import parse
 
     try:
-        document = parse(body)
+        return {"kind": "runbook", "id": parse(body).runbook.id}
     except Permanent as error:
         raise typer.BadParameter(f"{error}; for other texts give --id, --title, --owner and --review-by") from error
-    book = document.runbook
-    return {
-        "kind": "runbook",
-        "id": book.id,
-        "title": document.title,
-        "owner": book.owner,
-        "review_by": book.review_by.isoformat(),
-        "version": book.version,
-    }
