@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -150,5 +151,18 @@ def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Str
         assert refused.returncode != 0
         assert stranger.run("approvals", "approve", asked["id"], "--yes", key=dave).returncode == 0
         ended = stranger.run("runs", "show", asked["run"], "--follow", "--json", key=alice)
+        _remembered(stranger, alice)
     assert json.loads(ended.stdout)["status"] == "done", ended.stderr
     assert (stranger.folder / "status.txt").read_text() == "We have an outage and are working on it."
+
+
+def _remembered(stranger: Stranger, key: str) -> None:
+    """Run the README's commands about memory; what is irreversible asks back, so a script says yes."""
+    shown = re.findall(r"^countersign (memory .+?)(?: +#.*)?$", README, re.MULTILINE)
+    add, search, prune, forget = [stranger.run(*shlex.split(command), key=key) for command in shown]
+    assert "remembered as" in add.stdout
+    assert "invoices go out on Fridays" in search.stdout
+    assert prune.stdout == "nothing has to leave\n"
+    assert forget.returncode != 0
+    assert "receipt" in stranger.run(*shlex.split(shown[-1]), "--yes", key=key).stdout
+    assert "invoices" not in stranger.run(*shlex.split(shown[1]), key=key).stdout
