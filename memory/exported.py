@@ -100,6 +100,7 @@ class Exported(BaseModel):
     valid_to: _Time | None = None
     known_to: _Time | None = None
     superseded_by: UUID | None = None
+    covered_until: _Time | None = None
     speaker: _Label | None = None
     said: _Time | None = None
     session: _Label | None = None

@@ -225,13 +225,12 @@ def _drafting(access: Access, scope: Scope, pinned: int) -> Callable[[Entry], Ro
 
 def _placed(row: Row, scope: Scope) -> dict[str, Any]:
     body = str(row["body"])
-    words = terms(body)
     return {
         **row,
         "scope_kind": scope.kind,
         "scope_id": scope.id,
-        "near": near(words),
-        "terms": words,
+        "near": near(body),
+        "terms": terms(body),
         "marks": marks(body, row.get("session"), row.get("place")),
     }
 

@@ -246,7 +246,8 @@ async def _look(connection: Connection, access: Access, policy: Policy) -> Previ
     found = await connection.execute(
         """
         select id::text, key, body, terms, trust, provenance, uses, pinned, answers,
-               coalesce(expires <= clock_timestamp(), false) as expired, superseded_by is not null as superseded,
+               coalesce(expires <= clock_timestamp(), false) as expired,
+               superseded_by is not null and covered_until is null as superseded,
                created > clock_timestamp() - interval '10 minutes' as fresh
           from memories where scope = %s order by created, id
         """,

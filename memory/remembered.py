@@ -91,6 +91,10 @@ class Memory:
     expires: datetime | None
     uses: int
     turn: Turn | None = None
+    linked: bool = field(default=False, compare=False)
+    """In the answer to writing: this was here and says the same; the given text was not stored but linked to it."""
+    superseded: bool = field(default=False, compare=False)
+    """In the answer to restoring: this is kept as history, for its subject has another value now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +141,5 @@ def from_row(row: Mapping[str, Any]) -> Memory:
         expires=row["expires"],
         uses=row["uses"],
         turn=row["speaker"] and Turn(row["speaker"], row["said"], row["session"], row["place"]),
+        linked=row.get("code") == "linked",
     )

@@ -1,14 +1,39 @@
 """What was pruned and can still be taken back: looked at and restored by people, held for the law, swept in the end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from memory.database import Connection, Database
+from memory.database import Database
 from memory.embedding import LEXICAL, Embedder
 from memory.errors import Permanent
 from memory.porting import put
 from memory.remembered import Memory
 from memory.scope import Access
+
+# The lock of pruning and forgetting, which move and delete the same row.
+_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
+_CONTENT = """
+select n.id is not null as superseded,
+       a.content || case
+         when n.id is null then '{"superseded_by": null, "covered_until": null, "valid_to": null, "known_to": null}'
+         else jsonb_build_object(
+           'superseded_by', n.id,
+           'covered_until', case when n.waits then n.expires end,
+           'known_to', case when not n.waits then coalesce(a.content ->> 'known_to', n.created::text) end,
+           'valid_to', case when not n.waits then coalesce(a.content ->> 'valid_to', n.since::text) end) end as content
+  from memory_archive a
+  left join lateral (
+    select m.id, m.expires, m.created, greatest(m.valid_from, (a.content ->> 'valid_from')::timestamptz) as since,
+           m.expires < coalesce((a.content ->> 'expires')::timestamptz, 'infinity')
+             and not exists (select 1 from memories o where o.scope = m.scope and o.key = m.key and o.id <> m.id
+                                and o.covered_until is not null) as waits
+      from memories m
+     where m.scope = a.scope and m.key = a.content ->> 'key'
+       and (m.superseded_by is null or m.covered_until <= clock_timestamp())
+       and (m.expires is null or m.expires > clock_timestamp())
+     order by m.created desc limit 1) n on true
+ where a.id::text = %(id)s and a.scope = %(scope)s and a.content is not null
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +65,20 @@ async def ls(database: Database, access: Access, *, limit: int = 100) -> list[Sh
 
 
 async def restore(database: Database, access: Access, id: str, *, embedder: Embedder = LEXICAL) -> Memory:
-    """Put a row back into the access's write scope as it was, and record it.
+    """Put a row back into the access's write scope, and record it.
 
-    Raises Permanent: `not_found` if it is not there or its retention has ended, `conflict` if its subject has another
-    value by now.
+    Where its subject has a value, it comes back as history, `superseded`, and holds again when that value ends in time;
+    where there is none any more, it holds. Raises Permanent("not_found") if it is not there or its retention has ended.
     """
     async with database.transaction(access) as connection:
-        content = await _content(connection, access, id)
-        memory = await put(connection, access, content, embedder=embedder)
+        await connection.execute(_ALONE, [str(access.writes)])
+        found = await connection.execute(_CONTENT, {"id": id, "scope": str(access.writes)})
+        row = await found.fetchone()
+        if row is None:
+            raise _missing(id)
+        memory = await put(connection, access, row["content"], embedder=embedder)
         await connection.execute("select unshelve_memory(%s)", [id])
-        return memory
+        return replace(memory, superseded=row["superseded"])
 
 
 async def hold(database: Database, access: Access, id: str, *, on: bool) -> None:
@@ -57,23 +86,6 @@ async def hold(database: Database, access: Access, id: str, *, on: bool) -> None
     row = await database.call(access, "hold_memory", id, on)
     if not row["hold_memory"]:
         raise _missing(id)
-
-
-async def _content(connection: Connection, access: Access, id: str) -> dict[str, object]:
-    found = await connection.execute(
-        """
-        select content, exists (select 1 from memories m where m.key = a.content ->> 'key' and m.scope = a.scope
-                                   and m.superseded_by is null and a.content ->> 'superseded_by' is null) as taken
-          from memory_archive a where a.id::text = %s and a.scope = %s and a.content is not null
-        """,
-        [id, str(access.writes)],
-    )
-    row = await found.fetchone()
-    if row is None:
-        raise _missing(id)
-    if row["taken"]:
-        raise Permanent("conflict", f"the subject of {id!r} has another value now; forget that one first")
-    return row["content"]
 
 
 def _missing(id: str) -> Permanent:

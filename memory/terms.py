@@ -1,12 +1,13 @@
 """Which words of a text carry it, and how it is worded; used where texts are written, pruned and forgotten.
 
-Terms are for comparing freely: what was forgotten, or only recalled, stays recognised in another order. Wording is for
-taking two texts for one: each word, sign and number counts, and their order. Both are the same in every process.
+Wording is for taking two texts for one, be it a copy, something forgotten or something only recalled: each word, sign
+and number counts, and their order. Terms are for comparing freely: rarity, and whether a text without a source of its
+own adds anything to what was recalled. Both are the same in every process.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 # Denials stay: a text and its opposite must never be taken for one.
@@ -24,6 +25,9 @@ _STOP = frozenset(
 _AROUND = ".,;:!\"'()[]{}\u2026\u201c\u201d\u2018\u2019"
 """No question mark, which makes a question, and no sign of a number, a comparison or a name."""
 _PLAIN = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_PAIRS = (("on", "off"), ("in", "out"), ("up", "down"), ("from", "to"), ("before", "after"))
+_OPPOSITES = {word: other for pair in _PAIRS for word, other in (pair, pair[::-1])}
+_NUMBER = re.compile(r"-?\d+")
 _OPENING = re.compile(
     r"(?:(?:as|like) (?:i|we) (?:said|told you|mentioned)(?: before| already| earlier)?"
     r"|(?:just )?to repeat(?: it| that)?|(?:once )?again|once more|note|reminder)[,:]\s+(?=\S)",
@@ -45,9 +49,17 @@ def _parts(word: str) -> list[str]:
     return [head]
 
 
-def near(words: Sequence[str]) -> str:
-    """Return the digest of terms: equal for texts that differ in order, case, marks and small words only."""
-    return hashlib.sha256("\n".join(words).encode(errors="replace")).hexdigest()
+def near(text: str) -> str:
+    """Return the digests of a text's wording and of its terms, with `~` between them."""
+    return f"{wording(text)}~{_digest(terms(text))}"
+
+
+def against(text: str) -> list[str]:
+    """Return small words and numbers that would say the opposite of the text's own, and are not in it."""
+    words = {word.strip(_AROUND).lower() for word in text.split()}
+    opposites = {_OPPOSITES[word] for word in words & _OPPOSITES.keys()}
+    numbers = {word[1:] if word[0] == "-" else f"-{word}" for word in words if _NUMBER.fullmatch(word)}
+    return sorted((opposites | numbers) - words)
 
 
 def wording(text: str) -> str:
@@ -57,13 +69,17 @@ def wording(text: str) -> str:
     opening that only announces a repetition. Whatever else differs may change what is said.
     """
     told = _OPENING.sub("", text.strip())
-    return hashlib.sha256("\n".join(_worded(told.split())).encode(errors="replace")).hexdigest()
+    return _digest(_worded(told.split()))
 
 
 def marks(text: str, session: str | None = None, place: int | None = None) -> list[str]:
     """Return by what a text is found again: its wording and, if it was said in a conversation, that with its place."""
     told = wording(text)
     return [f"={told}"] if session is None else [f"={told}", f"={told}@{place}/{session}"]
+
+
+def _digest(words: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode(errors="replace")).hexdigest()
 
 
 def _worded(words: Iterable[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from memory.embedding import LEXICAL, Embedder, literal, told
 from memory.errors import Permanent
 from memory.remembered import Memory, Note, Provenance, Trust, Turn, from_row
 from memory.scope import Access, Scope
-from memory.terms import marks, near, terms
+from memory.terms import against, marks, near, terms
 
 BODY_BYTES = 8192
 RUN_TTL = timedelta(days=1)
@@ -44,9 +44,10 @@ async def remember(
 ) -> Memory:
     """Store a text in the access's write scope; with a `key` it supersedes what that subject said before.
 
-    A text that says what a live memory says already returns that memory. `ttl` ends it exactly then; working memory
-    always ends. Raises Permanent: `forbidden` without a write scope or against a more trusted value, `tainted` for
-    what was only recalled or was forgotten, `too_large` beyond 8192 bytes, `bad_request` for text that cannot be kept.
+    A text that says what a live memory says already returns that memory, `linked`. `ttl` ends it exactly then, and what
+    its subject said before holds again; working memory always ends. Raises Permanent: `forbidden` without a write scope
+    or against a more trusted value, `tainted` for what was only recalled or was forgotten, `too_large` beyond 8192
+    bytes, `bad_request` for text that cannot be kept.
     """
 
     async def write(drafts: Sequence[_Draft]) -> list[_Row]:
@@ -101,8 +102,8 @@ async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: 
 
 def _draft(access: Access, note: Note) -> _Draft:
     scope = _check(access, note)
+    sourced = bool(note.provenance.source)
     note = _signed(access, note)
-    words = terms(note.body)
     return {
         **_place(note.body, note.turn),
         "scope": str(scope),
@@ -111,8 +112,10 @@ def _draft(access: Access, note: Note) -> _Draft:
         "key": note.key,
         "body": note.body,
         "digest": hashlib.sha256(note.body.encode()).hexdigest(),
-        "near": near(words),
-        "terms": words,
+        "near": near(note.body),
+        "terms": terms(note.body),
+        "against": against(note.body),
+        "sourced": sourced,
         "trust": note.trust,
         "provenance": asdict(note.provenance),
         "pinned": note.pinned,

@@ -117,28 +117,6 @@ async def test_after_its_retention_a_row_is_a_tombstone_unless_it_is_held(
         await shelf.restore(database, mine, next(row.id for row in rows if not row.body))
 
 
-async def test_a_restored_value_never_competes_with_its_successor(
-    database: Database, mine: Access, remember: Remember
-) -> None:
-    """R93: the old value returns as history."""
-    old = await remember("owner is Ann", key="owner")
-    await remember("owner is Ben", key="owner")
-    report = await pruning.prune(database, mine, TIGHT)
-    assert report.preview.reasons == {"superseded": 1}
-    await shelf.restore(database, mine, old.id)
-    assert await held(database, mine) == {"owner is Ben"}
-
-
-async def test_a_crowded_fact_whose_subject_moved_on_is_not_restored_over_it(
-    database: Database, mine: Access, remember: Remember
-) -> None:
-    old = await remember("owner is Ann", key="owner")
-    await pruning.prune(database, mine, Policy(facts=0))
-    await remember("owner is Ben", key="owner")
-    with pytest.raises(Permanent, match="another value now"):
-        await shelf.restore(database, mine, old.id)
-
-
 async def test_housekeeping_prunes_what_is_crowded_and_nothing_else(
     database: Database, mine: Access, bob: Principal, remember: Remember
 ) -> None:
