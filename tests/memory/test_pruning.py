@@ -10,6 +10,7 @@ import pytest
 from memory import journal, pruning, runs, shelf, store
 from memory.database import Database
 from memory.errors import Permanent
+from memory.langgraph_store import MemoryStore
 from memory.pruning import Candidate, Policy, choose
 from memory.remembered import Memory, Note, Provenance, Turn
 from memory.scope import Access, Principal
@@ -225,6 +226,17 @@ def test_what_was_just_written_leaves_last() -> None:
     """R94: whoever stores an item finds it again, however full the scope is."""
     rows = [row(TOLD[0]), row(TOLD[1]), row(SMALL[0], fresh=True)]
     assert rows[2].id not in {leaving.id for leaving in choose(rows, Policy(episodes=1))}
+
+
+async def test_one_item_too_many_lets_one_leave_and_not_the_newest(database: Database, mine: Access) -> None:
+    """R94: all that a program keeps in its store comes from one source, and may still fill the room."""
+    items = MemoryStore(database, mine)
+    for number in range(9):
+        await items.aput(("user", "alice"), f"item {number}", {"value": f"the value of {number}"})
+    report = await pruning.prune(database, mine, Policy(facts=8))
+    assert (report.gone, report.preview.reasons) == (1, {"room": 1})
+    assert await items.aget(("user", "alice"), "item 8")
+    assert len(await items.asearch(("user", "alice"), limit=20)) == 8
 
 
 def test_of_doubles_the_most_trusted_stays() -> None:
