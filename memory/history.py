@@ -15,7 +15,9 @@ from memory.scope import Access, Scope
 
 PINS = 200
 """Memories of a scope that may be pinned at a time."""
-_VERSION = f"{ROW}, valid_from, valid_to, known_to, superseded_by::text, pinned, told"
+_VERSION = f"""{ROW}, valid_from, valid_to, known_to, pinned, told,
+  case when (covered_until <= clock_timestamp()) is not true then superseded_by::text end as superseded_by,
+  case when covered_until > clock_timestamp() then covered_until end as covered_until"""
 _UNENDED = "(expires is null or expires > clock_timestamp())"
 
 
@@ -30,6 +32,8 @@ class Version:
     known_to: datetime | None
     """Until when it was believed."""
     superseded_by: str | None
+    covered_until: datetime | None
+    """When the value that superseded it ends, and this one holds again; None means never."""
     pinned: bool
     told: int
     """How often it was said."""
@@ -118,7 +122,7 @@ async def pin(database: Database, access: Access, id: str, *, on: bool, most: in
 
 
 def _version(row: Mapping[str, Any]) -> Version:
-    names = ("valid_from", "valid_to", "known_to", "superseded_by", "pinned", "told")
+    names = ("valid_from", "valid_to", "known_to", "superseded_by", "covered_until", "pinned", "told")
     return Version(from_row(row), **{name: row[name] for name in names})
 
 

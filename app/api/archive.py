@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app import auth
 from app.api import views
+from app.api.memory import shown
 from app.api.parts import Body, By, Caller, Here, Limit, Parts
 from memory import holds, principals, pruning, shelf
 
@@ -56,9 +57,9 @@ async def ls(
 
 @router.post("/archive/{memory}/restore", operation_id="restore_memory")
 async def restore(memory: str, parts: Here, by: By) -> Any:
-    """Take back what was pruned from the caller's own scope."""
+    """Take back what was pruned from the caller's own scope; as history, `superseded`, if its subject has a value."""
     back = await shelf.restore(parts.database, by.access, memory.lower(), embedder=parts.embedder)
-    return views.jsonable({**asdict(back), "scope": str(back.scope)})
+    return {**shown(back), "superseded": back.superseded}
 
 
 @router.post("/archive/{memory}/hold", operation_id="hold_memory")

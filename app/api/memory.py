@@ -62,15 +62,15 @@ class Import(Body):
 async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> Any:
     """List what the caller's scopes hold, newest first."""
     found = await store.ls(parts.database, by.access, limit=limit + 1, after=_place(cursor))
-    shown = found[:limit]
-    return {"items": [_shown(memory) for memory in shown], "next": _next(shown[-1]) if len(found) > limit else None}
+    items = found[:limit]
+    return {"items": [shown(memory) for memory in items], "next": _next(items[-1]) if len(found) > limit else None}
 
 
 @router.get("/search", operation_id="search_memories")
 async def search(q: Annotated[str, Query(min_length=1), Filled], parts: Here, by: By, limit: Limit = 10) -> Any:
     """Find similar memories in the caller's scopes; says how many were left out, and why. A question's start counts."""
     found = await store.recall(parts.database, by.access, q[:_ASKED], limit=limit, embedder=parts.embedder)
-    hits = [{**_shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
+    hits = [{**shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
     hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
     return {"items": hits, "hidden": hidden}
 
@@ -87,7 +87,7 @@ async def as_of(
     found = await history.as_of(parts.database, by.access, key, valid=valid, known=known)
     if found is None:
         raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
-    return _shown(found)
+    return shown(found)
 
 
 @router.get("/embedder", operation_id="show_embedder")
@@ -99,7 +99,7 @@ async def embedder(parts: Here, by: By) -> Any:
 
 @router.post("", status_code=201, operation_id="add_memory")
 async def add(note: Remembered, parts: Here, by: By) -> Any:
-    """Remember a text in the caller's own scope."""
+    """Remember a text in the caller's own scope; one that is there already is `linked` and not stored again."""
     memory = await store.remember(
         parts.database,
         by.access,
@@ -110,7 +110,7 @@ async def add(note: Remembered, parts: Here, by: By) -> Any:
         ttl=timedelta(seconds=note.ttl_seconds) if note.ttl_seconds else None,
         embedder=parts.embedder,
     )
-    return _shown(memory)
+    return {**shown(memory), "linked": memory.linked}
 
 
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
@@ -122,13 +122,7 @@ async def export(parts: Here, by: By) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    try:
-        taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
-    except Permanent as error:
-        if error.code != "tainted":
-            raise
-        # No argument from outsiders, as the code says where a run is refused.
-        raise Permanent("conflict", str(error)) from error
+    taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
     return {"imported": taken, "known": known}
 
 
@@ -145,13 +139,7 @@ async def forget_person(
         auth.demand(by.principal, auth.ADMIN)
         await principals.exists(parts.database, by.access, person)
     whom = Principal(by.principal.tenant, person)
-    try:
-        return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
-    except Permanent as error:
-        if error.code != "busy":
-            raise
-        # What the code says next is about a thread that is busy, not about a person.
-        raise Permanent("conflict", f"{error}; `countersign runs cancel ID` ends one") from error
+    return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
 
 
 @router.get("/{memory}", operation_id="show_memory")
@@ -213,8 +201,10 @@ def _next(last: Memory) -> str:
 
 def _version(version: history.Version) -> dict[str, Any]:
     times = {name: value for name, value in asdict(version).items() if name != "memory"}
-    return {**_shown(version.memory), **views.jsonable(times)}
+    return {**shown(version.memory), **views.jsonable(times)}
 
 
-def _shown(memory: Memory) -> dict[str, Any]:
-    return views.jsonable({**asdict(memory), "scope": str(memory.scope)})
+def shown(memory: Memory) -> dict[str, Any]:
+    """Return a memory as every answer shows it."""
+    told = {name: value for name, value in asdict(memory).items() if name not in ("linked", "superseded")}
+    return views.jsonable({**told, "scope": str(memory.scope)})

@@ -59,7 +59,7 @@ def archive(limit: Limit = 20, person: Person = None, as_json: AsJson = False) -
 def restore(memory: Shelved, as_json: AsJson = False) -> None:
     """Take back one memory that was pruned."""
     back = ask(lambda api: api.post(f"/api/memory/archive/{segment(memory)}/restore", {}))
-    show(back, as_json, lambda it: say(f"remembered again as {it['id']} in {it['scope']}"))
+    show(back, as_json, _restored)
 
 
 def hold(memory: Shelved, release: Release = False, as_json: AsJson = False) -> None:
@@ -74,6 +74,11 @@ def _ask_back(person: str) -> None:
         raise typer.BadParameter("forgetting a person cannot be undone; say --yes if nobody can be asked")
     about = f"Memories of {person!r}, what was archived, and results, prompts and transcripts of their runs go for good"
     typer.confirm(f"{about}. Forget {person!r}?", abort=True, err=True)
+
+
+def _restored(it: Mapping[str, Any]) -> None:
+    past = "; its subject has another value now, so it is history (memory show --history)" if it["superseded"] else ""
+    say(f"remembered again as {it['id']} in {it['scope']}{past}")
 
 
 def _pruned(it: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from app.client import Api
 from app.commands.terminal import note
-from memory.errors import ControlError, Permanent
+from memory.errors import ControlError
 
 
 def lines(file: Path) -> list[str]:
@@ -18,7 +18,7 @@ def lines(file: Path) -> list[str]:
         raise typer.BadParameter(f"{str(file)!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         message = f"{str(file)!r} is no UTF-8 text ({error.reason} at byte {error.start}); export the memories again"
-        raise Permanent("bad_request", message) from error
+        raise typer.BadParameter(message) from error
     return [*filter(str.strip, text.split("\n"))]
 
 

@@ -14,7 +14,7 @@ from app.commands.terminal import AsJson, Cursor, Limit, ask, emit, fields, more
 
 memory = typer.Typer(help="What is remembered for you.", no_args_is_help=True)
 _ITEM = ("id", "scope", "key", "body", "trust", "created", "expires")
-_TIMES = ("valid_from", "valid_to", "known_to", "superseded_by")
+_TIMES = ("valid_from", "valid_to", "known_to", "superseded_by", "covered_until")
 _LONGEST = 10 * 365 * 86400
 
 
@@ -102,7 +102,7 @@ def add(
 ) -> None:
     """Remember a text for you."""
     kept = ask(lambda api: api.post("/api/memory", {"body": text, "key": key, "ttl_seconds": ttl}))
-    show(kept, as_json, lambda it: say(f"remembered as {it['id']} in {it['scope']}"))
+    show(kept, as_json, _kept)
 
 
 @memory.command()
@@ -150,6 +150,13 @@ def import_memories(
     held = pieces.lines(file)
     done = ask(lambda api: pieces.send(api, held))
     show(done, as_json, lambda it: say(f"took in {it['imported']}, knew {it['known']}"))
+
+
+def _kept(it: Mapping[str, Any]) -> None:
+    if it["linked"]:
+        say(f"known as {it['id']} in {it['scope']}, which says the same; linked to it, not stored again")
+    else:
+        say(f"remembered as {it['id']} in {it['scope']}")
 
 
 def _found(page: Mapping[str, Any]) -> None:

@@ -68,5 +68,5 @@ async def test_a_pipe_and_a_mark_at_its_beginning_are_read(run: Run) -> None:
 async def test_a_file_that_is_no_text_is_told_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     told = await run("alice", "memory", "import", "photo.jpg")
-    assert (told.code, "'photo.jpg' is no UTF-8 text" in told.err) == (1, True)
+    assert (told.code, "'photo.jpg' is no UTF-8 text" in told.err) == (2, True)
     assert (await run("alice", "memory", "import", "nothing.jsonl")).code == 2

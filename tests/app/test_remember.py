@@ -100,6 +100,15 @@ async def test_one_memory_and_its_past_are_shown(run: Run) -> None:
     assert "Bonn" in (await run("alice", "memory", "as-of", "office", "2999-01-01", "--json")).json["body"]
 
 
+async def test_what_is_known_or_history_is_told_apart_from_what_is_new(run: Run) -> None:
+    old = await add(run, "the office is in Kiel", "--key", "office")
+    again = await run("alice", "memory", "add", "the office is in Kiel", "--key", "office")
+    assert f"known as {old}" in again.out
+    await run("alice", "memory", "prune", "--facts", "0", "--apply")
+    await add(run, "the office is in Bonn", "--key", "office")
+    assert "so it is history" in (await run("alice", "memory", "restore", old)).out
+
+
 async def test_a_long_list_is_read_page_by_page(run: Run) -> None:
     kept = [await add(run, f"note number {n}", "--key", str(n)) for n in range(3)]
     first = await run("alice", "memory", "ls", "--limit", "2")

@@ -78,6 +78,22 @@ async def test_one_memory_is_shown_with_its_times_and_who_told_it_again(database
     assert (await history.show(database, mine, kept.id)).superseded_by == new.id
 
 
+async def test_what_a_passing_value_covers_waits_and_can_be_pinned(
+    database: Database, mine: Access, superuser: Connect
+) -> None:
+    """R93: and is told as what holds again, before any sweep has been there."""
+    lasting = await note(database, mine, "the office is in Kiel")
+    passing = await note(database, mine, "the office is in Bonn", ttl=timedelta(hours=1))
+    found = await history.show(database, mine, lasting.id)
+    assert (found.superseded_by, found.covered_until) == (passing.id, passing.expires)
+    await history.pin(database, mine, lasting.id, on=True)
+    async with superuser() as above:
+        await above.execute("update memories set expires = now() where id = %s", [passing.id])
+        await above.execute("update memories set covered_until = now() where id = %s", [lasting.id])
+    found = await history.show(database, mine, lasting.id)
+    assert (found.superseded_by, found.covered_until, found.pinned) == (None, None, True)
+
+
 async def test_a_pinned_memory_stays_and_the_journal_knows_who_pinned_it(database: Database, mine: Access) -> None:
     """R94: pinned never pruned."""
     kept = await store.remember(database, mine, "Tuesday", trust="human", provenance=Provenance())

@@ -82,6 +82,13 @@ async def test_one_memory_is_shown_with_origin_links_and_versions(a: httpx2.Asyn
     assert versions[1]["valid_to"] == versions[0]["valid_from"]
 
 
+async def test_an_answer_says_whether_a_text_was_stored_or_linked(a: httpx2.AsyncClient) -> None:
+    """R93: what says the same is not stored twice, and nobody is left in doubt."""
+    told = [await add(a, text) for text in ("the blue door squeaks", "The blue door squeaks!", "the red door squeaks")]
+    assert [each["linked"] for each in told] == [False, True, False]
+    assert told[0]["id"] == told[1]["id"]
+
+
 async def test_what_held_at_a_moment_can_be_asked(a: httpx2.AsyncClient) -> None:
     """R93"""
     old = await add(a, "the office is in Kiel", key="office")
@@ -200,8 +207,8 @@ async def test_forgetting_names_every_open_run_and_what_to_do(a: httpx2.AsyncCli
     """R102"""
     open_runs = [(await a.post("/api/runs", json={"message": "x"})).json()["run"] for _ in range(2)]
     refused = (await a.delete("/api/memory", params={"person": "alice"})).json()
-    assert (refused["code"], all(run in refused["detail"] for run in open_runs)) == ("conflict", True)
-    assert "runs cancel" in refused["detail"]
+    assert (refused["code"], all(run in refused["detail"] for run in open_runs)) == ("busy", True)
+    assert "cancel" in refused["next"]
 
 
 async def test_an_import_of_what_was_forgotten_is_no_outsiders_argument(a: httpx2.AsyncClient) -> None:
@@ -210,7 +217,7 @@ async def test_an_import_of_what_was_forgotten_is_no_outsiders_argument(a: httpx
     lines = (await a.get("/api/memory/export")).text.splitlines()
     assert (await a.delete("/api/memory", params={"person": "alice"})).status_code == 200
     refused = (await a.post("/api/memory/import", json={"lines": lines})).json()
-    assert (refused["code"], "forgotten" in refused["detail"]) == ("conflict", True)
+    assert (refused["code"], "forgotten" in refused["detail"]) == ("tainted", True)
     assert "outsiders" not in refused["title"]
 
 
