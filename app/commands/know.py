@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -74,11 +75,7 @@ def publish(  # one option per field of an item
     if id is not None and (missing := [name for name, value in about.items() if not value]):
         raise typer.BadParameter(f"give --{', --'.join(missing).replace('_', '-')}")
     done = ask(lambda api: api.post("/api/knowledge", {**item, "body": body, "note": message}))
-    show(
-        done,
-        as_json,
-        lambda it: say(f"{it['id']} version {it['version']} is published; {len(it['woken'])} run(s) plan again"),
-    )
+    show(done, as_json, _published)
 
 
 def kill(
@@ -147,6 +144,11 @@ def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:
     told = settings()
     with located(told) as places:
         return asdict(asyncio.run(first_key(told, places, person, label=label, days=days)))
+
+
+def _published(it: Mapping[str, Any]) -> None:
+    done = f"is published; {len(it['woken'])} run(s) plan again" if it["fresh"] else "is there already, with this text"
+    say(f"{it['id']} version {it['version']} {done}")
 
 
 def _print(body: str) -> None:

@@ -43,6 +43,7 @@ async def test_a_list_is_read_page_by_page_and_by_kind(run: Run, tmp_path: Path)
 async def test_a_runbook_speaks_for_itself(run: Run, tmp_path: Path) -> None:
     (tmp_path / "stuck.md").write_bytes(b"\xef\xbb\xbf" + RUNBOOK.replace("\n", "\r\n").encode())
     assert "version 1 is published" in (await run("bob", "knowledge", "publish", "stuck.md")).out
+    assert "is there already" in (await run("bob", "knowledge", "publish", "stuck.md")).out
     told = await run("bob", "knowledge", "publish", "stuck.md", "--owner", "evil")
     assert (told.code, "the runbook's text says owner 'platform'" in told.err) == (1, True)
     told = await run("bob", "knowledge", "publish", "stuck.md", "--id", "jobs.stuck", *ABOUT)
