@@ -51,15 +51,23 @@ class Shelved:
     hold: bool
 
 
-async def ls(database: Database, access: Access, *, limit: int = 100) -> list[Shelved]:
-    """Return what was pruned from the access's scopes, newest first, with the tombstones."""
+async def ls(
+    database: Database, access: Access, *, limit: int = 100, after: tuple[datetime, str] | None = None
+) -> list[Shelved]:
+    """Return what was pruned from the access's scopes, newest first, with the tombstones.
+
+    `after` is the time of pruning and the id of the last one shown, even if it is gone.
+    """
+    at, last = after or (None, None)
     async with database.transaction(access) as connection:
         found = await connection.execute(
             """
             select id::text, scope, content ->> 'body' as body, reason, policy, pruned_by, pruned, retained_until, hold
-              from memory_archive order by memory_archive.pruned desc, memory_archive.id limit %s
+              from memory_archive
+             where %(at)s::timestamptz is null or (pruned, id) < (%(at)s, %(last)s::uuid)
+             order by memory_archive.pruned desc, memory_archive.id desc limit %(limit)s
             """,
-            [limit],
+            {"at": at, "last": last, "limit": limit},
         )
         return [Shelved(**row) for row in await found.fetchall()]
 

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from app import auth
 from app.api import views
-from app.api.memory import shown
-from app.api.parts import Body, By, Caller, Here, Limit, Parts
+from app.api.memory import place, shown
+from app.api.parts import Body, By, Caller, Here, Limit, Parts, cursor
 from memory import holds, principals, pruning, shelf
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
@@ -39,20 +39,24 @@ async def prune(wanted: Pruning, parts: Here, by: By) -> Any:
 async def ls(
     parts: Here,
     by: By,
+    *,
     limit: Limit = 50,
+    after: Annotated[str | None, Query(alias="cursor", description="for one's own list alone")] = None,
     person: Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")] = None,
 ) -> Any:
     """List what was pruned from the caller's scopes and can still be taken back, newest first.
 
     Of other people, administrators see when and why a memory left and whether it is held, never what it says.
     """
-    if person is None or person == by.principal.id:
-        rows = [asdict(row) for row in await shelf.ls(parts.database, by.access, limit=limit)]
-    else:
+    if person is not None and person != by.principal.id:
         auth.demand(by.principal, auth.ADMIN)
         await principals.exists(parts.database, by.access, person)
-        rows = [asdict(row) for row in await holds.of(parts.database, by.access, person, limit=limit)]
-    return {"items": [views.jsonable(row) for row in rows]}
+        others = await holds.of(parts.database, by.access, person, limit=limit)
+        return {"items": [views.jsonable(asdict(row)) for row in others], "next": None}
+    found = await shelf.ls(parts.database, by.access, limit=limit + 1, after=place(after))
+    rows = found[:limit]
+    more = cursor(rows[-1].pruned, rows[-1].id) if len(found) > limit else None
+    return {"items": [views.jsonable(asdict(row)) for row in rows], "next": more}
 
 
 @router.post("/archive/{memory}/restore", operation_id="restore_memory")

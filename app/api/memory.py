@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -59,11 +59,12 @@ class Import(Body):
 
 
 @router.get("", operation_id="list_memories")
-async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> Any:
+async def ls(parts: Here, by: By, limit: Limit = 50, after: Annotated[str | None, Query(alias="cursor")] = None) -> Any:
     """List what the caller's scopes hold, newest first."""
-    found = await store.ls(parts.database, by.access, limit=limit + 1, after=_place(cursor))
+    found = await store.ls(parts.database, by.access, limit=limit + 1, after=place(after))
     items = found[:limit]
-    return {"items": [shown(memory) for memory in items], "next": _next(items[-1]) if len(found) > limit else None}
+    more = cursor(items[-1].created, items[-1].id) if len(found) > limit else None
+    return {"items": [shown(memory) for memory in items], "next": more}
 
 
 @router.get("/search", operation_id="search_memories")
@@ -187,16 +188,13 @@ async def _lines(parts: Parts, by: Caller) -> AsyncIterator[bytes]:
         yield f"{line}\n".encode()
 
 
-def _place(text: str | None) -> Any:
-    place = moment(text)
+def place(text: str | None) -> tuple[datetime, str] | None:
+    """Return the time and id of a memory that a cursor stands for; raises Permanent("bad_request")."""
+    found = moment(text)
     try:
-        return place and (place[0], str(UUID(place[1])))
+        return found and (found[0], str(UUID(found[1])))
     except ValueError as error:
         raise Permanent("bad_request", f"cursor {text!r} is not one that this list returned; leave it out") from error
-
-
-def _next(last: Memory) -> str:
-    return cursor(last.created, last.id)
 
 
 def _version(version: history.Version) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, Limit, ask, fields, say, show, table
+from app.commands.terminal import AsJson, Cursor, Limit, ask, fields, more, say, show, table
 
 Shelved = Annotated[str, typer.Argument(help="Id in the archive.")]
 Release = Annotated[bool, typer.Option("--release", help="End the hold; the retention counts again.")]
@@ -49,11 +49,11 @@ def prune(
     show(seen, as_json, _pruned)
 
 
-def archive(limit: Limit = 20, person: Person = None, as_json: AsJson = False) -> None:
+def archive(limit: Limit = 20, cursor: Cursor = None, person: Person = None, as_json: AsJson = False) -> None:
     """List what was pruned and can still be taken back; of others, administrators do not see what it says."""
     columns = ("id", "scope", "reason", "body", "pruned", "retained_until", "hold")
-    found = ask(lambda api: api.get("/api/memory/archive", limit=limit, person=person))
-    show(found, as_json, lambda page: table(page["items"], columns, "nothing is archived"))
+    found = ask(lambda api: api.get("/api/memory/archive", limit=limit, cursor=cursor, person=person))
+    show(found, as_json, lambda page: more(page, columns, "nothing is archived"))
 
 
 def restore(memory: Shelved, as_json: AsJson = False) -> None:

@@ -175,3 +175,14 @@ async def test_wrong_use_is_told_with_its_own_code(run: Run, argv: tuple[str, ..
 async def test_what_is_not_there_is_told(run: Run, argv: tuple[str, ...]) -> None:
     told = await run("root", "memory", *argv, "nosuch", "--json")
     assert (told.code, told.json["error"]["code"]) == (1, "not_found")
+
+
+@pytest.mark.parametrize("id", ["../kills/all", "..", "", "%2e%2e"])
+async def test_an_id_never_leads_to_another_route(run: Run, id: str) -> None:
+    await run("bob", "kill")
+    for group, verbs in (("memory", ("show", "pin", "unpin", "hold", "restore")), ("transcripts", ("show", "restore"))):
+        for verb in verbs:
+            assert (await run("root", group, verb, id)).code == 1
+    assert (await run("root", "memory", "hold", id, "--release")).code == 1
+    assert (await run("root", "transcripts", "hold", id, "--release")).code == 1
+    assert len((await run("bob", "kill", "--list", "--json")).json["items"]) == 1

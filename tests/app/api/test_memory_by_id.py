@@ -121,6 +121,24 @@ async def test_a_made_up_place_is_refused(a: httpx2.AsyncClient, place: Any) -> 
     assert (await a.get("/api/transcripts", params={"cursor": text})).status_code in (200, 400)
 
 
+async def test_the_archive_is_listed_page_by_page(a: httpx2.AsyncClient) -> None:
+    """R94"""
+    every = [
+        row["id"] for row in await archived(a, "lunch is at noon", "the blue door squeaks", "invoice 4711 is paid")
+    ]
+    first = (await a.get("/api/memory/archive", params={"limit": 2})).json()
+    rest = (await a.get("/api/memory/archive", params={"limit": 2, "cursor": first["next"]})).json()
+    assert ([row["id"] for row in (*first["items"], *rest["items"])], rest["next"]) == (every, None)
+    assert (await a.get("/api/memory/archive", params={"cursor": "WzEsMl0"})).status_code == 400
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+async def test_no_moment_breaks_a_look_back(a: httpx2.AsyncClient, year: str) -> None:
+    for zone in ("+14:00", "-14:00", "Z"):
+        then = {"key": "office", "valid": f"{year}-12-31T23:59:59{zone}", "known": f"{year}-01-01T00:00:00{zone}"}
+        assert (await a.get("/api/memory/as-of", params=then)).status_code == 404
+
+
 async def test_pinned_memories_stay_when_others_leave(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     """R94: pinned never pruned."""
     kept = await add(a, "the safe is behind the map")
