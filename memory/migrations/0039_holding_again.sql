@@ -342,12 +342,16 @@ create or replace function sweep_memories(p_limit int) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_now timestamptz := clock_timestamp(); v_gone int; v_back int;
 begin
-  delete from memories m using (
-    (select e.tenant, e.id from memories e where e.expires <= v_now limit p_limit)
-    union all
-    (select e.tenant, e.id from memories e join runs r on r.id = e.scope_id and r.tenant = e.tenant
-      where e.scope_kind = 'run' and r.status in ('done', 'failed', 'denied', 'cancelled') limit p_limit)
-  ) e where m.tenant = e.tenant and m.id = e.id;
+  -- What somebody is at work on is left for the next time: whoever writes a subject locks several of its rows.
+  with due as materialized (
+    select e.tenant, e.id from memories e where e.expires <= v_now limit p_limit for update skip locked
+  ), ended as materialized (
+    select e.tenant, e.id from memories e join runs r on r.id = e.scope_id and r.tenant = e.tenant
+     where e.scope_kind = 'run' and r.status in ('done', 'failed', 'denied', 'cancelled')
+     limit p_limit
+  )
+  delete from memories m using (select * from due union all select * from ended) e
+   where m.tenant = e.tenant and m.id = e.id;
   get diagnostics v_gone = row_count;
   update memories m
      set covered_until = null,
@@ -362,7 +366,7 @@ begin
        where c.covered_until <= v_now
          and not exists (select 1 from memories o where o.tenant = c.tenant and o.scope = c.scope and o.key = c.key
                             and o.superseded_by is null and o.expires <= v_now)
-       limit p_limit) d
+       limit p_limit for update of c skip locked) d
    where m.tenant = d.tenant and m.id = d.id and m.covered_until <= v_now;
   get diagnostics v_back = row_count;
   return v_gone + v_back;

@@ -1,5 +1,6 @@
 """Time to live: a value that ends covers the lasting one of its subject, which holds again to the second."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -234,3 +235,17 @@ async def test_a_covered_value_in_working_memory_ends_with_its_run(database: Dat
         await store.remember(database, access, body, trust="tool", provenance=Provenance(), key="office", ttl=ttl)
     async with database.transaction(access) as connection:
         assert await store.erase_run(connection, "r1") == 2
+
+
+async def test_whoever_writes_and_sweeps_at_once_leaves_one_value(database: Database, mine: Access, say: Say) -> None:
+    """R93: covers that end at once, lasting values and housekeeping, all on one subject."""
+    lives = (timedelta(0), HOUR, None, timedelta(0))
+    writes = [say(f"office is {n}", lives[n % 4]) for n in range(40)]
+    await asyncio.gather(*writes, *(store.sweep(database) for _ in range(20)))
+    await swept(database)
+    assert len(await held(database, mine)) == 1
+    last = await say("office is at last")
+    assert (await history.versions(database, mine, "office"))[0].memory.id == last.id
+    assert await held(database, mine) == [last.body]
+    rows = await database.rows(mine, "select 1 from memories where covered_until is not null")
+    assert rows == []
