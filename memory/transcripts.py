@@ -6,16 +6,20 @@ Housekeeping archives; people restore for a look or a replay. Later runs learn o
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
+
 from memory import packing
 from memory.database import Database
-from memory.errors import Permanent
+from memory.errors import ControlError, Permanent
 from memory.scope import Access, Principal
 
+_LOG = logging.getLogger(__name__)
 KEEPER = "housekeeping"
 AGE = timedelta(days=7)
 """How long a finished run stays as it is, for those who look into it or fork it."""
@@ -59,16 +63,25 @@ _TRANSCRIPT = "thread, size, length(content) as packed, archived, retained_until
 async def sweep(
     database: Database, *, age: timedelta = AGE, retention: timedelta = RETENTION, limit: int = 20
 ) -> list[str]:
-    """Archive threads of any tenant whose runs ended that long ago, and end retentions; returns those archived."""
+    """Archive threads of any tenant whose runs ended that long ago, and end retentions; returns those archived.
+
+    What cannot be archived is logged and raised in the end, after all others were.
+    """
     async with database.system() as connection:
         found = await connection.execute("select * from due_transcripts(%s, %s)", [age, limit])
         due = await found.fetchall()
         await connection.execute("select sweep_transcripts(%s)", [limit])
-    return [
-        row["thread"]
-        for row in due
-        if await archive(database, Access(Principal(row["tenant"], KEEPER), ()), row["thread"], retention)
-    ]
+    done, failed = list[str](), list[Exception]()
+    for row in due:
+        try:
+            if await archive(database, Access(Principal(row["tenant"], KEEPER), ()), row["thread"], retention):
+                done.append(row["thread"])
+        except (ControlError, psycopg.Error, ValueError) as error:
+            _LOG.warning("thread %r of tenant %r cannot be archived: %s", row["thread"], row["tenant"], error)
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return done
 
 
 async def archive(database: Database, access: Access, thread: str, retention: timedelta = RETENTION) -> bool:
