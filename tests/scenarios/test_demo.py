@@ -45,7 +45,7 @@ async def test_the_demo_leaves_a_database_alone_that_holds_something(tmp_path: P
         "COUNTERSIGN_WORLD_DATABASE_URL": urls.world,
     }
     code, out, told = await play(tmp_path, **outside)
-    assert (code, out) == (1, "")
+    assert (code, json.loads(out)["error"]["code"]) == (1, "configuration")
     assert "public.approvals" in told
     with psycopg.connect(urls.superuser) as connection:
         found = connection.execute("select count(*) from pg_namespace where nspname like 'naive%'").fetchone()
