@@ -37,18 +37,25 @@ end $$;
 -- `p_old` so far, if it is not new.
 create function cover_memories(p_scope text, p_key text, p_by uuid, p_from timestamptz, p_old timestamptz,
                                p_end timestamptz) returns void
-language sql set search_path = public, pg_temp as $$
+language sql set search_path = public, pg_temp set enable_seqscan = off set enable_hashjoin = off
+set enable_mergejoin = off as $$
+  with held as materialized (
+    select o.id, coalesce(p_end < coalesce(o.expires, 'infinity'), false) as waits from (
+      select c.id, c.expires from memories c
+       where c.tenant = current_tenant() and c.scope = p_scope and c.key = p_key and c.superseded_by is null
+      union all
+      select w.id, w.expires from memories w
+       where w.tenant = current_tenant() and w.scope = p_scope and w.key = p_key and w.covered_until is not null
+    ) o where o.id <> p_by
+  )
   update memories m
      set superseded_by = p_by,
-         covered_until = case when c.waits and m.covered_until = p_old then p_end
-                              when c.waits then greatest(m.covered_until, p_end) end,
-         known_to = case when c.waits then m.known_to else clock_timestamp() end,
-         valid_to = case when c.waits then m.valid_to
+         covered_until = case when h.waits and m.covered_until = p_old then p_end
+                              when h.waits then greatest(m.covered_until, p_end) end,
+         known_to = case when h.waits then m.known_to else clock_timestamp() end,
+         valid_to = case when h.waits then m.valid_to
                          else least(coalesce(m.valid_to, 'infinity'), greatest(m.valid_from, p_from)) end
-    from memories o
-   cross join lateral (select coalesce(p_end < coalesce(o.expires, 'infinity'), false) as waits) c
-   where o.tenant = current_tenant() and o.scope = p_scope and o.key = p_key and o.id <> p_by
-     and (o.superseded_by is null or o.covered_until is not null) and m.tenant = o.tenant and m.id = o.id
+    from held h where m.tenant = current_tenant() and m.id = h.id
 $$;
 
 -- What was forgotten is known by its wording; by its terms if it was forgotten before wording was compared. Waits for a
