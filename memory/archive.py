@@ -42,6 +42,8 @@ class Ended:
     micros: int = 0
     pointers: tuple[str, ...] = ()
     """Handles and effect ids that are worth a look."""
+    is_glance: bool = False
+    """A person called one tool that only reads."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str) -> "Ended":
@@ -49,6 +51,7 @@ class Ended:
         plan: Mapping[str, Any] = row["plan"] or {}
         calls = [body for body in entries if body["kind"] in ("read", "outcome")]
         effects = dict.fromkeys(str(body["effect"]) for body in calls if body.get("effect"))
+        by_hand = plan.get("source") == "given" and str(plan.get("id")).startswith("call.")
         return cls(
             row["id"],
             str(plan.get("id", "request")),
@@ -58,6 +61,7 @@ class Ended:
             tokens=row["spent_tokens"],
             micros=row["spent_micros"],
             pointers=tuple(effects)[:_POINTERS],
+            is_glance=by_hand and all(step["effect"] == "read" for step in plan["steps"]),
         )
 
     @property
@@ -144,10 +148,12 @@ async def summarise(connection: Connection, access: Access, ended: Ended, reques
 
 
 async def similar(
-    database: Database, access: Access, text: str, *, limit: int = FEW, embedder: Embedder = LEXICAL
+    database: Database, access: Access, text: str, *, limit: int = FEW, embedder: Embedder = LEXICAL, seen: bool = True
 ) -> list[Hit]:
-    """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id."""
-    found = await store.recall(database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder)
+    """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id; `seen` as in `recall`."""
+    found = await store.recall(
+        database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder, seen=seen
+    )
     return [hit for hit in found.hits if (hit.memory.key or "").startswith("run:")][:limit]
 
 

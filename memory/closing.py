@@ -2,7 +2,7 @@
 
 import json
 
-from memory import archive, runs
+from memory import archive, runs, store
 from memory.archive import Ended
 from memory.database import Connection, Database
 from memory.scope import Access, Principal
@@ -11,10 +11,14 @@ from memory.scope import Access, Principal
 async def close(database: Database, connection: Connection, principal: Principal, ended: Ended, request: str) -> None:
     """Erase a run's working memory, leave its outcome and its requester's summary, in the transaction that ends it.
 
+    Who only looked something up leaves nothing to remember: the journal has it, and lists stay free for what was said.
     Enters the transaction anew; whoever goes on in it enters it again.
     """
     shared, own = archive.closing(principal, ended.run), Access.of(principal)
     await database.enter(connection, shared)
+    if ended.is_glance:
+        await store.erase_run(connection, ended.run)
+        return
     await archive.conclude(connection, shared, ended)
     await database.enter(connection, own)
     await archive.summarise(connection, own, ended, request)

@@ -64,18 +64,24 @@ async def assemble(
 ) -> Context:
     """Return how runs of `subject` (the id of a runbook) ended, and what answers `query`, best first.
 
-    At most `ceiling` tokens. A memory is quoted whole or not at all: what does not fit makes room for a shorter one.
+    At most `ceiling` tokens. A memory is quoted whole or not at all: what does not fit makes room for a shorter one,
+    and the run has not seen it.
     """
     found = await _ended(database, access, subject, embedder) if subject else []
     if query:
-        answers = await search.recall(database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder)
+        answers = await search.recall(
+            database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder, seen=False
+        )
         found += [hit.memory for hit in answers.hits]
-    return _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
+    fitting = _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
+    if fitting.shown:
+        await search.show(database, access, [memory.id for memory in fitting.shown])
+    return fitting
 
 
 async def _ended(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
     """Return the last outcomes of a runbook's runs, newest first."""
-    hits = await archive.similar(database, access, subject, limit=CANDIDATES, embedder=embedder)
+    hits = await archive.similar(database, access, subject, limit=CANDIDATES, embedder=embedder, seen=False)
     same = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
     return sorted(same, key=lambda memory: memory.created, reverse=True)[: archive.FEW]
 

@@ -6,7 +6,7 @@ Both run as the one who asks, and nothing is kept between two searches.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import accumulate
 from struct import calcsize, unpack
 from typing import Any
@@ -29,6 +29,7 @@ _ASKS_WHEN = re.compile(r"\s*(when|how long|(what|which|on what|in what|in which
 
 Found = Mapping[str, Any]
 """The row of `look_along`."""
+_Rows = Callable[[Database, Access, Sequence[str]], Awaitable[Sequence[Mapping[str, Any]]]]
 
 
 async def recall(
@@ -40,12 +41,13 @@ async def recall(
     scopes: Sequence[Scope] | None = None,
     floor: float = 0.05,
     embedder: Embedder = LEXICAL,
+    seen: bool = True,
 ) -> Recall:
     """Find the memories that answer `query` best, in the access's read scopes or in those of `scopes` among them.
 
     A memory that shares no word with the query, nor do its neighbours, is shown only from a similarity of `floor` on;
     what is not compared has a similarity of 0. Ties go to the newer one, then to the smaller id. Scopes that were not
-    entered hold nothing.
+    entered hold nothing. A run or session has seen what it finds, unless `seen` leaves it to `show` to say so.
     """
     places = [str(scope) for scope in (access.reads if scopes is None else scopes)]
     vector = None
@@ -65,16 +67,26 @@ async def recall(
     line = _line(found)
     weights = LEXICAL_WEIGHTS if embedder.lexical else WEIGHTS
     ranked, below = rank(line, _question(query, found, line), weights, floor=floor, limit=max(limit, 1))
-    hits = await _hits(database, access, ranked, line)
+    hits = await _hits(database, access, ranked, line, show if seen else _read)
     return Recall(hits, found["expired"], found["superseded"], below, found["foreign"])
 
 
-async def _hits(database: Database, access: Access, ranked: Sequence[Ranked], line: Line) -> tuple[Hit, ...]:
+async def show(database: Database, access: Access, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of memories, and note that the run or session of `access` has seen them."""
+    return await database.rows(access, f"select {ROW} from show_memories(%s::uuid[])", list(ids))
+
+
+async def _read(database: Database, access: Access, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    return await database.rows(access, f"select {ROW} from memories where id = any(%s::uuid[])", list(ids))
+
+
+async def _hits(
+    database: Database, access: Access, ranked: Sequence[Ranked], line: Line, read: _Rows
+) -> tuple[Hit, ...]:
     if not ranked:
         return ()
     ids = [str(UUID(bytes=line.ids[place.row])) for place in ranked]
-    shown = await database.rows(access, f"select {ROW} from show_memories(%s::uuid[])", ids)
-    memories = {memory.id: memory for memory in map(from_row, shown)}
+    memories = {memory.id: memory for memory in map(from_row, await read(database, access, ids))}
     # One that was forgotten a moment ago is no answer any more.
     return tuple(
         Hit(memories[id], round(place.score, 6), _told(place.explain))

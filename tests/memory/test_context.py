@@ -5,8 +5,9 @@ import pytest
 from memory import archive, context, store
 from memory.archive import Ended
 from memory.database import Database
+from memory.errors import Permanent
 from memory.remembered import Note, Provenance
-from memory.scope import Access, Principal
+from memory.scope import Access, Principal, Scope
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +72,36 @@ async def test_a_runbooks_last_runs_come_first_newest_first(database: Database, 
     found = await context.assemble(database, Access.of(alice), "refund on mondays", subject="x.refund")
     assert [memory.provenance.run for memory in found.shown[:3]] == ["r-4", "r-3", "r-2"]
     assert found.marked(["m3", "m1", "m99", "m1", "r-4"]) == (found.shown[2].id, found.shown[0].id)
+
+
+async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine: Access) -> None:
+    """R103: what had no room taints no later note of the run; what it was shown does."""
+    place = Scope("run", "r-1")
+    working = Access(mine.principal, (*mine.reads, place), place)
+    for number in range(9):
+        await store.remember(
+            database, mine, f"ledger {number} is kept in office {number * 7}", trust="human", provenance=Provenance()
+        )
+    found = await context.assemble(database, working, "where is the ledger kept", ceiling=60)
+    shown = {memory.body for memory in found.shown}
+    (left, *_) = [memory.body for memory in await store.ls(database, mine) if memory.body not in shown]
+    assert len(shown) + found.left_out == 9
+    kept = await store.remember(database, working, left, trust="model", provenance=Provenance(run="r-1"))
+    assert kept.scope == place
+    for body in shown:
+        with pytest.raises(Permanent, match="only restates"):
+            await store.remember(database, working, body, trust="model", provenance=Provenance(run="r-1"))
+
+
+async def test_earlier_outcomes_that_had_no_room_were_not_seen(database: Database, alice: Principal) -> None:
+    """R103"""
+    for number in range(5):
+        closing = archive.closing(alice, f"r-{number}")
+        async with database.transaction(closing) as connection:
+            await archive.conclude(connection, closing, Ended(f"r-{number}", "x.refund", "done"))
+    own = Access.of(alice)
+    working = Access(alice, (*own.reads, Scope("session", "s-1")), Scope("session", "s-1"))
+    found = await context.assemble(database, working, "", subject="x.refund")
+    seen = await database.rows(working, "select memory::text as id from memory_seen where seer = 'session:s-1'")
+    assert sorted(row["id"] for row in seen) == sorted(memory.id for memory in found.shown)
+    assert len(found.shown) == archive.FEW
