@@ -9,7 +9,7 @@ from app import auth
 from app.api import idempotency, intake, stream, views
 from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
 from app.api.problems import trace_of
-from memory import archive, closing, journal, runs
+from memory import archive, closing, journal, runs, samples
 from memory.database import Connection
 from memory.errors import Permanent
 from memory.journal import Entry
@@ -56,7 +56,10 @@ async def show(run: str, parts: Here, by: By) -> dict[str, Any]:
     row = await runs.get(parts.database, by.access, run)
     gate = await stream.open_gate(parts, by.access, row)
     outcomes = [asdict(step) for step in await archive.steps(parts.database, by.access, run)]
-    return {**views.run(row, await _all(parts, by, run)), "outcomes": outcomes, "gate": gate}
+    shown = views.run(row, await _all(parts, by, run))
+    # Only whoever asked for the run sees any.
+    rows = await samples.first(parts.database, by.access, run, shown["result"].get("results") or {})
+    return {**shown, "rows": rows, "outcomes": outcomes, "gate": gate}
 
 
 @router.post("/{run}/cancel", operation_id="cancel_run")

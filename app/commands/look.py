@@ -147,7 +147,7 @@ def call(
     if as_json:
         emit(shown)
     else:
-        _print_result(shown["result"])
+        _print_result(shown)
     leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
 
 
@@ -159,9 +159,10 @@ def show_config(as_json: AsJson = False) -> None:
     show(hidden, as_json, lambda it: fields(it, tuple(it)))
 
 
-def _print_result(body: Mapping[str, Any] | None) -> None:
-    results: Mapping[str, Any] = (body or {}).get("results") or {}
-    outline(results.get("call") or {}, "  ")
+def _print_result(run: Mapping[str, Any]) -> None:
+    body: Mapping[str, Any] = run["result"]
+    results: Mapping[str, Any] = body.get("results") or {}
+    outline(results.get("call") or {}, "  ", rows=run["rows"], place="call.")
 
 
 def _print_entries(found: Mapping[str, Any]) -> None:

@@ -34,6 +34,8 @@ _OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
 
 INVALID = 422
 """HTTP status of a request that does not fit its schema: a usage error that only the API could see."""
+_FIRST, _LONG = 10, 500
+"""Rows of a result that are printed, and signs of a text in them."""
 _WIDE = 400
 """Columns where nobody looks at a screen: what reads us then wants whole ids."""
 
@@ -118,21 +120,42 @@ def cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def outline(value: Mapping[str, Any], indent: str) -> None:
-    """Print nested values, one per line; references to results are told by what they hold."""
+def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | None = None, place: str = "") -> None:
+    """Print nested values, one per line; results by reference are told by what they hold and their first `rows`."""
     for name, item in value.items():
         inner: Mapping[str, Any] = cast(Mapping[str, Any], item) if isinstance(item, Mapping) else {}
         many: list[object] = cast(list[object], item) if isinstance(item, list) else []
         if "handle" in inner:
-            say(f"{indent}{name}: {inner['count']:,} rows, {money(inner['total'])} in all ({inner['handle']})")
+            _result(name, inner, indent, (rows or {}).get(place + name))
         elif inner:
             say(f"{indent}{name}:")
-            outline(inner, indent + "  ")
+            outline(inner, indent + "  ", rows=rows, place=f"{place}{name}.")
         elif any(isinstance(each, dict) for each in many):
             for each in many:
                 say(f"{indent}{name}: {cell(each)}")
         else:
             say(f"{indent}{name}: {cell(cast(object, item))}")
+
+
+def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:
+    """Print how much a result holds, a sum only of what has amounts, and its first rows, each on one line."""
+    money_in = f", {money(part['total'])} in all" if part["total"] or any("amount" in row for row in rows or ()) else ""
+    many = "row" if part["count"] == 1 else "rows"
+    say(f"{indent}{name}: {part['count']:,} {many}{money_in} ({part['handle']})")
+    for row in (rows or ())[:_FIRST]:
+        say(f"{indent}  - {_short(row)}")
+    if rows and (left := part["count"] - len(rows[:_FIRST])) > 0:
+        say(f"{indent}  and {left:,} more")
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    text = _cut(" ".join(str(row.get("text", "")).split()))
+    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in row.items() if name != "text"))
+    return f"{text} ({about})" if text else about
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def _plain(text: str) -> str:

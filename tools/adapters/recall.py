@@ -44,4 +44,4 @@ class Noted(BaseModel):
 )
 async def remember(args: Noted, call: Call) -> Mapping[str, Json]:
     """Note a text in this run's working memory, as a quotation; it ends with the run."""
-    return {"memory": await call.rows.remember(args.text)}
+    return {"memory": await call.rows.remember(args.text), "kept": "until this run ends"}
