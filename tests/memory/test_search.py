@@ -140,11 +140,12 @@ async def test_numbers_that_begin_alike_are_not_of_one_kin(database: Database, m
     assert (await store.recall(database, mine, "1000000002", floor=0.9)).hits == ()
 
 
-async def test_spelling_counts_only_beside_a_word_that_nobody_used(database: Database, mine: Access, say: Say) -> None:
+async def test_vectors_count_only_beside_a_word_that_resembles_none(database: Database, mine: Access, say: Say) -> None:
     await say("duplicate charges on the card")
     await say("volume is almost full")
-    told = [(await store.recall(database, mine, f"charges {word}")).hits[0].explain for word in ("card", "crad")]
-    assert ["vector" in explain for explain in told] == [False, True]
+    words = ("card", "crad", "xylophone")
+    told = [(await store.recall(database, mine, f"charges {word}")).hits[0].explain for word in words]
+    assert ["vector" in explain for explain in told] == [False, False, True]
 
 
 async def test_one_session_in_two_scopes_is_two_sessions(
@@ -203,7 +204,20 @@ async def test_half_a_place_in_a_conversation_is_refused(say: Say, turn: Turn) -
     assert refused.value.code == "bad_request"
 
 
-@pytest.mark.parametrize("query", ["", "?!", "the and of", "' or true; --", "x" * 9000, "\0", "日本語", "%s {} $1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?!",
+        "the and of",
+        "' or true; --",
+        "x" * 9000,
+        "\0",
+        "日本語",
+        "%s {} $1",
+        "\ud7ffabc \U0010ffffabc %%%%% ____ \\\\\\\\ a_c%e",
+    ],
+)
 async def test_any_query_has_an_answer(database: Database, mine: Access, talk: list[Memory], query: str) -> None:
     found = await store.recall(database, mine, query)
     assert len(found.hits) + found.below >= 6 or len(found.hits) == 10
