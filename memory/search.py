@@ -8,6 +8,7 @@ Both run as the one who asks, and nothing is kept between two searches.
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import accumulate
+from math import inf
 from struct import calcsize, unpack
 from typing import Any
 from uuid import UUID
@@ -46,8 +47,9 @@ async def recall(
     """Find the memories that answer `query` best, in the access's read scopes or in those of `scopes` among them.
 
     A memory that shares no word with the query, nor do its neighbours, is shown only from a similarity of `floor` on;
-    what is not compared has a similarity of 0. Ties go to the newer one, then to the smaller id. Scopes that were not
-    entered hold nothing. A run or session has seen what it finds, unless `seen` leaves it to `show` to say so.
+    without a model only if `floor` is 0, which shows everything. Ties go to the newer one, then to the smaller id.
+    Scopes that were not entered hold nothing. A run or session has seen what it finds, unless `seen` leaves it to
+    `show` to say so.
     """
     places = [str(scope) for scope in (access.reads if scopes is None else scopes)]
     vector = None
@@ -61,11 +63,14 @@ async def recall(
 
     found = await look()
     if vector is None and None in (found["holders"] or ()):
-        # Spelling matters where a word of the question is no word here, and costs more than everything else.
+        # Vectors matter where a word of the question resembles no word here, and cost more than everything else.
         (vector,) = await embedder.embed([query])
         found = await look()
     line = _line(found)
     weights = LEXICAL_WEIGHTS if embedder.lexical else WEIGHTS
+    if embedder.lexical and floor > 0:
+        # Hashed spelling orders what words found; alone it would take chance for resemblance.
+        floor = inf
     ranked, below = rank(line, _question(query, found, line), weights, floor=floor, limit=max(limit, 1))
     hits = await _hits(database, access, ranked, line, show if seen else _read)
     return Recall(hits, found["expired"], found["superseded"], below, found["foreign"])

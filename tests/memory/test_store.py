@@ -233,7 +233,7 @@ async def test_vectors_of_two_embedders_never_meet(database: Database, mine: Acc
     """A memory of another embedder is found by its words; its vector counts for nothing, in spelling either."""
     for body in ("one way", "another way", "no way"):
         await remember(body, embedder=Tiny() if body == "another way" else LEXICAL)
-    ours = await store.recall(database, mine, "another wayy")
+    ours = await store.recall(database, mine, "another wayy", floor=0.0)
     explained = {hit.memory.body: hit.explain for hit in ours.hits}
     assert (ours.foreign, "vector" in explained["another way"], "vector" in explained["one way"]) == (1, False, True)
     assert (await store.recall(database, mine, "way", embedder=Tiny())).foreign == 2
