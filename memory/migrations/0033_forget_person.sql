@@ -112,14 +112,26 @@ end $$;
 
 drop function forget_person(text);
 
+-- Whether the entered person is in one of these groups: by the table, never by what a request says of itself.
+create function is_of(p_groups text[]) returns boolean
+language sql stable security definer set search_path = public, pg_temp as $$
+  select exists (select 1 from principals p where p.id = current_principal() and p.groups && p_groups)
+$$;
+
+-- Whether the installation itself was entered: a name that no person bears, which only our own processes can enter as.
+create function is_installation() returns boolean
+language sql stable security definer set search_path = public, pg_temp as $$
+  select current_principal() = 'countersign'
+     and not exists (select 1 from principals p where p.id = current_principal())
+$$;
+
 -- Forgets a person: all of it in this transaction, or nothing. Only they themselves and administrators may ask for it.
 create function forget_person(p_person text)
 returns table (code text, about text, counts jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_about text; v_runs text[]; v_judged text[]; v_threads text[]; v_counts jsonb;
 begin
-  if current_principal() is null or current_principal() <> p_person and not exists (
-       select 1 from principals p where p.id = current_principal() and 'admin' = any (p.groups)) then
+  if current_principal() is null or current_principal() <> p_person and not is_of(array['admin']) then
     return query select 'forbidden', null::text, null::jsonb; return;
   end if;
   -- Starting a run refers to this row: none begins unseen, and two forgettings take turns.
@@ -153,5 +165,5 @@ begin
 end $$;
 
 revoke execute on function forget_words(text, text[]), forget_sayings(text, text[]), forget_work(text[], text[]),
-  forget_memories(text, text[]), forget_person(text) from public;
+  forget_memories(text, text[]), forget_person(text), is_of(text[]), is_installation() from public;
 grant execute on function forget_person(text) to cs_app;

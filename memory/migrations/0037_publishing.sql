@@ -9,15 +9,14 @@ returns table (code text, version int, woken text[])
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_by text := current_principal();
-  v_shipped boolean := v_by = 'countersign' and not exists (select 1 from principals q where q.id = v_by);
+  v_shipped boolean := is_installation();
   v_version int; v_current int; v_old text; v_woken text[] := '{}';
 begin
   if v_by is null or p ->> 'trust' is distinct from 'human'
      or exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
     return query select 'forbidden', null::int, v_woken; return;
   end if;
-  if not v_shipped and not exists (
-    select 1 from principals q where q.id = v_by and q.groups && array['ops', 'finance', 'admin']) then
+  if not v_shipped and not is_of(array['ops', 'finance', 'admin']) then
     return query select 'group', null::int, v_woken; return;
   end if;
   perform authority_lock_exclusive();

@@ -48,8 +48,7 @@ returns table (code text, about text, counts jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_about text; v_runs text[]; v_judged text[]; v_threads text[]; v_counts jsonb;
 begin
-  if current_principal() is null or current_principal() <> p_person and not exists (
-       select 1 from principals p where p.id = current_principal() and 'admin' = any (p.groups)) then
+  if current_principal() is null or current_principal() <> p_person and not is_of(array['admin']) then
     return query select 'forbidden', null::text, null::jsonb; return;
   end if;
   -- Starting a run refers to this row: none begins unseen, and two forgettings take turns.

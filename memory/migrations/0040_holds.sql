@@ -7,12 +7,6 @@ create or replace function is_reserved_kind(p_kind text) returns boolean languag
     'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned'), true)
 $$;
 
--- Whether the entered person is in the administrators' group; never what a request says of itself.
-create function is_administrator() returns boolean
-language sql stable security definer set search_path = public, pg_temp as $$
-  select exists (select 1 from principals p where p.id = current_principal() and 'admin' = any (p.groups))
-$$;
-
 -- Keeps a live memory of the scope that is written from being pruned, or no longer. Pins are few, so that a scope of
 -- nothing but pins cannot outgrow its room.
 create function pin_memory(p_id text, p_on boolean, p_most int) returns table (code text)
@@ -62,10 +56,10 @@ $$;
 create or replace function hold_memory(p_id text, p_on boolean) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  if not (p_on or is_administrator()) then
+  if not (p_on or is_of(array['admin'])) then
     raise exception 'a legal hold is lifted by administrators alone' using errcode = 'insufficient_privilege';
   end if;
-  if not hold_archived(p_id, p_on, case when not is_administrator() then current_writes() end) then
+  if not hold_archived(p_id, p_on, case when not is_of(array['admin']) then current_writes() end) then
     return false;
   end if;
   perform journal_extend(authority_chain(),
@@ -76,7 +70,7 @@ end $$;
 create or replace function hold_transcript(p_thread text, p_on boolean) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  if not (is_administrator() or p_on and exists (
+  if not (is_of(array['admin']) or p_on and exists (
        select 1 from runs r where r.thread = p_thread and r.kind = 'run' and r.requester = current_principal())) then
     raise exception 'a transcript is held by administrators' using errcode = 'insufficient_privilege';
   end if;
@@ -92,7 +86,7 @@ create function archive_of(p_person text, p_limit int)
 returns table (id text, scope text, reason text, pruned timestamptz, retained_until timestamptz, hold boolean)
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  if not is_administrator() then
+  if not is_of(array['admin']) then
     raise exception 'only administrators see what of others is archived' using errcode = 'insufficient_privilege';
   end if;
   return query select * from archived_rows(p_person, p_limit);
@@ -122,9 +116,9 @@ begin
   return true;
 end $$;
 
-revoke execute on function is_administrator(), pin_memory(text, boolean, int), hold_archived(text, boolean, text[]),
+revoke execute on function pin_memory(text, boolean, int), hold_archived(text, boolean, text[]),
   archived_rows(text, int), archive_of(text, int) from public;
-grant execute on function is_administrator(), pin_memory(text, boolean, int), archive_of(text, int) to cs_app;
+grant execute on function pin_memory(text, boolean, int), archive_of(text, int) to cs_app;
 grant create on schema public to cs_system;
 alter function hold_archived(text, boolean, text[]) owner to cs_system;
 alter function archived_rows(text, int) owner to cs_system;

@@ -3,19 +3,6 @@
 -- role was brought to ask.
 revoke execute on function put_principal(text, text[], bigint, bigint) from cs_app;
 
--- Whether the entered person is in one of these groups: by the table, never by what a request says of itself.
-create function is_of(p_groups text[]) returns boolean
-language sql stable security definer set search_path = public, pg_temp as $$
-  select exists (select 1 from principals p where p.id = current_principal() and p.groups && p_groups)
-$$;
-
--- Whether the installation itself was entered: a name that no person bears, which only our own processes can enter as.
-create function is_installation() returns boolean
-language sql stable security definer set search_path = public, pg_temp as $$
-  select current_principal() = 'countersign'
-     and not exists (select 1 from principals p where p.id = current_principal())
-$$;
-
 create function demand_group(p_groups text[], p_to text) returns void
 language plpgsql stable set search_path = public, pg_temp as $$
 begin
@@ -91,4 +78,4 @@ begin
   return query select 'ok', p_state, v.run;
 end $$;
 
-revoke execute on function is_of(text[]), is_installation(), demand_group(text[], text) from public;
+revoke execute on function demand_group(text[], text) from public;
