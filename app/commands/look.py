@@ -9,7 +9,21 @@ import typer
 from app.client import Api, segment
 from app.commands.decide import parsed
 from app.commands.screen import watch
-from app.commands.terminal import AsJson, ask, cell, emit, fields, leave, money, outline, say, settings, show, table
+from app.commands.terminal import (
+    AsJson,
+    ask,
+    cell,
+    emit,
+    fields,
+    leave,
+    money,
+    outline,
+    recalled,
+    say,
+    settings,
+    show,
+    table,
+)
 from app.settings import SECRETS
 from memory.errors import Permanent
 
@@ -189,10 +203,12 @@ def _print_chain(it: Mapping[str, Any]) -> None:
     say(f"request   {said.get('request', '')!r} by {request.get('requester')} at {request.get('created')}")
     say(f"          correlation {request.get('correlation')}, run {request.get('id')}")
     say(f"plan      {it['plan']['hash']}, step {it['plan']['step']}, knowledge {cell(it['plan']['pins'])}")
+    if told := recalled(it["memory"]):
+        say(f"memory    {told}")
     say(f"verdict   policy {it['verdict']['policy']}, rules {cell(it['verdict']['rules']) or '-'}")
     say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
     for vote in votes:
-        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {cell(vote['reason'])}")
+        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {vote['reason'] or '-'}")
     say(f"permit    {it['permit']} (digest)")
     say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
     say(f"response  {cell(it['response'])}")

@@ -8,7 +8,7 @@ import typer
 
 from app.client import Api, segment
 from app.commands.screen import checklist, watch
-from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, note, say, settings, show, table
+from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, note, recalled, say, settings, show, table
 
 runs = typer.Typer(help="Look at runs, cancel or resume them.", no_args_is_help=True)
 
@@ -112,6 +112,8 @@ def _print_run(run: Mapping[str, Any]) -> None:
         say(run["progress"]["text"])
     spent: Mapping[str, Any] = run["cost"]
     say("spent: " + ", ".join(f"{name} {one['spent']}/{one.get('limit', '-')}" for name, one in spent.items()))
+    if told := recalled(run["memory"]):
+        say(f"memory: {told}")
     for line in checklist(run["manual"]):
         say(line)
     gate = run["gate"]

@@ -137,6 +137,12 @@ def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | 
             say(f"{indent}{name}: {cell(cast(object, item))}")
 
 
+def recalled(memory: Mapping[str, Any]) -> str:
+    """Return by id which memories a planner was shown and which its plans rest on; empty where it saw none."""
+    rests = f"; plans rest on {cell(memory['cited'])}" if memory["cited"] else ""
+    return f"shown {cell(memory['shown'])}{rests}" if memory["shown"] else ""
+
+
 def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:
     """Print how much a result holds, a sum only of what has amounts, and its first rows, each on one line."""
     money_in = f", {money(part['total'])} in all" if part["total"] or any("amount" in row for row in rows or ()) else ""
@@ -150,7 +156,8 @@ def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapp
 
 def _short(row: Mapping[str, Any]) -> str:
     text = _cut(" ".join(str(row.get("text", "")).split()))
-    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in row.items() if name != "text"))
+    told = {**row, "amount": money(row["amount"])} if isinstance(row.get("amount"), int) else row
+    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in told.items() if name != "text"))
     return f"{text} ({about})" if text else about
 
 

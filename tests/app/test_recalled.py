@@ -75,7 +75,7 @@ async def test_what_has_amounts_is_summed_and_cut(capsys: pytest.CaptureFixture[
     first = [row async for row in rows(20)]
     terminal.outline({"found": slice_of(1234, 0)}, "", rows={"call.found": first}, place="call.")
     lines = capsys.readouterr().out.splitlines()
-    assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 in all (h_1)", "  - charge ch_0, amount 0")
+    assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 in all (h_1)", "  - charge ch_0, amount 0.00")
     assert (len(lines), lines[-1]) == (12, "  and 1,224 more")
 
 
@@ -89,3 +89,12 @@ def test_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     line = capsys.readouterr().out.splitlines()[1]
     assert line.endswith("… (id x)")
     assert len(line) < 540
+
+
+@pytest.mark.parametrize(
+    ("shown", "cited", "told"),
+    [([], [], ""), (["a", "b"], [], "shown a, b"), (["a", "b"], ["b"], "shown a, b; plans rest on b")],
+)
+def test_memories_before_a_planner_are_named_by_id(shown: list[str], cited: list[str], told: str) -> None:
+    """R97"""
+    assert terminal.recalled({"shown": shown, "cited": cited}) == told
