@@ -30,6 +30,7 @@ _OF_CODE: Mapping[Code, int] = {
     "forged_authority": DENIED,
     "approval_rejected": DENIED,
 }
+_USED_WRONGLY = frozenset({"bad_request", "invalid_arguments"})
 _OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
 
 INVALID = 422
@@ -190,6 +191,6 @@ def leave(status: str, reason: str | None) -> None:
 
 def exit_code(error: ControlError) -> int:
     """Return the exit code that an error stands for."""
-    if isinstance(error, Refused) and error.code == "bad_request" and error.problem["status"] == INVALID:
+    if isinstance(error, Refused) and error.code in _USED_WRONGLY and error.problem["status"] == INVALID:
         return USAGE
     return _OF_CODE.get(error.code, FAILED)

@@ -62,6 +62,11 @@ async def test_others_see_the_run_and_not_its_rows(run: Run, parts: Parts, woken
     assert (shown["status"], shown["rows"]) == ("done", {})
 
 
+async def test_arguments_that_do_not_fit_are_a_usage_error(run: Run) -> None:
+    ran = await run("alice", "tools", "call", "jobs.look", "--args", '{"jab": 1}')
+    assert (ran.code, "does not take this" in ran.err) == (2, True)
+
+
 def slice_of(count: int, total: int) -> Slice:
     return Slice(handle="h_1", start=0, count=count, total=total, digest="")
 
