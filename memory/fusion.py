@@ -22,4 +22,4 @@ WEIGHTS: Mapping[str, float] = {
 """A question alone tells little, what follows one tells more."""
 
 LEXICAL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "vector": 0.2, "vector_before": 0.0, "vector_after": 0.0}
-"""Without a model a vector only knows spelling: enough to find a mistyped word, and little besides."""
+"""Without a model a vector only knows spelling, which orders a little what words found."""
