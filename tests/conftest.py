@@ -159,7 +159,7 @@ async def tenant(owner: Connection, anyio_backend: str) -> str:
 
 @pytest.fixture
 async def people(owner: Connection, tenant: str) -> dict[str, Principal]:
-    """Return the tenant's people by name: alice asks, bob and carol approve, dave may approve nothing, root makes keys."""
+    """Return the tenant's people: alice asks, bob and carol approve, dave may approve nothing, root makes keys."""
     finance = frozenset({"finance"})
     crowd = [
         Principal(tenant, "alice", frozenset({"support"})),

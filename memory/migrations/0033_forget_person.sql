@@ -7,8 +7,11 @@ declare v record;
 begin
   for v in select c.oid::regclass as of_table, a.attname as name
              from (values ('memories', 'body'), ('memories', 'key'), ('memories', 'terms'), ('memories', 'provenance'),
-                     ('memories', 'speaker'), ('memories', 'session'), ('memory_links', 'provenance'),
-                     ('memory_archive', 'content'), ('memory_postings', 'lexeme'), ('results', 'name'),
+                     ('memories', 'speaker'), ('memories', 'session'), ('memories', 'scope'), ('memories', 'scope_id'),
+                     ('memory_links', 'provenance'), ('memory_links', 'scope'), ('memory_archive', 'content'),
+                     ('memory_archive', 'scope'), ('memory_postings', 'lexeme'), ('memory_postings', 'root'),
+                     ('memory_postings', 'scope'), ('memory_marks', 'mark'), ('memory_marks', 'scope'),
+                     ('memory_seen', 'seer'), ('results', 'name'),
                      ('results', 'shape'), ('result_rows', 'row'), ('runs', 'thread'), ('runs', 'correlation'),
                      ('runs', 'input'), ('runs', 'answers'), ('runs', 'message'), ('runs', 'cancel'), ('runs', 'plan'),
                      ('journal', 'words'), ('model_calls', 'prompt'), ('model_calls', 'answer'), ('requests', 'key'),

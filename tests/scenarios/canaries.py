@@ -75,6 +75,12 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
             continue
 
 
+def sampled(urls: Urls) -> None:
+    """Have the planner's statistics made now, as the server does when it likes."""
+    with psycopg.connect(urls.superuser, autocommit=True) as connection:
+        connection.execute("analyze")
+
+
 def in_tables(urls: Urls, canaries: Canaries) -> dict[str, set[str]]:
     """Return what is found, by table: every row of every table as text, catalogues and statistics included."""
     found: dict[str, set[str]] = {}

@@ -17,7 +17,7 @@ from memory.results import RunRows
 from memory.roles import Urls
 from memory.scope import Access, Scope
 from tests.fakes.openai_endpoint import endpoint
-from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables
+from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables, sampled
 from tests.scenarios.test_models import draft
 from tests.scenarios.town import Town, town
 
@@ -186,6 +186,7 @@ async def test_no_canary_is_left_anywhere_after_two_people_are_forgotten(
         async with town(own, tmp_path, model="openai:scripted", model_base_url=playing.url) as there, there.worker():
             await live(there, canary)
             before = in_tables(own, canary)
+            sampled(own)
             assert (set().union(*before.values()), set(before) & EVERYWHERE) == (set(canary.all), EVERYWHERE)
             await forget(there)
             assert in_tables(own, canary) == {}

@@ -48,12 +48,12 @@ class Doomed(Database):
     point: Point
     effects: dict[str, str]
 
-    async def call(self, access: Access, function: str, *args: object) -> dict[str, Any]:
+    async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
         """Call, and die before or after it if this is the point."""
         here = function == self.point.function and self._about(args, self.point.about)
         if here and self.point.window == "before":
             die()
-        row = await super().call(access, function, *args)
+        row = await super().call(access, function, *args, binary=binary)
         if function == "claim" and row.get("effect"):
             self.effects[row["effect"]] = _body(args)["step"]
         if here and self.point.window == "after":
