@@ -1,5 +1,6 @@
 """The command line as processes of their own: what stops them from starting, and what ends them."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -97,6 +98,15 @@ def test_interrupted_is_130(tmp_path: Path) -> None:
         child = subprocess.Popen([*COUNTERSIGN, "chat", "hello"], env=environ, cwd=tmp_path, stderr=subprocess.PIPE)
         accepted, _ = silent.accept()
         with accepted:
-            child.send_signal(signal.SIGINT)
-            _, err = child.communicate(timeout=30)
+            err = _interrupted(child)
     assert (child.returncode, b"Traceback" in err) == (130, False)
+
+
+def _interrupted(child: subprocess.Popen[bytes]) -> bytes:
+    """Press Ctrl-C until it ends: one that falls into the moment of connecting can be lost in the client's libraries."""
+    for _ in range(5):
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.communicate(timeout=10)[1]
+    child.kill()
+    return child.communicate()[1]
