@@ -103,7 +103,7 @@ def test_interrupted_is_130(tmp_path: Path) -> None:
 
 
 def _interrupted(child: subprocess.Popen[bytes]) -> bytes:
-    """Press Ctrl-C until it ends: one that falls into the moment of connecting can be lost in the client's libraries."""
+    """Press Ctrl-C until it ends: one that falls into connecting can be lost in the client's libraries."""
     for _ in range(5):
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
