@@ -166,7 +166,25 @@ def read(lines: Iterable[str]) -> list[tuple[int, Entry]]:
     number, first = next(numbered, (1, ""))
     if not _is_header(first):
         raise Permanent("bad_request", f"line {number} must name the format {FORMAT!r}; export the memories again")
-    return [(number, _parsed(number, line)) for number, line in numbered]
+    entries = [(number, _parsed(number, line)) for number, line in numbered]
+    _demand_history(entries)
+    return entries
+
+
+def _demand_history(entries: Iterable[tuple[int, Entry]]) -> None:
+    """Refuse values that end one another, or that another subject ends: nobody would ever see them again."""
+    memories = {entry.id: (number, entry) for number, entry in entries if isinstance(entry, Exported)}
+    ended = {id: entry.superseded_by for id, (_, entry) in memories.items() if entry.superseded_by in memories}
+    for id, by in ended.items():
+        number, entry = memories[id]
+        if by is not None and memories[by][1].key != entry.key:
+            raise Permanent("bad_request", f"line {number} is no memory: superseded_by names a value of another key")
+        last, passed = by, {id}
+        while last is not None and last not in passed:
+            passed.add(last)
+            last = ended.get(last)
+        if last is not None:
+            raise Permanent("bad_request", f"line {number} is no memory: superseded_by leads back to where it began")
 
 
 def pieces(lines: Iterable[str], most: int = PIECE) -> Iterator[list[str]]:

@@ -13,7 +13,7 @@ from memory.scope import Access
 # The lock of pruning and forgetting, which move and delete the same row.
 _ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
 _CONTENT = """
-select n.id is not null as superseded,
+select a.hold, n.id is not null as superseded,
        a.content || case
          when n.id is null then '{"superseded_by": null, "covered_until": null, "valid_to": null, "known_to": null}'
          else jsonb_build_object(
@@ -76,7 +76,8 @@ async def restore(database: Database, access: Access, id: str, *, embedder: Embe
     """Put a row back into the access's write scope, and record it.
 
     Where its subject has a value, it comes back as history, `superseded`, and holds again when that value ends in time;
-    where there is none any more, it holds. Raises Permanent("not_found") if it is not there or its retention has ended.
+    where there is none any more, it holds. Raises Permanent: `not_found` if it is not there or its retention has ended,
+    `conflict` while it is under legal hold.
     """
     async with database.transaction(access) as connection:
         await connection.execute(_ALONE, [str(access.writes)])
@@ -84,6 +85,8 @@ async def restore(database: Database, access: Access, id: str, *, embedder: Embe
         row = await found.fetchone()
         if row is None:
             raise _missing(id)
+        if row["hold"]:
+            raise Permanent("conflict", f"{id!r} is under legal hold; have an administrator lift that first")
         memory = await put(connection, access, row["content"], embedder=embedder)
         await connection.execute("select unshelve_memory(%s)", [id])
         return replace(memory, superseded=row["superseded"])

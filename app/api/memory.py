@@ -176,7 +176,7 @@ async def unpin(memory: str, parts: Here, by: By) -> dict[str, Any]:
 
 @router.delete("/{memory}", operation_id="forget_memory")
 async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
-    """Forget one memory of the caller's own scope, with the older versions of its subject."""
+    """Forget one memory of the caller's own scope, with every value of its subject, newer and archived ones too."""
     gone = await store.forget(parts.database, by.access, id=memory.lower())
     if not gone:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")

@@ -22,7 +22,7 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask back before a person is forgotten.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget one memory of yours with its older versions, or all that is remembered of a person."""
+    """Forget one memory of yours with every value of its subject, or all that is remembered of a person."""
     if (memory is None) == (person is None):
         raise typer.BadParameter("give either the id of a memory or --person NAME")
     if person is None:

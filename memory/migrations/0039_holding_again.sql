@@ -62,11 +62,14 @@ $$;
 -- forgetting that is under way, and makes a later one wait for the text that is now taken in.
 create or replace function is_forgotten(p_places text[], p_near text) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_marks bytea[];
 begin
   perform pg_advisory_xact_lock_shared(7700, hashtext(current_tenant()));
-  return exists (select 1 from memory_tombstones limit 1)
-     and exists (select 1 from unnest(p_places) as place cross join string_to_table(p_near, '~') as sign
-                   join memory_tombstones t on t.mark = memory_hmac(place || chr(10) || sign));
+  if not exists (select 1 from memory_tombstones limit 1) then return false; end if;
+  -- Computed before they are compared, and once each, however many tombstones there are.
+  v_marks := array(select memory_hmac(place || chr(10) || sign)
+                     from unnest(p_places) as place cross join string_to_table(p_near, '~') as sign);
+  return exists (select 1 from memory_tombstones t where t.mark = any (v_marks));
 end $$;
 
 create or replace function forget_memories(p_user text, p_runs text[]) returns jsonb

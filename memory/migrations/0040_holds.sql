@@ -67,6 +67,18 @@ begin
   return true;
 end $$;
 
+-- What is held cannot leave the archive by being restored: from memory its owner could forget it.
+create or replace function unshelve_memory(p_id text) returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  delete from memory_archive a
+   where a.id::text = p_id and a.content is not null and not a.hold and a.scope = any (current_writes());
+  if not found then return false; end if;
+  perform journal_extend(authority_chain(),
+    jsonb_build_object('kind', 'restored', 'memory', p_id, 'by', current_principal()));
+  return true;
+end $$;
+
 create or replace function hold_transcript(p_thread text, p_on boolean) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin

@@ -72,6 +72,15 @@ async def test_a_hold_is_lifted_by_administrators_alone(database: Database, mine
     assert await held(database, mine)
 
 
+async def test_what_is_held_is_not_restored_to_be_forgotten(database: Database, mine: Access, shelved: Shelved) -> None:
+    await shelf.hold(database, mine, shelved.id, on=True)
+    with pytest.raises(Permanent, match="under legal hold"):
+        await shelf.restore(database, mine, shelved.id)
+    async with database.transaction(mine) as connection:
+        gone = await (await connection.execute("select unshelve_memory(%s) as gone", [shelved.id])).fetchone()
+    assert (gone, await held(database, mine)) == ({"gone": False}, True)
+
+
 async def test_colleagues_neither_hold_nor_see_what_of_others_is_archived(
     database: Database, mine: Access, bob: Principal, shelved: Shelved
 ) -> None:

@@ -93,6 +93,16 @@ async def test_a_value_is_not_superseded_by_itself(database: Database, mine: Acc
         await porting.take_in(database, mine, file(one | {"superseded_by": one["id"]}))
 
 
+@pytest.mark.parametrize(("keys", "told"), [(("k", "k"), "leads back"), (("k", "other"), "another key")])
+async def test_values_do_not_end_one_another(
+    database: Database, mine: Access, keys: tuple[str, str], told: str
+) -> None:
+    one, two = str(uuid4()), str(uuid4())
+    pair = row(id=one, key=keys[0], superseded_by=two), row(id=two, key=keys[1], superseded_by=one)
+    with pytest.raises(Permanent, match=f"line 2 .*{told}"):
+        await porting.take_in(database, mine, file(*pair))
+
+
 async def test_what_a_file_says_of_its_writer_stays_a_fact(database: Database, mine: Access) -> None:
     """R92 R103: the importer answers for it."""
     forged = row(provenance={"principal": "admin", "facts": {"cost": 3}})
