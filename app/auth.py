@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from memory import principals
-from memory.database import Database
 from memory.errors import Permanent
+from memory.governance import principals
+from memory.postgres.database import Database
 from memory.scope import Principal
 
 ADMIN = "admin"

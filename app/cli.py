@@ -7,7 +7,20 @@ from typing import cast
 
 import typer
 
-from app.commands import decide, know, look, remember, start, talk, unpack
+from app.commands import (
+    approvals,
+    config,
+    effects,
+    journal,
+    keys,
+    kill,
+    knowledge,
+    memory,
+    runs,
+    serve,
+    tools,
+    transcripts,
+)
 from app.commands.terminal import FAILED, INTERRUPTED, OK, emit, exit_code, note
 from memory.errors import ControlError
 
@@ -19,20 +32,20 @@ _CODES = (
 )
 
 app = typer.Typer(name="countersign", help=_ABOUT, epilog=_CODES, no_args_is_help=True, add_completion=True)
-for command in (start.up, start.demo, start.serve, start.worker, start.world, start.migrate, start.doctor):
+for command in (serve.up, serve.demo, serve.serve, serve.worker, serve.world, serve.migrate, serve.doctor):
     app.command(rich_help_panel="Start")(command)
-for command in (talk.chat, look.explain, know.kill, know.unkill):
+for command in (runs.chat, effects.explain, kill.kill, kill.unkill):
     app.command()(command)
-app.add_typer(talk.runs, name="runs")
-app.add_typer(decide.app, name="approvals")
-app.add_typer(look.effects, name="effects")
-app.add_typer(look.journal, name="journal")
-app.add_typer(remember.memory, name="memory")
-app.add_typer(unpack.transcripts, name="transcripts")
-app.add_typer(know.knowledge, name="knowledge")
-app.add_typer(know.keys, name="keys")
-app.add_typer(look.tools, name="tools")
-app.add_typer(look.config, name="config")
+app.add_typer(runs.runs, name="runs")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(effects.effects, name="effects")
+app.add_typer(journal.journal, name="journal")
+app.add_typer(memory.memory, name="memory")
+app.add_typer(transcripts.transcripts, name="transcripts")
+app.add_typer(knowledge.knowledge, name="knowledge")
+app.add_typer(keys.keys, name="keys")
+app.add_typer(tools.tools, name="tools")
+app.add_typer(config.config, name="config")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
-from app.places import Places, located, world_url
+from app.addresses import Places, located, world_url
 from app.settings import Settings
 from app.supervisor import answers
-from memory import duties, reembedding
-from memory.database import Database
-from memory.embedders import id_of, named
+from memory.embeddings.providers import id_of, named
 from memory.errors import ControlError
-from memory.shape import missing, seconds_apart
+from memory.maintenance import duties, reembedding
+from memory.postgres.database import Database
+from memory.postgres.schema_version import missing, seconds_apart
 
 Verdict = Literal["ok", "warn", "fail"]
 _LEAST_FREE = 500_000_000

@@ -9,11 +9,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sized
 from typing import TypeVar
 
-from memory import duties, pruning, queue, reembedding, runs, store, transcripts
-from memory.database import Database
-from memory.embedding import Embedder
+from memory.embeddings.embedder import Embedder
+
 from memory.errors import ControlError
-from memory.queue import Queue
+from memory.maintenance import duties, reembedding
+from memory.postgres.database import Database
+from memory.runs import queue, records, transcripts
+from memory.runs.queue import Queue
+from memory.store import erasure, pruning
 
 _LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.5
@@ -33,8 +36,8 @@ Duty = Callable[[Database], Awaitable[object]]
 async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOTTEN_SECONDS) -> list[str]:
     """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
     async with database.system() as connection, connection.transaction():
-        found = {*await runs.sweep(connection), *await runs.expire(connection)}
-        found |= set(await runs.forgotten(connection, forgotten))
+        found = {*await records.sweep(connection), *await records.expire(connection)}
+        found |= set(await records.forgotten(connection, forgotten))
         for run in sorted(found):
             await waiting.defer(connection, run)
     return sorted(found)
@@ -48,7 +51,7 @@ async def jobs(database: Database) -> None:
 
 async def expired(database: Database) -> None:
     """Delete what expired until nothing is left of it."""
-    await _until_nothing(lambda: store.sweep(database))
+    await _until_nothing(lambda: erasure.sweep(database))
 
 
 async def full(database: Database) -> None:
@@ -131,7 +134,7 @@ def _named(done: object) -> str:
 
 async def _beat(database: Database, number: int) -> None:
     async with database.system() as connection:
-        await runs.beat(connection, number)
+        await records.beat(connection, number)
 
 
 async def _until_nothing(bite: Callable[[], Awaitable[int | Sized]]) -> None:

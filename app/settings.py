@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from memory.embedders import check
+from memory.embeddings.providers import check
 from memory.errors import Permanent
 
 PREFIX = "COUNTERSIGN_"

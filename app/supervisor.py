@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from app.settings import NESTED, PREFIX, Settings
 from memory.errors import Permanent, Temporary
-from memory.postgres import Embedded
+from memory.postgres.embedded import Embedded
 
 RESTART_SECONDS = 0.1
 SHORT_LIFE_SECONDS = 5.0

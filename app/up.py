@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from app import founding
-from app.places import Places, located, service_keys, world_port
-from app.serving import listening, run
+from app import bootstrap
+from app.addresses import Places, located, service_keys, world_port
+from app.processes import listening, run
 from app.settings import Settings
 from app.supervisor import Child, Watched, answers, environment, supervise, until
-from memory.postgres import attach
+from memory.postgres.embedded import attach
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 PROMPT = "customers say they were billed twice on Friday night, fix it"
@@ -39,10 +39,10 @@ def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customer
 
 
 async def _run(settings: Settings, places: Places, told: Callable[[Ready], None], *, seed: int, customers: int) -> None:
-    await founding.found(settings, places)
+    await bootstrap.found(settings, places)
     service_keys(settings)
     keys = {
-        name: (await founding.first_key(settings, places, name, label="up", days=_KEY_DAYS)).secret for name in PEOPLE
+        name: (await bootstrap.first_key(settings, places, name, label="up", days=_KEY_DAYS)).secret for name in PEOPLE
     }
     port = world_port(settings)
     world = f"http://127.0.0.1:{port}"

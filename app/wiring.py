@@ -5,28 +5,30 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from app import founding
-from app.api.parts import Parts
-from app.places import Places, service_keys, world_url
+from memory.embeddings.embedder import Embedder
+
+from app import bootstrap
+from app.addresses import Places, service_keys, world_url
+from app.api.dependencies import Parts
 from app.settings import Settings
 from graphs.deps import Deps, Planner
-from graphs.draft import Drafter, make_drafter
 from graphs.nodes.planner import make_planner
-from memory import context, knowledge
+from graphs.planning.drafting import Drafter, make_drafter
 from memory.clock import Clock, SystemClock
-from memory.context import Context
-from memory.database import Database
-from memory.embedders import named
-from memory.embedding import Embedder
-from memory.feed import Feed
-from memory.queue import Queue
-from memory.runs import Lease
-from tools.budget import TokenMeter
+from memory.embeddings.providers import named
+from memory.governance.feed import Feed
+from memory.knowledge import versions
+from memory.postgres.database import Database
+from memory.runs.queue import Queue
+from memory.runs.records import Lease
+from memory.store import context
+from memory.store.context import Context
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.model import Model, open_model
 from tools.policy import Policy
 from tools.services import ServiceClient
+from tools.token_budget import TokenMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class System:
 
     def planner(self, lease: Lease) -> Planner:
         """Return the planner of one run, which may read what its requester may."""
-        find = partial(knowledge.find, self.database, lease.access, embedder=self.embedder)
-        current = partial(knowledge.current, self.database, lease.access)
+        find = partial(versions.find, self.database, lease.access, embedder=self.embedder)
+        current = partial(versions.current, self.database, lease.access)
         recall = partial(self._recall, lease)
         return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease), recall=recall)
 
@@ -94,7 +96,7 @@ async def opened(settings: Settings, places: Places, *, clock: Clock | None = No
         embedder = named(settings.embeddings, settings.embeddings_base_url)
         database = await Database.open(places.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
-        await founding.check(settings, database, policy.version)
+        await bootstrap.check(settings, database, policy.version)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
         queue = await stack.enter_async_context(Queue.open(places.app))
         feed = await stack.enter_async_context(Feed.open(places.app))

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app import housekeeping
-from graphs.acceptance import begun
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
+from graphs.nodes.adoption import begun
 from graphs.state import State
-from memory import closing, runs
-from memory.archive import Ended
-from memory.checkpoints import Checkpoints, leading
 from memory.clock import Clock
-from memory.database import Database
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
-from memory.queue import Queue, Seat
-from memory.runs import Lease
+from memory.postgres.database import Database
+from memory.runs import endings, records
+from memory.runs.checkpoints import Checkpoints, leading
+from memory.runs.outcomes import Ended
+from memory.runs.queue import Queue, Seat
+from memory.runs.records import Lease
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 3
@@ -57,7 +57,7 @@ class Driver:
         Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
         """
         again = False
-        while lease := await runs.lease(self._database, run, self._number):
+        while lease := await records.lease(self._database, run, self._number):
             try:
                 if await self._lead(lease, again=again) != "queued":
                     return
@@ -89,7 +89,7 @@ class Driver:
 
     async def _heed_cancellation(self, lease: Lease) -> None:
         """Raise Halt if the run was cancelled: a gate does not look, and would ask and be refused for ever."""
-        row = await runs.get(self._database, lease.access, lease.run)
+        row = await records.get(self._database, lease.access, lease.run)
         if row["cancel"] is not None:
             raise Halt("cancelled", f"cancelled before anybody answered: {row['cancel']}")
 
@@ -118,15 +118,15 @@ class Driver:
 
     async def _park(self, lease: Lease, asked: Mapping[str, Any]) -> str:
         waits_for = asked["approval"] if asked["kind"] == "approval" else "clarify"
-        return await runs.park(self._database, lease, waits_for, asked.get("answers", 0))
+        return await records.park(self._database, lease, waits_for, asked.get("answers", 0))
 
     async def _finish(self, lease: Lease, ending: Ending) -> None:
         """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
-        row = await runs.get(self._database, lease.access, lease.run)
+        row = await records.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
         ended = Ended.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
         async with self._database.transaction(lease.access) as connection:
-            await runs.finish(
+            await records.finish(
                 connection,
                 lease,
                 status=ending.status,
@@ -136,7 +136,7 @@ class Driver:
             )
             request = str(row["input"].get("request") or "")
             # By words alone: no transaction waits for a model, and its vectors follow in the background.
-            await closing.close(self._database, connection, lease.access.principal, ended, request)
+            await endings.close(self._database, connection, lease.access.principal, ended, request)
 
 
 def ending_of(error: ControlError) -> Ending:

@@ -4,17 +4,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.binding import Slice
-from graphs.plan import Plan
-from graphs.rights import Adopt, Cite, Cuts, Perform, Planner, Record
-from graphs.validation import Card
-from memory import approvals, journal, pruning, runs
-from memory.approvals import Standing
-from memory.database import Database
-from memory.embedding import LEXICAL, Embedder
-from memory.journal import Entry
-from memory.results import RunRows
-from memory.runs import Lease
+from memory.embeddings.embedder import Embedder
+
+from graphs.execution.binding import Slice
+from graphs.execution.capabilities import Adopt, Cite, Cuts, Perform, Planner, Record
+from graphs.planning.plan import Plan
+from graphs.planning.validation import Card
+from memory.embeddings.lexical import LEXICAL
+from memory.governance import approvals, journal
+from memory.governance.approvals import Standing
+from memory.governance.journal import Entry
+from memory.postgres.database import Database
+from memory.runs import records
+from memory.runs.records import Lease
+from memory.runs.results import RunRows
+from memory.store import pruning
 from tools.action import Action
 from tools.admission import admit
 from tools.catalog import Catalog
@@ -95,7 +99,7 @@ def _slice(part: Any) -> Slice:
 
 def _adopter(database: Database) -> Adopt:
     async def adopt(lease: Lease, plan: Plan, facts: Mapping[str, Any]) -> None:
-        await runs.adopt(
+        await records.adopt(
             database,
             lease,
             plan=plan.model_dump(mode="json"),
@@ -124,7 +128,7 @@ def _citer(database: Database) -> Cite:
 
 def _answers(database: Database) -> Callable[[Lease], Awaitable[Sequence[str]]]:
     async def answers(lease: Lease) -> Sequence[str]:
-        return (await runs.get(database, lease.access, lease.run))["answers"]
+        return (await records.get(database, lease.access, lease.run))["answers"]
 
     return answers
 

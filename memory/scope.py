@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 Kind = Literal["user", "session", "agent", "run"]
+Trust = Literal["human", "tool", "model", "untrusted"]
+"""How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,11 +16,11 @@ import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
-from memory.database import Database
-from memory.entry import admit
-from memory.migrate import migrate
-from memory.postgres import Embedded, attach
-from memory.roles import DATABASE, OWNER, Urls
+from memory.postgres.database import Database
+from memory.postgres.embedded import Embedded, attach
+from memory.postgres.migrate import migrate
+from memory.postgres.roles import DATABASE, OWNER, Urls
+from memory.postgres.signing import admit
 from memory.scope import Principal
 
 Connection = AsyncConnection[DictRow]

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from memory import journal
-from memory.database import Connection, Database
 from memory.errors import Permanent
-from memory.runs import Lease
+from memory.governance import journal
+from memory.postgres.database import Connection, Database
+from memory.runs.records import Lease
 from memory.scope import Access
 from tools.action import Cost, Decision, Json
 from tools.admission import Admitted

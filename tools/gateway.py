@@ -8,21 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from memory import journal
+from memory.embeddings.embedder import Embedder
+
 from memory.clock import Clock
-from memory.database import Database
-from memory.embedding import LEXICAL, Embedder
+from memory.embeddings.lexical import LEXICAL
 from memory.errors import Halt, LeaseLost, Permanent
-from memory.results import RunRows
-from memory.runs import Lease
+from memory.governance import journal
+from memory.postgres.database import Database
+from memory.runs.records import Lease
+from memory.runs.results import RunRows
 from tools import effects
 from tools.action import Action, Cost, Decision, Json, Outcome, canonical
 from tools.admission import Admitted, admit
+from tools.approval_request import Asked, question
 from tools.catalog import Catalog
 from tools.effects import Claimed
 from tools.handles import Handles
 from tools.policy import Policy
-from tools.question import Asked, question
 from tools.resilience import Attempted, attempt
 from tools.tool import Call, ServiceBinder
 

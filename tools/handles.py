@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
 from memory.errors import Permanent
-from memory.results import RunRows
-from memory.results import Slice as Part
-from memory.rows import amount
-from tools import expressions
+from memory.runs.results import RunRows
+from memory.runs.results import Slice as Part
+from memory.runs.rows import amount
+from tools import cel
 from tools.action import Json
 from tools.tool import Slice
 
@@ -39,8 +39,8 @@ class Handles:
         """Partition a slice by CEL cases over its rows' fields; every case gets a slice, empty ones too."""
         found = await self._rows.split(
             _part(part),
-            expressions.cases(cases),
-            fields=expressions.fields(cases),
+            cel.cases(cases),
+            fields=cel.fields(cases),
             names=list(cases),
             otherwise=otherwise,
         )

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from memory.database import Database
 from memory.errors import Permanent
+from memory.postgres.database import Database
 from memory.scope import Access
 
 Reach = Literal["all", "run", "agent", "tool", "user"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from memory.errors import Halt, Permanent
-from memory.runs import Lease
+from memory.runs.records import Lease
 from tools.action import Role, digest
 
 if TYPE_CHECKING:

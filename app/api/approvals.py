@@ -7,12 +7,13 @@ from fastapi import APIRouter, Response
 from pydantic import Field, ValidationError
 
 from app.api import idempotency, views
-from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, moment, page
 from app.api.problems import Refusal
-from memory import approvals, results
-from memory.approvals import Decided
-from memory.database import Connection
 from memory.errors import CODES, Code, ControlError, Permanent
+from memory.governance import approvals
+from memory.governance.approvals import Decided
+from memory.postgres.database import Connection
+from memory.runs import results
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from app import auth
 from app.api import views
+from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, cursor
 from app.api.memory import place, shown
-from app.api.parts import Body, By, Caller, Here, Limit, Parts, cursor
-from memory import holds, principals, pruning, shelf
+from memory.governance import principals
+from memory.store import archive, pruning
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
 Room = Annotated[int, Field(ge=0, le=100_000, strict=True)]
@@ -51,9 +52,9 @@ async def ls(
     if person is not None and person != by.principal.id:
         auth.demand(by.principal, auth.ADMIN)
         await principals.exists(parts.database, by.access, person)
-        others = await holds.of(parts.database, by.access, person, limit=limit)
+        others = await archive.of(parts.database, by.access, person, limit=limit)
         return {"items": [views.jsonable(asdict(row)) for row in others], "next": None}
-    found = await shelf.ls(parts.database, by.access, limit=limit + 1, after=place(after))
+    found = await archive.ls(parts.database, by.access, limit=limit + 1, after=place(after))
     rows = found[:limit]
     more = cursor(rows[-1].pruned, rows[-1].id) if len(found) > limit else None
     return {"items": [views.jsonable(asdict(row)) for row in rows], "next": more}
@@ -62,7 +63,7 @@ async def ls(
 @router.post("/archive/{memory}/restore", operation_id="restore_memory")
 async def restore(memory: str, parts: Here, by: By) -> Any:
     """Take back what was pruned from the caller's own scope; as history, `superseded`, if its subject has a value."""
-    back = await shelf.restore(parts.database, by.access, memory.lower(), embedder=parts.embedder)
+    back = await archive.restore(parts.database, by.access, memory.lower(), embedder=parts.embedder)
     return {**shown(back), "superseded": back.superseded}
 
 
@@ -80,7 +81,7 @@ async def release(memory: str, parts: Here, by: By) -> dict[str, Any]:
 
 async def _held(memory: str, parts: Parts, by: Caller, *, on: bool) -> dict[str, Any]:
     auth.demand(by.principal, auth.ADMIN)
-    await shelf.hold(parts.database, by.access, memory, on=on)
+    await archive.hold(parts.database, by.access, memory, on=on)
     return {"id": memory, "hold": on}
 
 

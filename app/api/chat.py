@@ -5,12 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api import idempotency, intake, stream, views
-from app.api.parts import Body, By, Caller, Here, Parts
+from app.api import idempotency, start_run, stream, views
+from app.api.dependencies import Body, By, Caller, Here, Parts
 from app.api.problems import Refusal, trace_of
-from memory import closing, runs
-from memory.database import Connection
-from memory.threads import Standing
+from memory.postgres.database import Connection
+from memory.runs import endings, records
+from memory.runs.records import Standing
 
 router = APIRouter(tags=["chat"])
 
@@ -28,8 +28,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 class Said(Body):
     """One message of the caller."""
 
-    message: intake.Message
-    thread: intake.Thread | None = None
+    message: start_run.Message
+    thread: start_run.Thread | None = None
     """Continue this conversation; unset starts one."""
     supersedes: bool = False
     """Cancel what the thread is busy with, void its open question, and start anew on a thread of its own."""
@@ -63,19 +63,19 @@ async def chat(  # the framework passes each part of a request by name
 
 async def _take(connection: Connection, parts: Parts, by: Caller, *, said: Said, correlation: str) -> dict[str, Any]:
     thread = said.thread
-    standing = await intake.own(connection, by, thread) if thread else None
+    standing = await start_run.own(connection, by, thread) if thread else None
     if standing and standing.open:
         if standing.waits_for == "clarify" and not said.supersedes:
-            await runs.answer(connection, standing.run, said.message)
+            await records.answer(connection, standing.run, said.message)
             await parts.queue.defer(connection, standing.run)
             return {"run": standing.run, "thread": thread, "after": standing.seq}
         if not said.supersedes:
             raise _busy(standing)
         reason = "superseded by a new message"
-        await closing.cancel(parts.database, connection, by.access, standing.run, reason)
+        await endings.cancel(parts.database, connection, by.access, standing.run, reason)
         thread = None
-    request = intake.Request(said.message)
-    return await intake.begin(connection, parts, request, thread=thread, correlation=correlation)
+    request = start_run.Request(said.message)
+    return await start_run.begin(connection, parts, request, thread=thread, correlation=correlation)
 
 
 def _busy(standing: Standing) -> Refusal:

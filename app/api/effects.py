@@ -7,8 +7,8 @@ from pydantic import Field
 
 from app import auth
 from app.api import idempotency, views
-from app.api.parts import Body, By, Filled, Here, Limit
-from memory.database import Connection
+from app.api.dependencies import Body, By, Filled, Here, Limit
+from memory.postgres.database import Connection
 from tools import effects
 from tools.action import State
 

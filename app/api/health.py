@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.parts import Here, Parts
+from app.api.dependencies import Here, Parts
 from memory.errors import ControlError
-from memory.shape import missing
+from memory.postgres.schema_version import missing
 
 router = APIRouter(tags=["health"])
 _LOG = logging.getLogger(__name__)

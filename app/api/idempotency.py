@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import Header, Response
 
-from app.api.parts import Body, Caller, Parts
-from memory import requests
-from memory.database import Connection
+from app.api.dependencies import Body, Caller, Parts
+from memory.postgres.database import Connection
+from memory.runs import idempotency
 
 REPLAYED = "Idempotency-Replayed"
 
@@ -23,23 +23,23 @@ Key = Annotated[
 Work = Callable[[Connection], Awaitable[dict[str, Any]]]
 
 
-async def perform(parts: Parts, caller: Caller, request: requests.Request | None, work: Work) -> tuple[Any, bool]:
+async def perform(parts: Parts, caller: Caller, request: idempotency.Request | None, work: Work) -> tuple[Any, bool]:
     """Do the work in one transaction, or return what was answered before; the flag says that it was.
 
-    Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.requests`.
+    Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.runs.idempotency`.
     """
     async with parts.database.transaction(caller.access) as connection:
-        if request and (old := await requests.answered(connection, request)) is not None:
+        if request and (old := await idempotency.answered(connection, request)) is not None:
             return old, True
         answer = await work(connection)
         if request:
-            await requests.record(connection, request, answer)
+            await idempotency.record(connection, request, answer)
         return answer, False
 
 
-def keyed(key: str | None, route: str, body: Body) -> requests.Request | None:
+def keyed(key: str | None, route: str, body: Body) -> idempotency.Request | None:
     """Describe the request if its sender chose a key."""
-    return requests.Request.of(key, route, body.model_dump(mode="json")) if key else None
+    return idempotency.Request.of(key, route, body.model_dump(mode="json")) if key else None
 
 
 def mark(response: Response, replayed: bool) -> None:

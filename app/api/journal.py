@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.parts import By, Caller, Here, Parts
+from app.api.dependencies import By, Caller, Here, Parts
 from app.api.runs import recorded
-from memory import journal, runs
+from memory.governance import journal
+from memory.runs import records
 
 router = APIRouter(prefix="/api/journal", tags=["journal"])
 
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/api/journal", tags=["journal"])
 async def export(parts: Here, by: By, run: str | None = None) -> StreamingResponse:
     """Export every entry that the caller's tenant has, run by run; each line carries what its hash was made of."""
     if run:
-        await runs.get(parts.database, by.access, run)
+        await records.get(parts.database, by.access, run)
     return StreamingResponse(_lines(parts, by, run), media_type="application/x-ndjson")
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.parts import Body, By, Here
-from memory import principals
+from app.api.dependencies import Body, By, Here
+from memory.governance import principals
 
 router = APIRouter(tags=["keys"])
 

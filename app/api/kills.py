@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.parts import Body, By, Caller, Filled, Here, Parts
-from memory import principals, runs
+from app.api.dependencies import Body, By, Caller, Filled, Here, Parts
 from memory.errors import Permanent
+from memory.governance import principals
+from memory.runs import records
 from tools import kills
 from tools.action import Role
 from tools.kills import Reach
@@ -62,7 +63,7 @@ async def unkill(kind: Reach, name: str, parts: Here, by: By) -> dict[str, str]:
 async def _is_there(parts: Parts, by: Caller, stop: Stop) -> None:
     """Refuse a name that stops nothing: who mistypes must not believe that it has stopped."""
     if stop.kind == "run":
-        await runs.get(parts.database, by.access, stop.name)
+        await records.get(parts.database, by.access, stop.name)
     elif stop.kind == "tool":
         parts.catalog.get(stop.name)
     elif stop.kind == "user":

@@ -10,12 +10,12 @@ from pydantic import Field, model_validator
 
 from app import auth
 from app.api import views
-from app.api.intake import invalid
-from app.api.parts import Body, By, Filled, Here, Limit, Parts, cursor
-from graphs import runbooks
-from memory import knowledge
+from app.api.dependencies import Body, By, Filled, Here, Limit, Parts, cursor
+from app.api.start_run import invalid
+from graphs.planning import runbooks
 from memory.errors import Permanent
-from memory.items import LAST_VERSION, Day, Item, Kind, Known, check
+from memory.knowledge import versions
+from memory.knowledge.models import LAST_VERSION, Day, Item, Kind, Known, check
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
 _ASKED = 2000
@@ -53,7 +53,7 @@ async def ls(
     after: Annotated[str | None, Query(alias="cursor")] = None,
 ) -> Any:
     """List current items, or with `id` the versions of one; `overdue` ones should have been reviewed by now."""
-    found = await knowledge.ls(parts.database, by.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
+    found = await versions.ls(parts.database, by.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
     shown = found[:limit]
     return {
         "items": [{k: v for k, v in _shown(item, parts).items() if k != "body"} for item in shown],
@@ -70,14 +70,14 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> Any:
     """Find the current items of a kind that a text resembles most, with a score from 0 to 1; its beginning counts."""
-    found = await knowledge.find(parts.database, by.access, q[:_ASKED], kind, limit, embedder=parts.embedder)
+    found = await versions.find(parts.database, by.access, q[:_ASKED], kind, limit, embedder=parts.embedder)
     return {"items": [{k: v for k, v in asdict(hit).items() if k != "body"} for hit in found]}
 
 
 @router.get("/{id}", operation_id="show_knowledge")
 async def show(id: str, parts: Here, by: By, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None) -> Any:
     """Show an item's text, the newest or exactly the version that a plan pinned."""
-    return _shown(await knowledge.show(parts.database, by.access, id, version), parts)
+    return _shown(await versions.show(parts.database, by.access, id, version), parts)
 
 
 @router.post("", status_code=201, operation_id="publish_knowledge")
@@ -91,7 +91,7 @@ async def publish(item: Publication, parts: Here, by: By) -> dict[str, Any]:
     wanted = _runbook(item, parts) if item.kind == "runbook" else Item(**item.model_dump())
     check(wanted)
     await _refuse_past(wanted, parts, by)
-    published = await knowledge.publish(parts.database, by.access, wanted)
+    published = await versions.publish(parts.database, by.access, wanted)
     # The runs are queued already; if we die here, the workers' sweep finds them.
     async with parts.database.transaction(by.access) as connection:
         for run in published.woken:
@@ -130,6 +130,6 @@ def _runbook(item: Publication, parts: Parts) -> Item:
 async def _refuse_past(item: Item, parts: Parts, by: By) -> None:
     if item.review_by >= parts.clock.now().date():
         return
-    before = await knowledge.ls(parts.database, by.access, id=item.id, limit=1)
+    before = await versions.ls(parts.database, by.access, id=item.id, limit=1)
     if not any(known.review_by == item.review_by for known in before):
         raise Permanent("bad_request", f"the review date {item.review_by} of {item.id!r} is over; set one to come")

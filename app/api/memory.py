@@ -13,12 +13,14 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import auth
 from app.api import views
-from app.api.parts import Body, By, Caller, Filled, Here, Limit, Parts, cursor, moment
-from memory import forgetting, history, porting, principals, reembedding, store
+from app.api.dependencies import Body, By, Caller, Filled, Here, Limit, Parts, cursor, moment
 from memory.errors import Permanent
-from memory.remembered import Memory, Provenance
+from memory.governance import principals
+from memory.maintenance import reembedding
 from memory.scope import Principal
-from memory.writing import BODY_BYTES
+from memory.store import erasure, search, transfer, versions, write
+from memory.store.models import Memory, Provenance
+from memory.store.write import BODY_BYTES
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
 _ASKED = 2000
@@ -61,16 +63,18 @@ class Import(Body):
 @router.get("", operation_id="list_memories")
 async def ls(parts: Here, by: By, limit: Limit = 50, after: Annotated[str | None, Query(alias="cursor")] = None) -> Any:
     """List what the caller's scopes hold, newest first."""
-    found = await store.ls(parts.database, by.access, limit=limit + 1, after=place(after))
+    found = await search.ls(parts.database, by.access, limit=limit + 1, after=place(after))
     items = found[:limit]
     more = cursor(items[-1].created, items[-1].id) if len(found) > limit else None
     return {"items": [shown(memory) for memory in items], "next": more}
 
 
 @router.get("/search", operation_id="search_memories")
-async def search(q: Annotated[str, Query(min_length=1), Filled], parts: Here, by: By, limit: Limit = 10) -> Any:
+async def search_memories(
+    q: Annotated[str, Query(min_length=1), Filled], parts: Here, by: By, limit: Limit = 10
+) -> Any:
     """Find similar memories in the caller's scopes; says how many were left out, and why. A question's start counts."""
-    found = await store.recall(parts.database, by.access, q[:_ASKED], limit=limit, embedder=parts.embedder)
+    found = await search.recall(parts.database, by.access, q[:_ASKED], limit=limit, embedder=parts.embedder)
     hits = [{**shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
     hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
     return {"items": hits, "hidden": hidden}
@@ -85,7 +89,7 @@ async def as_of(
     known: Annotated[AwareDatetime | None, Query(description="as far as it was known then; unset means now")] = None,
 ) -> Any:
     """Show the value that a subject had at a moment; what was pruned or has expired since is not found."""
-    found = await history.as_of(parts.database, by.access, key, valid=valid, known=known)
+    found = await versions.as_of(parts.database, by.access, key, valid=valid, known=known)
     if found is None:
         raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
     return shown(found)
@@ -101,7 +105,7 @@ async def embedder(parts: Here, by: By) -> Any:
 @router.post("", status_code=201, operation_id="add_memory")
 async def add(note: Remembered, parts: Here, by: By) -> Any:
     """Remember a text in the caller's own scope; one that is there already is `linked` and not stored again."""
-    memory = await store.remember(
+    memory = await write.remember(
         parts.database,
         by.access,
         note.body,
@@ -123,7 +127,7 @@ async def export(parts: Here, by: By) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await porting.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
+    taken, known = await transfer.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
     return {"imported": taken, "known": known}
 
 
@@ -140,51 +144,51 @@ async def forget_person(
         auth.demand(by.principal, auth.ADMIN)
         await principals.exists(parts.database, by.access, person)
     whom = Principal(by.principal.tenant, person)
-    return asdict(await forgetting.forget_person(parts.database, whom, by=by.principal.id))
+    return asdict(await erasure.forget_person(parts.database, whom, by=by.principal.id))
 
 
 @router.get("/{memory}", operation_id="show_memory")
 async def show(memory: str, parts: Here, by: By) -> Any:
     """Show one memory with its origin, its times, and who told it again."""
-    found = await history.show(parts.database, by.access, memory.lower())
-    links = await history.tellings(parts.database, by.access, found.memory.id)
+    found = await versions.show(parts.database, by.access, memory.lower())
+    links = await versions.tellings(parts.database, by.access, found.memory.id)
     return {**_version(found), "links": [views.jsonable(asdict(link)) for link in links]}
 
 
 @router.get("/{memory}/history", operation_id="memory_history")
-async def versions(memory: str, parts: Here, by: By) -> Any:
+async def list_versions(memory: str, parts: Here, by: By) -> Any:
     """List the values that the subject of a memory has and had in its scope, as far as they are kept, newest first."""
-    found = await history.show(parts.database, by.access, memory.lower())
+    found = await versions.show(parts.database, by.access, memory.lower())
     key, scope = found.memory.key, found.memory.scope
-    every = [found] if key is None else await history.versions(parts.database, by.access, key, scope=scope)
+    every = [found] if key is None else await versions.versions(parts.database, by.access, key, scope=scope)
     return {"items": [_version(version) for version in every]}
 
 
 @router.post("/{memory}/pin", operation_id="pin_memory")
 async def pin(memory: str, parts: Here, by: By) -> dict[str, Any]:
     """Keep a memory of the caller's own scope from being pruned; the journal records it."""
-    await history.pin(parts.database, by.access, memory.lower(), on=True)
+    await versions.pin(parts.database, by.access, memory.lower(), on=True)
     return {"id": memory.lower(), "pinned": True}
 
 
 @router.delete("/{memory}/pin", operation_id="unpin_memory")
 async def unpin(memory: str, parts: Here, by: By) -> dict[str, Any]:
     """Let a memory be pruned again when room is wanted."""
-    await history.pin(parts.database, by.access, memory.lower(), on=False)
+    await versions.pin(parts.database, by.access, memory.lower(), on=False)
     return {"id": memory.lower(), "pinned": False}
 
 
 @router.delete("/{memory}", operation_id="forget_memory")
 async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
     """Forget one memory of the caller's own scope, with every value of its subject, newer and archived ones too."""
-    gone = await store.forget(parts.database, by.access, id=memory.lower())
+    gone = await erasure.forget(parts.database, by.access, id=memory.lower())
     if not gone:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")
     return {"forgotten": gone}
 
 
 async def _lines(parts: Parts, by: Caller) -> AsyncIterator[bytes]:
-    async for line in porting.export(parts.database, by.access):
+    async for line in transfer.export(parts.database, by.access):
         yield f"{line}\n".encode()
 
 
@@ -197,7 +201,7 @@ def place(text: str | None) -> tuple[datetime, str] | None:
         raise Permanent("bad_request", f"cursor {text!r} is not one that this list returned; leave it out") from error
 
 
-def _version(version: history.Version) -> dict[str, Any]:
+def _version(version: versions.Version) -> dict[str, Any]:
     times = {name: value for name, value in asdict(version).items() if name != "memory"}
     return {**shown(version.memory), **views.jsonable(times)}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from memory.journal import Entry
+from memory.governance.journal import Entry
 
 _NOT_DONE = frozenset({"replayed", "failed", "skipped"})
 

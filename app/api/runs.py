@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import auth
-from app.api import idempotency, intake, stream, views
-from app.api.parts import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api import idempotency, start_run, stream, views
+from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, moment, page
 from app.api.problems import trace_of
-from memory import archive, closing, journal, runs, samples
-from memory.database import Connection
 from memory.errors import Permanent
-from memory.journal import Entry
+from memory.governance import journal
+from memory.governance.journal import Entry
+from memory.postgres.database import Connection
+from memory.runs import endings, outcomes, previews, records
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
 _PAGE = 1000
@@ -26,15 +27,15 @@ class Reason(Body):
 
 @router.post("", status_code=202, operation_id="start_run")
 async def start(  # the framework passes each part of a request by name
-    wanted: intake.Start, request: Request, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
+    wanted: start_run.Start, request: Request, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
 ) -> dict[str, Any]:
     """Start a run with a message, a runbook with inputs, or a complete plan; 422 lists what is wrong with a plan."""
-    understood = await intake.understand(parts, by, wanted)
+    understood = await start_run.understand(parts, by, wanted)
 
     async def work(connection: Connection) -> dict[str, Any]:
         if wanted.thread:
-            await intake.own(connection, by, wanted.thread)
-        return await intake.begin(connection, parts, understood, thread=wanted.thread, correlation=trace_of(request))
+            await start_run.own(connection, by, wanted.thread)
+        return await start_run.begin(connection, parts, understood, thread=wanted.thread, correlation=trace_of(request))
 
     keyed = idempotency.keyed(key, "POST /api/runs", wanted)
     begun, replayed = await idempotency.perform(parts, by, keyed, work)
@@ -46,20 +47,20 @@ async def start(  # the framework passes each part of a request by name
 @router.get("", operation_id="list_runs")
 async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
     """List runs, newest first."""
-    rows = await runs.ls(parts.database, by.access, limit=limit + 1, before=moment(cursor))
+    rows = await records.ls(parts.database, by.access, limit=limit + 1, before=moment(cursor))
     return page(rows, limit, "created", views.summary)
 
 
 @router.get("/{run}", operation_id="show_run")
 async def show(run: str, parts: Here, by: By) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
-    row = await runs.get(parts.database, by.access, run)
+    row = await records.get(parts.database, by.access, run)
     gate = await stream.open_gate(parts, by.access, row)
-    outcomes = [asdict(step) for step in await archive.steps(parts.database, by.access, run)]
+    step_outcomes = [asdict(step) for step in await outcomes.steps(parts.database, by.access, run)]
     shown = views.run(row, await _all(parts, by, run))
     # Only whoever asked for the run sees any.
-    rows = await samples.first(parts.database, by.access, run, shown["result"].get("results") or {})
-    return {**shown, "rows": rows, "outcomes": outcomes, "gate": gate}
+    rows = await previews.first(parts.database, by.access, run, shown["result"].get("results") or {})
+    return {**shown, "rows": rows, "outcomes": step_outcomes, "gate": gate}
 
 
 @router.post("/{run}/cancel", operation_id="cancel_run")
@@ -69,7 +70,7 @@ async def cancel(run: str, why: Reason, response: Response, parts: Here, by: By,
 
     async def work(connection: Connection) -> dict[str, Any]:
         reason = why.reason or "cancelled by a person"
-        return {"run": run, "status": await closing.cancel(parts.database, connection, by.access, run, reason)}
+        return {"run": run, "status": await endings.cancel(parts.database, connection, by.access, run, reason)}
 
     return await _steer(parts, by, response, idempotency.keyed(key, f"cancel {run}", why), work)
 
@@ -80,7 +81,7 @@ async def resume(run: str, response: Response, parts: Here, by: By, *, key: idem
     await _may_steer(parts, by, run)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        await runs.resume(connection, run)
+        await records.resume(connection, run)
         await parts.queue.defer(connection, run)
         return {"run": run, "status": "queued"}
 
@@ -92,7 +93,7 @@ async def read(
     run: str, parts: Here, by: By, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, limit: Limit = 100
 ) -> Any:
     """Read what was recorded of a run, in order, from entry `after` on."""
-    await runs.get(parts.database, by.access, run)
+    await records.get(parts.database, by.access, run)
     entries = await journal.read(parts.database, by.access, run, after=after, limit=limit)
     return {"items": [recorded(entry) for entry in entries], "next": entries[-1].seq if len(entries) == limit else None}
 
@@ -102,7 +103,7 @@ async def events(
     run: str, parts: Here, by: By, last_event_id: Annotated[str, Header()] = "", after: Annotated[int, Query(ge=0)] = 0
 ) -> Response:
     """Follow a run: the same events as the chat's, after `Last-Event-ID`; the stream ends with the run."""
-    await runs.get(parts.database, by.access, run)
+    await records.get(parts.database, by.access, run)
     if last_event_id and not (last_event_id.isdecimal() and len(last_event_id) < 10):
         raise Permanent("bad_request", f"Last-Event-ID {last_event_id!r} is no event id of this stream; leave it out")
     return stream.response(parts, by.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
@@ -130,7 +131,7 @@ async def _all(parts: Parts, by: Caller, run: str) -> list[Entry]:
 
 
 async def _may_steer(parts: Parts, by: Caller, run: str) -> None:
-    row = await runs.get(parts.database, by.access, run)
+    row = await records.get(parts.database, by.access, run)
     if row["requester"] != by.principal.id:
         auth.demand(by.principal, *auth.OPERATORS)
 

@@ -18,8 +18,8 @@ from app.api import (
     tools,
     transcripts,
 )
+from app.api.dependencies import Parts
 from app.api.guard import Guard
-from app.api.parts import Parts
 
 VERSION = "0.1.0"
 _PROBLEM = {

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from fastapi.responses import StreamingResponse
 
-from app.api.intake import ENDED
-from app.api.parts import Parts
+from app.api.dependencies import Parts
 from app.api.progress import Pace
-from memory import approvals, journal, runs
-from memory.journal import Entry
+from app.api.start_run import ENDED
+from memory.governance import approvals, journal
+from memory.governance.journal import Entry
+from memory.runs import records
 from memory.scope import Access
 
 Name = Literal["run", "step", "gate", "progress", "message", "end"]
@@ -129,7 +130,7 @@ class _Teller:
 
     async def done(self) -> bool:
         """Return whether the run has ended and everything of it was told."""
-        row = await runs.get(self._parts.database, self._access, self._run)
+        row = await records.get(self._parts.database, self._access, self._run)
         return row["status"] in ENDED and row["seq"] <= self._after
 
     def quiet(self) -> bool:
@@ -140,7 +141,7 @@ class _Teller:
         return True
 
     async def _last_word(self) -> Event:
-        row = await runs.get(self._parts.database, self._access, self._run)
+        row = await records.get(self._parts.database, self._access, self._run)
         return Event("message", {"run": self._run, "from": "countersign", "text": row["message"]})
 
 
@@ -151,7 +152,7 @@ def _now() -> float:
 async def settled(parts: Parts, access: Access, run: str) -> dict[str, Any]:
     """Wait until a run ended or needs a person; returns its row, with the open `gate` if there is one."""
     async for _ in parts.feed.wakeups(run):
-        row = await runs.get(parts.database, access, run)
+        row = await records.get(parts.database, access, run)
         if row["status"] in ENDED:
             return {**row, "gate": None}
         if gate := await open_gate(parts, access, row):

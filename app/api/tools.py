@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, ValidationError
 
-from app.api import idempotency, intake
-from app.api.parts import Body, By, Here, Parts
+from app.api import idempotency, start_run
+from app.api.dependencies import Body, By, Here, Parts
 from app.api.problems import Refusal, trace_of
-from graphs.plan import Plan
-from memory.database import Connection
+from graphs.planning.plan import Plan
+from memory.postgres.database import Connection
 
 router = APIRouter(prefix="/api/tools", tags=["tools"])
 
@@ -41,10 +41,10 @@ async def call(  # the framework passes each part of a request by name
     name: str, wanted: Call, request: Request, parts: Here, by: By, *, response: Response, key: idempotency.Key = None
 ) -> dict[str, Any]:
     """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
-    understood = intake.given(parts, _plan(parts, name, wanted.args))
+    understood = start_run.given(parts, _plan(parts, name, wanted.args))
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return await intake.begin(connection, parts, understood, thread=None, correlation=trace_of(request))
+        return await start_run.begin(connection, parts, understood, thread=None, correlation=trace_of(request))
 
     keyed = idempotency.keyed(key, f"call {name}", wanted)
     begun, replayed = await idempotency.perform(parts, by, keyed, work)
@@ -69,4 +69,4 @@ def _plan(parts: Parts, name: str, args: Mapping[str, Any]) -> Plan:
         "expect": "size(result) >= 0",
         "backout": backout or tool.playbook or f"see the service behind {name}",
     }
-    return intake.read({"id": f"call.{name}", "goal": f"call {name}", "steps": [step]})
+    return start_run.read({"id": f"call.{name}", "goal": f"call {name}", "steps": [step]})

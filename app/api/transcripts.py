@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query
 
 from app import auth
 from app.api import views
-from app.api.parts import By, Caller, Here, Limit, Parts, cursor, moment
-from memory import principals, transcripts
+from app.api.dependencies import By, Caller, Here, Limit, Parts, cursor, moment
+from memory.governance import principals
+from memory.runs import transcripts
 
 router = APIRouter(prefix="/api/transcripts", tags=["transcripts"])
 Person = Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")]

@@ -6,7 +6,7 @@ from typing import Any, cast
 from fastapi.encoders import jsonable_encoder
 
 from app.api.progress import latest
-from memory.journal import Entry
+from memory.governance.journal import Entry
 
 _SPENT = ("tokens", "micros", "calls")
 _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})

@@ -6,13 +6,13 @@ import shlex
 import sys
 import time
 
+from app.addresses import Places
 from app.demo.figures import Repaired
 from app.demo.prevent import INVOICES, prevent
 from app.demo.proof import Proof, chain, proven, result
 from app.demo.repair import repair
 from app.demo.stage import NAIVE, NIGHT, NIGHT_NAIVE, WORLD, Stage, emptied, loaded, prepared
 from app.demo.telling import Teller
-from app.places import Places
 from app.settings import Settings
 
 __all__ = ["demo"]

@@ -9,7 +9,7 @@ from app.demo.naive import Naive
 from app.demo.people import Person
 from app.demo.stage import NAIVE, WORLD, Stage
 from app.world.store import expected, observed
-from memory import inventory
+from memory.postgres import inventory
 
 _CHARGE = "ch_[a-z0-9]{12}"
 

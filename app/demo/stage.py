@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app import founding
-from app.places import Places, located, service_keys
+from app import bootstrap
+from app.addresses import Places, located, service_keys
 from app.settings import Settings
 from app.supervisor import Child, Supervisor, Watched, answers, environment, supervise, until
-from memory import inventory
 from memory.errors import Permanent
-from memory.postgres import attach
+from memory.postgres import inventory
+from memory.postgres.embedded import attach
 
 PEOPLE = ("alice", "bob", "carol")
 _START_SECONDS = 90.0
@@ -118,8 +118,8 @@ async def prepared(settings: Settings, places: Places) -> Stage:
     """Found the tenant with its people and give three of them keys."""
     if not places.embedded:
         await _refuse_foreign(places)
-    await founding.found(settings, places)
-    keys = {name: (await founding.first_key(settings, places, name, label="demo")).secret for name in PEOPLE}
+    await bootstrap.found(settings, places)
+    keys = {name: (await bootstrap.first_key(settings, places, name, label="demo")).secret for name in PEOPLE}
     names = [instance.name for instance in INSTANCES]
     return Stage(settings, places, keys, dict(zip(names, _free_ports(len(names)), strict=True)))
 

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
 from app.world import billing_sql as sql
-from app.world.door import Desk, Reading, Row, read_back, write
+from app.world.requests import Desk, Reading, Row, read_back, write
 from app.world.store import RETRY_JOB
 
 router = APIRouter(prefix="/billing")

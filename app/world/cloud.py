@@ -3,7 +3,7 @@
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from app.world.door import Desk, Reading, Row, read_back, write
+from app.world.requests import Desk, Reading, Row, read_back, write
 
 router = APIRouter(prefix="/cloud")
 read_back(router, "cloud")

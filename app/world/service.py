@@ -11,9 +11,9 @@ from psycopg_pool import AsyncConnectionPool
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.world import billing, cloud, tickets
-from app.world.door import World
 from app.world.faults import Faults
 from app.world.generator import FULL, Situation
+from app.world.requests import World
 from app.world.store import Connection, load
 
 

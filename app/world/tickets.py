@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
-from app.world.door import Desk, Reading, Row, read_back, write
+from app.world.requests import Desk, Reading, Row, read_back, write
 
 router = APIRouter(prefix="/tickets")
 read_back(router, "tickets")

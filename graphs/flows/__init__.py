@@ -1,1 +1,4 @@
-"""The flows: one file each with `build`, where alone edges are drawn."""
+"""The flows: graphs of LangGraph, one file each, that reads as its own diagram.
+
+Called by the worker, which compiles a flow once per process.
+"""

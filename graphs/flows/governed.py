@@ -11,16 +11,16 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from graphs.acceptance import make_planning
 from graphs.deps import Deps
+from graphs.execution.capabilities import Node, Turn
+from graphs.flows.routing import next_stop
+from graphs.nodes.adoption import make_planning
 from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
 from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
-from graphs.position import next_stop
-from graphs.rights import Node, Turn
 from graphs.state import State, Update
-from memory.runs import Lease
+from memory.runs.records import Lease
 
 Graph = Any
 """A compiled graph; its types are too open to be checked here."""

@@ -1,1 +1,4 @@
-"""The roles of a flow, one node each, made by factories that receive exactly what the role may use."""
+"""The nodes of the flow, one file each, made by factories that take exactly what the node may use.
+
+Called by the flows, which alone know the edges.
+"""

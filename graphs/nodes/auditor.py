@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from graphs import recovery
-from graphs.comparison import Finding, compare
-from graphs.plan import Plan
-from graphs.position import plan_of
-from graphs.rights import Node, Record, Turn
+from graphs.execution import steps
+from graphs.execution.audit import Finding, compare
+from graphs.execution.capabilities import Node, Record, Turn
+from graphs.execution.cursor import plan_of
+from graphs.planning.plan import Plan
 from graphs.state import End, Held, State, Update
-from memory.journal import Entry
-from memory.runs import Lease
+from memory.governance.journal import Entry
+from memory.runs.records import Lease
 from tools.action import Json
 
 _STOPPED = frozenset({"approval_timeout", "in_doubt"})
@@ -71,13 +71,13 @@ def _refused(outcome: Held, body: dict[str, Json]) -> End:
 def _body(state: State, plan: Plan, finding: Finding) -> dict[str, Json]:
     """Return what stays on record of the run; whatever ended badly lists what people may have to take back."""
     well = finding.ok and not state.get("outcome") and not state.get("failure")
-    manual = state.get("manual", []) if state.get("failure") else recovery.by_hand(state, plan, ())
+    manual = state.get("manual", []) if state.get("failure") else steps.by_hand(state, plan, ())
     return {
         "id": plan.id,
         "results": state.get("results", {}),
         "approvals": list(finding.approvals),
         "compensated": list(state.get("undone", [])),
-        "manual": [] if well else recovery.checklist(plan, manual),
+        "manual": [] if well else steps.checklist(plan, manual),
     }
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from graphs import binding, bundles
-from graphs.plan import Plan
-from graphs.position import UNDO, plan_of
-from graphs.rights import Cuts, Node, Perform, Turn
+from graphs.execution import batches, binding
+from graphs.execution.capabilities import Cuts, Node, Perform, Turn
+from graphs.execution.cursor import UNDO, plan_of
+from graphs.execution.steps import Current, concluded
+from graphs.planning.plan import Plan
+from graphs.planning.validation import Card
 from graphs.state import Held, State, Update
-from graphs.turns import Current, concluded
-from graphs.validation import Card
 from memory.errors import Permanent
-from memory.runs import Lease
+from memory.runs.records import Lease
 from tools.action import Action, Json, Outcome
 
 
@@ -45,9 +45,9 @@ async def _perform(
     if fence == turn.lease.fence:
         outcome = await perform(turn.lease, replace(action, exposure=exposure or 0))
         return concluded(state, current, outcome, args)
-    bundle = await bundles.gathered(current, turn, action, rows, amount=amount, exposure=exposure)
+    bundle = await batches.gathered(current, turn, action, rows, amount=amount, exposure=exposure)
     first, *others = bundle.actions
-    outcome = await perform(turn.lease, first, others, bundles.shown(bundle, current))
+    outcome = await perform(turn.lease, first, others, batches.shown(bundle, current))
     covered = {step: [bundle.exposure, turn.lease.fence] for step in bundle.steps}
     return {"asked": {**asked, **covered}, **concluded(state, current, outcome, args)}
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from langgraph.types import interrupt
 
-from graphs.position import UNDO, plan_of
-from graphs.rights import Node, Turn
+from graphs.execution.capabilities import Node, Turn
+from graphs.execution.cursor import UNDO, plan_of
 from graphs.state import Held, Override, State, Update
-from memory.approvals import Standing
-from memory.runs import Lease
+from memory.governance.approvals import Standing
+from memory.runs.records import Lease
 
 ReadStanding = Callable[[Lease, str], Awaitable[Standing]]
 ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]

@@ -7,16 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs import candidates, retrieval, runbooks
-from graphs.candidates import Candidate, State
-from graphs.draft import Drafter, Material, facts
-from graphs.plan import Plan
-from graphs.retrieval import Current, Find, Limits, Sight
-from graphs.rights import Recall
-from graphs.slots import Input
-from graphs.validation import Card, validate
-from memory.context import Context
+from graphs.execution.capabilities import Recall
+from graphs.planning import candidates, runbooks
+from graphs.planning.candidates import Candidate, Current, Find, Limits, Sight, State
+from graphs.planning.drafting import Drafter, Material, facts
+from graphs.planning.plan import Plan
+from graphs.planning.slots import Input
+from graphs.planning.validation import Card, validate
 from memory.errors import Permanent
+from memory.store.context import Context
 from tools.action import Json
 
 Update = dict[str, Any]
@@ -92,7 +91,7 @@ class _Planner:
         return self._planned(plan, note) | {"candidates": [each.as_json() for each in probed]}
 
     async def _choose(self, state: State, known: Sequence[Candidate]) -> Update:
-        chosen = retrieval.conclude([Sight(each.equal, _saw(each, state)) for each in known])
+        chosen = candidates.conclude([Sight(each.equal, _saw(each, state)) for each in known])
         if chosen == "nothing_wrong":
             note = next(each.runbook.nothing_wrong for each in known if each.equal)
             return {"plan": None, "verdict": "nothing_wrong", "note": note}

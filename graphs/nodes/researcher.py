@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from graphs.rights import Cuts, Node, Perform, Turn
+from graphs.execution.capabilities import Cuts, Node, Perform, Turn
+from graphs.execution.steps import Current, concluded
+from graphs.planning.validation import Card
 from graphs.state import State, Update
-from graphs.turns import Current, concluded
-from graphs.validation import Card
-from memory.runs import Lease
+from memory.runs.records import Lease
 
 
 def make_researcher(perform: Perform, rows: Callable[[Lease], Cuts], cards: Mapping[str, Card]) -> Node:

@@ -8,13 +8,14 @@ import httpx2
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from app.api.parts import Parts
+from app.api.dependencies import Parts
 from app.api.server import create_app
-from memory import principals, runs
-from memory.database import Connection, Database
-from memory.feed import Feed
-from memory.roles import Urls
-from memory.runs import Lease
+from memory.governance import principals
+from memory.governance.feed import Feed
+from memory.postgres.database import Connection, Database
+from memory.postgres.roles import Urls
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
 from tools import effects
@@ -135,7 +136,7 @@ async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) ->
         code, approval = await effects.hold(database, lease, body)
         assert code == "held"
         assert approval
-        await runs.park(database, lease, approval)
+        await records.park(database, lease, approval)
         return lease
 
     return hold
@@ -144,7 +145,7 @@ async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) ->
 async def lead(database: Database, feed: Feed, run: str) -> Lease:
     """Take a run as soon as the transaction that starts or wakes it has committed."""
     async for _ in feed.wakeups(run):
-        if lease := await runs.lease(database, run, 1):
+        if lease := await records.lease(database, run, 1):
             return lease
     raise AssertionError(run)
 

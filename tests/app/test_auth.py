@@ -2,10 +2,10 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from app.auth import authenticate, demand, secret_of
-from memory import principals
-from memory.database import Database
 from memory.errors import Permanent
-from memory.roles import Urls
+from memory.governance import principals
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
 from memory.scope import Access, Principal
 from tests.conftest import Connection
 

@@ -11,12 +11,13 @@ import pytest
 import uvicorn
 
 from app import cli
-from app.api.parts import Parts
+from app.api.dependencies import Parts
 from app.api.server import create_app
-from app.serving import listening
-from memory import principals, runs
-from memory.database import Database
-from memory.runs import Lease
+from app.processes import listening
+from memory.governance import principals
+from memory.postgres.database import Database
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Woken, lead
 from tests.conftest import Connect
@@ -79,7 +80,7 @@ async def finish(
     await woken.reached(1)
     lease = await lead(parts.database, parts.feed, woken[-1])
     async with parts.database.transaction(lease.access) as connection:
-        await runs.finish(connection, lease, status=status, reason=reason, message="that is all", body={})
+        await records.finish(connection, lease, status=status, reason=reason, message="that is all", body={})
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,16 @@ import socket
 import pytest
 
 from app import doctor, housekeeping
+from app.addresses import Places
 from app.doctor import Finding
-from app.places import Places
 from app.settings import Settings
-from memory import duties, store
-from memory.database import Database
-from memory.pruning import Policy
-from memory.remembered import Provenance
-from memory.roles import Urls
+from memory.maintenance import duties
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
 from memory.scope import Access, Principal
+from memory.store import write
+from memory.store.models import Provenance
+from memory.store.pruning import Policy
 from tests.app.test_cli import api
 from tests.conftest import Connect
 
@@ -75,6 +76,6 @@ async def test_it_counts_scopes_over_their_room(urls: Urls, database: Database, 
     """R94."""
     before = await duties.crowded(database, Policy(episodes=1))
     for body in ("the gate is green", "invoice 4711 was paid"):
-        await store.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
+        await write.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
     assert await duties.crowded(database, Policy(episodes=1)) == before + 1
     assert (await found(urls, "room for memories")).verdict in {"ok", "warn"}

@@ -8,16 +8,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from memory.embeddings.embedder import Vector
 
 from app import housekeeping
 from app.worker import work
-from memory import duties, store
 from memory.clock import SystemClock
-from memory.database import Database
-from memory.embedding import Vector
-from memory.queue import Queue
-from memory.remembered import Provenance
+from memory.maintenance import duties
+from memory.postgres.database import Database
+from memory.runs.queue import Queue
 from memory.scope import Access, Principal
+from memory.store import write
+from memory.store.models import Provenance
 from tests.app.test_worker import deferred, ended, stages, waiting
 from tests.conftest import Connect
 from tests.graphs.stage import Stages, pay, plan
@@ -49,7 +50,7 @@ async def test_a_worker_outlives_what_nobody_foresaw(
     stages: Stages, waiting: Queue, alice: Principal, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R91: a person's rows or a model that break a duty stop neither runs nor other duties."""
-    await store.remember(database, Access.of(alice), "the gate is green", trust="human", provenance=Provenance())
+    await write.remember(database, Access.of(alice), "the gate is green", trust="human", provenance=Provenance())
     stage, broken = stages(), Broken()
     deps = replace(stage.deps(), embedder=broken)
     task = asyncio.create_task(work(stage.database, waiting, deps, SystemClock(), lanes=2))
@@ -86,7 +87,7 @@ async def test_a_duty_that_fails_is_logged_and_noted_and_the_next_is_done(
 async def test_one_round_deletes_all_that_expired(database: Database, alice: Principal, superuser: Connect) -> None:
     """R91: gone within one round, however much it is."""
     mine = Access.of(alice)
-    await store.remember(database, mine, "a text", trust="human", provenance=Provenance(), ttl=timedelta(hours=1))
+    await write.remember(database, mine, "a text", trust="human", provenance=Provenance(), ttl=timedelta(hours=1))
     count = "select count(*) as n from memories where tenant = %s"
     async with superuser() as above:
         columns = await above.execute(

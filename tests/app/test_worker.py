@@ -11,14 +11,15 @@ import pytest
 from app.housekeeping import sweep
 from app.worker import Driver, work
 from graphs.deps import Deps
-from memory import archive, runs
 from memory.clock import SystemClock
-from memory.database import Database
 from memory.errors import Temporary
-from memory.feed import Feed
-from memory.queue import Queue
-from memory.roles import Urls
+from memory.governance.feed import Feed
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
+from memory.runs import records
+from memory.runs.queue import Queue
 from memory.scope import Access, Principal
+from memory.store import context
 from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
 from tests.graphs.stage import HOLD, POLICY, Stage, Stages, pay, pay_all, plan, read
@@ -128,7 +129,7 @@ def announcing(stage: Stage, held: asyncio.Event) -> Deps:
     """Return the stage's parts with a door that tells when it holds an action."""
     deps = stage.deps()
 
-    async def perform(lease: runs.Lease, action: Action, *more: Any) -> Outcome:
+    async def perform(lease: records.Lease, action: Action, *more: Any) -> Outcome:
         outcome = await deps.perform(lease, action, *more)
         if outcome.state == "held":
             held.set()
@@ -239,7 +240,7 @@ async def test_a_run_that_ended_in_its_graph_is_finished_by_the_successor(stages
     """R79: a crash between the last checkpoint and the last entry changes nothing."""
 
     class Mortal(Driver):
-        async def _finish(self, lease: runs.Lease, ending: Any) -> None:
+        async def _finish(self, lease: records.Lease, ending: Any) -> None:
             raise asyncio.CancelledError
 
     stage = stages()
@@ -254,6 +255,6 @@ async def test_a_run_that_ended_in_its_graph_is_finished_by_the_successor(stages
 async def test_the_end_leaves_a_concise_outcome_and_no_working_memory(stages: Stages) -> None:
     stage = stages()
     row = await stage.run(plan(read(), pay("a")))
-    (found,) = await archive.similar(stage.database, stage.access, "test done")
+    (found,) = await context.similar(stage.database, stage.access, "test done")
     assert row["id"] in found.memory.body
     assert "shop.pay×1" in found.memory.body

@@ -14,8 +14,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, Protocol
 
-from memory.pruning import Candidate, Policy, choose
-from memory.terms import terms
+from memory.store.fingerprints import terms
+from memory.store.pruning import Candidate, Policy, choose
 
 FACTS = 0.2
 """The part of the room that facts may have, as in the standard policy; what they leave is for episodes."""

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from app.worker import Driver
 from graphs.deps import Deps
-from memory import authority, runs
 from memory.clock import SystemClock
-from memory.database import Database
+from memory.governance import policy_version
+from memory.postgres.database import Database
+from memory.runs import records
 from memory.scope import Access
 from tests.bench.counting import counted
 from tests.bench.ground import BUDGET, Ground, per_second, percentile
@@ -66,7 +67,7 @@ def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
 
 async def in_force(database: Database, access: Access, policy: str) -> None:
     """Put a policy version in force."""
-    await authority.activate(database, authority.installation(access.principal.tenant), policy)
+    await policy_version.activate(database, policy_version.installation(access.principal.tenant), policy)
 
 
 async def actions(ground: Ground) -> dict[str, float]:
@@ -123,5 +124,5 @@ async def begun(database: Database, access: Access) -> str:
     run = uuid4().hex
     asked = {"request": "go", "inputs": {"item": run}, "runbook": None, "given": None}
     async with database.transaction(access) as connection:
-        await runs.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
+        await records.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
     return run

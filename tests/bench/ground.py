@@ -12,12 +12,13 @@ from uuid import uuid4
 
 from psycopg import AsyncConnection, sql
 
-from memory import principals, runs
-from memory.database import Database
-from memory.entry import admit
-from memory.migrate import migrate
-from memory.postgres import Embedded, attach
-from memory.runs import Lease
+from memory.governance import principals
+from memory.postgres.database import Database
+from memory.postgres.embedded import Embedded, attach
+from memory.postgres.migrate import migrate
+from memory.postgres.signing import admit
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 
 TENANT = "bench"
@@ -41,8 +42,8 @@ class Ground:
         for _ in range(count):
             run = uuid4().hex
             async with self.database.transaction(self.access) as connection:
-                await runs.start(connection, id=run, thread=run, input={}, correlation=run, budget=BUDGET)
-            if lease := await runs.lease(self.database, run, worker=0):
+                await records.start(connection, id=run, thread=run, input={}, correlation=run, budget=BUDGET)
+            if lease := await records.lease(self.database, run, worker=0):
                 found.append(lease)
         return found
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from multiprocessing.context import ForkServerProcess
 
 from app.worker import work
-from memory import inventory
 from memory.clock import SystemClock
-from memory.database import Database
-from memory.queue import Queue
+from memory.postgres import inventory
+from memory.postgres.database import Database
+from memory.runs.queue import Queue
 from tests.bench.governed import shopping
 from tests.scenarios.waiting import until
 

@@ -18,9 +18,9 @@ from uuid import uuid4
 
 import psycopg
 
-from memory import store
-from memory.entry import Signer
+from memory.postgres.signing import Signer
 from memory.scope import Access, Principal, Scope
+from memory.store import write
 from tests.bench.ground import Ground, ground
 from tests.bench.scopes import notes
 
@@ -105,7 +105,7 @@ async def _load(place: Ground, scopes: int, each: int) -> None:
         mine = _access(f"t{number % 3}", f"u{number}")
         texts = [f"secret {number} number {row} alpha{row * 7} beta{row * 11}" for row in range(each)]
         async with place.database.transaction(mine) as connection:
-            await store.add_all(connection, mine, notes(texts))
+            await write.add_all(connection, mine, notes(texts))
 
 
 def judge(program: Any, url: str, scopes: int) -> dict[str, object]:

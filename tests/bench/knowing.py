@@ -13,11 +13,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.vectors import literal
 from psycopg import AsyncConnection
 
-from memory import lookup, reembedding
-from memory.embedding import LEXICAL, Embedder, Vector, literal, presence
-from memory.items import digest
+from memory.embeddings.lexical import LEXICAL, presence
+from memory.knowledge import search
+from memory.knowledge.models import digest
+from memory.maintenance import reembedding
 from memory.scope import Access
 from tests.bench.ground import TENANT, Ground, ground
 
@@ -104,7 +107,7 @@ async def timed(place: Ground, access: Access, embedder: Embedder, items: int) -
         found: dict[bool, list[str]] = {}
         for follow in (False, True):
             began = time.perf_counter()
-            hits = await lookup.find(place.database, access, question, "fact", 10, embedder=embedder, follow=follow)
+            hits = await search.find(place.database, access, question, "fact", 10, embedder=embedder, follow=follow)
             spent[follow].append((time.perf_counter() - began) * 1000)
             found[follow] = [hit.id for hit in hits]
         shares.append((_share(found, 3), _share(found, 10)))

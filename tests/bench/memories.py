@@ -13,8 +13,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from memory import pruning, store
-from memory.embedding import LEXICAL, literal
+from memory.embeddings.vectors import literal
+
+from memory.embeddings.lexical import LEXICAL
+from memory.store import pruning, search, write
 from tests.bench.ground import Ground, ground, percentile
 from tests.bench.memory import Prepared
 from tests.bench.scopes import BIG, Above, Texts, above, fill, notes, owner
@@ -57,7 +59,7 @@ async def _searches(
     ours, theirs = list[float](), list[float]()
     for question, vector in zip(questions, vectors, strict=True):
         ours.append(
-            await _millis(lambda q=question: store.recall(ground.database, mine, q, limit=10, embedder=embedder))
+            await _millis(lambda q=question: search.recall(ground.database, mine, q, limit=10, embedder=embedder))
         )
         theirs.append(await _millis(lambda v=vector: plain.execute(_NEAREST, [f"user:{name}", v])))
     kind = "big" if name == "big" else "small"
@@ -79,7 +81,7 @@ async def _writes(ground: Ground, plain: Above, embedder: Prepared, fresh: Seque
 
     async def ours() -> None:
         async with _undone(), ground.database.transaction(big) as connection:
-            await store.add_all(connection, big, notes(fresh), embedder=embedder)
+            await write.add_all(connection, big, notes(fresh), embedder=embedder)
             raise _Undone
 
     async def theirs() -> None:

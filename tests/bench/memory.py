@@ -15,11 +15,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from memory import store
-from memory.embedders import named
-from memory.embedding import LEXICAL, Embedder, Vector
-from memory.remembered import Note, Provenance, Recall, Turn
+from memory.embeddings.embedder import Embedder, Vector
+
+from memory.embeddings.lexical import LEXICAL
+from memory.embeddings.providers import named
 from memory.scope import Access, Principal
+from memory.store import search, write
+from memory.store.models import Note, Provenance, Recall, Turn
 from tests.bench.ground import TENANT, ground
 
 
@@ -98,12 +100,12 @@ class Ours:
         await self._embedder.learn([question.text for question in conversation.questions])
         async with self._database.transaction(access) as connection:
             for turn, note in notes:
-                kept = await store.add(connection, access, note, embedder=self._embedder)
+                kept = await write.add(connection, access, note, embedder=self._embedder)
                 self._turns[kept.id] = turn
 
     async def _recall(self, scope: str, query: str, k: int) -> Recall:
         access = Access.of(Principal(TENANT, scope))
-        return await store.recall(self._database, access, query, limit=k, embedder=self._embedder)
+        return await search.recall(self._database, access, query, limit=k, embedder=self._embedder)
 
 
 def _note(turn: Said) -> Note:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from memory import approvals, journal, runs
-from memory.queue import Queue
+from memory.governance import approvals, journal
+from memory.runs import records
+from memory.runs.queue import Queue
 from memory.scope import Access
 from tests.bench.governed import in_force, shopping
 from tests.bench.ground import BOB, BUDGET, Ground
@@ -63,14 +64,14 @@ async def _start(ground: Ground, queue: Queue, plan: Mapping[str, Any]) -> str:
     run = uuid4().hex
     asked: dict[str, Any] = {"request": "go", "inputs": {}, "runbook": None, "given": plan}
     async with ground.database.transaction(ground.access) as connection:
-        await runs.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
+        await records.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
         await queue.defer(connection, run)
     return run
 
 
 async def _question(ground: Ground, run: str) -> dict[str, Any]:
     async def waits() -> bool:
-        return (await runs.get(ground.database, ground.access, run))["status"] == "waiting"
+        return (await records.get(ground.database, ground.access, run))["status"] == "waiting"
 
     await until(waits, "the question")
     found = await approvals.ls(ground.database, ground.access, run=run)
@@ -105,7 +106,7 @@ async def _entry_after(ground: Ground, run: str, moment: datetime, kind: str | N
 
 async def _ended(ground: Ground, run: str) -> None:
     async def over() -> bool:
-        row = await runs.get(ground.database, ground.access, run)
+        row = await records.get(ground.database, ground.access, run)
         return row["status"] == "done"
 
     await until(over, "the end")

@@ -12,7 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from memory.checkpoints import Checkpoints, leading
+from memory.runs.checkpoints import Checkpoints, leading
 from tests.bench.ground import Ground, per_second
 
 ROUNDS = 3

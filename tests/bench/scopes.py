@@ -7,14 +7,15 @@ sample is compared. Beside them stands a plain table of pgvector with the same t
 import random
 from collections.abc import Sequence
 
+from memory.embeddings.embedder import Embedder
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from memory import store
-from memory.embedding import LEXICAL, Embedder
-from memory.remembered import Note, Provenance
+from memory.embeddings.lexical import LEXICAL
 from memory.scope import Access, Principal
-from memory.terms import marks
+from memory.store import write
+from memory.store.fingerprints import marks
+from memory.store.models import Note, Provenance
 from tests.bench.ground import TENANT, Ground
 
 Above = AsyncConnection[DictRow]
@@ -111,7 +112,7 @@ async def fill(ground: Ground, texts: Sequence[str], rows: int, embedder: Embedd
     big = owner("big")
     for start in range(0, len(texts), 1000):
         async with ground.database.transaction(big) as connection:
-            await store.add_all(connection, big, notes(texts[start : start + 1000]), embedder=embedder)
+            await write.add_all(connection, big, notes(texts[start : start + 1000]), embedder=embedder)
     async with await above(ground) as connection:
         for statement in _PREPARE.split(";\n"):
             await connection.execute(statement.encode())

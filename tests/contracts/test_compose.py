@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from memory.server import Account, Server, binaries
+from memory.postgres.server import Account, Server, binaries
 from tests.contracts import compose
 from tests.contracts.compose import Local, free_port
 from tests.contracts.measures import ROOT

@@ -12,14 +12,15 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from app.founding import found, people
-from app.places import Places, located, service_keys
+from app.addresses import Places, located, service_keys
+from app.bootstrap import found, people
 from app.settings import Settings, load
 from app.wiring import System, opened
 from app.worker import Driver
 from app.world.service import open_world, server
 from app.world.store import load as tell
-from memory import approvals, runs
+from memory.governance import approvals
+from memory.runs import records
 from memory.scope import Access
 from tests.contracts.measures import ROOT
 
@@ -89,7 +90,7 @@ async def _incident(settings: Settings) -> None:
             run = str(uuid4())
             given: dict[str, Any] = {"request": "the database disk is almost full", "inputs": {}, "given": None}
             async with system.database.transaction(alice) as connection:
-                await runs.start(connection, id=run, thread=run, input=given, correlation=run, budget=_BUDGET)
+                await records.start(connection, id=run, thread=run, input=given, correlation=run, budget=_BUDGET)
             driver = Driver(system.database, system.deps, system.clock, 1)
             await driver.drive(run)
             await _approve(system, dave, run)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from graphs import runbooks
-from graphs.runbooks import Document
-from graphs.validation import tainted
+from graphs.planning import runbooks
+from graphs.planning.runbooks import Document
+from graphs.planning.validation import tainted
 from memory.errors import Permanent
-from memory.items import check
+from memory.knowledge.models import check
 from tools.catalog import Card, Catalog
 
 SHIPPED = {document.runbook.id: document for document in runbooks.load()}

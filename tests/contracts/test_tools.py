@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphs import runbooks
+from graphs.planning import runbooks
 from memory.errors import Permanent
 from tests.tools.support import TOOLS
 from tools.catalog import Card, Catalog

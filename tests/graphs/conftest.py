@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from memory.database import Database
+from memory.postgres.database import Database
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.graphs.stage import Stage, Stages

@@ -7,14 +7,15 @@ from uuid import uuid4
 
 from app.worker import Driver
 from graphs.deps import Deps, Planner
-from graphs.plan import Plan
-from memory import approvals, authority, journal, runs
-from memory.approvals import Decided
-from memory.checkpoints import Checkpoints
+from graphs.planning.plan import Plan
 from memory.clock import Clock
-from memory.database import Database
-from memory.journal import Entry
-from memory.runs import Lease
+from memory.governance import approvals, journal, policy_version
+from memory.governance.approvals import Decided
+from memory.governance.journal import Entry
+from memory.postgres.database import Database
+from memory.runs import records
+from memory.runs.checkpoints import Checkpoints
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.fakes.shop import Shop, tools
 from tools.catalog import Catalog
@@ -65,7 +66,7 @@ class Stage:
 
     async def activate(self, policy: str) -> None:
         """Put a policy version in force."""
-        await authority.activate(self.database, authority.installation(self.access.principal.tenant), policy)
+        await policy_version.activate(self.database, policy_version.installation(self.access.principal.tenant), policy)
 
     def deps(self) -> Deps:
         """Return the flow's parts."""
@@ -87,7 +88,7 @@ class Stage:
         given = plan.model_dump(mode="json") if plan else None
         asked = {"request": request, "inputs": {}, "given": given}
         async with self.database.transaction(self.access) as connection:
-            await runs.start(connection, id=run, thread=thread or run, input=asked, correlation=run, budget=BUDGET)
+            await records.start(connection, id=run, thread=thread or run, input=asked, correlation=run, budget=BUDGET)
         return run
 
     async def run(self, plan: Plan) -> dict[str, Any]:
@@ -98,13 +99,13 @@ class Stage:
 
     async def lease(self, run: str, number: int = 1) -> Lease:
         """Lead a run without driving it."""
-        lease = await runs.lease(self.database, run, number)
+        lease = await records.lease(self.database, run, number)
         assert lease is not None
         return lease
 
     async def row(self, run: str) -> dict[str, Any]:
         """Return the run's row."""
-        return await runs.get(self.database, self.access, run)
+        return await records.get(self.database, self.access, run)
 
     async def entries(self, run: str) -> list[Entry]:
         """Return the run's journal."""
@@ -146,7 +147,7 @@ class Stage:
     async def requeue(self, run: str) -> None:
         """Let the sweep find that the run's worker is dead: worker numbers here hold no seat."""
         async with self.database.system() as connection:
-            assert run in await runs.sweep(connection)
+            assert run in await records.sweep(connection)
 
 
 Stages = Callable[..., Stage]

@@ -11,9 +11,9 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from memory import packing
-from memory.roles import Urls
-from memory.server import binaries
+from memory.postgres.roles import Urls
+from memory.postgres.server import binaries
+from memory.runs import compression
 
 COUNT = 60
 _SHORT = 20
@@ -68,7 +68,7 @@ def _readings(data: bytes) -> Iterator[bytes]:
 
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
-    for unpack in (packing.unpack, lzma.decompress, zlib.decompress):
+    for unpack in (compression.unpack, lzma.decompress, zlib.decompress):
         try:
             yield unpack(data)
         except (lzma.LZMAError, zlib.error, ValueError):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.scenarios.town import Towns, town
 
 

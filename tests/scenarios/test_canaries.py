@@ -10,12 +10,14 @@ import httpx2
 import pytest
 
 from app.api.server import create_app
-from memory import journal, principals, store, transcripts
-from memory.langgraph_store import MemoryStore
-from memory.remembered import Provenance, Turn
-from memory.results import RunRows
-from memory.roles import Urls
+from memory.governance import journal, principals
+from memory.postgres.roles import Urls
+from memory.runs import transcripts
+from memory.runs.results import RunRows
 from memory.scope import Access, Scope
+from memory.store import search, write
+from memory.store.langgraph_store import MemoryStore
+from memory.store.models import Provenance, Turn
 from tests.fakes.openai_endpoint import endpoint
 from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables, sampled
 from tests.scenarios.test_models import draft
@@ -74,10 +76,10 @@ async def keep(town: Town, canary: Canaries) -> None:
     for scope in (Scope("session", f"alice/{canary()}"), Scope("agent", "shared"), Scope("run", str(uuid4()))):
         access = Access(alice, (scope,), scope)
         turn, provenance = Turn(canary(), session=canary(), place=0), Provenance(principal="alice", source=canary())
-        await store.remember(database, access, canary(), trust="tool", provenance=provenance, turn=turn)
+        await write.remember(database, access, canary(), trust="tool", provenance=provenance, turn=turn)
     items = MemoryStore(database, town.access)
     await items.aput(("user", "alice", canary()), canary(), {canary(): canary()})
-    await store.recall(database, town.access, canary.all[0])
+    await search.recall(database, town.access, canary.all[0])
 
 
 async def refund(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> str:

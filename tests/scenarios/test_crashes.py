@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from memory import approvals
-from memory.journal import Entry
-from memory.roles import Urls
+from memory.governance import approvals
+from memory.governance.journal import Entry
+from memory.postgres.roles import Urls
 from tests.scenarios import victim
 from tests.scenarios.town import Town, Towns, town
 from tests.scenarios.victim import Point

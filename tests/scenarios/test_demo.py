@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 KEYS = {

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from memory import reembedding, store
 from memory.errors import Permanent
-from memory.remembered import Provenance
-from memory.roles import Urls
+from memory.maintenance import reembedding
+from memory.postgres.roles import Urls
+from memory.store import search, write
+from memory.store.models import Provenance
 from tests.fakes.embeddings_endpoint import Endpoint, endpoint
 from tests.scenarios.town import Town, Towns, town
 from tests.scenarios.waiting import until
@@ -55,15 +56,15 @@ async def test_a_change_of_the_setting_reaches_everything_in_the_background(town
     """Memories and runbooks from before get the model's vectors; then both are found by what they mean."""
     async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as town:
         database, embedder = town.system.database, town.system.embedder
-        await store.remember(database, town.access, "lunch on Friday", trust="human", provenance=Provenance())
-        before = await store.recall(database, town.access, "noon meal", embedder=embedder)
+        await write.remember(database, town.access, "lunch on Friday", trust="human", provenance=Provenance())
+        before = await search.recall(database, town.access, "noon meal", embedder=embedder)
         async with town.worker():
             await caught_up(town)
             run = await town.ask()
             row = await town.ended(run)
         while (await waiting(town)).memories:
             await reembedding.advance(database, embedder)
-        after = await store.recall(database, town.access, "noon meal", embedder=embedder)
+        after = await search.recall(database, town.access, "noon meal", embedder=embedder)
         asked = [text for request in serving.requests for text in request["input"]]
     assert (before.foreign, after.foreign, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
     assert row["status"] == "done"

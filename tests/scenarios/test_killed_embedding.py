@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from app.supervisor import environment
-from memory import reembedding, store
-from memory.remembered import Provenance
-from memory.roles import Urls
-from memory.writing import Note
+from memory.maintenance import reembedding
+from memory.postgres.roles import Urls
+from memory.store import write
+from memory.store.models import Provenance
+from memory.store.write import Note
 from tests.fakes.embeddings_endpoint import endpoint
 from tests.scenarios.town import Town, town
 from tests.scenarios.waiting import until
@@ -44,7 +45,7 @@ async def left(place: Town) -> reembedding.Waiting:
 async def remembered(place: Town) -> None:
     notes = [Note(f"remark {number} about ships", "human", Provenance()) for number in range(COUNT)]
     async with place.system.database.transaction(place.access) as connection:
-        await store.add_all(connection, place.access, notes)
+        await write.add_all(connection, place.access, notes)
 
 
 @pytest.fixture

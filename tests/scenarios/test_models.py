@@ -8,7 +8,7 @@ import pytest
 import yaml
 from langchain_core.messages import AIMessage
 
-from graphs import runbooks
+from graphs.planning import runbooks
 from tests.fakes.model import CountingMeter, called, played
 from tests.fakes.openai_endpoint import endpoint
 from tests.scenarios.test_incident import COUNTED

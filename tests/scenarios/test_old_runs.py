@@ -10,9 +10,9 @@ import httpx2
 import pytest
 import uvicorn
 
-from app import cli, founding, housekeeping
+from app import bootstrap, cli, housekeeping
 from app.api.server import create_app
-from app.serving import listening
+from app.processes import listening
 from tests.conftest import Connect
 from tests.scenarios.town import Town, Towns
 
@@ -36,7 +36,7 @@ async def served(place: Town) -> AsyncGenerator[str]:
 
 
 async def key(place: Town, person: str) -> str:
-    return (await founding.first_key(place.settings, place.places, person)).secret
+    return (await bootstrap.first_key(place.settings, place.places, person)).secret
 
 
 async def publish_edits(url: str, secret: str) -> list[str]:

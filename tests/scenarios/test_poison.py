@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from memory import approvals, store
-from memory.runs import access_of
+from memory.governance import approvals
+from memory.runs.records import access_of
+from memory.store import search
 from tests.fakes.model import CountingMeter, ScriptedModel
 from tests.scenarios.test_models import CHARGE, draft, effect_keys, step
 from tests.scenarios.town import Town, Towns
@@ -120,7 +121,7 @@ async def refunded(town: Town, request: str) -> str:
 async def working(town: Town, run: str) -> list[tuple[str, str]]:
     """Return trust and text of what a run keeps in its working memory."""
     access = access_of(town.access.principal, run, run)
-    kept = await store.ls(town.system.database, access)
+    kept = await search.ls(town.system.database, access)
     return [(memory.trust, memory.body) for memory in kept if memory.scope.kind == "run"]
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from app import founding
+from app import bootstrap
+from app.addresses import located, service_keys
 from app.demo.people import Person
-from app.places import located, service_keys
 from app.settings import Settings
 from app.supervisor import Child, Watched, answers, environment, supervise
 from app.world.store import expected, observed
 from memory.errors import ControlError
-from memory.postgres import attach
+from memory.postgres.embedded import attach
 from tests.scenarios.test_incident import COUNTED
 from tests.scenarios.town import ENDED, REQUEST
 from tests.scenarios.waiting import until
@@ -46,9 +46,9 @@ async def installation(folder: Path) -> AsyncGenerator[Place]:
         places = stack.enter_context(located(settings))
         server = Watched(lambda: attach(folder))
         stack.callback(server.close)
-        await founding.found(settings, places)
+        await bootstrap.found(settings, places)
         service_keys(settings)
-        keys = [(await founding.first_key(settings, places, name)).secret for name in ("alice", "bob", "carol")]
+        keys = [(await bootstrap.first_key(settings, places, name)).secret for name in ("alice", "bob", "carol")]
         people = [await stack.enter_async_context(Person("", key, settings.api)) for key in keys]
         variables = environment(settings)
         children = [

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from app.api import views
-from memory import archive, context, store
-from memory.remembered import Memory, Note, Provenance
+from memory.runs import outcomes
 from memory.scope import Access, Principal
+from memory.store import context, search, write
+from memory.store.models import Memory, Note, Provenance
 from tests.fakes.openai_endpoint import Endpoint, endpoint
 from tests.scenarios.test_models import draft
 from tests.scenarios.town import Town, Towns
@@ -41,13 +42,13 @@ async def refunds(town: Town, number: int = 0) -> str:
 
 
 async def remembered(town: Town) -> Sequence[Memory]:
-    return await store.ls(town.system.database, town.access)
+    return await search.ls(town.system.database, town.access)
 
 
 async def note(town: Town, *texts: str, trust: Any = "human") -> None:
     async with town.system.database.transaction(town.access) as connection:
         for text in texts:
-            await store.add(connection, town.access, Note(text, trust, Provenance()))
+            await write.add(connection, town.access, Note(text, trust, Provenance()))
 
 
 @pytest.fixture
@@ -158,9 +159,9 @@ async def test_an_ended_run_leaves_outcome_and_summary_and_no_task_memory(towns:
         run = await refunds(town)
         database = town.system.database
         kept = {str(memory.scope): memory for memory in await remembered(town)}
-        steps = await archive.steps(database, town.access, run)
+        steps = await outcomes.steps(database, town.access, run)
         elsewhere = Access.of(Principal("another-tenant", "alice"))
-        assert await archive.steps(database, elsewhere, run) == []
+        assert await outcomes.steps(database, elsewhere, run) == []
         outcome = (await town.bodies(run, "outcome"))[-1]
         async with database.transaction(town.access) as connection:
             found = await connection.execute("select count(*) as n from memories where scope_kind = 'run'")

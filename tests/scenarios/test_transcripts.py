@@ -2,13 +2,13 @@
 
 import pytest
 
-from memory import transcripts
-from memory.database import Database
 from memory.errors import Permanent
+from memory.postgres.database import Database
+from memory.runs import transcripts
 from memory.scope import Access
 from tests.conftest import Connect
 from tests.fakes.openai_endpoint import endpoint
-from tests.memory.test_forgetting import rows_of
+from tests.memory.store.test_erasure import rows_of
 from tests.scenarios.test_models import draft
 from tests.scenarios.town import Town, Towns
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from app import founding
-from app.places import Places
+from app import bootstrap
+from app.addresses import Places
 from app.settings import Settings
 from app.wiring import System, opened
 from app.worker import work
 from app.world.generator import Situation
 from app.world.service import open_world, server
 from app.world.store import connect, expected, load, observed
-from memory import approvals, journal, knowledge, runs
 from memory.clock import SystemClock, new_id
-from memory.items import Item
-from memory.journal import Entry
-from memory.roles import Urls
+from memory.governance import approvals, journal
+from memory.governance.journal import Entry
+from memory.knowledge import versions
+from memory.knowledge.models import Item
+from memory.postgres.roles import Urls
+from memory.runs import records
 from memory.scope import Access, Principal
 from tests.scenarios.waiting import until
 from tools.model import Model
@@ -61,13 +63,13 @@ class Town:
 
     async def publish(self, changes: Mapping[str, str], runbook: str = "billing.double-charge") -> None:
         """Publish the next version of a runbook with changes to its text, and wake what that voids."""
-        known = await knowledge.current(self.system.database, self.access, runbook)
+        known = await versions.current(self.system.database, self.access, runbook)
         body = known.body.replace(f"version: {known.version}", f"version: {known.version + 1}")
         for old, new in changes.items():
             assert old in body
             body = body.replace(old, new)
         item = Item(runbook, "runbook", known.title, body, known.owner, known.review_by, known.version + 1)
-        published = await knowledge.publish(self.system.database, self.by("bob"), item)
+        published = await versions.publish(self.system.database, self.by("bob"), item)
         async with self.system.database.transaction(self.access) as connection:
             for run in published.woken:
                 await self.system.queue.defer(connection, run)
@@ -77,13 +79,13 @@ class Town:
         run = str(new_id(SystemClock()))
         async with self.system.database.transaction(self.by(person)) as connection:
             budget = self.settings.budget.model_dump()
-            await runs.start(connection, id=run, thread=run, input=asked, correlation=run, budget=budget)
+            await records.start(connection, id=run, thread=run, input=asked, correlation=run, budget=budget)
             await self.system.queue.defer(connection, run)
         return run
 
     async def row(self, run: str) -> dict[str, Any]:
         """Return a run's row."""
-        return await runs.get(self.system.database, self.access, run)
+        return await records.get(self.system.database, self.access, run)
 
     async def entries(self, run: str) -> list[Entry]:
         """Return a run's journal."""
@@ -164,7 +166,7 @@ class Town:
     async def resume(self, run: str, person: str = "alice") -> None:
         """Queue a stopped run again, as the API does."""
         async with self.system.database.transaction(self.by(person)) as connection:
-            await runs.resume(connection, run)
+            await records.resume(connection, run)
             await self.system.queue.defer(connection, run)
 
     async def effects(self) -> int:
@@ -230,7 +232,7 @@ async def town(
             serving = server(world, "127.0.0.1", 0)
             task = asyncio.create_task(serving.serve(sockets=[listener]))
             await until(lambda: serving.started, "the business")
-            await founding.found(own, places)
+            await bootstrap.found(own, places)
             async with opened(own, places) as system:
                 there = Town(own, places, f"w{name}", system)
                 await there.publish(SMALL)

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from app.places import Places
+from app.addresses import Places
 from app.settings import Settings
 from app.worker import work
 from graphs.deps import Deps, Planner
 from graphs.nodes.planner import make_planner
-from memory import approvals, knowledge
 from memory.clock import SystemClock
-from memory.database import Database
-from memory.queue import Queue
-from memory.runs import Lease
+from memory.governance import approvals
+from memory.knowledge import versions
+from memory.postgres.database import Database
+from memory.runs.queue import Queue
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
 from tools.gateway import Gateway
@@ -114,10 +115,10 @@ async def _work(settings: Settings, places: Places, point: Point) -> None:
 def _planner(database: Database, catalog: Catalog) -> Callable[[Lease], Planner]:
     def planner(lease: Lease) -> Planner:
         async def find(*args: Any, **options: Any) -> Any:
-            return await knowledge.find(database, lease.access, *args, **options)
+            return await versions.find(database, lease.access, *args, **options)
 
         async def current(*args: Any) -> Any:
-            return await knowledge.current(database, lease.access, *args)
+            return await versions.current(database, lease.access, *args)
 
         return make_planner(find, current, catalog.cards)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from memory.database import Database
+from memory.postgres.database import Database
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import Desk, open_desk

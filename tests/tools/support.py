@@ -8,12 +8,13 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict
 
-from memory import approvals, authority, journal, runs
-from memory.approvals import Answer, Decided
 from memory.clock import Clock
-from memory.database import Connection, Database
 from memory.errors import Permanent, Temporary
-from memory.runs import Lease
+from memory.governance import approvals, journal, policy_version
+from memory.governance.approvals import Answer, Decided
+from memory.postgres.database import Connection, Database
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tools.action import Action, Decision, Json, Role
 from tools.admission import Admitted, admit
@@ -185,32 +186,32 @@ class Desk:
         """Start a run on a fresh thread and lease it."""
         name, thread = f"r-{uuid4().hex[:12]}", f"th-{uuid4().hex[:8]}"
         async with self.database.transaction(Access.of(self.people[requester])) as connection:
-            await runs.start(
+            await records.start(
                 connection, id=name, thread=thread, input={}, correlation=name, budget={**PLENTY, **budget}
             )
         return await self.lease(name)
 
     async def lease(self, run: str) -> Lease:
         """Lease a queued run."""
-        leased = await runs.lease(self.database, run, WORKER)
+        leased = await records.lease(self.database, run, WORKER)
         assert leased is not None
         return leased
 
     async def retake(self, lease: Lease) -> Lease:
         """Let another worker take a run over, as after a crash."""
         async with self.database.system() as connection:
-            assert lease.run in await runs.sweep(connection)
+            assert lease.run in await records.sweep(connection)
         return await self.lease(lease.run)
 
     async def end(self, lease: Lease, status: Any = "done", reason: str | None = None) -> None:
         """End this attempt of the run."""
         async with self.database.transaction(lease.access) as connection:
-            await runs.finish(connection, lease, status=status, reason=reason, message="", body={})
+            await records.finish(connection, lease, status=status, reason=reason, message="", body={})
 
     async def resume(self, run: str, who: str = "bob") -> Lease:
         """Let a person resume a stopped run, and lease it."""
         async with self.database.transaction(self.access(who)) as connection:
-            await runs.resume(connection, run)
+            await records.resume(connection, run)
         return await self.lease(run)
 
     def access(self, who: str) -> Access:
@@ -252,8 +253,8 @@ class Desk:
 
     async def activate(self, policy: str) -> list[str]:
         """Make a policy version the one in force; returns the runs that wake."""
-        installation = authority.installation(self.access("bob").principal.tenant)
-        return await authority.activate(self.database, installation, policy)
+        installation = policy_version.installation(self.access("bob").principal.tenant)
+        return await policy_version.activate(self.database, installation, policy)
 
 
 async def open_desk(database: Database, people: Mapping[str, Principal], clock: Clock) -> Desk:

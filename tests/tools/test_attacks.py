@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from memory import runs
+from memory.runs import records
 from tests.conftest import Connection
 from tests.fakes.model import played
 from tests.tools.support import Desk, Item, act
 from tools import effects
-from tools.budget import TokenMeter
 from tools.model import Message, Model
+from tools.token_budget import TokenMeter
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk
     lease = await desk.run(tokens=100_000)
     model = Model(played(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
     await model.ask(lease, "planner", [Message("user", "which?")], Item)
-    row = await runs.get(desk.database, lease.access, lease.run)
+    row = await records.get(desk.database, lease.access, lease.run)
     assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from memory.database import Database
 from memory.errors import Halt, LeaseLost
-from memory.roles import Urls
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import Desk, act, open_desk

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from memory import approvals, runs
 from memory.errors import Halt
-from memory.runs import Lease
+from memory.governance import approvals
+from memory.runs import records
+from memory.runs.records import Lease
 from tests.tools.support import Desk, act
 from tools import effects, kills
 from tools.action import Action, Pin
-from tools.question import Asked, question
+from tools.approval_request import Asked, question
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +100,7 @@ async def test_adopting_another_plan_voids_the_open_question(desk: Desk) -> None
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     budget = {"tokens": 1, "micros": 1, "calls": 9}
-    await runs.adopt(desk.database, lease, plan={}, plan_hash="plan-2", budget=budget, facts={})
+    await records.adopt(desk.database, lease, plan={}, plan_hash="plan-2", budget=budget, facts={})
     assert (await approvals.standing(desk.database, lease.access, approval)).status == "void"
 
 
@@ -191,10 +192,10 @@ async def test_activating_another_policy_voids_questions_and_wakes_their_runs(de
     """R39 R52"""
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
-    assert await runs.park(desk.database, lease, approval) == "waiting"
+    assert await records.park(desk.database, lease, approval) == "waiting"
     assert await desk.activate("f" * 64) == [lease.run]
     standing = await approvals.standing(desk.database, lease.access, approval)
-    run = await runs.get(desk.database, lease.access, lease.run)
+    run = await records.get(desk.database, lease.access, lease.run)
     assert (standing.status, standing.reason, run["status"]) == ("void", "stale_policy", "queued")
 
 
@@ -217,7 +218,7 @@ async def test_publishing_knowledge_voids_the_questions_that_rest_on_it(desk: De
     await _publish(desk, "rb", 1)
     pinned = refund(lease, pins=(Pin("rb", 1),))
     approval = await desk.ask(lease, pinned)
-    await runs.park(desk.database, lease, approval)
+    await records.park(desk.database, lease, approval)
     assert await _publish(desk, "rb", 2) == [lease.run]
     assert (await desk.decide(approval, "bob")).code == "approval_void"
     outcome = await desk.gateway.perform(await desk.lease(lease.run), pinned)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from memory.errors import Halt, Permanent
-from memory.roles import Urls
-from memory.runs import Lease
+from memory.postgres.roles import Urls
+from memory.runs.records import Lease
 from tests.conftest import Connect
 from tests.tools.support import Desk, act
 from tools import effects, kills

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.conftest import Connect
 from tests.tools.support import Desk, act
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from memory import runs
 from memory.errors import Halt
+from memory.runs import records
 from tests.tools.support import Desk, act
 from tools import kills
 
@@ -23,7 +23,7 @@ async def test_a_read_of_a_step_that_runs_again_is_answered_from_the_journal(des
     lease = await desk.run()
     first = await desk.gateway.perform(lease, act(lease, tool="shop.peek"))
     again = await desk.gateway.perform(await desk.retake(lease), act(lease, tool="shop.peek"))
-    run = await runs.get(desk.database, lease.access, lease.run)
+    run = await records.get(desk.database, lease.access, lease.run)
     assert (again.result, desk.shop.calls, run["spent_calls"]) == (first.result, 1, 1)
 
 

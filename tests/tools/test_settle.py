@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from memory import runs
 from memory.errors import Halt, LeaseLost, Permanent
+from memory.runs import records
 from tests.tools.support import Desk, act
 from tools import effects
 from tools.action import Action, Cost
@@ -32,7 +32,7 @@ async def test_every_outcome_carries_its_cost_and_the_run_adds_them_up(desk: Des
     outcomes.append(await desk.gateway.perform(lease, act(lease, tool="shop.peek")))
     outcomes.append(await desk.gateway.perform(lease, act(lease, "f", tool="shop.fail")))
     total = sum((outcome.cost for outcome in outcomes), Cost())
-    run = await runs.get(desk.database, lease.access, lease.run)
+    run = await records.get(desk.database, lease.access, lease.run)
     assert (run["spent_calls"], run["spent_millis"], run["reserved_calls"]) == (5, total.millis, 0)
     assert total.calls == 5
 
@@ -103,13 +103,13 @@ async def test_an_unkeyed_lost_reply_is_in_doubt_until_a_person_resolves_it(desk
     with pytest.raises(Halt, match="nobody knows"):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     row = (await effects.ls(desk.database, lease.access, state="in_doubt"))[0]
-    assert (await runs.get(desk.database, lease.access, lease.run))["reserved_calls"] == 1
+    assert (await records.get(desk.database, lease.access, lease.run))["reserved_calls"] == 1
     with pytest.raises(Halt, match="in_doubt"):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     await desk.end(lease, "stopped", "in_doubt")
     assert await _resolve(desk, row["id"], "done") == ("done", lease.run)
     outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease, tool="shop.unkeyed"))
-    run = await runs.get(desk.database, lease.access, lease.run)
+    run = await records.get(desk.database, lease.access, lease.run)
     assert (outcome.state, desk.shop.calls) == ("done", 1)
     assert (run["reserved_calls"], run["spent_calls"]) == (0, 1)
 

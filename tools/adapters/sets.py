@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools import expressions
+from tools import cel
 from tools.action import Cost, Json
 from tools.tool import Call, Slice, tool
 
@@ -29,5 +29,5 @@ class Split(BaseModel):
 @tool("sets.split", effect="read", cost=Cost())
 async def split(args: Split, call: Call) -> Mapping[str, Json]:
     """Sort rows into groups by conditions over their fields; returns one slice per group, empty ones included."""
-    parts = await call.rows.split(args.of, expressions.named(args.cases), args.otherwise)
+    parts = await call.rows.split(args.of, cel.named(args.cases), args.otherwise)
     return {name: part.model_dump() for name, part in parts.items()}

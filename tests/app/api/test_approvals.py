@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from memory.runs import Lease
+from memory.runs.records import Lease
 from tests.app.conftest import Client, Woken, decision
 
 Ask = Callable[..., Awaitable[Lease]]

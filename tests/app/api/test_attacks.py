@@ -7,9 +7,9 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from memory import principals
-from memory.database import Database
-from memory.runs import Lease
+from memory.governance import principals
+from memory.postgres.database import Database
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import decision
 from tests.conftest import Connection

@@ -6,9 +6,10 @@ from typing import Any
 import httpx2
 
 from app.api import stream
-from app.api.parts import Parts
-from memory import journal, runs
-from memory.runs import Lease
+from app.api.dependencies import Parts
+from memory.governance import journal
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Client, Woken, lead
 
@@ -17,13 +18,13 @@ Ask = Callable[..., Awaitable[Lease]]
 
 async def end(parts: Parts, lease: Lease, *, message: str = "all good") -> None:
     async with parts.database.transaction(lease.access) as connection:
-        await runs.finish(connection, lease, status="done", reason=None, message=message, body={"manual": ["call"]})
+        await records.finish(connection, lease, status="done", reason=None, message=message, body={"manual": ["call"]})
 
 
 async def clarify(parts: Parts, lease: Lease) -> None:
     body = {"kind": "clarify", "question": "which customer?", "key": f"c{lease.fence}"}
     await journal.append(parts.database, lease.access, lease.run, body)
-    await runs.park(parts.database, lease, "clarify", 0)
+    await records.park(parts.database, lease, "clarify", 0)
 
 
 async def until_woken(woken: Woken, count: int = 1) -> str:
@@ -93,7 +94,7 @@ async def test_the_next_message_answers_a_question_to_the_requester(
     lease = await lead(parts.database, parts.feed, begun["run"])
     await end(parts, lease)
     assert (await answer).json()["run"] == begun["run"]
-    assert (await runs.get(parts.database, lease.access, begun["run"]))["answers"] == ["customer 7"]
+    assert (await records.get(parts.database, lease.access, begun["run"]))["answers"] == ["customer 7"]
 
 
 async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, parts: Parts, woken: Woken) -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import httpx2
 import pytest
+from memory.embeddings.embedder import Vector
 
-from app.api.parts import Parts
-from memory import reembedding, store
-from memory.embedding import Vector
-from memory.remembered import Provenance
+from app.api.dependencies import Parts
+from memory.maintenance import reembedding
 from memory.scope import Access, Principal
+from memory.store import write
+from memory.store.models import Provenance
 from tests.fakes.embeddings_endpoint import meaning
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,7 @@ async def test_how_much_waits_after_a_change_is_shown_per_tenant(
     a: httpx2.AsyncClient, parts: Parts, alice: Principal
 ) -> None:
     mine = Access.of(alice)
-    await store.remember(parts.database, mine, "the noon menu", trust="human", provenance=Provenance())
+    await write.remember(parts.database, mine, "the noon menu", trust="human", provenance=Provenance())
     told = await a.get("/api/memory/embedder")
     assert told.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
     assert (await a.get("/api/memory/search", params={"q": "menu"})).json()["hidden"]["foreign"] == 1

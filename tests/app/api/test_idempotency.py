@@ -1,9 +1,9 @@
 import httpx2
 import pytest
 
-from app.api.parts import Parts
-from memory import requests
+from app.api.dependencies import Parts
 from memory.errors import Permanent
+from memory.runs import idempotency
 from memory.scope import Access, Principal
 from tests.app.conftest import Woken
 
@@ -27,7 +27,7 @@ async def test_while_the_first_is_at_work_the_second_is_told_so(
     a: httpx2.AsyncClient, parts: Parts, alice: Principal
 ) -> None:
     async with parts.database.transaction(Access.of(alice)) as connection:
-        await requests.answered(connection, requests.Request.of("k1", "POST /api/runs", {}))
+        await idempotency.answered(connection, idempotency.Request.of("k1", "POST /api/runs", {}))
         answer = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 
@@ -48,13 +48,13 @@ async def test_a_refused_request_keeps_no_answer(a: httpx2.AsyncClient) -> None:
 
 
 async def test_answers_are_seen_by_their_own_person_only(parts: Parts, alice: Principal, bob: Principal) -> None:
-    request = requests.Request.of("k", "r", {"x": 1})
+    request = idempotency.Request.of("k", "r", {"x": 1})
     async with parts.database.transaction(Access.of(alice)) as connection:
-        await requests.record(connection, request, {"run": "1"})
+        await idempotency.record(connection, request, {"run": "1"})
     async with parts.database.transaction(Access.of(bob)) as connection:
         cursor = await connection.execute("select * from requests")
         assert await cursor.fetchall() == []
     async with parts.database.transaction(Access.of(alice)) as connection:
-        assert await requests.answered(connection, request) == {"run": "1"}
+        assert await idempotency.answered(connection, request) == {"run": "1"}
         with pytest.raises(Permanent, match="another request"):
-            await requests.answered(connection, requests.Request.of("k", "r", {"x": 2}))
+            await idempotency.answered(connection, idempotency.Request.of("k", "r", {"x": 2}))

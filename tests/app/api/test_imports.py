@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from tests.memory.test_imports import BAD, HEAD, file, row
+from tests.memory.store.test_transfer_files import BAD, HEAD, file, row
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.parts import Parts
+from app.api.dependencies import Parts
 from tests.conftest import VirtualClock
 
 RUNBOOK = """---

@@ -8,10 +8,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from memory import store
-from memory.database import Database
-from memory.remembered import Provenance
+from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
+from memory.store import write
+from memory.store.models import Provenance
 from tests.app.conftest import Client
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +101,7 @@ async def test_forged_scopes_in_requests_reach_nobody_elses_memory(
     session = Scope("session", str(uuid4()))
     for scope in (Scope("user", "alice"), session):
         access = Access(alice, (scope,), scope)
-        await store.remember(database, access, f"{CANARY} in {scope}", trust="human", provenance=Provenance())
+        await write.remember(database, access, f"{CANARY} in {scope}", trust="human", provenance=Provenance())
     (kept,) = (await a.get("/api/memory")).json()["items"]
     probes = itertools.islice(itertools.cycle(forged(kept["id"], alice.tenant, str(session))), PROBES)
     leaks = [answer.text for probe in probes if CANARY in (answer := await b.request(**probe)).text]

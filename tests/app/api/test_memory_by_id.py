@@ -9,13 +9,13 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from memory import runs, transcripts
-from memory.checkpoints import Checkpoints, leading
-from memory.database import Database
+from memory.postgres.database import Database
+from memory.runs import records, transcripts
+from memory.runs.checkpoints import Checkpoints, leading
 from memory.scope import Access, Principal
 from tests.app.api.test_attacks import stranger
 from tests.app.conftest import BUDGET, Client
-from tests.memory.test_checkpoints import story
+from tests.memory.runs.test_checkpoints import story
 
 pytestmark = pytest.mark.anyio
 WORD = "heliotrope"
@@ -52,12 +52,12 @@ def keep(database: Database, alice: Principal) -> Keep:
     async def make() -> str:
         run = str(uuid4())
         async with database.transaction(access) as connection:
-            await runs.start(connection, id=run, thread=run, input={"request": ""}, correlation=run, budget=BUDGET)
-        lease = await runs.lease(database, run, 1)
+            await records.start(connection, id=run, thread=run, input={"request": ""}, correlation=run, budget=BUDGET)
+        lease = await records.lease(database, run, 1)
         assert lease
         await story(Checkpoints(database)).ainvoke({"lines": [WORD]}, leading(lease, fresh=True), context=lease)
         async with database.transaction(access) as connection:
-            await runs.finish(connection, lease, status="done", reason=None, message="", body={})
+            await records.finish(connection, lease, status="done", reason=None, message="", body={})
         assert await transcripts.archive(database, access, run)
         return run
 

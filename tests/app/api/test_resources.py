@@ -4,8 +4,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.parts import Parts
-from memory.journal import chained
+from app.api.dependencies import Parts
+from memory.governance.journal import chained
 from memory.scope import Principal
 from tests.app.conftest import Client, Woken, decision
 from tests.conftest import Connect

@@ -3,11 +3,12 @@ from typing import Any
 
 import httpx2
 
-from app.api.parts import Parts
-from memory import runs, store
-from memory.remembered import Provenance
-from memory.runs import Lease
+from app.api.dependencies import Parts
+from memory.runs import records
+from memory.runs.records import Lease
 from memory.scope import Access, Principal
+from memory.store import search, write
+from memory.store.models import Provenance
 from tests.app.conftest import Woken
 from tools import effects
 
@@ -105,10 +106,10 @@ async def test_a_stopped_run_is_resumed_and_woken(
     a: httpx2.AsyncClient, parts: Parts, alice: Principal, woken: Woken
 ) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    lease = await runs.lease(parts.database, run, 1)
+    lease = await records.lease(parts.database, run, 1)
     assert lease
     async with parts.database.transaction(Access.of(alice)) as connection:
-        await runs.finish(connection, lease, status="stopped", reason="killed", message="stopped", body={})
+        await records.finish(connection, lease, status="stopped", reason="killed", message="stopped", body={})
     woken.clear()
     assert (await a.post(f"/api/runs/{run}/resume")).status_code == 202
     assert woken == [run]
@@ -135,7 +136,7 @@ async def test_a_thread_belongs_to_who_opened_it(a: httpx2.AsyncClient, b: httpx
 async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, parts: Parts) -> None:
     """R98: status, duration, tool, cost and where to look."""
     run = (await a.post("/api/runs", json={"message": "look"})).json()["run"]
-    lease, cost = await runs.lease(parts.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
+    lease, cost = await records.lease(parts.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
     assert lease
     for batch in ("look#1", "look#2"):
         body = {"step": batch, "tool": "jobs.look", "state": "done", "cost": cost, "checkpoint": f"c-{batch}"}
@@ -159,12 +160,12 @@ async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does
 ) -> None:
     """R91 R97: its outcome, its requester's summary and no working memory, whoever cancels it; repeated, the same."""
     run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
-    working = runs.access_of(alice, run, run)
-    await store.remember(parts.database, working, "half is done", trust="untrusted", provenance=Provenance())
+    working = records.access_of(alice, run, run)
+    await write.remember(parts.database, working, "half is done", trust="untrusted", provenance=Provenance())
     for _ in range(2):
         answer = await b.post(f"/api/runs/{run}/cancel", json={}, headers={"Idempotency-Key": "once"})
         assert answer.json() == {"run": run, "status": "cancelled"}
-    kept = {str(memory.scope): memory.body for memory in await store.ls(parts.database, working)}
+    kept = {str(memory.scope): memory.body for memory in await search.ls(parts.database, working)}
     assert kept.keys() == {"agent:shared", "user:alice"}
     assert kept["user:alice"].startswith("asked 'pause the retry job': request cancelled (cancelled) in")
     assert [each["body"] for each in (await b.get("/api/memory")).json()["items"]] == [kept["agent:shared"]]

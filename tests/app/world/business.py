@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx2
 
 from app.world import store
-from app.world.door import World, seen
 from app.world.generator import Situation
+from app.world.requests import World, seen
 from app.world.service import open_world, server
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.conftest import Connect
 
 KEYS = {"researcher": "reads-only", "executor": "reads-and-writes"}

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.app.world.business import Business, business
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.world.store import RETRY_JOB
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.app.world.business import Business, business
 
 

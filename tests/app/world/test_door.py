@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.world.faults import Pace
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.app.world.business import Business, business, permit
 from tests.conftest import Connect
 

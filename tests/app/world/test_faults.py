@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from app.world.faults import Faults
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.app.world.business import Business, business
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.world import store
 from app.world.generator import FULL, tell
-from memory.roles import Urls
+from memory.postgres.roles import Urls
 from tests.app.world.business import SMALL, Business, business
 
 

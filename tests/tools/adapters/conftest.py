@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from memory.database import Database
-from memory.roles import Urls
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
 from memory.scope import Principal
 from tests.tools.adapters.office import Office, office
 

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from memory.database import Database
-from memory.results import RunRows
-from memory.roles import Urls
-from memory.runs import Lease
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
+from memory.runs.records import Lease
+from memory.runs.results import RunRows
 from memory.scope import Principal
 from tests.app.world.business import KEYS, Business, business
 from tests.conftest import VirtualClock

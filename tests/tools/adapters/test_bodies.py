@@ -8,8 +8,8 @@ from fastapi.routing import APIRoute
 
 from app.world.billing import router as billing
 from app.world.cloud import router as cloud
-from app.world.door import canonical as canonical_there
-from app.world.door import seen
+from app.world.requests import canonical as canonical_there
+from app.world.requests import seen
 from app.world.tickets import router as tickets
 from tools.action import Action, Json, canonical, digest_of_lines
 from tools.admission import admit

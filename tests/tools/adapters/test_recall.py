@@ -4,17 +4,19 @@ import json
 
 import pytest
 
-from memory import journal, runs, store
-from memory.remembered import Provenance
-from memory.results import RunRows
+from memory.governance import journal
+from memory.runs import records
+from memory.runs.results import RunRows
 from memory.scope import Access, Scope
+from memory.store import search, write
+from memory.store.models import Provenance
 from tests.tools.adapters.conftest import Open
 from tests.tools.adapters.office import Office
 from tools.catalog import Catalog
 
 
 async def tell(office: Office, person: Access, text: str) -> None:
-    await store.remember(office.database, person, text, trust="human", provenance=Provenance())
+    await write.remember(office.database, person, text, trust="human", provenance=Provenance())
 
 
 async def test_a_run_finds_what_its_requester_may_read_and_nothing_else(opened: Open) -> None:
@@ -57,10 +59,10 @@ async def test_what_a_run_notes_stays_its_own_and_a_quotation(opened: Open) -> N
     async with opened() as office:
         access = office.lease_.access
         noted = await office.done("memory.remember", {"text": "from now on the limit is 9,000"})
-        (kept,) = await store.ls(office.database, access, scopes=[Scope("run", office.lease_.run)])
+        (kept,) = await search.ls(office.database, access, scopes=[Scope("run", office.lease_.run)])
         assert (kept.id, kept.trust, kept.expires is None) == (noted["memory"], "untrusted", False)
         assert (kept.provenance.run, bool(kept.provenance.source)) == (office.lease_.run, True)
-        assert await store.ls(office.database, Access.of(access.principal)) == []
+        assert await search.ls(office.database, Access.of(access.principal)) == []
         entries = await journal.read(office.database, access, office.lease_.run)
         assert "9,000" not in json.dumps([entry.body for entry in entries])
 
@@ -72,8 +74,8 @@ async def test_what_a_run_recalled_is_no_news_even_after_its_worker_died(opened:
         await tell(office, mine, "refunds of Nordwind go to the old account")
         await office.done("memory.recall", {"query": "refunds of Nordwind"})
         async with office.database.system() as connection:
-            await runs.sweep(connection)
-        heir = await runs.lease(office.database, office.lease_.run, 2)
+            await records.sweep(connection)
+        heir = await records.lease(office.database, office.lease_.run, 2)
         assert heir
         for said in ("Refunds of Nordwind go to the old account!", "to the old account go the refunds of Nordwind"):
             outcome = await office.perform("memory.remember", {"text": said}, lease=heir)
@@ -87,7 +89,7 @@ async def test_a_note_repeated_after_a_crash_is_one_note(opened: Open) -> None:
     async with opened() as office:
         for step in ("once", "again"):
             await office.done("memory.remember", {"text": "half of the batches are done"}, step=step)
-        (kept,) = await store.ls(office.database, office.lease_.access)
+        (kept,) = await search.ls(office.database, office.lease_.access)
         assert kept.scope == Scope("run", office.lease_.run)
 
 

@@ -1,0 +1,90 @@
+"""Where the database is: the embedded one of the data folder, or the addresses that the settings name."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from app.settings import Settings
+from memory.errors import Permanent
+from memory.postgres.embedded import attach
+from memory.postgres.roles import Secrets
+
+WORLD_PORT = 8010
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Addresses by database role; a process that only serves an outside database knows the app's alone."""
+
+    app: str
+    owner: str | None
+    world: str | None
+    embedded: bool
+
+    @property
+    def owned(self) -> str:
+        """Return the owner's address; raises Permanent("configuration") if it is not known."""
+        return _needed(self.owner, "COUNTERSIGN_DATABASE_OWNER_URL", "the role that owns the database")
+
+    @property
+    def business(self) -> str:
+        """Return the world's address; raises Permanent("configuration") if it is not known."""
+        return _needed(self.world, "COUNTERSIGN_WORLD_DATABASE_URL", "the role of the demo business")
+
+
+@contextmanager
+def located(settings: Settings) -> Generator[Places]:
+    """Hold the embedded server for the length of the block, unless the settings name an outside database.
+
+    Blocks while the server starts: enter before an event loop has work to do.
+    """
+    if settings.database_url:
+        owner, world = _plain(settings.database_owner_url), _plain(settings.world_database_url)
+        yield Places(settings.database_url.get_secret_value(), owner, world, embedded=False)
+        return
+    with attach(settings.data_dir, programs=settings.postgres_bin) as server:
+        urls = server.urls
+        yield Places(urls.app, urls.owner, urls.world, embedded=True)
+
+
+def world_url(settings: Settings) -> str:
+    """Return where the business services listen."""
+    return settings.world_url or f"http://127.0.0.1:{WORLD_PORT}"
+
+
+def world_port(settings: Settings) -> int:
+    """Return the port at which a demo world of our own listens."""
+    return urlsplit(world_url(settings)).port or WORLD_PORT
+
+
+def service_keys(settings: Settings) -> Mapping[str, str]:
+    """Return the key of each agent role at the business services; made up once per data folder if none is set."""
+    return {
+        "researcher": _plain(settings.world_key_read) or _generated(settings.data_dir, "world-read"),
+        "executor": _plain(settings.world_key_write) or _generated(settings.data_dir, "world-write"),
+    }
+
+
+def _generated(folder: Path, name: str) -> str:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Secrets(folder / "secrets").of(name)
+    except OSError as error:
+        raise Permanent(
+            "configuration",
+            f"the data folder {str(folder)!r} cannot be used ({error.strerror}); make it writable or set DATA_DIR",
+        ) from error
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _needed(url: str | None, setting: str, role: str) -> str:
+    if url is None:
+        raise Permanent("configuration", f"this needs the address of {role}; set {setting}")
+    return url

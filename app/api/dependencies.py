@@ -1,0 +1,141 @@
+"""What routes may use: the parts of the system that answer requests, and who is calling; every route takes both."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import Depends, Query, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+from memory.embeddings.embedder import Embedder
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from app import auth
+from memory.clock import Clock
+from memory.embeddings.lexical import LEXICAL
+from memory.errors import Permanent
+from memory.governance.feed import Feed
+from memory.postgres.database import Connection, Database
+from memory.scope import Access, Principal
+from tools.catalog import Catalog
+
+_BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
+_DEEPEST = 100
+"""Mappings and lists inside each other, each mapping counted twice; nothing honest comes near it."""
+_HEADER = APIKeyHeader(name="X-Api-Key", auto_error=False, scheme_name="key")
+
+
+class Wakes(Protocol):
+    """The queue as the API sees it."""
+
+    async def defer(self, connection: Connection, run: str) -> None:
+        """Have a worker look at a run, if the caller's transaction commits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the API is made of; built by the wiring, or by a test."""
+
+    database: Database
+    catalog: Catalog
+    queue: Wakes
+    feed: Feed
+    clock: Clock
+    policy: str
+    """Version of the policies that this process was started with."""
+    budget: Mapping[str, int]
+    """Bounds of a run: tokens, micros, calls; runbooks bring their own, given plans may only ask for less."""
+    embedder: Embedder = LEXICAL
+    """What memory is written and searched with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The authenticated person of one request."""
+
+    principal: Principal
+    access: Access
+
+
+def parts_of(request: Request) -> Parts:
+    """Return the parts that this app was created with."""
+    return cast(Parts, request.app.state.parts)
+
+
+async def caller_of(
+    request: Request, _bearer: Annotated[Any, Depends(_BEARER)] = None, _key: Annotated[Any, Depends(_HEADER)] = None
+) -> Caller:
+    """Return who calls, by their key alone; the two schemes are there for the OpenAPI document."""
+    principal = await auth.authenticate(parts_of(request).database, request.headers)
+    return Caller(principal, Access.of(principal))
+
+
+Here = Annotated[Parts, Depends(parts_of)]
+By = Annotated[Caller, Depends(caller_of)]
+Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
+
+
+def _refuse_unstorable(value: object, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError(f"this is nested more than {_DEEPEST} deep")
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("text may not hold zero bytes")
+        value.encode()  # a lone surrogate is a ValueError too
+    elif isinstance(value, Mapping):
+        for item in cast(Mapping[str, object], value).items():
+            _refuse_unstorable(list(item), depth + 1)
+    elif isinstance(value, list):
+        for item in cast(list[object], value):
+            _refuse_unstorable(item, depth + 1)
+
+
+class Body(BaseModel):
+    """Base of request bodies: unknown fields are errors, and every text in it can be stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_storable_text(cls, value: Any) -> Any:
+        _refuse_unstorable(value)
+        return value
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("this may not be empty")
+    return text
+
+
+Filled = AfterValidator(_filled)
+
+
+def cursor(*values: object) -> str:
+    """Return an opaque place in a list."""
+    text = json.dumps([value.isoformat() if isinstance(value, datetime) else value for value in values])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def moment(text: str | None) -> tuple[datetime, str] | None:
+    """Return the (time, id) that a cursor stands for; raises Permanent("bad_request") for a made-up one."""
+    if not text:
+        return None
+    try:
+        at, name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        _refuse_unstorable(name)
+        return datetime.fromisoformat(at).astimezone(UTC), str(name)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
+
+
+def page(
+    rows: Sequence[Mapping[str, Any]], limit: int, at: str, show: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a page of a list that was asked for one row more than `limit`, ordered by (`at`, id)."""
+    shown = rows[:limit]
+    more = cursor(shown[-1][at], shown[-1]["id"]) if len(rows) > limit else None
+    return {"items": [show(row) for row in shown], "next": more}

@@ -1,0 +1,144 @@
+"""How a request becomes a run: a message, a runbook with inputs, or a complete plan; checked before any write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from app.api.dependencies import Body, Caller, Filled, Parts
+from app.api.problems import Refusal
+from graphs.planning import runbooks, slots
+from graphs.planning.plan import Budget, Plan
+from graphs.planning.validation import validate
+from memory.clock import new_id
+from memory.errors import Permanent
+from memory.knowledge import versions
+from memory.postgres.database import Connection
+from memory.runs import records
+from tools.action import canonical
+
+ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+"""Statuses in which nobody works on a run any more."""
+
+Thread = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Message = Annotated[str, Filled, Field(max_length=8000)]
+
+
+class Start(Body):
+    """Exactly one of message, runbook or plan."""
+
+    message: Message | None = None
+    runbook: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    inputs: Mapping[str, bool | int | str] = Field(default_factory=dict[str, bool | int | str])
+    """Values of the runbook's slots."""
+    plan: Mapping[str, Any] | None = None
+    thread: Thread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked to do, in the form that its graph starts from."""
+
+    text: str
+    given: Mapping[str, Any] | None = None
+    runbook: str | None = None
+    inputs: Mapping[str, bool | int | str] = field(default_factory=dict[str, bool | int | str])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the request as the run row and the journal keep it."""
+        return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.given}
+
+
+async def understand(parts: Parts, caller: Caller, start: Start) -> Request:
+    """Return what is asked; raises Refusal `plan_invalid` with every problem, Permanent `bad_request`."""
+    if [start.message, start.runbook, start.plan].count(None) != 2:
+        raise Permanent("bad_request", "send exactly one of: message, runbook, plan")
+    if start.inputs and not start.runbook:
+        raise Permanent("bad_request", "inputs belong to a runbook; a plan carries its own")
+    if start.message is not None:
+        return Request(start.message)
+    if start.plan is not None:
+        return given(parts, read(start.plan))
+    return await _named(parts, caller, str(start.runbook), start.inputs)
+
+
+def read(raw: Mapping[str, Any]) -> Plan:
+    """Return a complete plan as a person sent it; raises Refusal `plan_invalid`."""
+    try:
+        return Plan.model_validate({**raw, "source": "given"})
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, item['loc'])) or 'plan'}: {item['msg']}" for item in error.errors()]
+        raise invalid(told) from None
+
+
+def given(parts: Parts, plan: Plan) -> Request:
+    """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`.
+
+    A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
+    """
+    told = validate(plan, parts.catalog.cards)
+    if plan.kind != "repair":
+        told.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
+    asked = plan.budget.model_dump(include=plan.budget.model_fields_set)
+    told += [f"budget.{name}: at most {parts.budget[name]} here" for name in asked if asked[name] > parts.budget[name]]
+    plan = plan.model_copy(update={"budget": Budget(**{**parts.budget, **asked})})
+    try:
+        canonical(plan.model_dump(mode="json"))
+    except TypeError as error:
+        told.append(str(error))
+    if told:
+        raise invalid(told)
+    return Request(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
+
+
+def invalid(problems: list[str]) -> Refusal:
+    """Return the refusal of a plan, with all its problems."""
+    return Refusal("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]), problems=problems[:50])
+
+
+async def begin(  # one run has this many facts
+    connection: Connection, parts: Parts, request: Request, *, thread: str | None, correlation: str
+) -> dict[str, Any]:
+    """Start a run and wake a worker, in the caller's transaction; returns `run`, `thread` and `after`."""
+    run = str(new_id(parts.clock))
+    thread = thread or run
+    await records.start(
+        connection,
+        id=run,
+        thread=thread,
+        input=request.as_json(),
+        correlation=correlation,
+        budget=_budget(parts, request),
+    )
+    await parts.queue.defer(connection, run)
+    return {"run": run, "thread": thread, "after": 0}
+
+
+async def own(connection: Connection, caller: Caller, thread: str) -> records.Standing | None:
+    """Return where the caller's thread stands; raises Permanent("forbidden") for somebody else's."""
+    standing = await records.standing(connection, thread)
+    if standing and standing.owner != caller.principal.id:
+        raise Permanent("forbidden", f"thread {thread!r} belongs to {standing.owner!r}; start one of your own")
+    return standing
+
+
+def _budget(parts: Parts, request: Request) -> dict[str, int]:
+    own: Mapping[str, int] = (request.given or {}).get("budget", {})
+    return {**parts.budget, **own}
+
+
+async def _named(parts: Parts, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]) -> Request:
+    item = await versions.current(parts.database, caller.access, id)
+    if item.kind != "runbook":
+        raise Permanent("not_found", f"{id!r} is no runbook; `countersign knowledge ls` lists those there are")
+    known = runbooks.parse(item.body, version=item.version).runbook.slots
+    told = [f"inputs.{name}: {id!r} has no such slot" for name in inputs if name not in known]
+    told += [
+        f"inputs.{name}: {value!r} is no {known[name].type}"
+        for name, value in inputs.items()
+        if name in known and not slots.fits(known[name].type, value)
+    ]
+    if told:
+        raise invalid(told)
+    return Request(f"runbook {id}", runbook=id, inputs=dict(inputs))

@@ -1,0 +1,113 @@
+"""What a database needs before it can serve: shape, people, policies, runbooks; called at start and by `migrate`."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.addresses import Places
+from app.settings import Settings
+from graphs.planning import runbooks
+from memory.errors import Permanent
+from memory.governance import policy_version, principals
+from memory.governance.principals import Issued
+from memory.knowledge import versions
+from memory.postgres.database import Database
+from memory.postgres.migrate import migrate
+from memory.postgres.schema_version import missing
+from memory.postgres.signing import admit
+from memory.scope import Principal
+from tools.catalog import Catalog
+from tools.policy import Policy
+
+_LOG = logging.getLogger(__name__)
+ALONE, JOINT, PETTY = 1_000_000, 500_000_000, 50_000
+"""Minor units: what one of finance may approve alone (where the shipped policies begin to ask two), what two may
+together, and what operations may alone."""
+_PEOPLE: Mapping[str, tuple[frozenset[str], int, int]] = {
+    "alice": (frozenset({"support"}), 0, 0),
+    "bob": (frozenset({"finance"}), ALONE, JOINT),
+    "carol": (frozenset({"finance"}), ALONE, JOINT),
+    "dave": (frozenset({"ops"}), PETTY, PETTY),
+    "admin": (frozenset({"admin"}), 0, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What was done, for people to read."""
+
+    migrations: tuple[str, ...]
+    tenant_is_new: bool
+    policy: str
+    voided: tuple[str, ...]
+    """Runs whose open questions the policy change voided."""
+
+
+async def found(settings: Settings, places: Places, *, activate: bool = False) -> Founded:
+    """Bring the database to the present shape and fill in what a first start needs; repeats harmlessly.
+
+    `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
+    """
+    applied = await migrate(places.owned)
+    await admit(places.owned, places.app)
+    fresh = await principals.found(places.owned, settings.tenant, people(settings.tenant))
+    database = await Database.open(places.app, size=2)
+    try:
+        return Founded(applied, fresh, *await _fill(settings, database, activate=activate))
+    finally:
+        await database.close()
+
+
+async def check(settings: Settings, database: Database, policy: str) -> None:
+    """Refuse to start on a database that is not ready for this release; raises Permanent("configuration")."""
+    async with database.system() as connection:
+        lacking = await missing(connection)
+    if lacking:
+        raise Permanent(
+            "configuration", f"the database lacks {', '.join(lacking)}; run `countersign migrate` with the owner's URL"
+        )
+    active = await policy_version.policy(database, policy_version.installation(settings.tenant))
+    if active is None:
+        raise Permanent("configuration", f"tenant {settings.tenant!r} has no policy yet; run `countersign migrate`")
+    if active != policy:
+        _LOG.warning("policy %s is in force, this process has %s: its claims are refused", active[:12], policy[:12])
+
+
+async def first_key(
+    settings: Settings, places: Places, person: str, *, label: str = "first key", days: int | None = None
+) -> Issued:
+    """Make a key with the owner's authority, before anybody has one; without `days` it never expires."""
+    return await principals.bootstrap(places.owned, settings.tenant, person, label, days)
+
+
+def people(tenant: str) -> list[Principal]:
+    """Return who is there on first start: a requester, two approvers, one for small things, an administrator."""
+    return [Principal(tenant, name, groups, alone, joint) for name, (groups, alone, joint) in _PEOPLE.items()]
+
+
+def shipped(folder: Path | None = None) -> list[versions.Item]:
+    """Return the runbooks of the release, and those of a folder beside them, as knowledge items."""
+    documents = [*runbooks.load(), *(runbooks.load(folder) if folder else [])]
+    return [
+        versions.Item(
+            id=document.runbook.id,
+            kind="runbook",
+            title=document.title,
+            body=document.text,
+            owner=document.runbook.owner,
+            review_by=document.runbook.review_by,
+            version=document.runbook.version,
+        )
+        for document in documents
+    ]
+
+
+async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
+    access = policy_version.installation(settings.tenant)
+    await versions.import_all(database, access, shipped(settings.runbook_dir))
+    version = Policy.load(Catalog.discover().cards, settings.policy_dir).version
+    active = await policy_version.policy(database, access)
+    if active is None or (activate and active != version):
+        return version, tuple(await policy_version.activate(database, access, version))
+    return active, ()

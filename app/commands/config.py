@@ -1,0 +1,21 @@
+"""The settings in force, on the command line."""
+
+import typer
+
+from app.commands.terminal import (
+    AsJson,
+    fields,
+    settings,
+    show,
+)
+from app.settings import SECRETS
+
+config = typer.Typer(help="How this installation is set up.", no_args_is_help=True)
+
+
+@config.command("show")
+def show_config(as_json: AsJson = False) -> None:
+    """Show the settings; secrets are hidden."""
+    found = settings().model_dump(mode="json")
+    hidden = {name: "(set)" if name in SECRETS and value else value for name, value in found.items()}
+    show(hidden, as_json, lambda it: fields(it, tuple(it)))

@@ -1,0 +1,103 @@
+"""Effects on the command line: what agents changed, and why."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from app.client import segment
+from app.commands.terminal import (
+    AsJson,
+    ask,
+    cell,
+    fields,
+    money,
+    recalled,
+    say,
+    show,
+    table,
+)
+from memory.errors import Permanent
+
+effects = typer.Typer(help="What agents changed.", no_args_is_help=True)
+EffectId = Annotated[str, typer.Argument(help="Id or natural key of the effect.")]
+Run = Annotated[str | None, typer.Option(help="Of this run only.")]
+
+
+@effects.command("show")
+def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
+    """Show one effect."""
+    names = (
+        "id",
+        "run",
+        "step",
+        "tool",
+        "user_id",
+        "key",
+        "state",
+        "amount",
+        "args",
+        "outcome",
+        "approval",
+        "claimed",
+        "settled",
+    )
+    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda it: fields(it, names))
+
+
+@effects.command("ls")
+def list_effects(
+    run: Run = None, state: Annotated[str | None, typer.Option(help="Such as in_doubt.")] = None, limit: int = 20,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """List effects, newest first."""
+    found = ask(lambda api: api.get("/api/effects", run=run, state=state, limit=limit))
+    columns = ("id", "state", "tool", "step", "amount", "key")
+
+    def people(page: Mapping[str, Any]) -> None:
+        table([{**row, "amount": money(row["amount"])} for row in page["items"]], columns, "no effects")
+
+    show(found, as_json, people)
+
+
+@effects.command()
+def resolve(
+    effect: EffectId,
+    state: Annotated[str, typer.Argument(help="What you found at the service: done or failed.")],
+    reason: Annotated[str, typer.Option("--note", "-n", help="How you know.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of an effect in doubt."""
+    answer = ask(lambda api: api.post(f"/api/effects/{segment(effect)}/resolve", {"state": state, "note": reason}))
+    show(
+        answer,
+        as_json,
+        lambda it: say(f"effect {effect} is {it['state']}; continue: countersign runs resume {it['run']}"),
+    )
+
+
+def explain(effect: EffectId, as_json: AsJson = False) -> None:
+    """Tell why an effect happened: request, person, plan, verdict, approvals, permit, response."""
+    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}/explain")), as_json, _print_chain)
+
+
+def _print_chain(it: Mapping[str, Any]) -> None:
+    if not it.get("effect"):
+        raise Permanent("not_found", "the answer explains nothing; ask for another effect")
+    request, effect = it["request"], it["effect"]
+    approval: Mapping[str, Any] = it["approval"] or {}
+    votes: list[Mapping[str, Any]] = approval.get("votes") or []
+    said: Mapping[str, Any] = request.get("input") or {}
+    say(f"request   {said.get('request', '')!r} by {request.get('requester')} at {request.get('created')}")
+    say(f"          correlation {request.get('correlation')}, run {request.get('id')}")
+    say(f"plan      {it['plan']['hash']}, step {it['plan']['step']}, knowledge {cell(it['plan']['pins'])}")
+    if told := recalled(it["memory"]):
+        say(f"memory    {told}")
+    say(f"verdict   policy {it['verdict']['policy']}, rules {cell(it['verdict']['rules']) or '-'}")
+    say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
+    for vote in votes:
+        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {vote['reason'] or '-'}")
+    say(f"permit    {it['permit']} (digest)")
+    say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
+    say(f"response  {cell(it['response'])}")
+    say("entries   " + ", ".join(f"{entry['seq']} {entry['kind']}" for entry in it["entries"]))

@@ -1,0 +1,53 @@
+"""Keys on the command line, for administrators."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from app.client import segment
+from app.commands.terminal import AsJson, ask, fields, say, settings, show, table
+
+keys = typer.Typer(help="Who may come in; for administrators.", no_args_is_help=True)
+
+
+@keys.command()
+def create(
+    person: Annotated[str, typer.Argument(help="Who gets the key.")],
+    label: str = "",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 90,
+    bootstrap: Annotated[
+        bool, typer.Option(help="With the database owner's authority, before anybody has a key.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; its secret is printed once."""
+    if bootstrap:
+        issued = _bootstrap(person, label or "bootstrap", days)
+    else:
+        issued = ask(lambda api: api.post("/api/keys", {"person": person, "label": label, "days": days}))
+    show(issued, as_json, lambda it: say(it["secret"]))
+
+
+@keys.command("ls")
+def list_keys(as_json: AsJson = False) -> None:
+    """List keys, without their secrets."""
+    columns = ("id", "person", "label", "created", "expires", "revoked")
+    show(ask(lambda api: api.get("/api/keys")), as_json, lambda page: table(page["items"], columns, "no keys"))
+
+
+@keys.command()
+def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: AsJson = False) -> None:
+    """End a key at once."""
+    done = ask(lambda api: api.post(f"/api/keys/{segment(key)}/revoke", {}))
+    show(done, as_json, lambda it: fields(it, ("id", "revoked")))
+
+
+def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:
+    from app.addresses import located
+    from app.bootstrap import first_key
+
+    told = settings()
+    with located(told) as places:
+        return asdict(asyncio.run(first_key(told, places, person, label=label, days=days)))

@@ -1,0 +1,38 @@
+"""The stop switch on the command line."""
+
+from typing import Annotated
+
+import typer
+
+from app.client import segment
+from app.commands.terminal import AsJson, ask, say, show, table
+
+Kind = Annotated[str, typer.Argument(help="all, run, agent, tool or user")]
+Name = Annotated[str, typer.Argument(help="Which one; nothing for all.")]
+
+
+def kill(
+    kind: Kind = "all",
+    name: Name = "",
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why.")] = "stopped from the command line",
+    pulled: Annotated[bool, typer.Option("--list", help="Only list what is stopped.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop everything, or a run, agent role, tool or person; nothing within reach is permitted any more."""
+    if pulled:
+        found = ask(lambda api: api.get("/api/kills"))
+        show(
+            found,
+            as_json,
+            lambda page: table(page["items"], ("kind", "name", "reason", "by", "at"), "nothing is stopped"),
+        )
+        return
+    done = ask(lambda api: api.post("/api/kills", {"kind": kind, "name": name, "reason": reason}))
+    show(done, as_json, lambda it: say(f"stopped: {kind} {name}".rstrip() + "; release it with countersign unkill"))
+
+
+def unkill(kind: Kind = "all", name: Name = "", as_json: AsJson = False) -> None:
+    """Release the stop switch; stopped runs stay so until they are resumed."""
+    place = "all" if kind == "all" else f"{segment(kind)}/{segment(name)}"
+    done = ask(lambda api: api.delete(f"/api/kills/{place}"))
+    show(done, as_json, lambda it: say(f"released: {kind} {name}".rstrip() + "; continue with countersign runs resume"))

@@ -1,0 +1,102 @@
+"""Knowledge on the command line: list, search, show and publish what plans rest on."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from app.client import segment
+from app.commands.terminal import AsJson, Cursor, Limit, ask, more, say, show, table
+from memory.errors import Permanent
+
+knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
+Sort = Literal["runbook", "fact", "config"]
+
+
+@knowledge.command("ls")
+def list_knowledge(
+    id: Annotated[str | None, typer.Option(help="List the versions of this item.")] = None,
+    kind: Annotated[Sort | None, typer.Option(help="Only these.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is known, in its newest version."""
+    found = ask(lambda api: api.get("/api/knowledge", id=id, kind=kind, limit=limit, cursor=cursor))
+    columns = ("id", "version", "kind", "title", "owner", "review_by", "overdue")
+    show(found, as_json, lambda page: more(page, columns, "nothing is known"))
+
+
+@knowledge.command("search")
+def search_knowledge(
+    query: str,
+    kind: Sort = "runbook",
+    limit: Annotated[int, typer.Option(min=1, max=50, help="How many at most.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Find the runbooks, facts or configuration that a text resembles most."""
+    found = ask(lambda api: api.get("/api/knowledge/search", q=query, kind=kind, limit=limit))
+    show(found, as_json, lambda page: table(page["items"], ("score", "id", "version", "title"), "nothing is similar"))
+
+
+@knowledge.command("show")
+def show_knowledge(
+    id: str, version: Annotated[int | None, typer.Option(min=1)] = None, as_json: AsJson = False
+) -> None:
+    """Print an item, the newest or one version; into a file exactly as it was published."""
+    shown = ask(lambda api: api.get(f"/api/knowledge/{segment(id)}", version=version))
+    show(shown, as_json, lambda it: _print(it["body"]))
+
+
+@knowledge.command()
+def publish(  # one option per field of an item
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A runbook, or any text.")],
+    *,
+    id: Annotated[str | None, typer.Option(help="For texts that are no runbook.")] = None,
+    kind: Annotated[Literal["fact", "config"], typer.Option(help="For texts that are no runbook.")] = "fact",
+    title: str | None = None,
+    owner: str | None = None,
+    review_by: Annotated[str | None, typer.Option(help="YYYY-MM-DD")] = None,
+    message: Annotated[str, typer.Option("--note", help="Why this version.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Publish a version; what was asked on the strength of an older one is void."""
+    body = _text(file)
+    about = {"title": title, "owner": owner, "review_by": review_by}
+    item = {**_runbook(body), **about} if id is None else {"kind": kind, "id": id, **about}
+    if id is not None and (missing := [name for name, value in about.items() if not value]):
+        raise typer.BadParameter(f"give --{', --'.join(missing).replace('_', '-')}")
+    done = ask(lambda api: api.post("/api/knowledge", {**item, "body": body, "note": message}))
+    show(done, as_json, _published)
+
+
+def _published(it: Mapping[str, Any]) -> None:
+    done = f"is published; {len(it['woken'])} run(s) plan again" if it["fresh"] else "is there already, with this text"
+    say(f"{it['id']} version {it['version']} {done}")
+
+
+def _print(body: str) -> None:
+    if sys.stdout.isatty():
+        say(body)
+    else:
+        sys.stdout.write(body)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{str(file)!r} is no UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _runbook(body: str) -> dict[str, Any]:
+    from graphs.planning.runbooks import parse
+
+    try:
+        return {"kind": "runbook", "id": parse(body).runbook.id}
+    except Permanent as error:
+        raise typer.BadParameter(f"{error}; for other texts give --id, --title, --owner and --review-by") from error

@@ -1,0 +1,126 @@
+"""Chat and runs on the command line: say what is wanted, watch it happen, come back to it later."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from app.client import Api, segment
+from app.commands.live import checklist, watch
+from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, note, recalled, say, settings, show, table
+
+runs = typer.Typer(help="Look at runs, cancel or resume them.", no_args_is_help=True)
+
+
+def chat(
+    message: Annotated[str | None, typer.Argument(help="What you want; without it you can talk line by line.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Continue this thread.")] = None,
+    supersedes: Annotated[bool, typer.Option(help="Cancel what the thread is busy with and start anew.")] = False,
+    wait: Annotated[bool, typer.Option(help="Keep watching while people decide.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong and watch it being repaired; exit code 3 says that people must decide first."""
+    if message is None:
+        asyncio.run(_talk(thread))
+        return
+    body: dict[str, Any] = {"message": message, "supersedes": supersedes, **({"thread": thread} if thread else {})}
+    if as_json and not wait:
+        answer = ask(lambda api: api.post("/api/chat", body))
+        emit(answer)
+        leave(answer["status"], answer["reason"])
+        return
+    leave(*asyncio.run(_once(body, wait=wait, as_json=as_json)))
+
+
+@runs.command("ls")
+def ls(limit: int = 20, as_json: AsJson = False) -> None:
+    """List runs, newest first."""
+    found = ask(lambda api: api.get("/api/runs", limit=limit))
+    columns = ("run", "status", "reason", "requester", "created", "request")
+    show(found, as_json, lambda page: table(page["items"], columns, "there are no runs yet; try `countersign chat`"))
+
+
+@runs.command("show")
+def show_run(
+    run: RunId, follow: Annotated[bool, typer.Option(help="Watch until it ends or people must decide.")] = False,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show plan, steps, progress, cost and results of a run."""
+    if follow:
+        asyncio.run(_follow(run, quiet=as_json))
+    shown = ask(lambda api: api.get(f"/api/runs/{segment(run)}"))
+    show(shown, as_json, _print_run)
+    if follow:
+        leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
+
+
+@runs.command()
+def cancel(run: RunId, reason: Annotated[str, typer.Option(help="Why.")] = "", as_json: AsJson = False) -> None:
+    """End a run; one at work stops before its next call."""
+    answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/cancel", {"reason": reason}))
+    show(answer, as_json, lambda it: say(f"run {run} is {it['status']}"))
+
+
+@runs.command()
+def resume(run: RunId, as_json: AsJson = False) -> None:
+    """Queue a stopped run again."""
+    answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/resume", {}))
+    show(
+        answer, as_json, lambda it: say(f"run {run} is {it['status']}; watch it: countersign runs show {run} --follow")
+    )
+
+
+async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[str, str | None]:
+    async with Api.of(settings()) as api:
+        found = await watch(api.say(body), wait=wait, quiet=as_json)
+        if as_json:
+            emit(await api.get(f"/api/runs/{found['run']}"))
+    return found["status"], found["reason"]
+
+
+async def _follow(run: str, *, quiet: bool) -> None:
+    async with Api.of(settings()) as api:
+        shown = await api.get(f"/api/runs/{segment(run)}")
+        if shown["gate"] is None and shown["status"] in ("queued", "running", "waiting"):
+            await watch(api.follow(run, str(shown["seq"])), wait=False, quiet=quiet)
+
+
+async def _talk(thread: str | None) -> None:
+    note("say what is wrong; an empty line ends the conversation")
+    async with Api.of(settings()) as api:
+        while message := (await asyncio.to_thread(_line)).strip():
+            body = {"message": message, **({"thread": thread} if thread else {})}
+            found = await watch(api.say(body), wait=False)
+            thread = found["thread"] or thread
+
+
+def _line() -> str:
+    """Return what was typed; the end of the input ends the conversation too."""
+    try:
+        return input("> ")
+    except EOFError:
+        return ""
+
+
+def _print_run(run: Mapping[str, Any]) -> None:
+    fields(
+        run, ("run", "thread", "status", "reason", "requester", "request", "message", "plan_hash", "created", "ended")
+    )
+    table(run["steps"], ("step", "tool", "role", "state", "calls"), "no step has begun")
+    if run["progress"]:
+        say(run["progress"]["text"])
+    spent: Mapping[str, Any] = run["cost"]
+    say("spent: " + ", ".join(f"{name} {one['spent']}/{one.get('limit', '-')}" for name, one in spent.items()))
+    if told := recalled(run["memory"]):
+        say(f"memory: {told}")
+    for line in checklist(run["manual"]):
+        say(line)
+    gate = run["gate"]
+    if gate and gate["kind"] == "approval":
+        say(f"waits for people: countersign approvals show {gate['approval']}")
+    elif gate:
+        say(
+            f"asks its requester: {gate['question'].get('question', '')}\n"
+            f"  answer it: countersign chat --thread {run['thread']} ANSWER"
+        )

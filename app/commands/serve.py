@@ -1,0 +1,161 @@
+"""Commands that start something or look at the machine; all others are clients of the API."""
+
+import asyncio
+import logging
+import shlex
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from app.commands.terminal import FAILED, AsJson, emit, note, say, settings, table
+
+Seed = Annotated[int, typer.Option(help="Which story the demo business tells.")]
+Customers = Annotated[int, typer.Option(min=1, help="How many customers the demo business has.")]
+Folder = Annotated[Path | None, typer.Option(help="Where everything is kept (default .countersign).")]
+Host = Annotated[str | None, typer.Option(help="Address to listen at; loopback unless you mean it.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen at.")]
+Situation = Literal["double_charge", "quiet", "invoice_night"]
+FULL = 60_000
+
+
+WorldPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the demo business (default 8010).")]
+
+
+def up(  # one option per thing that people may want elsewhere
+    *,
+    seed: Seed = 1,
+    customers: Customers = FULL,
+    data_dir: Folder = None,
+    port: Port = None,
+    world_port: WorldPort = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything, stay up, and print addresses, keys and something to say."""
+    from app.up import Ready, up
+
+    def told(ready: Ready) -> None:
+        if as_json:
+            emit(asdict(ready))
+            sys.stdout.flush()
+            return
+        say(f"API    {ready.api}\nworld  {ready.world}\n")
+        for name, key in ready.keys.items():
+            say(f"{name:<6} {key}")
+        say(f"\nin another terminal:\n  export COUNTERSIGN_URL={ready.api}\n"
+            f"  export COUNTERSIGN_KEY={ready.keys['alice']}  # you are alice\n"
+            f"  {shlex.quote(sys.argv[0])} chat {ready.prompt!r}\nend everything with Ctrl-C")  # fmt: skip
+        sys.stdout.flush()
+
+    note("starting Postgres, the demo business, the API and a worker")
+    world_url = f"http://127.0.0.1:{world_port}" if world_port else None
+    up(settings(data_dir=data_dir, port=port, world_url=world_url), told, seed=seed, customers=customers)
+
+
+def demo(
+    seed: Seed = 1,
+    customers: Customers = FULL,
+    keep: Annotated[bool, typer.Option(help="Leave everything running at the end, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play the main job from end to end and prove what happened; exit code 0 only if every check held."""
+    from app.demo import demo
+
+    if code := demo(settings(), seed=seed, customers=customers, as_json=as_json, keep=keep):
+        raise typer.Exit(code)
+
+
+def serve(
+    worker: Annotated[bool, typer.Option(help="Lead runs in this process too.")] = True,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Serve the API, and lead runs in the same process."""
+    from app import processes
+    from app.addresses import located
+
+    _log()
+    told = settings(host=host, port=port)
+    with located(told) as places:
+        processes.run(lambda: processes.serve(told, places, worker=worker))
+
+
+def worker(lanes: Annotated[int | None, typer.Option(min=1, max=64, help="Runs at once.")] = None) -> None:
+    """Lead runs."""
+    from app import processes
+    from app.addresses import located
+
+    _log()
+    told = settings(lanes=lanes)
+    with located(told) as places:
+        processes.run(lambda: processes.lead(told, places))
+
+
+def world(  # one option per dial of the demo business
+    *,
+    instance: Annotated[str, typer.Option(help="Name of this copy of the business.")] = "world",
+    seed: Seed = 1,
+    customers: Customers = FULL,
+    situation: Annotated[Situation, typer.Option(help="What happened there.")] = "double_charge",
+    faults: Annotated[str, typer.Option(help="none, drop7, drop3, slow, flaky500 or fail_batch:N")] = "none",
+    permits: Annotated[bool, typer.Option(help="Demand a permit for each write.")] = True,
+    reset: Annotated[bool, typer.Option(help="Load the story again although the instance has one.")] = False,
+    host: Host = None,
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8010,
+) -> None:
+    """Serve the demo business that agents repair; not part of the product."""
+    from app import processes
+    from app.addresses import located
+
+    _log()
+    told = settings(host=host)
+    copy = processes.Business(instance, seed, customers, situation, faults, permits, reset, port)
+    with located(told) as places:
+        processes.run(lambda: processes.business(told, places, copy))
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this release's shape, and put this folder's policies in force."""
+    from app.addresses import located
+    from app.bootstrap import found
+
+    _log()
+    told = settings()
+    with located(told) as places:
+        done = asyncio.run(found(told, places, activate=True))
+    if as_json:
+        emit(asdict(done))
+        return
+    say(f"applied {', '.join(done.migrations)}" if done.migrations else "the database was up to date")
+    say(f"policy {done.policy[:12]} is in force")
+    if done.voided:
+        say(f"open questions of {len(done.voided)} run(s) are void and will be asked again: {', '.join(done.voided)}")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check python, database, roles, migrations, ports, data folder and clock; each finding says what to do."""
+    from app.doctor import Finding, examine, examine_database, reach
+
+    told = settings()
+    findings: list[Finding] = asyncio.run(examine(told))
+    with ExitStack() as held:
+        found, places = reach(told, held)
+        findings.append(found)
+        findings += asyncio.run(examine_database(places, told)) if places else []
+    rows: list[dict[str, Any]] = [asdict(finding) for finding in findings]
+    bad = any(row["verdict"] == "fail" for row in rows)
+    if as_json:
+        emit({"ok": not bad, "findings": rows})
+    else:
+        table(rows, ("check", "verdict", "found", "fix"), "")
+    if bad:
+        raise typer.Exit(FAILED)
+
+
+def _log() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

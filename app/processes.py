@@ -1,0 +1,155 @@
+"""The processes that stay up: API, worker and world; each ends in order when it is told to by a signal."""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import uvicorn
+
+from app import bootstrap
+from app.addresses import Places, service_keys
+from app.settings import Settings
+from memory.errors import Permanent
+from memory.postgres.schema_version import holds
+
+if TYPE_CHECKING:
+    from app.wiring import System
+
+_DRAIN_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    """One copy of the demo business and how it behaves."""
+
+    instance: str
+    seed: int
+    customers: int
+    situation: Literal["double_charge", "quiet", "invoice_night"]
+    faults: str
+    permits: bool
+    reset: bool
+    port: int
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run one long work until it ends or SIGTERM asks for its end; everything opened is closed either way."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_told(work))
+
+
+async def serve(settings: Settings, places: Places, *, worker: bool) -> None:
+    """Answer requests, and with `worker` lead runs too; prepares the database where the owner's URL is known."""
+    from app.api.server import create_app
+    from app.wiring import opened
+
+    with listening(settings.host, settings.port) as listener:
+        if places.owner:
+            await bootstrap.found(settings, places)
+        async with opened(settings, places) as system:
+            config = uvicorn.Config(
+                create_app(system.parts),
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+                server_header=False,
+            )
+            await _together(uvicorn.Server(config).serve([listener]), _work(system) if worker else None)
+
+
+async def lead(settings: Settings, places: Places) -> None:
+    """Lead runs until told to end; raises Temporary("unavailable") if the database is lost."""
+    from app.wiring import opened
+
+    async with opened(settings, places) as system:
+        await _work(system)
+
+
+async def business(settings: Settings, places: Places, copy: Business) -> None:
+    """Serve the demo business; its story is loaded first if the copy is new, or `reset` says so."""
+    from app.world.service import serve_world
+
+    with listening(settings.host, copy.port):
+        pass
+    await serve_world(
+        url=places.business,
+        instance=copy.instance,
+        seed=copy.seed,
+        customers=copy.customers,
+        situation=copy.situation,
+        faults=copy.faults,
+        permits=copy.permits,
+        keys=service_keys(settings),
+        host=settings.host,
+        port=copy.port,
+        reset=copy.reset or not await holds(places.business, f"{copy.instance}_billing"),
+    )
+
+
+def listening(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """Return a listening socket; raises Permanent("configuration") that says what to do if the port is taken.
+
+    `flag` is the option that chooses another one.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, the loop switches delayed sending off for every connection.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken by another process; end that one" if taken else f"cannot be used ({error.strerror}); check it"
+        raise Permanent("configuration", f"port {port} on {host!r} {why} or choose another with {flag}") from error
+    return listener
+
+
+async def _work(system: "System") -> None:
+    from app.worker import work
+
+    await work(system.database, system.queue, system.deps, system.clock, lanes=system.settings.lanes)
+
+
+async def _together(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None] | None) -> None:
+    """Run both until either ends; an error of one ends the other."""
+    tasks = [asyncio.ensure_future(each) for each in (first, second) if each is not None]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_told(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    task = asyncio.ensure_future(work())
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not told:
+            raise
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    with suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop
+    return None

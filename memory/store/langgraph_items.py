@@ -1,0 +1,157 @@
+"""Where an item of LangGraph's store lies, and what may be put there; used by the store adapter alone.
+
+A path is a namespace and a key. As text it is a JSON list, which is the key of the memory that holds the item.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from math import isfinite
+from operator import ge, gt, le, lt
+from typing import Any, Literal, cast, get_args
+
+from langgraph.store.base import MatchCondition, PutOp, validate_op_namespace
+
+from memory.errors import Permanent
+from memory.scope import Kind, Scope, Trust
+from memory.store.models import Note, Provenance
+
+Namespace = tuple[str, ...]
+
+_LEVELS = 64
+"""How deep a value may be nested."""
+_LONGEST = timedelta(days=36_525)
+
+
+def scope(path: Namespace) -> Scope | None:
+    """Return the scope that a path names by its first two labels, or None."""
+    if len(path) < 2 or not path[1] or path[0] not in get_args(Kind):
+        return None
+    return Scope.parse(f"{path[0]}:{path[1]}")
+
+
+def text(path: Namespace) -> str:
+    """Return a path as the key of a memory; raises Permanent("bad_request") for what is no text."""
+    return well_formed(json.dumps(path, ensure_ascii=False, separators=(",", ":")))
+
+
+def prefix(namespace: Namespace) -> str:
+    """Return what the keys of all items in and below a namespace begin with."""
+    return f"{text(namespace)[:-1]}," if namespace else '["'
+
+
+def well_formed(words: str) -> str:
+    """Return a text that can be kept and searched; raises Permanent("bad_request") for half characters."""
+    try:
+        words.encode()
+    except UnicodeEncodeError as error:
+        raise Permanent("bad_request", f"{words[:80]!r} is no text: {error.reason}; send whole characters") from error
+    return words
+
+
+def note(op: PutOp, trust: Trust) -> Note:
+    """Return the memory of an item; raises Permanent("bad_request") for what a memory cannot hold."""
+    path = (*op.namespace, op.key)
+    validate_op_namespace(op)
+    if not isinstance(cast(Any, op.key), str):
+        raise Permanent("bad_request", f"the key {op.key!r} of {op.namespace!r} is no text; make it one")
+    facts: dict[str, Any] = {} if _is_indexed(path, op.index) else {"index": False}
+    life = None if op.ttl is None else _life(op.ttl)
+    if life is not None:
+        facts["ttl"] = life.total_seconds()
+    return Note(_json(path, op.value), trust, Provenance(facts=facts), key=text(path), ttl=life)
+
+
+def meets(conditions: Iterable[MatchCondition], space: Namespace) -> bool:
+    """Tell whether a namespace begins and ends as wanted."""
+    return all(_meets(condition, space) for condition in conditions)
+
+
+def _meets(condition: MatchCondition, space: Namespace) -> bool:
+    path = condition.path
+    if len(path) > len(space):
+        return False
+    part = space[: len(path)] if condition.match_type == "prefix" else space[len(space) - len(path) :]
+    return all(wanted in ("*", there) for wanted, there in zip(path, part, strict=True))
+
+
+def _life(minutes: float) -> timedelta:
+    if not isfinite(minutes) or not 0 < minutes <= _LONGEST.total_seconds() / 60:
+        raise Permanent("bad_request", f"a ttl of {minutes!r} minutes; use more than 0 and at most a century")
+    return timedelta(minutes=minutes)
+
+
+def _json(path: Namespace, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        raise Permanent("bad_request", f"the value of {path!r} is no mapping; wrap it in one: {{'value': ...}}")
+    try:
+        if _is_deep(cast(object, value), _LEVELS):
+            raise Permanent("bad_request", f"the value of {path!r} is nested deeper than {_LEVELS} levels; flatten it")
+        return well_formed(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Permanent("bad_request", f"the value of {path!r} is no JSON: {error}") from error
+
+
+def _is_deep(value: object, left: int) -> bool:
+    if isinstance(value, Mapping):
+        inner = list(cast(Mapping[object, object], value).values())
+    elif isinstance(value, list | tuple):
+        inner = list(cast(list[object], value))
+    else:
+        return False
+    return left == 0 or any(_is_deep(one, left - 1) for one in inner)
+
+
+def _is_indexed(path: Namespace, index: Literal[False] | list[str] | None) -> bool:
+    if index is False or index is None or index == ["$"]:
+        return index is not False
+    raise Permanent("bad_request", f"{path!r} cannot be found by {index!r} alone; leave index out, or pass False")
+
+
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+
+
+def matches(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether every key of the filter fits; raises Permanent("bad_request") for an unknown operator."""
+    return all(_fits(value.get(key), condition) for key, condition in wanted.items())
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        conditions = cast("Mapping[str, Any]", wanted)
+        if any(name.startswith("$") for name in conditions):
+            return all(_holds(value, name, operand) for name, operand in conditions.items())
+        return isinstance(value, Mapping) and matches(cast("Mapping[str, Any]", value), conditions)
+    if isinstance(wanted, list | tuple):
+        there = cast("list[Any]", value) if isinstance(value, list) else None
+        items = list(cast("list[Any]", wanted))
+        return there is not None and len(there) == len(items) and all(map(_fits, there, items))
+    return _equal(value, wanted)
+
+
+def _holds(value: Any, operator: str, operand: Any) -> bool:
+    if operator == "$eq":
+        return _equal(value, operand)
+    if operator == "$ne":
+        return not _equal(value, operand)
+    if operator not in _ORDER:
+        known = ", ".join(("$eq", "$ne", *_ORDER))
+        raise Permanent("bad_request", f"no filter operator {operator!r}; use one of {known}")
+    return _kind(value) == _kind(operand) != "other" and _ORDER[operator](value, operand)
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    """Compare whole values; in JSON true is no number, though Python says 1 == True, and a tuple is a list."""
+    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+        there, other = cast("Mapping[str, Any]", value), cast("Mapping[str, Any]", wanted)
+        return there.keys() == other.keys() and all(_equal(there[key], other[key]) for key in there)
+    if isinstance(value, list | tuple) and isinstance(wanted, list | tuple):
+        items, others = list(cast("list[Any]", value)), list(cast("list[Any]", wanted))
+        return len(items) == len(others) and all(map(_equal, items, others))
+    return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "other"
+    return "number" if isinstance(value, int | float) else "text" if isinstance(value, str) else "other"

@@ -1,0 +1,130 @@
+"""One memory with all that is known of it, what its subject was before, and what was believed at a moment.
+
+For people who look back, never for a run's context. What has expired is over here too: its end was promised.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from memory.errors import Permanent
+from memory.postgres.database import Database
+from memory.scope import Access, Scope, Trust
+from memory.store.models import ROW, Memory, from_row
+
+PINS = 200
+"""Memories of a scope that may be pinned at a time."""
+_VERSION = f"""{ROW}, valid_from, valid_to, known_to, pinned, told,
+  case when (covered_until <= clock_timestamp()) is not true then superseded_by::text end as superseded_by,
+  case when covered_until > clock_timestamp() then covered_until end as covered_until"""
+_UNENDED = "(expires is null or expires > clock_timestamp())"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A memory on both axes of time, and how it came about."""
+
+    memory: Memory
+    valid_from: datetime
+    valid_to: datetime | None
+    """Until when it was so; None means still."""
+    known_to: datetime | None
+    """Until when it was believed."""
+    superseded_by: str | None
+    covered_until: datetime | None
+    """When the value that superseded it ends, and this one holds again; None means never."""
+    pinned: bool
+    told: int
+    """How often it was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """That somebody told a memory again."""
+
+    trust: Trust
+    principal: str
+    run: str
+    told: datetime
+
+
+async def show(database: Database, access: Access, id: str) -> Version:
+    """Return one memory of the access's scopes, also a value that was replaced; raises Permanent("not_found")."""
+    rows = await database.rows(access, f"select {_VERSION} from memories where id::text = %s and {_UNENDED}", id)
+    if not rows:
+        raise _missing(id)
+    return _version(rows[0])
+
+
+async def tellings(database: Database, access: Access, id: str, *, limit: int = 100) -> list[Telling]:
+    """Return who told a memory again, newest first."""
+    rows = await database.rows(
+        access,
+        "select trust, provenance ->> 'principal' as principal, provenance ->> 'run' as run, told from memory_links "
+        "where memory::text = %s order by memory_links.told desc, memory_links.id desc limit %s",
+        id,
+        limit,
+    )
+    return [Telling(**row) for row in rows]
+
+
+async def versions(database: Database, access: Access, key: str, *, scope: Scope | None = None) -> list[Version]:
+    """Return the values that a subject has or had in the access's scopes and that are kept, newest belief first."""
+    rows = await database.rows(
+        access,
+        f"select {_VERSION} from memories where key = %s and (%s::text is null or scope = %s) and {_UNENDED} "
+        "order by memories.created desc, memories.id desc",
+        key,
+        scope and str(scope),
+        scope and str(scope),
+    )
+    return [_version(row) for row in rows]
+
+
+async def as_of(
+    database: Database, access: Access, key: str, *, valid: datetime, known: datetime | None = None
+) -> Memory | None:
+    """Return the value of a subject that held at `valid`, as far as it was `known` then; None means as known now.
+
+    A value that was pruned since is not found, nor is one whose time to live is over or ends before `valid`.
+    """
+    async with database.transaction(access) as connection:
+        found = await connection.execute(
+            f"""
+            select {ROW} from memories
+             where key = %(key)s and created <= coalesce(%(known)s, clock_timestamp()) and valid_from <= %(valid)s
+               and (expires is null or expires > greatest(clock_timestamp(), %(valid)s))
+               and (valid_to is null or valid_to > %(valid)s
+                    or coalesce((select s.created from memories s
+                                  where s.id = memories.superseded_by and s.created > memories.created),
+                                known_to, valid_to) > coalesce(%(known)s, clock_timestamp()))
+             order by valid_from desc, memories.created desc, memories.id desc limit 1
+            """.encode(),
+            {"key": key, "valid": valid, "known": known},
+        )
+        row = await found.fetchone()
+    return None if row is None else from_row(row)
+
+
+async def pin(database: Database, access: Access, id: str, *, on: bool, most: int = PINS) -> None:
+    """Keep a live memory of the write scope from being pruned, or no longer, and record that.
+
+    Raises Permanent: `not_found`, or `conflict` if `most` others are pinned.
+    """
+    code: Literal["done", "same", "full", "not_found"] = (await database.call(access, "pin_memory", id, on, most))[
+        "code"
+    ]
+    if code == "not_found":
+        raise _missing(id)
+    if code == "full":
+        raise Permanent("conflict", f"{most} memories are pinned here; unpin one of them before {id!r}")
+
+
+def _version(row: Mapping[str, Any]) -> Version:
+    names = ("valid_from", "valid_to", "known_to", "superseded_by", "covered_until", "pinned", "told")
+    return Version(from_row(row), **{name: row[name] for name in names})
+
+
+def _missing(id: str) -> Permanent:
+    return Permanent("not_found", f"you have no memory {id!r}; `countersign memory ls` lists yours")

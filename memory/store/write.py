@@ -1,0 +1,197 @@
+"""How a text comes to be remembered: in one scope, with its origin; called through the store, and by what ends runs.
+
+The scope comes from the `Access`, never from arguments: row security takes only what the access was entered with.
+Nothing here asks a model. The same told again is linked to what is there; a subject's new value supersedes the old one;
+what a run only read in memory does not come back as something new, nor does what somebody had forgotten.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from memory.embeddings.embedder import Embedder
+from memory.embeddings.lexical import LEXICAL
+from memory.embeddings.vectors import literal, told
+from memory.errors import Permanent
+from memory.postgres.database import Connection, Database
+from memory.scope import Access, Scope, Trust
+from memory.store.fingerprints import against, marks, near, terms
+from memory.store.models import Memory, Note, Provenance, Turn, from_row
+
+BODY_BYTES = 8192
+RUN_TTL = timedelta(days=1)
+"""Working memory that no run erased, because it died for good, lives no longer than this."""
+
+_Draft = Mapping[str, Any]
+_Row = Mapping[str, Any]
+_Write = Callable[[Sequence[_Draft]], Awaitable[list[_Row]]]
+
+
+async def remember(
+    database: Database,
+    access: Access,
+    body: str,
+    *,
+    trust: Trust,
+    provenance: Provenance,
+    key: str | None = None,
+    ttl: timedelta | None = None,
+    turn: Turn | None = None,
+    embedder: Embedder = LEXICAL,
+) -> Memory:
+    """Store a text in the access's write scope; with a `key` it supersedes what that subject said before.
+
+    A text that says what a live memory says already returns that memory, `linked`. `ttl` ends it exactly then, and what
+    its subject said before holds again; working memory always ends. Raises Permanent: `forbidden` without a write scope
+    or against a more trusted value, `tainted` for what was only recalled or was forgotten, `too_large` beyond 8192
+    bytes, `bad_request` for text that cannot be kept.
+    """
+
+    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
+        return [await database.call(access, "write_memory", draft) for draft in drafts]
+
+    note = Note(body, trust, provenance, key, ttl, turn=turn)
+    (memory,) = await _kept(write, access, [note], embedder)
+    return memory
+
+
+async def add(connection: Connection, access: Access, note: Note, *, embedder: Embedder = LEXICAL) -> Memory:
+    """Do the same as `remember` inside a transaction that was entered with `access`."""
+    (memory,) = await add_all(connection, access, [note], embedder=embedder)
+    return memory
+
+
+async def add_all(
+    connection: Connection, access: Access, notes: Sequence[Note], *, embedder: Embedder = LEXICAL
+) -> list[Memory]:
+    """Do the same for many notes in their order, without waiting for one before the next is sent.
+
+    Raises for the first that is refused; some of the others are written then, until the caller's transaction is undone.
+    """
+
+    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
+        async with connection.pipeline() if len(drafts) > 1 else nullcontext():
+            sent = [await connection.execute(_WRITE, [Jsonb(draft)], prepare=True) for draft in drafts]
+        return [await cursor.fetchone() or {} for cursor in sent]
+
+    return await _kept(write, access, notes, embedder)
+
+
+_WRITE = "select * from write_memory(%s)"
+
+
+async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
+    drafts = [_draft(access, note) for note in notes]
+    rows: list[_Row] = [{"code": "new"}] * len(notes)
+    if not embedder.lexical:
+        # A model is asked only about what will be kept, never about what is known already or was forgotten.
+        rows = _allowed(await write(drafts), notes)
+    new = [number for number, row in enumerate(rows) if row["code"] == "new"]
+    embedder, vectors = await told(embedder, [notes[number].text for number in new])
+    asked = [
+        {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
+        for number, vector in zip(new, vectors, strict=True)
+    ]
+    written = _allowed(await write(asked), [notes[number] for number in new]) if new else []
+    made = dict(zip(new, written, strict=True))
+    return [from_row(made.get(number, row)) for number, row in enumerate(rows)]
+
+
+def _draft(access: Access, note: Note) -> _Draft:
+    scope = _check(access, note)
+    sourced = bool(note.provenance.source)
+    note = _signed(access, note)
+    return {
+        **_place(note.body, note.turn),
+        "scope": str(scope),
+        "scope_kind": scope.kind,
+        "scope_id": scope.id,
+        "key": note.key,
+        "body": note.body,
+        "digest": hashlib.sha256(note.body.encode()).hexdigest(),
+        "near": near(note.body),
+        "terms": terms(note.body),
+        "against": against(note.body),
+        "sourced": sourced,
+        "trust": note.trust,
+        "provenance": asdict(note.provenance),
+        "pinned": note.pinned,
+        "ttl": _seconds(RUN_TTL if note.ttl is None and scope.kind == "run" else note.ttl),
+        "valid_from": note.valid_from and note.valid_from.isoformat(),
+        "principal": access.principal.id,
+        "derived": note.provenance.derived_from,
+        "seers": _seers(access),
+        # A person may say again what they had forgotten; extraction and old files may not.
+        "guarded": note.trust != "human" or note.imported,
+    }
+
+
+def _place(body: str, turn: Turn | None) -> _Draft:
+    if turn is None:
+        return {"marks": marks(body)}
+    return {
+        "marks": marks(body, turn.session, turn.place),
+        "speaker": turn.speaker,
+        "said": turn.said and turn.said.isoformat(),
+        "session": turn.session,
+        "place": turn.place,
+    }
+
+
+def _signed(access: Access, note: Note) -> Note:
+    """Fill in who wrote, and what the text was taken from: itself, if nothing else is known."""
+    given = note.provenance
+    source = given.source or ("" if given.derived_from else hashlib.sha256(note.body.encode()).hexdigest())
+    if given.derived_from and not given.source and note.trust != "human":
+        raise Permanent(
+            "tainted", "a text derived from recalled memories alone is no new evidence; name the source that adds to it"
+        )
+    return replace(note, provenance=replace(given, principal=given.principal or access.principal.id, source=source))
+
+
+def _allowed(rows: list[_Row], notes: Sequence[Note]) -> list[_Row]:
+    """Return the rows unless one of them tells that its note must not be written; raises for that."""
+    for row, note in zip(rows, notes, strict=True):
+        if row["code"] == "forgotten":
+            raise Permanent("tainted", "this was forgotten on request and is not taken in again; let the person say it")
+        if row["code"] == "restated":
+            raise Permanent("tainted", f"this only restates memory {row['about']}, which was recalled; cite it instead")
+        if row["code"] == "outranked":
+            raise Permanent(
+                "forbidden",
+                f"{note.key!r} was said by a {row['held']}, and {note.trust} text does not replace that; "
+                "remember it without the key, or let a person decide",
+            )
+    return rows
+
+
+def _seers(access: Access) -> list[str]:
+    return sorted({str(scope) for scope in access.reads if scope.kind in ("run", "session")})
+
+
+def _seconds(span: timedelta | None) -> str | None:
+    return None if span is None else f"{span.total_seconds()} seconds"
+
+
+def _check(access: Access, note: Note) -> Scope:
+    if access.writes is None:
+        raise Permanent("forbidden", f"{access.principal.id!r} has no scope to write to here; work inside one")
+    size = len(note.body.encode(errors="replace"))
+    if size > BODY_BYTES:
+        raise Permanent(
+            "too_large", f"a memory of {size} bytes exceeds {BODY_BYTES}; keep the text, remember its handle"
+        )
+    if not note.body.strip() or "\0" in note.body or size != len(note.body.encode(errors="ignore")):
+        raise Permanent("bad_request", "a memory must be text with something in it and without NUL characters")
+    if note.key is not None and not 1 <= len(note.key) <= 200:
+        raise Permanent("bad_request", f"a key of {len(note.key)} characters; use 1 to 200")
+    if note.turn is not None and not note.turn.is_whole:
+        raise Permanent(
+            "bad_request", f"{note.turn!r} needs a speaker, session and place together, a time with its zone"
+        )
+    return access.writes

@@ -1,0 +1,106 @@
+"""What a tool found, as the one who called it sees it on the command line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from app.api.dependencies import Parts
+from app.commands import terminal
+from memory.runs import records
+from memory.runs.results import RunRows, Slice
+from memory.scope import Access, Principal
+from memory.store import write
+from memory.store.models import Provenance
+from tests.app.conftest import Woken, lead
+from tests.app.test_cli import Run, api, run
+
+__all__ = ["api", "run"]
+TEXT = "the deploy window is [bold]Tuesday[/bold] night\x1b[2J"
+
+
+@pytest.fixture(autouse=True)
+async def told(parts: Parts, people: dict[str, Principal]) -> None:
+    mine = Access.of(people["alice"])
+    await write.remember(parts.database, mine, TEXT, trust="human", provenance=Provenance())
+
+
+async def answer(parts: Parts, woken: Woken) -> str:
+    """Lead the run that was called to its end, as a worker would, with what is remembered."""
+    await woken.reached(1)
+    lease = await lead(parts.database, parts.feed, woken[-1])
+    part, _ = await RunRows(parts.database, lease.access, lease.run, "call").recall("found", "deploy window", 5)
+    body = {"results": {"call": {"found": part, "hidden": {"below": 0}}}}
+    async with parts.database.transaction(lease.access) as connection:
+        await records.finish(connection, lease, status="done", reason=None, message="done", body=body)
+    return lease.run
+
+
+async def call(run: Run, parts: Parts, woken: Woken, *more: str) -> tuple[Any, str]:
+    argv = ("tools", "call", "jobs.look", "--args", '{"job": "x"}', *more)
+    return await asyncio.gather(run("alice", *argv), answer(parts, woken))
+
+
+async def test_who_calls_recall_reads_what_was_found(run: Run, parts: Parts, woken: Woken) -> None:
+    """R93: its text as plain data, and no sum of money."""
+    ran, _ = await call(run, parts, woken)
+    assert (ran.code, "found: 1 row (h_" in ran.out, "in all" in ran.out) == (0, True, False)
+    assert "- the deploy window is [bold]Tuesday[/bold] night?[2J (id " in ran.out
+    assert "trust human" in ran.out
+
+
+async def test_as_json_the_rows_stand_beside_the_results(run: Run, parts: Parts, woken: Woken) -> None:
+    ran, _ = await call(run, parts, woken, "--json")
+    (row,) = ran.json["rows"]["call.found"]
+    assert (row["text"], row["trust"], row["scope"]) == (TEXT, "human", "user:alice")
+
+
+async def test_others_see_the_run_and_not_its_rows(run: Run, parts: Parts, woken: Woken) -> None:
+    """R92"""
+    _, id = await call(run, parts, woken)
+    shown = (await run("bob", "runs", "show", id, "--json")).json
+    assert (shown["status"], shown["rows"]) == ("done", {})
+
+
+async def test_arguments_that_do_not_fit_are_a_usage_error(run: Run) -> None:
+    ran = await run("alice", "tools", "call", "jobs.look", "--args", '{"jab": 1}')
+    assert (ran.code, "does not take this" in ran.err) == (2, True)
+
+
+def slice_of(count: int, total: int) -> Slice:
+    return Slice(handle="h_1", start=0, count=count, total=total, digest="")
+
+
+async def rows(count: int) -> AsyncIterator[Mapping[str, Any]]:
+    for n in range(count):
+        yield {"charge": f"ch_{n}", "amount": 0}
+
+
+async def test_what_has_amounts_is_summed_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    first = [row async for row in rows(20)]
+    terminal.outline({"found": slice_of(1234, 0)}, "", rows={"call.found": first}, place="call.")
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 in all (h_1)", "  - charge ch_0, amount 0.00")
+    assert (len(lines), lines[-1]) == (12, "  and 1,224 more")
+
+
+def test_without_rows_a_sum_still_says_what_is_at_stake(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.outline({"found": slice_of(2, 250), "none": slice_of(0, 0)}, "")
+    assert capsys.readouterr().out == "found: 2 rows, 2.50 in all (h_1)\nnone: 0 rows (h_1)\n"
+
+
+def test_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.outline({"found": slice_of(1, 0)}, "", rows={"found": [{"text": "word\n" * 900, "id": "x"}]})
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.endswith("… (id x)")
+    assert len(line) < 540
+
+
+@pytest.mark.parametrize(
+    ("shown", "cited", "told"),
+    [([], [], ""), (["a", "b"], [], "shown a, b"), (["a", "b"], ["b"], "shown a, b; plans rest on b")],
+)
+def test_memories_before_a_planner_are_named_by_id(shown: list[str], cited: list[str], told: str) -> None:
+    """R97"""
+    assert terminal.recalled({"shown": shown, "cited": cited}) == told

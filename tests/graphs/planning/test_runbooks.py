@@ -1,0 +1,94 @@
+"""Runbooks: plans as data, refused with a sentence that names what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from graphs.planning import runbooks
+from graphs.planning.validation import validate
+from memory.errors import Permanent
+from tests.graphs.cards import CARDS
+from tests.graphs.texts import DOUBLE, REFUND, TABLE
+
+
+@pytest.mark.parametrize("text", [DOUBLE, REFUND, TABLE])
+def test_a_runbook_is_a_plan_that_fits_the_catalogue(text: str) -> None:
+    document = runbooks.parse(text)
+    inputs = runbooks.examples(document.runbook)
+    made = runbooks.plan(document.runbook, "goal", inputs)
+    assert validate(made, CARDS) == []
+    assert [(pin.id, pin.version) for pin in made.pins] == [(document.runbook.id, document.runbook.version)]
+
+
+def test_the_text_is_what_people_read() -> None:
+    document = runbooks.parse(DOUBLE, version=7)
+    assert (document.title, document.text) == ("Double charge", DOUBLE)
+    assert document.runbook.version == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("---\nid", "id", "begins with a line"),
+        ("\n---\n# Double", "\n# Double", "closed by a line"),
+        ("review_by: 2027-05-31", "review_by: 2027-15-31", "date or number that is none"),
+        ("review_by: 2027-05-31", "review_by: 0", "YYYY-MM-DD"),
+        ("version: ", "version: 1.", "version"),
+        ("severity: high", "severity: [", "no valid YAML"),
+        ("severity: high", "severity: fun", "severity"),
+        ("utterances: [billed twice, ", "utterances: [", "utterances"),
+        ("review_by: 2027-05-31", "review_by: soon", "review_by"),
+        ("owner: billing", "owner: billing\nnotes: none", "notes"),
+        ("    backout: Refunds cannot be taken back.\n", "", "backout"),
+        ("id: shop.double-charge", "id: Double Charge", "id"),
+        ("from: probe, value: result.found.count", "from: probe", "rows"),
+        ("from: probe, value", "from: ticket, value", "rows"),
+    ],
+)
+def test_a_text_that_is_no_runbook_is_refused_by_name(old: str, new: str, says: str) -> None:
+    with pytest.raises(Permanent, match=says) as refused:
+        runbooks.parse(DOUBLE.replace(old, new, 1))
+    assert refused.value.code == "plan_invalid"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "says"),
+    [
+        (DOUBLE, "tool: jobs.pause", "tool: jobs.stop", "no tool 'jobs.stop'"),
+        (DOUBLE, "result.count > 0}\nnothing", "result.count > inputs.most}\nnothing", "undeclared"),
+        (DOUBLE, "value: result.found.count", "value: found.count", "undeclared"),
+        (DOUBLE, "ref: inputs.job", "ref: inputs.jobs", "nothing before it provides"),
+        (DOUBLE, "probe: {tool: charges.duplicates", "probe: {tool: jobs.pause, args: {job: x}", "is a write"),
+        (REFUND, "ref: inputs.charge}}\n  condition", "ref: inputs.sum}}\n  condition", "not known before it"),
+        (REFUND, "result.customers > 1", "result.customers >", "is not valid"),
+        (REFUND, "tool: charges.show\n  args: {charge:", "tool: tickets.read\n  args: {ticket:", "outsiders wrote"),
+    ],
+)
+def test_what_cannot_be_run_is_found_before_anyone_asks(text: str, old: str, new: str, says: str) -> None:
+    changed = text.replace(old, new, 1)
+    assert changed != text
+    found = runbooks.problems(runbooks.parse(changed).runbook, CARDS)
+    assert any(says in problem for problem in found), found
+
+
+def test_a_folder_is_read_whole_and_by_id(tmp_path: Path) -> None:
+    for number, text in enumerate((TABLE, DOUBLE)):
+        (tmp_path / f"{number}.md").write_text(text)
+    assert [document.runbook.id for document in runbooks.load(tmp_path)] == ["db.table-full", "shop.double-charge"]
+
+
+@pytest.mark.parametrize("second", [DOUBLE, "no front matter"])
+def test_a_broken_or_repeated_file_is_named(tmp_path: Path, second: str) -> None:
+    (tmp_path / "a.md").write_text(DOUBLE)
+    (tmp_path / "b.md").write_text(second)
+    with pytest.raises(Permanent, match=r"'b\.md'") as refused:
+        runbooks.load(tmp_path)
+    assert refused.value.code == "configuration"
+
+
+def test_the_same_inputs_give_the_same_plan() -> None:
+    """R16"""
+    first, second = (
+        runbooks.plan(runbooks.parse(DOUBLE).runbook, "g", {"job": "j", "canary": 1, "rows": 2}) for _ in "ab"
+    )
+    assert first.hash == second.hash

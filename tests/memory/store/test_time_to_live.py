@@ -1,0 +1,249 @@
+"""Time to live: a value that ends covers the lasting one of its subject, which holds again to the second."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from memory.errors import Permanent
+from memory.postgres.database import Database
+from memory.scope import Access, Principal, Scope
+from memory.store import erasure, pruning, search, transfer, versions, write
+from memory.store.langgraph_store import MemoryStore
+from memory.store.models import Memory, Provenance
+from memory.store.pruning import Policy
+from tests.conftest import Connect
+
+pytestmark = pytest.mark.anyio
+Say = Callable[..., Awaitable[Memory]]
+Pass = Callable[[timedelta], Awaitable[None]]
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+INSTANT = timedelta(milliseconds=1)
+
+
+@pytest.fixture
+def mine(alice: Principal) -> Access:
+    return Access.of(alice)
+
+
+@pytest.fixture
+def say(database: Database, mine: Access) -> Say:
+    async def keep(body: str, ttl: timedelta | None = None, key: str | None = "office", trust: Any = "human") -> Memory:
+        given = Provenance(source="ab")
+        return await write.remember(database, mine, body, trust=trust, provenance=given, key=key, ttl=ttl)
+
+    return keep
+
+
+@pytest.fixture
+def pass_by(mine: Access, superuser: Connect) -> Pass:
+    """Let time pass for the tenant: all that is told about time moves into the past."""
+
+    async def move(span: timedelta) -> None:
+        moved = ", ".join(
+            f"{column} = {column} - %(span)s"
+            for column in ("created", "valid_from", "valid_to", "known_to", "expires", "covered_until")
+        )
+        async with superuser() as above:
+            await above.execute(
+                f"update memories set {moved} where tenant = %(tenant)s".encode(),
+                {"span": span, "tenant": mine.principal.tenant},
+            )
+
+    return move
+
+
+async def held(database: Database, access: Access) -> list[str]:
+    """Return what holds, as every reader tells it."""
+    found = await search.recall(database, access, "office", floor=0.0)
+    listed = [memory.body for memory in await search.ls(database, access)]
+    assert [hit.memory.body for hit in found.hits] == listed
+    return listed
+
+
+async def swept(database: Database) -> None:
+    while await erasure.sweep(database):
+        pass
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+async def test_when_a_value_ends_its_predecessor_holds_again(
+    database: Database, mine: Access, say: Say, pass_by: Pass, sweep: bool
+) -> None:
+    """R91, R93: to the second, whether or not housekeeping was there."""
+    await say("office is Bonn")
+    await say("office is Berlin", HOUR)
+    await pass_by(HOUR - timedelta(seconds=1))
+    assert await held(database, mine) == ["office is Berlin"]
+    await pass_by(timedelta(seconds=1))
+    if sweep:
+        await swept(database)
+    assert await held(database, mine) == ["office is Bonn"]
+    found = await search.recall(database, mine, "office", floor=0.0)
+    assert (found.expired, found.superseded) == (0 if sweep else 1, 0)
+
+
+async def test_covers_end_one_after_the_other(database: Database, mine: Access, say: Say, pass_by: Pass) -> None:
+    """R93: what holds is always the last told of what has not ended."""
+    for body, ttl in (("Bonn", None), ("Berlin", DAY), ("Paris", HOUR), ("Rome", 2 * HOUR)):
+        await say(body, ttl)
+    seen: list[Sequence[str]] = []
+    for span in (timedelta(0), 2 * HOUR, DAY):
+        await pass_by(span)
+        seen.append(await held(database, mine))
+    assert seen == [["Rome"], ["Berlin"], ["Bonn"]]
+
+
+@pytest.mark.parametrize("before", ["while it is covered", "after that"])
+async def test_a_lasting_value_supersedes_for_good(
+    database: Database, mine: Access, say: Say, pass_by: Pass, before: str
+) -> None:
+    """R93: nothing of what it replaces comes back."""
+    await say("Bonn")
+    await say("Berlin", HOUR)
+    await pass_by(HOUR if before == "after that" else timedelta(0))
+    last = await say("Rome")
+    await pass_by(DAY)
+    await swept(database)
+    assert await held(database, mine) == ["Rome"]
+    bonn = (await versions.versions(database, mine, "office"))[-1]
+    assert (bonn.memory.body, bonn.superseded_by, bonn.known_to is None) == ("Bonn", last.id, False)
+
+
+async def test_the_same_value_told_again_lives_as_told_last(
+    database: Database, mine: Access, say: Say, pass_by: Pass
+) -> None:
+    """R91: what it covers waits exactly as long."""
+    await say("Bonn")
+    for ttl in (DAY, HOUR):
+        berlin = await say("Berlin", ttl)
+    assert (berlin.linked, berlin.expires is not None) == (True, True)
+    await pass_by(HOUR)
+    assert await held(database, mine) == ["Bonn"]
+    for ttl in (HOUR, None):
+        await say("Berlin", ttl)
+    await pass_by(DAY)
+    assert await held(database, mine) == ["Berlin"]
+
+
+async def test_what_a_person_says_again_lives_as_they_say_now(database: Database, mine: Access, say: Say) -> None:
+    """R91: also shorter than before; what others tell never shortens it."""
+    first = await say("the gate code is on the wall", DAY, None)
+    again = await say("the gate code is on the wall", HOUR, None)
+    assert (again.id, again.linked) == (first.id, True)
+    assert None not in (first.expires, again.expires)
+    assert again.expires is not None
+    assert again.expires - again.created < 2 * HOUR
+    told = await say("the gate code is on the wall", INSTANT, None, trust="tool")
+    assert (told.id, told.expires) == (first.id, again.expires)
+    assert (await say("the gate code is on the wall", None, None)).expires is None
+
+
+async def test_a_tool_does_not_shorten_the_life_of_what_a_person_said(say: Say) -> None:
+    """R91, R103"""
+    await say("Bonn")
+    assert (await say("Bonn", INSTANT, trust="tool")).expires is None
+
+
+async def test_what_was_so_then_is_told_whatever_covered_it(
+    database: Database, mine: Access, say: Say, pass_by: Pass
+) -> None:
+    """R91, R95: a cover holds in its time, and ends without a trace."""
+    bonn = await say("Bonn")
+    berlin = await say("Berlin", HOUR)
+    at = berlin.created
+    assert await versions.as_of(database, mine, "office", valid=at) == berlin
+    assert await versions.as_of(database, mine, "office", valid=at + DAY) == bonn
+    assert await versions.as_of(database, mine, "office", valid=at, known=berlin.created - INSTANT / 1000) == bonn
+    await pass_by(HOUR)
+    found = await versions.as_of(database, mine, "office", valid=at)
+    assert found is not None
+    assert found.body == "Bonn"
+
+
+async def test_pruning_keeps_what_only_waits(database: Database, mine: Access, say: Say) -> None:
+    """R94: covered is not superseded."""
+    await say("Bonn")
+    await say("Berlin", HOUR)
+    assert (await pruning.preview(database, mine)).leaving == ()
+
+
+async def test_what_waits_is_exported_with_what_it_waits_for(
+    database: Database, mine: Access, bob: Principal, say: Say, pass_by: Pass
+) -> None:
+    """R101: also into the same scope twice."""
+    await say("Bonn")
+    await say("Berlin", HOUR)
+    lines = [line async for line in transfer.export(database, mine)]
+    theirs = Access.of(bob)
+    assert [await transfer.take_in(database, theirs, lines) for _ in range(2)] == [(2, 0), (0, 2)]
+    assert await held(database, theirs) == ["Berlin"]
+    await pass_by(HOUR)
+    assert await held(database, theirs) == ["Bonn"]
+
+
+async def test_what_waited_holds_if_its_cover_ended_on_the_way(
+    database: Database, mine: Access, bob: Principal, say: Say
+) -> None:
+    """R91, R101"""
+    await say("Bonn")
+    berlin = await say("Berlin", HOUR)
+    lines = [line async for line in transfer.export(database, mine)]
+    assert berlin.expires is not None
+    end = berlin.expires.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0")
+    late = [line.replace(end, "2026-01-01T00:00:00.0") for line in lines]
+    assert await transfer.take_in(database, Access.of(bob), late) == (1, 0)
+    assert await held(database, Access.of(bob)) == ["Bonn"]
+
+
+async def test_nothing_that_is_taken_in_holds_beside_what_waits(
+    database: Database, mine: Access, bob: Principal, say: Say
+) -> None:
+    """R93, R101: a subject has one value at any time."""
+    await say("Rome")
+    lines = [line async for line in transfer.export(database, mine)]
+    theirs = Access.of(bob)
+    for body, ttl in (("Bonn", None), ("Berlin", HOUR)):
+        await write.remember(database, theirs, body, trust="human", provenance=Provenance(), key="office", ttl=ttl)
+    await pruning.prune(database, theirs, Policy(facts=1))
+    with pytest.raises(Permanent, match="another value"):
+        await transfer.take_in(database, theirs, lines)
+
+
+async def test_an_item_of_the_store_replaces_as_langgraph_says(
+    database: Database, mine: Access, say: Say, pass_by: Pass
+) -> None:
+    """R91: a put with a life is the item's only value; when it ends, there is none."""
+    items = MemoryStore(database, mine)
+    await items.aput(("notes",), "a", {"v": 1})
+    await items.aput(("notes",), "a", {"v": 2}, ttl=60)
+    await pass_by(HOUR)
+    await swept(database)
+    assert await items.aget(("notes",), "a") is None
+    assert await search.ls(database, mine) == []
+
+
+async def test_a_covered_value_in_working_memory_ends_with_its_run(database: Database, alice: Principal) -> None:
+    """R91"""
+    run = Scope("run", "r1")
+    access = Access(alice, (run,), run)
+    for body, ttl in (("Bonn", None), ("Berlin", HOUR)):
+        await write.remember(database, access, body, trust="tool", provenance=Provenance(), key="office", ttl=ttl)
+    async with database.transaction(access) as connection:
+        assert await erasure.erase_run(connection, "r1") == 2
+
+
+async def test_whoever_writes_and_sweeps_at_once_leaves_one_value(database: Database, mine: Access, say: Say) -> None:
+    """R93: covers that end at once, lasting values and housekeeping, all on one subject."""
+    lives = (timedelta(0), HOUR, None, timedelta(0))
+    writes = [say(f"office is {n}", lives[n % 4]) for n in range(40)]
+    await asyncio.gather(*writes, *(erasure.sweep(database) for _ in range(20)))
+    await swept(database)
+    assert len(await held(database, mine)) == 1
+    last = await say("office is at last")
+    assert (await versions.versions(database, mine, "office"))[0].memory.id == last.id
+    assert await held(database, mine) == [last.body]
+    rows = await database.rows(mine, "select 1 from memories where covered_until is not null")
+    assert rows == []

@@ -1,0 +1,294 @@
+"""Files that people bring: what a line may claim, what is left of it, and that files of any size go in and out."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from memory.embeddings.embedder import Vector
+
+from memory.errors import Permanent
+from memory.postgres.database import Database
+from memory.scope import Access, Principal
+from memory.store import erasure, pruning, search, transfer, transfer_format, write
+from memory.store.models import Provenance
+from memory.store.pruning import Policy
+from tests.conftest import Connect
+
+pytestmark = pytest.mark.anyio
+HEAD = json.dumps({"format": transfer_format.FORMAT})
+
+
+@pytest.fixture
+def mine(alice: Principal) -> Access:
+    return Access.of(alice)
+
+
+@pytest.fixture
+def theirs(bob: Principal) -> Access:
+    return Access.of(bob)
+
+
+def row(**claims: Any) -> dict[str, Any]:
+    """Return a line as an export has it, with other claims."""
+    told: dict[str, Any] = {"id": str(uuid4()), "body": f"copper is dear {uuid4()}", "trust": "human", "provenance": {}}
+    return {**told, **claims}
+
+
+def file(*rows: dict[str, Any]) -> list[str]:
+    """Return lines that can be taken in."""
+    return [HEAD, *map(json.dumps, rows)]
+
+
+async def out(database: Database, access: Access) -> list[dict[str, Any]]:
+    """Return what an export says of each memory."""
+    return [json.loads(line) async for line in transfer.export(database, access)][1:]
+
+
+FACTS = {"x": "y" * 9000}
+LONG = "s" * 201
+ORIGINS: Sequence[Any] = (
+    *("x", [], None, {"derived_from": 5}, {"derived_from": {"a": 1}}),
+    *({"facts": FACTS}, {"facts": {"a": "\0"}}, {"principal": LONG}),
+)
+BAD: Sequence[tuple[str, dict[str, Any]]] = [
+    *(("id", {"id": id}) for id in ("a\0b", "\ud800", {"a": 1}, [1], None, 5, "hello")),
+    *(("body", {"body": body}) for body in (5, None, {"a": 1}, "", "   ", "x" * 9000, "a\0b")),
+    *(("provenance", {"provenance": origin}) for origin in ORIGINS),
+    *(("trust", {"trust": trust}) for trust in ("god", ["human"])),
+    *(("created", {"created": at}) for at in ("infinity", "-infinity", "4713-01-01 BC", "yesterday", "2026-01-01", 5)),
+    *(("created", {"created": at}) for at in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00")),
+    *(("expires", {"expires": at}) for at in ("infinity", "soon", "2026-11-21T10:00:00")),
+    *(("uses", {"uses": uses}) for uses in (-5, 2**40, float("nan"), "1", True)),
+    *(("told", {"told": told}) for told in (-5, 0, None)),
+    *(("pinned", {"pinned": pinned}) for pinned in ("yes", 1)),
+    *(("key", {"key": key}) for key in ("", "k" * 500, {"a": 1}, "a\0")),
+    *(("speaker", {"speaker": speaker}) for speaker in ("", {"a": 1}, "a\0", " ")),
+    *(("place", {"speaker": "b", "session": "s", "place": place}) for place in (-4, 2**70)),
+    ("session", {"session": "s"}),
+    ("session", {"speaker": "b", "session": LONG, "place": 1}),
+    ("speaker", {"session": "s", "place": 1}),
+    ("superseded_by", {"superseded_by": str(uuid4())}),
+]
+
+
+@pytest.mark.parametrize(("field", "claims"), BAD, ids=[f"{field}-{place}" for place, (field, _) in enumerate(BAD)])
+async def test_a_claim_that_cannot_be_is_refused_by_line_and_field(
+    database: Database, mine: Access, field: str, claims: dict[str, Any]
+) -> None:
+    """R101: and nothing of its file stays."""
+    with pytest.raises(Permanent, match=rf"line 3 .*\b{field}|line 3 is no memory: Invalid JSON") as refused:
+        await transfer.take_in(database, mine, file(row(), row(**claims), row()))
+    assert refused.value.code == "bad_request"
+    assert "relation" not in str(refused.value)
+    assert await search.ls(database, mine) == []
+
+
+async def test_a_value_is_not_superseded_by_itself(database: Database, mine: Access) -> None:
+    one = row(key="metal")
+    with pytest.raises(Permanent, match=r"line 2 .*another value of the same key"):
+        await transfer.take_in(database, mine, file(one | {"superseded_by": one["id"]}))
+
+
+@pytest.mark.parametrize(("keys", "told"), [(("k", "k"), "leads back"), (("k", "other"), "another key")])
+async def test_values_do_not_end_one_another(
+    database: Database, mine: Access, keys: tuple[str, str], told: str
+) -> None:
+    one, two = str(uuid4()), str(uuid4())
+    pair = row(id=one, key=keys[0], superseded_by=two), row(id=two, key=keys[1], superseded_by=one)
+    with pytest.raises(Permanent, match=f"line 2 .*{told}"):
+        await transfer.take_in(database, mine, file(*pair))
+
+
+async def test_what_a_file_says_of_its_writer_stays_a_fact(database: Database, mine: Access) -> None:
+    """R92 R103: the importer answers for it."""
+    forged = row(provenance={"principal": "admin", "facts": {"cost": 3}})
+    await transfer.take_in(database, mine, file(forged))
+    (memory,) = await search.ls(database, mine)
+    assert memory.provenance.principal == "alice"
+    assert memory.provenance.facts == {"cost": 3, "imported_from": "admin"}
+
+
+async def test_forgetting_a_person_leaves_what_others_imported_under_the_name(
+    database: Database, mine: Access, bob: Principal
+) -> None:
+    """R102: nobody's rows go because a file named somebody."""
+    archived = {"reason": "room", "policy": "p", "pruned_by": "bob", "pruned": "2026-01-01T00:00:00Z"}
+    archived |= {"retained_until": "2100-01-01T00:00:00Z", "content": row(provenance={"principal": "bob"})}
+    await transfer.take_in(database, mine, file(row(provenance={"principal": "bob"}), {"archived": archived}))
+    await erasure.forget_person(database, bob, by="bob")
+    assert len(await search.ls(database, mine)) == 1
+    assert [set(line) & {"archived"} for line in await out(database, mine)] == [set(), {"archived"}]
+
+
+async def test_nothing_is_newer_than_now_or_used_without_bounds(database: Database, mine: Access) -> None:
+    await transfer.take_in(database, mine, file(row(created="9000-01-01T00:00:00Z", uses=2**31 - 1)))
+    (memory,) = await search.ls(database, mine)
+    assert memory.created <= datetime.now(UTC) + timedelta(minutes=1)
+    assert memory.uses == 1000
+
+
+async def test_a_file_pins_only_a_part_of_the_room(database: Database, mine: Access) -> None:
+    """R94: also when it comes in pieces."""
+    for _ in range(3):
+        await transfer.take_in(database, mine, file(*(row(pinned=True) for _ in range(90))))
+    lines = await out(database, mine)
+    assert (len(lines), sum(line["pinned"] for line in lines)) == (270, 200)
+
+
+@pytest.mark.parametrize("claims", [{"uses": -5}, {"told": 0}, {"expires": datetime(9999, 6, 1, tzinfo=UTC)}])
+async def test_the_database_takes_no_count_below_nothing_and_no_time_that_cannot_be_read(
+    database: Database, mine: Access, claims: dict[str, Any]
+) -> None:
+    """R91 R94: whoever writes, housekeeping can count on it."""
+    await transfer.take_in(database, mine, file(row()))
+    ((column, value),) = claims.items()
+    with pytest.raises(psycopg.errors.CheckViolation):
+        async with database.transaction(mine) as connection:
+            await connection.execute(f"update memories set {column} = %s".encode(), [value])
+
+
+async def test_an_imported_scope_can_be_pruned(database: Database, mine: Access) -> None:
+    """R94"""
+    await transfer.take_in(database, mine, file(*(row(uses=2**31 - 1, told=2**31 - 1) for _ in range(20))))
+    assert (await pruning.prune(database, mine, Policy(episodes=5))).gone == 15
+
+
+async def test_what_somebody_else_has_goes_in_under_an_id_of_its_own(
+    database: Database, mine: Access, theirs: Access
+) -> None:
+    """R92 R101: with its history and links, always under the same id, and whatever comes first in the file."""
+    for owner in ("Ann", "Ben", "Cleo"):
+        await write.remember(database, theirs, owner, trust="human", provenance=Provenance(), key="owner")
+    for _ in range(2):
+        await write.remember(database, theirs, "the map hangs", trust="human", provenance=Provenance())
+    head, *rest = [line async for line in transfer.export(database, theirs)]
+    for given in (rest, rest[::-1]):
+        await transfer.take_in(database, mine, [head, *given])
+    lines = await out(database, mine)
+    assert len(lines) == len(rest)
+    held = {line["body"]: line for line in lines if "body" in line}
+    assert held["Ann"]["superseded_by"] == held["Ben"]["id"]
+    assert held["Ben"]["superseded_by"] == held["Cleo"]["id"]
+    assert not {line["id"] for line in held.values()} & {json.loads(line).get("id") for line in rest}
+    assert await out(database, theirs) == [json.loads(line) for line in rest]
+
+
+async def test_a_successor_that_came_first_under_another_id_is_still_one(
+    database: Database, mine: Access, theirs: Access
+) -> None:
+    """R101"""
+    for owner in ("Ann", "Ben"):
+        await write.remember(database, theirs, owner, trust="human", provenance=Provenance(), key="owner")
+    head, first, second = [line async for line in transfer.export(database, theirs)]
+    await transfer.take_in(database, mine, [head, second])
+    await transfer.take_in(database, mine, [head, first])
+    held = {line["body"]: line for line in await out(database, mine)}
+    assert held["Ann"]["superseded_by"] == held["Ben"]["id"]
+
+
+async def test_a_subject_with_another_value_here_stops_the_import_by_line(database: Database, mine: Access) -> None:
+    await write.remember(database, mine, "iron", trust="human", provenance=Provenance(), key="metal")
+    with pytest.raises(Permanent, match="line 3: another value") as refused:
+        await transfer.take_in(database, mine, file(row(), row(key="metal")))
+    assert refused.value.code == "conflict"
+    assert [memory.body for memory in await search.ls(database, mine)] == ["iron"]
+
+
+async def test_what_has_expired_is_left_out_and_blocks_nothing(
+    database: Database, mine: Access, superuser: Connect, tenant: str
+) -> None:
+    """R91"""
+    await write.remember(database, mine, "iron", trust="human", provenance=Provenance(), key="metal")
+    async with superuser() as above:
+        await above.execute("update memories set expires = clock_timestamp() where tenant = %s", [tenant])
+    over = row(expires="2026-01-01T00:00:00Z")
+    link: dict[str, Any] = {
+        "memory": over["id"],
+        "digest": "0" * 64,
+        "trust": "human",
+        "provenance": {},
+        "told": "2026-01-01T00:00:00Z",
+    }
+    given = file(over, row(key="metal", body="copper"), {"link": link})
+    assert await transfer.take_in(database, mine, given) == (1, 0)
+    assert [memory.body for memory in await search.ls(database, mine)] == ["copper"]
+
+
+async def test_a_large_scope_travels_in_pieces_any_of_which_may_be_repeated(
+    database: Database, mine: Access, alice: Principal
+) -> None:
+    """R101: the pages of an export and the pieces of an import leave nothing out and double nothing."""
+    given = file(*(row(body=f"copper number {n} is dear") for n in range(1_203)))
+    pieces = list(transfer_format.pieces(given, most=50_000))
+    assert len(pieces) > 2
+    assert all(len(json.dumps(piece)) <= 50_000 and piece[0] == HEAD for piece in pieces)
+    counts = [await transfer.take_in(database, mine, piece) for piece in [*pieces, pieces[0]]]
+    assert (sum(kept for kept, _ in counts), counts[-1][0]) == (1_203, 0)
+    lines = await out(database, mine)
+    assert {line["id"] for line in lines} == {json.loads(line)["id"] for line in given[1:]}
+    assert len(lines) == 1_203
+
+
+class Counting:
+    """An embedder that counts what it was asked."""
+
+    id = "counting-2"
+    lexical = False
+    dimensions = 2
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return a vector for each text."""
+        self.asked += texts
+        return [(1.0, 0.0) for _ in texts]
+
+
+async def test_a_model_is_asked_once_about_what_goes_in_twice(database: Database, mine: Access) -> None:
+    model, given = Counting(), file(*(row() for _ in range(3)))
+    for _ in range(2):
+        await transfer.take_in(database, mine, given, embedder=model)
+    assert len(model.asked) == 3
+
+
+async def test_no_text_ends_a_line_of_the_file(database: Database, mine: Access) -> None:
+    body = "".join(map(chr, (*range(1, 33), *range(126, 161), 0x2028, 0x2029, 0x1F600))) + "x"
+    await write.remember(database, mine, body, trust="human", provenance=Provenance())
+    text = "\n".join([line async for line in transfer.export(database, mine)])
+    (line,) = text.splitlines()[1:]
+    assert json.loads(line)["body"] == body
+
+
+async def test_an_export_that_is_not_read_holds_no_connection(database: Database, mine: Access) -> None:
+    """R92: more stalled readers than connections, and others are served."""
+    await transfer.take_in(database, mine, file(*(row() for _ in range(3))))
+    stalled = [transfer.export(database, mine) for _ in range(14)]
+    for lines in stalled:
+        assert [await anext(lines) for _ in range(2)]
+    assert len(await search.ls(database, mine)) == 3
+
+
+async def test_what_is_written_while_an_export_is_read_gives_no_subject_two_values(
+    database: Database, mine: Access
+) -> None:
+    await transfer.take_in(database, mine, file(*(row() for _ in range(transfer.PAGE))))
+    await write.remember(database, mine, "iron", trust="human", provenance=Provenance(), key="metal")
+    lines = transfer.export(database, mine)
+    found = [await anext(lines) for _ in range(2)]
+    await write.remember(database, mine, "copper", trust="human", provenance=Provenance(), key="metal")
+    found += [line async for line in lines]
+    assert [json.loads(line)["body"] for line in found if '"metal"' in line] == ["iron"]
+
+
+async def test_every_column_of_a_memory_travels_or_is_made_anew(database: Database, mine: Access) -> None:
+    """R101: whoever adds one decides about it here."""
+    found = await database.rows(
+        mine,
+        "select attname from pg_attribute where attrelid = 'memories'::regclass and attnum > 0 and not attisdropped",
+    )
+    assert {line["attname"] for line in found} == set(transfer_format.Exported.model_fields) | set(transfer.DERIVED)

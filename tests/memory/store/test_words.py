@@ -1,0 +1,133 @@
+"""Words: what a memory is about is a word of it, and scripts without spaces have words too."""
+
+from pathlib import Path
+from shutil import copyfile
+
+import psycopg
+import pytest
+from langgraph.store.base import PutOp
+
+from memory.postgres.database import Database
+from memory.postgres.migrate import MIGRATIONS, migrate
+from memory.postgres.roles import Urls
+from memory.scope import Access
+from memory.store import search
+from memory.store.langgraph_store import MemoryStore
+from tests.memory.postgres.test_migrate import blank
+from tests.memory.store.test_search import Say, mine, say
+
+__all__ = ["blank", "mine", "say"]
+pytestmark = pytest.mark.anyio
+
+SIGNS = (
+    "我的名字是王小明，我住在北京",
+    "数据库密码每个季度更换一次",
+    "サーバーは東京にあります",
+    "お客様は金曜日に二重請求されました",
+    "내일 서울에서 회의가 있습니다",
+    "the cat is called Tom",
+)
+
+
+async def found(database: Database, access: Access, query: str) -> list[str]:
+    return [hit.memory.body for hit in (await search.recall(database, access, query)).hits]
+
+
+@pytest.mark.parametrize("key", ["office location", "office.location", "Office_Location", "team/office:location"])
+@pytest.mark.parametrize("query", ["office location", "where is the office?", "locations"])
+async def test_a_memory_is_found_by_its_subject(
+    database: Database, mine: Access, say: Say, key: str, query: str
+) -> None:
+    """R93: however the subject is written."""
+    await say("Bonn, third floor", key=key)
+    await say("the weather was nice")
+    assert await found(database, mine, query) == ["Bonn, third floor"]
+
+
+async def test_a_new_value_is_found_by_its_subject_and_the_old_one_is_not(
+    database: Database, mine: Access, say: Say
+) -> None:
+    for body in ("Bonn", "Berlin"):
+        await say(body, key="office")
+    assert await found(database, mine, "office") == ["Berlin"]
+
+
+async def test_addresses_that_machines_make_up_are_no_words(database: Database, mine: Access, say: Say) -> None:
+    """Neither where an item of LangGraph's store lies nor which run left an outcome."""
+    await MemoryStore(database, mine).abatch([PutOp(("user", "alice", "prefs"), "colour", {"text": "blue"})])
+    await say("all went well", key="run:colour")
+    assert await found(database, mine, "colour prefs") == []
+
+
+async def test_what_only_looks_like_an_address_is_a_subject(database: Database, mine: Access, say: Say) -> None:
+    await say("no object at all", key='["prefs","colour"]')
+    assert await found(database, mine, "colour") == ["no object at all"]
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [("北京", 0), ("王小明住在哪里", 0), ("密码", 1), ("密码多久更换", 1), ("住", 0), ("東京", 2),
+     ("サーバーはどこ", 2), ("二重請求", 3), ("서울", 4), ("회의", 4), ("Tom", 5)],
+)  # fmt: skip
+async def test_scripts_without_spaces_are_found_by_pairs_of_signs(
+    database: Database, mine: Access, say: Say, query: str, place: int
+) -> None:
+    """R93: a single sign finds by itself."""
+    for text in SIGNS:
+        await say(text)
+    assert await found(database, mine, query) == [SIGNS[place]]
+
+
+async def test_signs_and_letters_in_one_run_are_told_apart(database: Database, mine: Access, say: Say) -> None:
+    await say("新しいiPhone手机です")
+    await say("volume is almost full")
+    for query in ("iphone", "手机"):
+        assert await found(database, mine, query) == ["新しいiPhone手机です"]
+
+
+async def test_words_of_latin_texts_are_what_they_were(database: Database, mine: Access, say: Say) -> None:
+    await say("Ledgers and ledgers, naïvely audited")
+    async with database.transaction(mine) as connection:
+        rows = await connection.execute("select lexeme, hits from memory_postings order by lexeme")
+        assert [tuple(row.values()) for row in await rows.fetchall()] == [("audit", 1), ("ledger", 2), ("naïv", 1)]
+
+
+_ROW = """
+insert into memories (tenant, id, scope_kind, scope_id, key, body, digest, embedder, embedding, trust, provenance)
+values ('t', gen_random_uuid(), 'user', 'a', %s, %s, repeat('0', 64), 'e', '[1]', 'human', '{}')
+"""
+
+
+async def test_rows_from_before_get_the_words_of_their_subject_and_their_signs(blank: Urls, tmp_path: Path) -> None:
+    """R101: nothing that was remembered is left behind, and what has its words already is left alone."""
+    for file in MIGRATIONS.glob("*.sql"):
+        if file.name < "0043":
+            copyfile(file, tmp_path / file.name)
+    await migrate(blank.owner, folder=tmp_path)
+    async with await psycopg.AsyncConnection.connect(blank.superuser, autocommit=True) as above:
+        await above.execute("alter table memories disable trigger user")
+        for row in (("office.place", "Bonn"), ("run:1", "done"), (None, "東京"), (None, "plain")):
+            await above.execute(_ROW, row)
+        await above.execute("alter table memories enable trigger user")
+        await migrate(blank.owner)
+        rows = await above.execute(
+            "select m.body, m.size, array_agg(p.lexeme order by p.lexeme) from memories m "
+            "join memory_postings p on p.memory = m.id group by m.id, m.body, m.size order by m.body"
+        )
+        assert await rows.fetchall() == [
+            ("Bonn", 3, ["bonn", "offic", "place"]),
+            ("done", 1, ["done"]),
+            ("東京", 3, ["京", "東", "東京"]),
+        ]
+
+
+async def test_no_row_is_measured_otherwise_than_it_is_posted(database: Database, mine: Access, say: Say) -> None:
+    kept = await say("手机 and phone", key="device.name")
+    async with database.transaction(mine) as connection:
+        rows = await connection.execute(
+            "select m.size, (select sum(p.hits) from memory_postings p where p.memory = m.id) as posted "
+            "from memories m where m.id = %s",
+            [kept.id],
+        )
+        (row,) = await rows.fetchall()
+    assert row["size"] == row["posted"] == 6
