@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sized
 from typing import TypeVar
 
 from memory.embeddings.embedder import Embedder
-
 from memory.errors import ControlError
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database

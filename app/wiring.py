@@ -5,8 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from memory.embeddings.embedder import Embedder
-
 from app import bootstrap
 from app.addresses import Places, service_keys, world_url
 from app.api.dependencies import Parts
@@ -15,6 +13,7 @@ from graphs.deps import Deps, Planner
 from graphs.nodes.planner import make_planner
 from graphs.planning.drafting import Drafter, make_drafter
 from memory.clock import Clock, SystemClock
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.providers import named
 from memory.governance.feed import Feed
 from memory.knowledge import versions

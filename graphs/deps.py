@@ -4,12 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memory.embeddings.embedder import Embedder
-
 from graphs.execution.binding import Slice
 from graphs.execution.capabilities import Adopt, Cite, Cuts, Perform, Planner, Record
 from graphs.planning.plan import Plan
 from graphs.planning.validation import Card
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.governance import approvals, journal
 from memory.governance.approvals import Standing

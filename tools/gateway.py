@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from memory.embeddings.embedder import Embedder
-
 from memory.clock import Clock
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Halt, LeaseLost, Permanent
 from memory.governance import journal

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
-from memory.embeddings.embedder import Embedder
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app import auth
 from memory.clock import Clock
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.governance.feed import Feed

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from memory.embeddings.embedder import Vector
 
 from app import housekeeping
 from app.worker import work
 from memory.clock import SystemClock
+from memory.embeddings.embedder import Vector
 from memory.maintenance import duties
 from memory.postgres.database import Database
 from memory.runs.queue import Queue

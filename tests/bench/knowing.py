@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from memory.embeddings.embedder import Embedder, Vector
-from memory.embeddings.vectors import literal
 from psycopg import AsyncConnection
 
+from memory.embeddings.embedder import Embedder, Vector
 from memory.embeddings.lexical import LEXICAL, presence
+from memory.embeddings.vectors import literal
 from memory.knowledge import search
 from memory.knowledge.models import digest
 from memory.maintenance import reembedding

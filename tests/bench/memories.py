@@ -13,9 +13,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from memory.embeddings.vectors import literal
-
 from memory.embeddings.lexical import LEXICAL
+from memory.embeddings.vectors import literal
 from memory.store import pruning, search, write
 from tests.bench.ground import Ground, ground, percentile
 from tests.bench.memory import Prepared

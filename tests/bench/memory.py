@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from memory.embeddings.embedder import Embedder, Vector
-
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.providers import named
 from memory.scope import Access, Principal

@@ -7,10 +7,10 @@ sample is compared. Beside them stands a plain table of pgvector with the same t
 import random
 from collections.abc import Sequence
 
-from memory.embeddings.embedder import Embedder
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.scope import Access, Principal
 from memory.store import write

@@ -18,17 +18,14 @@ LIMIT = 2.0
 PART_LIMIT = 5.0
 """Percent of names of which any word is listed; the anchors have 4.7 and 4.2."""
 
-POINTERS = frozenset(
-    """
+_POINTERS = """
     me my mine we us our ours you your yours he him his she her hers it its they them their theirs this that these those
     one ones each every any all both some none either neither others another such same else what which who whom whose
     how why when where whether something anything nothing everything somebody anybody nobody everybody someone anyone
     everyone somewhere anywhere nowhere there here then now few many several most more less much enough by place parts
     rest whole
-    """.split()
-)
-IRREGULAR = frozenset(
-    """
+"""
+_IRREGULAR = """
     been begun bent bitten blown bound born broken bred brought built burnt bought caught chosen crept dealt dug done
     drawn dreamt driven drunk eaten fallen felt fought found fled flown forbidden foreseen forgotten forgiven frozen got
     gotten given gone grown hung had heard hidden held kept knelt known laid leant leapt learnt left lent lain lit lost
@@ -36,13 +33,14 @@ IRREGULAR = frozenset(
     shrunk sung sunk sat slept slid spoken sped spelt spent spilt spun spoilt sprung stood stolen stuck stung stricken
     struck sworn swept swum swung taken taught torn told thought thrown understood undone overridden withdrawn withheld
     withstood woken worn woven wept won written rewritten
-    """.split()
-)
+"""
 """Participles that differ from the verb; `read`, `set`, `run` and their like are verbs and nouns as well."""
-NO_PARTICIPLES = frozenset(
-    "bed bleed breed creed deed embed exceed feed greed heed hundred indeed kindred naked need proceed red reed sacred "
-    "seed shed sled speed succeed ted weed".split()
-)
+_NO_PARTICIPLES = """
+    bed bleed breed creed deed embed exceed feed greed heed hundred indeed kindred naked need proceed red reed sacred
+    seed shed sled speed succeed ted weed
+"""
+LISTED = frozenset(_POINTERS.split()) | frozenset(_IRREGULAR.split())
+_OTHERS = frozenset(_NO_PARTICIPLES.split())
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
@@ -84,9 +82,7 @@ def measure(folder: Path) -> Share:
 
 def is_listed(word: str) -> bool:
     """Return whether a word is a pronoun, only points, or is a past participle."""
-    if word in POINTERS or word in IRREGULAR:
-        return True
-    return word.endswith("ed") and len(word) > 3 and word not in NO_PARTICIPLES
+    return word in LISTED or (word.endswith("ed") and len(word) > 3 and word not in _OTHERS)
 
 
 def bound_names(tree: ast.AST) -> Iterator[str]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import httpx2
 import pytest
-from memory.embeddings.embedder import Vector
 
 from app.api.dependencies import Parts
+from memory.embeddings.embedder import Vector
 from memory.maintenance import reembedding
 from memory.scope import Access, Principal
 from memory.store import write

@@ -5,10 +5,10 @@ import sys
 from math import isclose, sqrt
 
 import pytest
-from memory.embeddings.embedder import Vector
-from memory.embeddings.vectors import literal, parse
 
+from memory.embeddings.embedder import Vector
 from memory.embeddings.lexical import LEXICAL, presence, rarity
+from memory.embeddings.vectors import literal, parse
 
 pytestmark = pytest.mark.anyio
 

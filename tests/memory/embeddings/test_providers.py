@@ -4,14 +4,14 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 
 import pytest
-from memory.embeddings.embedder import Vector
-from memory.embeddings.vectors import asked
 
 from graphs.planning import runbooks
 from graphs.planning.candidates import Limits, worth_a_look
 from graphs.planning.slots import words
+from memory.embeddings.embedder import Vector
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.providers import LangChain, named
+from memory.embeddings.vectors import asked
 from memory.errors import Permanent, Temporary
 from memory.knowledge import versions
 from memory.maintenance.reembedding import embed_knowledge, reembed

@@ -6,8 +6,8 @@ from datetime import date
 
 import psycopg
 import pytest
-from memory.embeddings.embedder import Embedder
 
+from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.knowledge import search, versions
 from memory.knowledge.models import Hit, Item

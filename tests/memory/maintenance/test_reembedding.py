@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from memory.embeddings.embedder import Vector
 
+from memory.embeddings.embedder import Vector
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Temporary
 from memory.knowledge.models import digest

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from memory.embeddings.embedder import Vector
 
+from memory.embeddings.embedder import Vector
 from memory.errors import Permanent
 from memory.knowledge import versions
 from memory.knowledge.models import Item

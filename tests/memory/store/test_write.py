@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from memory.embeddings.embedder import Vector
 
+from memory.embeddings.embedder import Vector
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres.database import Database
