@@ -79,7 +79,7 @@ def test_an_investigation_only_reads() -> None:
 def test_equal_plans_have_equal_hashes_in_every_process() -> None:
     """R3 R16"""
     code = (
-        f"from graphs.plan import Plan; print(Plan.model_validate_json({plan(LOOK, REFUND).model_dump_json()!r}).hash)"
+        f"from graphs.planning.plan import Plan; print(Plan.model_validate_json({plan(LOOK, REFUND).model_dump_json()!r}).hash)"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == plan(LOOK, REFUND).hash

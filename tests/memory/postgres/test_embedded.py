@@ -24,7 +24,7 @@ import os, sys
 from pathlib import Path
 import psycopg
 from memory.errors import ControlError
-from memory.postgres import attach
+from memory.postgres.embedded import attach
 if len(sys.argv) > 2:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 with attach(Path(sys.argv[1])) as server:
