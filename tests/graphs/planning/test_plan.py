@@ -78,9 +78,8 @@ def test_an_investigation_only_reads() -> None:
 
 def test_equal_plans_have_equal_hashes_in_every_process() -> None:
     """R3 R16"""
-    code = (
-        f"from graphs.planning.plan import Plan; print(Plan.model_validate_json({plan(LOOK, REFUND).model_dump_json()!r}).hash)"
-    )
+    text = plan(LOOK, REFUND).model_dump_json()
+    code = f"from graphs.planning.plan import Plan; print(Plan.model_validate_json({text!r}).hash)"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == plan(LOOK, REFUND).hash
 

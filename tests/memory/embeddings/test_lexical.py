@@ -38,7 +38,8 @@ async def test_typing_errors_stay_close_and_other_texts_stay_far() -> None:
 
 def test_another_process_computes_the_same_vector() -> None:
     """Vectors are stored: they must not depend on hash seeds or machines."""
-    code = "from memory.embeddings.lexical import LEXICAL; from memory.embeddings.vectors import literal; print(literal(LEXICAL.vector('rotate the key')))"
+    imports = "from memory.embeddings.lexical import LEXICAL; from memory.embeddings.vectors import literal"
+    code = f"{imports}; print(literal(LEXICAL.vector('rotate the key')))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == literal(LEXICAL.vector("rotate the key"))
 
