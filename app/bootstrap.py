@@ -18,7 +18,7 @@ from memory.postgres.schema_version import missing
 from memory.postgres.signing import admit
 from memory.scope import Principal
 from tools.catalog import Catalog
-from tools.policy import Policy
+from tools.policy import PolicySet
 
 _LOG = logging.getLogger(__name__)
 ALONE, JOINT, PETTY = 1_000_000, 500_000_000, 50_000
@@ -106,7 +106,7 @@ def shipped(folder: Path | None = None) -> list[versions.Item]:
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
     access = policy_version.installation(settings.tenant)
     await versions.import_all(database, access, shipped(settings.runbook_dir))
-    version = Policy.load(Catalog.discover().cards, settings.policy_dir).version
+    version = PolicySet.load(Catalog.discover().cards, settings.policy_dir).version
     active = await policy_version.policy(database, access)
     if active is None or (activate and active != version):
         return version, tuple(await policy_version.activate(database, access, version))

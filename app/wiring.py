@@ -25,7 +25,7 @@ from memory.store.context import Context
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.model import Model, open_model
-from tools.policy import Policy
+from tools.policy import PolicySet
 from tools.services import ServiceClient
 from tools.token_budget import TokenMeter
 
@@ -37,7 +37,7 @@ class System:
     settings: Settings
     database: Database
     catalog: Catalog
-    policy: Policy
+    policy: PolicySet
     services: ServiceClient
     gateway: Gateway
     model: Model | None
@@ -91,7 +91,7 @@ async def opened(settings: Settings, places: Places, *, clock: Clock | None = No
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         catalog = Catalog.discover()
-        policy = Policy.load(catalog.cards, settings.policy_dir)
+        policy = PolicySet.load(catalog.cards, settings.policy_dir)
         embedder = named(settings.embeddings, settings.embeddings_base_url)
         database = await Database.open(places.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)

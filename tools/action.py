@@ -10,7 +10,7 @@ Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 Role = Literal["planner", "researcher", "executor", "auditor"]
 Effect = Literal["read", "write", "destructive"]
 Verdict = Literal["allow", "deny", "hold", "shadow"]
-State = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
+OutcomeState = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
 
 
 def canonical(value: Json) -> str:
@@ -124,7 +124,7 @@ class Decision:
 class Outcome:
     """What came of an action; `result` is small, large results are named by handle."""
 
-    state: State
+    state: OutcomeState
     code: str | None = None
     message: str = ""
     result: Mapping[str, Json] = field(default_factory=dict[str, Json])

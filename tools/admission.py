@@ -15,7 +15,7 @@ from tools.tool import Slice, Tool
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedAction:
     """An action whose arguments are valid and normalised; nothing has been decided yet."""
 
     action: Action
@@ -53,7 +53,7 @@ class Admitted:
         )
 
 
-def admit(action: Action, catalog: Catalog) -> Admitted:
+def admit(action: Action, catalog: Catalog) -> AdmittedAction:
     """Check an action and derive its keys and facts.
 
     Raises Permanent unknown_tool, invalid_arguments or agent_scope.
@@ -68,7 +68,7 @@ def admit(action: Action, catalog: Catalog) -> Admitted:
         raise Permanent("invalid_arguments", f"{action.tool!r} refuses its arguments: {_first(error)}") from error
 
 
-def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> Admitted:
+def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
     args = cast(dict[str, Json], arguments.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
@@ -77,7 +77,9 @@ def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> Admitted:
     target = tool.target(arguments) if tool.target else "none/none"
     call_hash = digest({"tool": tool.name, "args": seen, "target": target})
     key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
-    return Admitted(action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target))
+    return AdmittedAction(
+        action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
+    )
 
 
 @lru_cache(maxsize=1024)

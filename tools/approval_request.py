@@ -8,18 +8,18 @@ from memory.clock import Clock, new_id
 from memory.runs.records import Lease
 from tools import effects
 from tools.action import Decision, Json
-from tools.admission import Admitted
+from tools.admission import AdmittedAction
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApprovalRequest:
     """One action of a question, with the verdict that holds it."""
 
-    admitted: Admitted
+    admitted: AdmittedAction
     decision: Decision
 
 
-def question(lease: Lease, asked: Sequence[Asked], shown: Mapping[str, Json], clock: Clock) -> dict[str, Any]:
+def question(lease: Lease, asked: Sequence[ApprovalRequest], shown: Mapping[str, Json], clock: Clock) -> dict[str, Any]:
     """Return a round as the database opens it: who may answer, what it covers, and what people see.
 
     The strictest demand of all actions counts: most approvals, all groups, shortest time. An action that comes twice
@@ -43,7 +43,7 @@ def question(lease: Lease, asked: Sequence[Asked], shown: Mapping[str, Json], cl
     }
 
 
-def _item(one: Asked) -> dict[str, Any]:
+def _item(one: ApprovalRequest) -> dict[str, Any]:
     return {
         "digest": one.admitted.digest(one.decision.policy),
         "step": one.admitted.action.step,
@@ -52,7 +52,7 @@ def _item(one: Asked) -> dict[str, Any]:
     }
 
 
-def _about(asked: Sequence[Asked], amount: int) -> dict[str, Json]:
+def _about(asked: Sequence[ApprovalRequest], amount: int) -> dict[str, Json]:
     first = asked[0].admitted
     return {
         "tool": first.tool.name,
@@ -67,9 +67,9 @@ def _about(asked: Sequence[Asked], amount: int) -> dict[str, Json]:
     }
 
 
-def _each(asked: Sequence[Asked]) -> list[Json]:
+def _each(asked: Sequence[ApprovalRequest]) -> list[Json]:
     """Return what every step would do: its first action, how many there are and what they come to."""
-    steps: dict[str, list[Admitted]] = {}
+    steps: dict[str, list[AdmittedAction]] = {}
     for one in asked:
         steps.setdefault(one.admitted.action.step.partition("#")[0], []).append(one.admitted)
     return [

@@ -13,7 +13,7 @@ from tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ToolCard:
     """What planners, people and policies may know of a tool; no function is reachable from here."""
 
     name: str
@@ -33,7 +33,7 @@ class Card:
     """`natural key` if the tool names the business event itself, else `per request`."""
 
     @classmethod
-    def of(cls, tool: Tool) -> "Card":
+    def of(cls, tool: Tool) -> "ToolCard":
         """Return the card of a tool."""
         return cls(
             name=tool.name,
@@ -62,7 +62,7 @@ class Catalog:
             if tool.name in self._tools:
                 raise Permanent("configuration", f"two tools are named {tool.name!r}; rename one of them")
             self._tools[tool.name] = tool
-        self.cards: Mapping[str, Card] = {name: Card.of(tool) for name, tool in sorted(self._tools.items())}
+        self.cards: Mapping[str, ToolCard] = {name: ToolCard.of(tool) for name, tool in sorted(self._tools.items())}
         for tool in self._tools.values():
             if tool.compensate and tool.compensate not in self._tools:
                 raise Permanent(

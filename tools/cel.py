@@ -14,13 +14,13 @@ from cel_expr_python import cel
 from memory.errors import Permanent
 from tools.action import Json
 
-Kind = Literal["any", "bool", "int", "text"]
+ValueType = Literal["any", "bool", "int", "text"]
 """What a variable may hold; `any` postpones the check to evaluation."""
 
 LIMIT = 500
 """Longest expression in characters; the binding itself bounds nesting (32) and iterations (under 10,000)."""
 
-_TYPES: Mapping[Kind, cel.Type] = {
+_TYPES: Mapping[ValueType, cel.Type] = {
     "any": cel.Type.DYN,
     "bool": cel.Type.BOOL,
     "int": cel.Type.INT,
@@ -34,7 +34,7 @@ _RESERVED = frozenset({"true", "false", "null", "in"})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Evaluation:
     """Whether a condition holds; `reason` says why a condition could not be decided, which counts as not holding."""
 
     holds: bool
@@ -42,18 +42,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
+class CompiledExpression:
     """A compiled expression, mostly a condition."""
 
     text: str
     program: cel.Expression
 
-    def evaluate(self, values: Mapping[str, Json]) -> Answer:
+    def evaluate(self, values: Mapping[str, Json]) -> Evaluation:
         """Return the answer for these variables; an error, an unknown or anything but a bool does not hold."""
         kind, plain = self._evaluate(values)
         if kind == cel.Type.BOOL and isinstance(plain, bool):
-            return Answer(plain)
-        return Answer(False, f"{self.text!r} gave {kind.name()}, not true or false: {str(plain)[:200]}")
+            return Evaluation(plain)
+        return Evaluation(False, f"{self.text!r} gave {kind.name()}, not true or false: {str(plain)[:200]}")
 
     def value(self, values: Mapping[str, Json]) -> bool | int | str | None:
         """Return the flag, number or text that the expression comes to; None for an error or anything else."""
@@ -68,7 +68,7 @@ class Expression:
             return cel.Type.ERROR, _first_line(error)
 
 
-def compile(text: str, variables: Mapping[str, Kind], gives: Kind = "bool") -> Expression:
+def compile(text: str, variables: Mapping[str, ValueType], gives: ValueType = "bool") -> CompiledExpression:
     """Check and compile an expression over the named variables (dots allowed in names); cached.
 
     Raises Permanent `plan_invalid` for an undeclared name, clashing types, a result of another kind, or excess size.
@@ -76,7 +76,7 @@ def compile(text: str, variables: Mapping[str, Kind], gives: Kind = "bool") -> E
     return _compile(text, tuple(sorted(variables.items())), gives)
 
 
-def kind(value: Json) -> Kind:
+def kind(value: Json) -> ValueType:
     """Return the kind under which a literal value is declared."""
     if isinstance(value, bool):
         return "bool"
@@ -119,7 +119,7 @@ def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None
 
     def classify(row: Mapping[str, Json]) -> str | None:
         values = {name: row[name] for name in sorted(looked_at & row.keys())}
-        variables: dict[str, Kind] = {name: kind(value) for name, value in values.items()}
+        variables: dict[str, ValueType] = {name: kind(value) for name, value in values.items()}
         for name, text in cases.items():
             answer = compile(text, variables).evaluate(values)
             if answer.holds:
@@ -132,7 +132,7 @@ def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None
 
 
 @lru_cache(maxsize=2048)
-def _compile(text: str, variables: tuple[tuple[str, Kind], ...], wanted: Kind) -> Expression:
+def _compile(text: str, variables: tuple[tuple[str, ValueType], ...], wanted: ValueType) -> CompiledExpression:
     _lint(text)
     try:
         program = _environment(variables).compile(text)
@@ -141,11 +141,11 @@ def _compile(text: str, variables: tuple[tuple[str, Kind], ...], wanted: Kind) -
         raise Permanent("plan_invalid", f"condition {text!r} is not valid: {_first_line(error)}") from None
     if gives not in (_TYPES[wanted], cel.Type.DYN) and wanted != "any":
         raise Permanent("plan_invalid", f"condition {text!r} gives {gives.name()}; write one that gives a {wanted}")
-    return Expression(text, program)
+    return CompiledExpression(text, program)
 
 
 @lru_cache(maxsize=512)
-def _environment(variables: tuple[tuple[str, Kind], ...]) -> cel.Env:
+def _environment(variables: tuple[tuple[str, ValueType], ...]) -> cel.Env:
     return cel.NewEnv(variables={name: _TYPES[kind] for name, kind in variables})
 
 

@@ -10,7 +10,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access
 from tools.action import Cost, Decision, Json
-from tools.admission import Admitted
+from tools.admission import AdmittedAction
 
 _COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled"""
@@ -20,7 +20,7 @@ REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class Claim:
     """The answer to a claim: `go`, or why not."""
 
     code: str
@@ -31,7 +31,7 @@ class Claimed:
     outcome: Mapping[str, Json] | None
 
 
-def request(lease: Lease, admitted: Admitted, decision: Decision) -> dict[str, Any]:
+def request(lease: Lease, admitted: AdmittedAction, decision: Decision) -> dict[str, Any]:
     """Return what every gateway function of the database wants to know of an action."""
     action = admitted.action
     return {
@@ -58,15 +58,15 @@ def request(lease: Lease, admitted: Admitted, decision: Decision) -> dict[str, A
     }
 
 
-async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Claimed:
+async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Claim:
     """Take key, budget, approval and permit of a write in one commit."""
-    return Claimed(**await database.call(lease.access, "claim", body))
+    return Claim(**await database.call(lease.access, "claim", body))
 
 
 async def settle(
     database: Database,
     access: Access,
-    claimed: Claimed,
+    claimed: Claim,
     *,
     state: str,
     outcome: Mapping[str, Json],

@@ -18,13 +18,13 @@ from memory.runs.records import Lease
 from memory.runs.results import RunRows
 from tools import effects
 from tools.action import Action, Cost, Decision, Json, Outcome, canonical
-from tools.admission import Admitted, admit
-from tools.approval_request import Asked, question
+from tools.admission import AdmittedAction, admit
+from tools.approval_request import ApprovalRequest, question
 from tools.catalog import Catalog
-from tools.effects import Claimed
+from tools.effects import Claim
 from tools.handles import Handles
-from tools.policy import Policy
-from tools.resilience import Attempted, attempt
+from tools.policy import PolicySet
+from tools.resilience import Attempt, attempt
 from tools.tool import Call, ServiceBinder
 
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
@@ -40,7 +40,7 @@ class Gateway:
         self,
         database: Database,
         catalog: Catalog,
-        policy: Policy,
+        policy: PolicySet,
         services: ServiceBinder,
         clock: Clock,
         *,
@@ -72,7 +72,7 @@ class Gateway:
             return await self._read(lease, admitted, decision)
         return await self._effect(lease, admitted, decision, bundle, shown or {})
 
-    def _judge(self, lease: Lease, action: Action) -> tuple[Admitted | None, Decision]:
+    def _judge(self, lease: Lease, action: Action) -> tuple[AdmittedAction | None, Decision]:
         """Admit and decide; nothing is returned to act on if the action is not this run's or not well-formed."""
         if (action.run, action.user) != (lease.run, lease.access.principal.id):
             message = f"step {action.step!r} speaks for another run or person than the one that is led here"
@@ -83,7 +83,7 @@ class Gateway:
             return None, Decision("deny", code=error.code, message=str(error))
         return admitted, self._policy.decide(action.role, action.tool, admitted.facts)
 
-    async def _read(self, lease: Lease, admitted: Admitted, decision: Decision) -> Outcome:
+    async def _read(self, lease: Lease, admitted: AdmittedAction, decision: Decision) -> Outcome:
         key = f"read:{admitted.action.plan_hash[:16]}:{admitted.action.step}:{admitted.args_hash[:16]}"
         body = {**effects.request(lease, admitted, decision), "key": key}
         code, recorded = await effects.begin_read(self._database, lease, body)
@@ -115,7 +115,7 @@ class Gateway:
     async def _effect(
         self,
         lease: Lease,
-        admitted: Admitted,
+        admitted: AdmittedAction,
         decision: Decision,
         bundle: Sequence[Action],
         shown: Mapping[str, Json],
@@ -135,7 +135,7 @@ class Gateway:
             case code:
                 return await self._stop(lease, admitted, decision, code)
 
-    async def _takes_back(self, lease: Lease, admitted: Admitted) -> bool:
+    async def _takes_back(self, lease: Lease, admitted: AdmittedAction) -> bool:
         """Tell whether this is the declared reverse of the effect it names; only then may that effect happen anew."""
         try:
             done = await effects.show(self._database, lease.access, admitted.action.compensates or "")
@@ -144,7 +144,7 @@ class Gateway:
             return False
         return (done["run"], reverse, done["args"]) == (lease.run, admitted.tool.name, admitted.args)
 
-    async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claimed:
+    async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claim:
         """Claim; while another run or task is at the very same effect, wait for it."""
         waited = 0.0
         while True:
@@ -156,7 +156,7 @@ class Gateway:
             await self._clock.sleep(_IN_FLIGHT_POLL)
             waited += _IN_FLIGHT_POLL
 
-    async def _act(self, lease: Lease, admitted: Admitted, claimed: Claimed, *, first_look: bool) -> Outcome:
+    async def _act(self, lease: Lease, admitted: AdmittedAction, claimed: Claim, *, first_look: bool) -> Outcome:
         tried, cost = await self._call(lease, admitted, claimed, first_look=first_look)
         state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[tried.state]
         outcome: dict[str, Json] = {"result": tried.result, "message": _plain(tried.message)}
@@ -184,8 +184,8 @@ class Gateway:
         return replace(_settled(recorded, known, effect), cost=cost)
 
     async def _call(
-        self, lease: Lease, admitted: Admitted, claimed: Claimed | None, *, first_look: bool
-    ) -> tuple[Attempted, Cost]:
+        self, lease: Lease, admitted: AdmittedAction, claimed: Claim | None, *, first_look: bool
+    ) -> tuple[Attempt, Cost]:
         action = admitted.action
         permit, key = (claimed.permit, claimed.send_key) if claimed else (None, None)
         name = f"{action.plan_hash[:16]}.{action.step}"
@@ -207,12 +207,12 @@ class Gateway:
     async def _hold(
         self,
         lease: Lease,
-        admitted: Admitted,
+        admitted: AdmittedAction,
         decision: Decision,
         bundle: Sequence[Action],
         shown: Mapping[str, Json],
     ) -> Outcome:
-        asked = [Asked(admitted, decision)]
+        asked = [ApprovalRequest(admitted, decision)]
         for action in bundle:
             other, verdict = self._judge(lease, action)
             if other is None or verdict.verdict == "deny":
@@ -220,7 +220,7 @@ class Gateway:
             # Other people must be asked for what other groups decide; that question comes with its own step. What
             # anybody may decide, the people of this question may as well.
             if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
-                asked.append(Asked(other, verdict))
+                asked.append(ApprovalRequest(other, verdict))
         code, approval = await effects.hold(self._database, lease, question(lease, asked, shown, self._clock))
         if code == "held":
             return Outcome("held", approval=approval)
@@ -230,7 +230,7 @@ class Gateway:
             return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
         return await self._stop(lease, admitted, decision, code)
 
-    async def _skip(self, lease: Lease, admitted: Admitted, claimed: Claimed) -> Outcome:
+    async def _skip(self, lease: Lease, admitted: AdmittedAction, claimed: Claim) -> Outcome:
         action, effect = admitted.action, claimed.effect
         body = {
             "kind": "skipped",
@@ -244,7 +244,7 @@ class Gateway:
         done = _settled(claimed.state or "done", claimed.outcome or {}, effect)
         return replace(done, state="skipped", message="already done")
 
-    async def _stop(self, lease: Lease, admitted: Admitted, decision: Decision, code: str) -> Outcome:
+    async def _stop(self, lease: Lease, admitted: AdmittedAction, decision: Decision, code: str) -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""
         if code == "lease_lost":
             raise LeaseLost(lease.run)
@@ -288,7 +288,7 @@ def _plain(text: str) -> str:
     return text[:500].replace("\0", "").encode(errors="replace").decode()
 
 
-def _small(tried: Attempted) -> Attempted:
+def _small(tried: Attempt) -> Attempt:
     """Keep what a tool answered out of journals and prompts if it is not small, exact JSON."""
     try:
         text = canonical(tried.result)

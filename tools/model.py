@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
 
-Answer = TypeVar("Answer", bound=BaseModel)
+ModelAnswer = TypeVar("ModelAnswer", bound=BaseModel)
 
 ANSWER_TOKENS = 4_000
 """Reserved for one answer, on top of the prompt."""
@@ -35,13 +35,13 @@ class Meter(Protocol):
         """Set tokens aside before the call; raises Permanent `budget_exceeded`, and then no call is made."""
         ...
 
-    async def settle(self, lease: Lease, role: Role, spent: "Spent") -> None:
+    async def settle(self, lease: Lease, role: Role, spent: "ModelCost") -> None:
         """Book what a call took, release the rest, and keep the prompt and the answer for people."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PromptMessage:
     """One message of a prompt."""
 
     role: str
@@ -50,7 +50,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class ModelCost:
     """What one call to the model took and said."""
 
     reserved: int
@@ -75,10 +75,10 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply(Generic[Answer]):
+class Reply(Generic[ModelAnswer]):
     """An answer that has the wanted shape, or none; in either case what was wrong with what came."""
 
-    value: Answer | None
+    value: ModelAnswer | None
     problems: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
 
@@ -92,8 +92,14 @@ class Model:
         self._timeout = timeout
 
     async def ask(
-        self, lease: Lease, role: Role, messages: Sequence[Message], schema: type[Answer], *, attempt: int = 1
-    ) -> Reply[Answer]:
+        self,
+        lease: Lease,
+        role: Role,
+        messages: Sequence[PromptMessage],
+        schema: type[ModelAnswer],
+        *,
+        attempt: int = 1,
+    ) -> Reply[ModelAnswer]:
         """Return the answer as `schema`, or the problems with it; one call, no repair.
 
         Raises Halt `budget_exceeded` before the call, Halt `unavailable` if the model does not answer: the run stops
@@ -108,11 +114,11 @@ class Model:
             text = _storable(answer.text)
             used = max(answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text), 0)
         finally:
-            await self._meter.settle(lease, role, Spent(reserved, used, digest(prompt), prompt, text))
+            await self._meter.settle(lease, role, ModelCost(reserved, used, digest(prompt), prompt, text))
         calls = bool(answer.tool_calls or answer.invalid_tool_calls)
         return _read(text, schema, calls, role=role, attempt=attempt)
 
-    async def _call(self, messages: Sequence[Message]) -> "AIMessage":
+    async def _call(self, messages: Sequence[PromptMessage]) -> "AIMessage":
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._chat.ainvoke([(message.role, message.text) for message in messages])
@@ -145,7 +151,7 @@ def open_model(name: str, base_url: str | None = None, **options: Any) -> "BaseC
         raise Permanent("configuration", f"model {name!r} cannot be opened: {error}; check COUNTERSIGN_MODEL") from None
 
 
-def _read(text: str, schema: type[Answer], calls: bool, *, role: Role, attempt: int) -> Reply[Answer]:
+def _read(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, attempt: int) -> Reply[ModelAnswer]:
     violations = [Violation(role, "tool_calls", attempt)] if calls else []
     problems = ["tool calls are not answered; write the JSON document alone"] if calls else []
     try:

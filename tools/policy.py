@@ -16,7 +16,7 @@ import cedarpy
 
 from memory.errors import CODES, Permanent
 from tools.action import Decision
-from tools.catalog import Card
+from tools.catalog import ToolCard
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -73,10 +73,10 @@ class _Rule:
     message: str
 
 
-class Policy:
+class PolicySet:
     """One version of the rules, checked against the tools that exist."""
 
-    def __init__(self, files: Mapping[str, str], cards: Mapping[str, Card]) -> None:
+    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> None:
         """Parse and validate; raises Permanent("configuration") naming what is wrong where."""
         self.version = hashlib.sha256(
             "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
@@ -103,7 +103,7 @@ class Policy:
         self._entities = _CEDAR.Entities.from_json_str(json.dumps(entities), self._schema)
 
     @classmethod
-    def load(cls, cards: Mapping[str, Card], folder: Path | None = None) -> "Policy":
+    def load(cls, cards: Mapping[str, ToolCard], folder: Path | None = None) -> "PolicySet":
         """Read every `*.cedar` of a folder; an empty folder permits nothing."""
         folder = folder or FOLDER
         if not folder.is_dir():
@@ -218,7 +218,7 @@ def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": kind, "id": name}
 
 
-def _unattended(files: Mapping[str, str], cards: Mapping[str, Card]) -> frozenset[str]:
+def _unattended(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> frozenset[str]:
     names: set[str] = set()
     for file, text in files.items():
         for line in _UNATTENDED.findall(text):
@@ -229,7 +229,7 @@ def _unattended(files: Mapping[str, str], cards: Mapping[str, Card]) -> frozense
     return frozenset(names)
 
 
-def _schema(cards: Iterable[Card], unattended: frozenset[str]) -> str:
+def _schema(cards: Iterable[ToolCard], unattended: frozenset[str]) -> str:
     lines = [_SCHEMA]
     effects: dict[str, str] = {"@read": "read", "@write": "write", "@destructive": "destructive"}
     effects.update({card.name: card.effect for card in cards})

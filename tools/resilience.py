@@ -20,7 +20,7 @@ Result = Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempt:
     """What the attempts of one call came to; `unknown` means that the effect may or may not have happened."""
 
     state: Literal["done", "failed", "unknown"]
@@ -31,7 +31,7 @@ class Attempted:
     """True if the service was found to have done it already, so that no further attempt was made."""
 
 
-async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempted:
+async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempt:
     """Perform one call, retrying what is temporary.
 
     A write whose reply was lost is looked up by its key before any retry; if the service cannot be asked, only a
@@ -43,21 +43,21 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
     failure, lost = Temporary("tool_failed", f"{tool.name!r} allows no attempt"), False
     for number in range(1, tool.attempts + 1):
         try:
-            return Attempted("done", await _once(tool.run, tool, arguments, call), attempts=number)
+            return Attempt("done", await _once(tool.run, tool, arguments, call), attempts=number)
         except Temporary as error:
             failure = error
             _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
         except ControlError as error:
             # A refusal of the repetition says nothing of the one before, which may have got through meanwhile.
             late = await _after_loss(tool, arguments, call, clock, number) if lost else None
-            return late or Attempted("failed", message=str(error), attempts=number)
+            return late or Attempt("failed", message=str(error), attempts=number)
         lost = lost or not failure.answered
         if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.answered):
             return settled
         if number < tool.attempts:
             await clock.sleep(backoff(number, failure.delay))
     silent = tool.effect != "read" and not failure.answered
-    return Attempted("unknown" if silent else "failed", message=str(failure), attempts=tool.attempts)
+    return Attempt("unknown" if silent else "failed", message=str(failure), attempts=tool.attempts)
 
 
 def backoff(number: int, base: float) -> float:
@@ -68,15 +68,15 @@ def backoff(number: int, base: float) -> float:
 
 async def _after_loss(
     tool: Tool, arguments: object, call: Call, clock: Clock, number: int, *, refused: bool = False
-) -> Attempted | None:
+) -> Attempt | None:
     """Decide after a lost reply: None means that trying again is safe, as it is once the service said `not now`."""
     if tool.effect == "read" or (refused and tool.lookup is None):
         return None
     found = await _look(tool, arguments, call, clock)
     if found:
-        return Attempted("done", found, attempts=number, read_back=True)
+        return Attempt("done", found, attempts=number, read_back=True)
     if found is None or not (tool.keyed or refused):
-        return Attempted("unknown", message="the reply was lost and cannot be found out", attempts=number)
+        return Attempt("unknown", message="the reply was lost and cannot be found out", attempts=number)
     return None
 
 

@@ -6,7 +6,7 @@ from memory.errors import Code, Halt, LeaseLost
 from memory.postgres.database import Database
 from memory.runs.records import Lease
 from tools.action import Role
-from tools.model import Spent
+from tools.model import ModelCost
 
 
 class TokenMeter:
@@ -30,7 +30,7 @@ class TokenMeter:
         if row["code"] != "go":
             raise Halt(cast(Code, row["code"]), f"the {role} was not asked: {row['code']}, {tokens} tokens wanted")
 
-    async def settle(self, lease: Lease, role: Role, spent: Spent) -> None:
+    async def settle(self, lease: Lease, role: Role, spent: ModelCost) -> None:
         """Book what the call took, release the rest and keep prompt and answer."""
         body = {
             "run": lease.run,

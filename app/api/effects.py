@@ -10,7 +10,7 @@ from app.api import idempotency, views
 from app.api.dependencies import Body, By, Filled, Here, Limit
 from memory.postgres.database import Connection
 from tools import effects
-from tools.action import State
+from tools.action import OutcomeState
 
 router = APIRouter(prefix="/api/effects", tags=["effects"])
 
@@ -24,7 +24,7 @@ class Finding(Body):
 
 
 @router.get("", operation_id="list_effects")
-async def ls(parts: Here, by: By, run: str | None = None, state: State | None = None, limit: Limit = 50) -> Any:
+async def ls(parts: Here, by: By, run: str | None = None, state: OutcomeState | None = None, limit: Limit = 50) -> Any:
     """List effects, newest first; narrow by `run` or `state` (such as in_doubt)."""
     return {"items": await effects.ls(parts.database, by.access, run=run, state=state, limit=limit)}
 

@@ -11,7 +11,7 @@ from graphs.planning.validation import variables
 from memory.errors import Permanent
 from tools import cel
 from tools.action import Json
-from tools.cel import Answer
+from tools.cel import Evaluation
 
 Slice = Mapping[str, Json]
 """A part of a large result: handle, start, count, digest, total."""
@@ -51,19 +51,21 @@ def batches(step: Step, inputs: Mapping[str, Json], results: Results) -> int | N
     return max(0, -(-rows // known.number(step.batch.size)))
 
 
-def is_due(plan: Plan, step: Step, results: Results) -> Answer:
+def is_due(plan: Plan, step: Step, results: Results) -> Evaluation:
     """Return whether the step's `when` holds; a step without one is always due."""
     if step.when is None:
-        return Answer(True)
+        return Evaluation(True)
     return _answer(plan, step, step.when, results, {})
 
 
-def is_met(plan: Plan, step: Step, results: Results, result: Mapping[str, Json], args: Mapping[str, Json]) -> Answer:
+def is_met(
+    plan: Plan, step: Step, results: Results, result: Mapping[str, Json], args: Mapping[str, Json]
+) -> Evaluation:
     """Return whether the step's `expect` holds for what the call returned, given its resolved arguments."""
     return _answer(plan, step, step.expect, results, {"result": result, "args": args})
 
 
-def _answer(plan: Plan, step: Step, text: str, results: Results, more: Mapping[str, Json]) -> Answer:
+def _answer(plan: Plan, step: Step, text: str, results: Results, more: Mapping[str, Json]) -> Evaluation:
     position = next(index for index, other in enumerate(plan.steps) if other.id == step.id)
     values: dict[str, Json] = {f"inputs.{name}": value for name, value in plan.inputs.items()}
     values |= {f"steps.{earlier.id}": results.get(earlier.id, {}) for earlier in plan.steps[:position]}

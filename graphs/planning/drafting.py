@@ -18,7 +18,7 @@ from graphs.planning.slots import Input
 from graphs.planning.validation import Card, literals, validate
 from memory.errors import Permanent
 from tools.action import Json
-from tools.model import Message, Reply, Violation
+from tools.model import PromptMessage, Reply, Violation
 
 PROMPT = Path(__file__).parents[1] / "prompts" / "planner.md"
 ATTEMPTS = 2
@@ -39,7 +39,9 @@ class Draft(Part):
 class Ask(Protocol):
     """One metered question to the model on behalf of this run."""
 
-    def __call__(self, messages: Sequence[Message], schema: type[Draft], *, attempt: int) -> Awaitable[Reply[Draft]]:
+    def __call__(
+        self, messages: Sequence[PromptMessage], schema: type[Draft], *, attempt: int
+    ) -> Awaitable[Reply[Draft]]:
         """Return the draft or the problems with it."""
         ...
 
@@ -77,7 +79,10 @@ def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
     """Return the strategy that drafts with a model; it can do nothing but ask it."""
 
     async def draft(material: Material) -> Drafted:
-        messages = [Message("system", PROMPT.read_text(encoding="utf-8")), Message("user", _document(material, cards))]
+        messages = [
+            PromptMessage("system", PROMPT.read_text(encoding="utf-8")),
+            PromptMessage("user", _document(material, cards)),
+        ]
         violations: list[Violation] = []
         for attempt in range(1, ATTEMPTS + 1):
             reply = await ask(messages, Draft, attempt=attempt)
@@ -89,7 +94,7 @@ def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
             if plan:
                 return Drafted(plan, violations=tuple(violations), uses=said.uses)
             violations += [Violation("planner", "plan", attempt)] if reply.value else []
-            messages = [*messages[:2], Message("user", _repair(problems))]
+            messages = [*messages[:2], PromptMessage("user", _repair(problems))]
         return Drafted(None, violations=tuple(violations))
 
     return draft

@@ -185,14 +185,14 @@ def investigation(goal: str, steps: list[Step], cites: tuple[Cited, ...]) -> Pla
     )
 
 
-def holds(runbook: Runbook, text: str, inputs: Mapping[str, Input], result: Mapping[str, Json]) -> cel.Answer:
+def holds(runbook: Runbook, text: str, inputs: Mapping[str, Input], result: Mapping[str, Json]) -> cel.Evaluation:
     """Return whether a condition of the runbook's probe holds for what the probe saw."""
     values: dict[str, Json] = {f"inputs.{name}": value for name, value in inputs.items()}
     return _condition(runbook, text).evaluate(values | {"result": result})
 
 
-def _condition(runbook: Runbook, text: str) -> cel.Expression:
-    known: dict[str, cel.Kind] = {"result": "any"}
+def _condition(runbook: Runbook, text: str) -> cel.CompiledExpression:
+    known: dict[str, cel.ValueType] = {"result": "any"}
     known |= {f"inputs.{name}": cel.kind(value) for name, value in examples(runbook).items()}
     return cel.compile(text, known)
 

@@ -113,7 +113,7 @@ def _fill(name: str, slot: Slot, request: str, inputs: Mapping[str, Json], probe
     return cast(Input, value) if fits(slot.type, value) else slot.default
 
 
-def computed(slot: Slot) -> cel.Expression:
+def computed(slot: Slot) -> cel.CompiledExpression:
     """Return the compiled value of a slot from the probe; raises Permanent `plan_invalid`."""
     return cel.compile(slot.value or "null", {"result": "any"}, "any")
 

@@ -11,7 +11,7 @@ from graphs.planning.plan import Batch, Cut, Plan, Ref, Step, Value, refs
 from memory.errors import Permanent
 from tools import cel
 from tools.action import Effect, canonical
-from tools.cel import Kind
+from tools.cel import ValueType
 
 Literals = frozenset[tuple[str, str, str]]
 """Tool, argument and canonical value of literals that a person wrote into a runbook."""
@@ -91,9 +91,9 @@ def literals(plan: Plan) -> Literals:
     )
 
 
-def variables(plan: Plan, position: int, *more: str) -> Mapping[str, Kind]:
+def variables(plan: Plan, position: int, *more: str) -> Mapping[str, ValueType]:
     """Return what a condition of the step at this position may look at, with its kinds."""
-    known: dict[str, Kind] = {f"inputs.{name}": cel.kind(value) for name, value in plan.inputs.items()}
+    known: dict[str, ValueType] = {f"inputs.{name}": cel.kind(value) for name, value in plan.inputs.items()}
     names = [*(f"steps.{step.id}" for step in plan.steps[:position]), *more]
     known.update({name: "any" for name in names})
     return known

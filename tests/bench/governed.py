@@ -22,7 +22,7 @@ from tests.bench.savers import ROUNDS, RUNS, stock, stock_rate
 from tests.tools.support import POLICY, TOOLS, Shop, act
 from tools.catalog import Catalog
 from tools.gateway import Gateway
-from tools.policy import Policy
+from tools.policy import PolicySet
 
 ACTIONS = {1: 400, 8: 1_600}
 _STEPS = [
@@ -60,7 +60,7 @@ async def _planned(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
     """Return the product over a fresh shop, whose payments take so long."""
     catalog = Catalog(TOOLS)
-    policy = Policy({"shop.cedar": POLICY}, catalog.cards)
+    policy = PolicySet({"shop.cedar": POLICY}, catalog.cards)
     shop = Shop(before=partial(asyncio.sleep, seconds)) if seconds else Shop()
     return Shopping(database, Gateway(database, catalog, policy, shop, SystemClock()), catalog, policy.version)
 

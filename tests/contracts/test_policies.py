@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tools.catalog import Card, Catalog
-from tools.policy import FOLDER, Example, Facts, Policy, examples
+from tools.catalog import Catalog, ToolCard
+from tools.policy import FOLDER, Example, Facts, PolicySet, examples
 
 CATALOG = Catalog.discover()
-POLICY = Policy.load(CATALOG.cards)
+POLICY = PolicySet.load(CATALOG.cards)
 EXAMPLES = examples()
 WRITES = [card for card in CATALOG.cards.values() if card.effect != "read"]
 
@@ -49,7 +49,7 @@ def test_every_rule_has_a_name_of_its_own_beginning_with_its_file() -> None:
 
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
-def test_only_the_executor_acts_and_never_on_what_outsiders_wrote(card: Card) -> None:
+def test_only_the_executor_acts_and_never_on_what_outsiders_wrote(card: ToolCard) -> None:
     """R24 R49"""
     for role in ("planner", "researcher", "auditor"):
         assert POLICY.decide(role, card.name, Facts(approvals=9)).code in {"role_scope", "no_capability"}
@@ -57,7 +57,7 @@ def test_only_the_executor_acts_and_never_on_what_outsiders_wrote(card: Card) ->
 
 
 @pytest.mark.parametrize("card", [card for card in WRITES if card.effect == "destructive"], ids=lambda card: card.name)
-def test_nothing_is_destroyed_in_production_whoever_approves(card: Card) -> None:
+def test_nothing_is_destroyed_in_production_whoever_approves(card: ToolCard) -> None:
     """R50"""
     facts = Facts(facts=("environment=prod",), approvals=9)
     decision = POLICY.decide("executor", card.name, facts)

@@ -11,14 +11,14 @@ from graphs.planning.runbooks import Document
 from graphs.planning.validation import tainted
 from memory.errors import Permanent
 from memory.knowledge.models import check
-from tools.catalog import Card, Catalog
+from tools.catalog import Catalog, ToolCard
 
 SHIPPED = {document.runbook.id: document for document in runbooks.load()}
 OLD = Path(__file__).parents[1] / "graphs" / "data" / "db.disk-full.v2.md"
 
 
 @pytest.fixture(scope="module")
-def cards() -> Mapping[str, Card]:
+def cards() -> Mapping[str, ToolCard]:
     return Catalog.discover().cards
 
 
@@ -27,7 +27,7 @@ def test_the_default_install_ships_three_runbooks() -> None:
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_a_shipped_runbook_fits_the_catalogue(document: Document, cards: Mapping[str, Card]) -> None:
+def test_a_shipped_runbook_fits_the_catalogue(document: Document, cards: Mapping[str, ToolCard]) -> None:
     """R2"""
     assert runbooks.problems(document.runbook, cards) == []
 
@@ -41,21 +41,21 @@ def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: Doc
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_no_shipped_runbook_acts_on_what_outsiders_wrote(document: Document, cards: Mapping[str, Card]) -> None:
+def test_no_shipped_runbook_acts_on_what_outsiders_wrote(document: Document, cards: Mapping[str, ToolCard]) -> None:
     """R49"""
     plan = runbooks.plan(document.runbook, "", runbooks.examples(document.runbook))
     assert tainted(plan, cards) == frozenset()
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_what_cannot_be_taken_back_is_checked_or_comes_last(document: Document, cards: Mapping[str, Card]) -> None:
+def test_what_cannot_be_taken_back_is_checked_or_comes_last(document: Document, cards: Mapping[str, ToolCard]) -> None:
     steps = document.runbook.steps
     for index, step in enumerate(steps[:-1]):
         if not cards[step.tool].reversible:
             assert any(later.audit for later in steps[index + 1 :])
 
 
-def test_every_playbook_that_a_tool_names_is_a_shipped_runbook(cards: Mapping[str, Card]) -> None:
+def test_every_playbook_that_a_tool_names_is_a_shipped_runbook(cards: Mapping[str, ToolCard]) -> None:
     named = {card.playbook for card in cards.values() if card.effect != "read"}
     assert named <= SHIPPED.keys()
 
@@ -69,20 +69,20 @@ def test_ten_come_before_the_rest_and_share_one_question_with_them() -> None:
     assert list(steps)[-1] == "notify"
 
 
-def test_the_old_advice_to_drop_a_table_is_a_valid_runbook_that_policy_must_stop(cards: Mapping[str, Card]) -> None:
+def test_the_old_advice_to_drop_a_table_is_a_valid_runbook_that_policy_must_stop(cards: Mapping[str, ToolCard]) -> None:
     old = runbooks.parse(OLD.read_text()).runbook
     assert (old.id, old.version) == ("db.disk-full", 2)
     assert runbooks.problems(old, cards) == []
     assert "destructive" in {step.effect for step in old.steps}
 
 
-def test_a_strangers_runbook_works_from_its_file_alone(tmp_path: Path, cards: Mapping[str, Card]) -> None:
+def test_a_strangers_runbook_works_from_its_file_alone(tmp_path: Path, cards: Mapping[str, ToolCard]) -> None:
     (tmp_path / "ops.quiet-night.md").write_text(STRANGER)
     (document,) = runbooks.load(tmp_path)
     assert runbooks.problems(document.runbook, cards) == []
 
 
-def test_a_strangers_mistake_is_named(tmp_path: Path, cards: Mapping[str, Card]) -> None:
+def test_a_strangers_mistake_is_named(tmp_path: Path, cards: Mapping[str, ToolCard]) -> None:
     (tmp_path / "a.md").write_text(STRANGER.replace("expect: result.count >= 0", "expect: results.count >= 0"))
     (document,) = runbooks.load(tmp_path)
     assert "'results.count'" in "".join(runbooks.problems(document.runbook, cards))

@@ -5,7 +5,7 @@ import pytest
 from graphs.planning import runbooks
 from memory.errors import Permanent
 from tests.tools.support import TOOLS
-from tools.catalog import Card, Catalog
+from tools.catalog import Catalog, ToolCard
 
 CARDS = Catalog.discover().cards
 WRITES = [card for card in CARDS.values() if card.effect != "read"]
@@ -13,7 +13,7 @@ CLASSES = {"payment", "personal", "untrusted_text", "operations"}
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
-def test_a_card_is_complete(card: Card) -> None:
+def test_a_card_is_complete(card: ToolCard) -> None:
     """R66"""
     assert card.schema["type"] == "object"
     assert card.schema.get("additionalProperties") is False, "unknown arguments must be errors"
@@ -23,7 +23,7 @@ def test_a_card_is_complete(card: Card) -> None:
 
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
-def test_a_write_says_what_to_do_when_it_fails_for_good(card: Card) -> None:
+def test_a_write_says_what_to_do_when_it_fails_for_good(card: ToolCard) -> None:
     """R66 R76"""
     assert card.playbook in {document.runbook.id for document in runbooks.load()}
     assert card.failures, "say how it can fail"
@@ -31,7 +31,7 @@ def test_a_write_says_what_to_do_when_it_fails_for_good(card: Card) -> None:
 
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
-def test_what_undoes_a_write_takes_the_same_arguments(card: Card) -> None:
+def test_what_undoes_a_write_takes_the_same_arguments(card: ToolCard) -> None:
     """R66 R74"""
     assert card.idempotency in {"natural key", "per request"}
     if card.compensate:

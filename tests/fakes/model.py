@@ -11,7 +11,7 @@ from pydantic import Field
 from memory.errors import Permanent
 from memory.runs.records import Lease
 from tools.action import Role
-from tools.model import Spent
+from tools.model import ModelCost
 
 
 class ScriptedModel(BaseChatModel):
@@ -44,7 +44,7 @@ class CountingMeter:
     limit: int = 1_000_000
     reserved: int = 0
     used: int = 0
-    settled: list[Spent] = field(default_factory=list[Spent])
+    settled: list[ModelCost] = field(default_factory=list[ModelCost])
 
     async def reserve(self, lease: Lease, role: Role, tokens: int) -> None:
         """Set tokens aside or stop the run."""
@@ -52,7 +52,7 @@ class CountingMeter:
             raise Permanent("budget_exceeded", f"run {lease.run!r} has no tokens left for the {role}")
         self.reserved += tokens
 
-    async def settle(self, lease: Lease, role: Role, spent: Spent) -> None:
+    async def settle(self, lease: Lease, role: Role, spent: ModelCost) -> None:
         """Book what was used and release the rest."""
         self.reserved -= spent.reserved
         self.used += spent.used

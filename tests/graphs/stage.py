@@ -20,7 +20,7 @@ from memory.scope import Access, Principal
 from tests.fakes.shop import Shop, tools
 from tools.catalog import Catalog
 from tools.gateway import Gateway
-from tools.policy import Policy
+from tools.policy import PolicySet
 
 POLICY = """
 @id("reads") @layer("capability")
@@ -57,7 +57,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.catalog = Catalog(tools(self.shop))
-        self.rules = Policy({"test.cedar": self.policy}, self.catalog.cards)
+        self.rules = PolicySet({"test.cedar": self.policy}, self.catalog.cards)
 
     @property
     def access(self) -> Access:

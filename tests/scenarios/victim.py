@@ -24,7 +24,7 @@ from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
 from tools.gateway import Gateway
-from tools.policy import Policy
+from tools.policy import PolicySet
 from tools.services import ServiceClient
 
 Window = Literal["before", "after"]
@@ -106,7 +106,7 @@ async def _work(settings: Settings, places: Places, point: Point) -> None:
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
     async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(places.app) as queue:
-        policy = Policy.load(catalog.cards, settings.policy_dir)
+        policy = PolicySet.load(catalog.cards, settings.policy_dir)
         gateway = Gateway(database, catalog, policy, services, SystemClock())
         deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
         await work(database, queue, deps, SystemClock(), lanes=1)

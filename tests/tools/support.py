@@ -17,10 +17,10 @@ from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tools.action import Action, Decision, Json, Role
-from tools.admission import Admitted, admit
+from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
-from tools.policy import Policy
+from tools.policy import PolicySet
 from tools.tool import Call, Services, Tool, tool
 
 WORKER = 1_000_000_007
@@ -178,7 +178,7 @@ class Desk:
     shop: Shop
     catalog: Catalog
     gateway: Gateway
-    policy: Policy
+    policy: PolicySet
     people: Mapping[str, Principal]
     clock: Clock
 
@@ -218,7 +218,7 @@ class Desk:
         """Return what a person may do outside runs."""
         return Access.of(self.people[who])
 
-    def judge(self, action: Action) -> tuple[Admitted, Decision]:
+    def judge(self, action: Action) -> tuple[AdmittedAction, Decision]:
         """Admit and decide as the gateway does."""
         admitted = admit(action, self.catalog)
         return admitted, self.policy.decide(action.role, action.tool, admitted.facts)
@@ -261,7 +261,7 @@ async def open_desk(database: Database, people: Mapping[str, Principal], clock: 
     """Build a desk with its policy in force."""
     shop = Shop()
     catalog = Catalog(TOOLS)
-    policy = Policy({"shop.cedar": POLICY}, catalog.cards)
+    policy = PolicySet({"shop.cedar": POLICY}, catalog.cards)
     desk = Desk(database, shop, catalog, Gateway(database, catalog, policy, shop, clock), policy, people, clock)
     await desk.activate(policy.version)
     return desk

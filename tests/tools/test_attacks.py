@@ -13,7 +13,7 @@ from tests.conftest import Connection
 from tests.fakes.model import played
 from tests.tools.support import Desk, Item, act
 from tools import effects
-from tools.model import Message, Model
+from tools.model import Model, PromptMessage
 from tools.token_budget import TokenMeter
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk
     """R10 R81: else a strange answer would end the run and its tokens would stay set aside."""
     lease = await desk.run(tokens=100_000)
     model = Model(played(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
-    await model.ask(lease, "planner", [Message("user", "which?")], Item)
+    await model.ask(lease, "planner", [PromptMessage("user", "which?")], Item)
     row = await records.get(desk.database, lease.access, lease.run)
     assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)
 

@@ -4,10 +4,10 @@ import pytest
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.cel import Kind, cases, compile, fields
+from tools.cel import ValueType, cases, compile, fields
 
 DUPLICATE: dict[str, Json] = {"refunded": False, "disputed": False, "account": "open", "same_invoice": True}
-VARIABLES: dict[str, Kind] = {"steps.groups": "any", "inputs.canary": "int"}
+VARIABLES: dict[str, ValueType] = {"steps.groups": "any", "inputs.canary": "int"}
 CASES = {
     "different_invoice": "!same_invoice",
     "already_refunded": "refunded",

@@ -12,7 +12,7 @@ from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.fakes.model import CountingMeter, called, played
 from tests.fakes.openai_endpoint import endpoint
-from tools.model import ANSWER_TOKENS, Message, Model, Reply, estimate, open_model
+from tools.model import ANSWER_TOKENS, Model, PromptMessage, Reply, estimate, open_model
 
 
 class Choice(BaseModel):
@@ -21,7 +21,7 @@ class Choice(BaseModel):
 
 
 LEASE = Lease("r1", 1, "t1", Access.of(Principal("acme", "alice")), "c1", {})
-ASKED = [Message("system", "Answer in JSON."), Message("user", '{"request": "how many?"}')]
+ASKED = [PromptMessage("system", "Answer in JSON."), PromptMessage("user", '{"request": "how many?"}')]
 GOOD = '{"colour": "red", "count": 2}'
 pytestmark = pytest.mark.anyio
 

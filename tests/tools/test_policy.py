@@ -8,7 +8,7 @@ import pytest
 from memory.errors import Permanent
 from tests.tools.support import POLICY, TOOLS
 from tools.catalog import Catalog
-from tools.policy import Facts, Policy, examples
+from tools.policy import Facts, PolicySet, examples
 
 CARDS = Catalog(TOOLS).cards
 CAPABILITY = """
@@ -18,8 +18,8 @@ permit (principal, action, resource);
 """
 
 
-def policy(text: str = POLICY) -> Policy:
-    return Policy({"test.cedar": text}, CARDS)
+def policy(text: str = POLICY) -> PolicySet:
+    return PolicySet({"test.cedar": text}, CARDS)
 
 
 def asks(text: str, **facts: Any) -> Any:
@@ -28,13 +28,13 @@ def asks(text: str, **facts: Any) -> Any:
 
 def test_an_empty_folder_permits_nothing(tmp_path: Path) -> None:
     """R32"""
-    decision = Policy.load(CARDS, tmp_path).decide("executor", "shop.peek", Facts())
+    decision = PolicySet.load(CARDS, tmp_path).decide("executor", "shop.peek", Facts())
     assert (decision.verdict, decision.code) == ("deny", "no_capability")
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Permanent, match="does not exist; set POLICY_DIR"):
-        Policy.load(CARDS, tmp_path / "none")
+        PolicySet.load(CARDS, tmp_path / "none")
 
 
 def test_a_hard_rule_is_not_lifted_by_any_number_of_people() -> None:
@@ -138,9 +138,9 @@ def test_a_policy_that_is_wrong_is_refused_when_loaded(text: str, message: str) 
 def test_any_change_of_the_files_is_another_version(tmp_path: Path) -> None:
     """R52"""
     (tmp_path / "a.cedar").write_text(POLICY)
-    one = Policy.load(CARDS, tmp_path).version
+    one = PolicySet.load(CARDS, tmp_path).version
     (tmp_path / "a.cedar").write_text(POLICY + "\n")
-    assert (policy().version != one, Policy.load(CARDS, tmp_path).version != one) == (True, True)
+    assert (policy().version != one, PolicySet.load(CARDS, tmp_path).version != one) == (True, True)
 
 
 def test_examples_are_found_in_comments(tmp_path: Path) -> None:

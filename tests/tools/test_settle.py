@@ -10,7 +10,7 @@ from memory.runs import records
 from tests.tools.support import Desk, act
 from tools import effects
 from tools.action import Action, Cost
-from tools.effects import Claimed
+from tools.effects import Claim
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +168,7 @@ async def test_a_service_that_answers_nonsense_cannot_spoil_the_journal(desk: De
     assert (outcome.state, outcome.result, desk.shop.effects) == ("done", {}, ["shop:a"])
 
 
-async def _die_in_call(desk: Desk, lease: Any, action: Action, *, done: bool) -> Claimed:
+async def _die_in_call(desk: Desk, lease: Any, action: Action, *, done: bool) -> Claim:
     """Claim and call as a worker that never settles would."""
     claimed = await effects.claim(desk.database, lease, await _body(desk, lease, action))
     assert claimed.code == "go"
@@ -183,7 +183,7 @@ async def _body(desk: Desk, lease: Any, action: Action) -> dict[str, Any]:
     return effects.request(lease, admitted, decision)
 
 
-async def _settle(desk: Desk, lease: Any, claimed: Claimed, state: str) -> tuple[str, str, Any]:
+async def _settle(desk: Desk, lease: Any, claimed: Claim, state: str) -> tuple[str, str, Any]:
     return await effects.settle(
         desk.database,
         lease.access,

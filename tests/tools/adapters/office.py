@@ -16,7 +16,7 @@ from tests.tools.support import Desk, Shop
 from tools.action import Action, Json, Outcome
 from tools.catalog import Catalog
 from tools.gateway import Gateway
-from tools.policy import Policy
+from tools.policy import PolicySet
 from tools.services import ServiceClient
 
 ANYTHING = """
@@ -82,7 +82,7 @@ async def office(
         ServiceClient(served.url, KEYS) as services,
     ):
         catalog, clock = Catalog.discover(), VirtualClock()
-        rules = Policy({"open.cedar": policy}, catalog.cards) if policy else Policy.load(catalog.cards)
+        rules = PolicySet({"open.cedar": policy}, catalog.cards) if policy else PolicySet.load(catalog.cards)
         gateway = Gateway(database, catalog, rules, services, clock)
         desk = Desk(database, Shop(), catalog, gateway, rules, people, clock)
         await desk.activate(rules.version)
