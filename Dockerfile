@@ -1,10 +1,10 @@
 # One image for migrate, serve, worker and the demo world; Debian-based, because some wheels exist for glibc only.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /srv
-COPY requirements-uv.lock requirements-run.lock ./
+COPY requirements/installer.lock requirements/run.lock requirements/
 RUN python -m venv .venv \
- && .venv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r requirements-uv.lock \
- && .venv/bin/uv pip sync --require-hashes --no-cache --compile-bytecode --python .venv/bin/python requirements-run.lock
+ && .venv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r requirements/installer.lock \
+ && .venv/bin/uv pip sync --require-hashes --no-cache --compile-bytecode --python .venv/bin/python requirements/run.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY memory memory
 COPY tools tools

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/countersign
 
-.PHONY: demo test check up bench lock secrets
+.PHONY: demo test check up bench notebook lock secrets
 
 demo: .venv/.stamp
 	$(RUN) demo
@@ -25,6 +25,11 @@ check: .venv/.stamp
 bench: .venv/.stamp
 	$(BIN)/python -m tests.bench $(if $(ROWS),--rows $(ROWS))
 
+# The notebooks in a browser; JupyterLab is installed when it is asked for, since nothing else needs it.
+notebook: .venv/.stamp
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r requirements/notebooks.lock
+	$(BIN)/jupyter lab notebooks
+
 # Passwords and keys for docker-compose.yml. The folder is private; the files are readable, since containers are not us.
 COMPOSE := .countersign/compose
 NEW := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24), end="")'
@@ -41,16 +46,17 @@ $(COMPOSE)/superuser:
 LOCK := $(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes
 
 lock:
-	$(LOCK) --extra models --extra notebooks --group dev pyproject.toml -o requirements.lock
-	$(LOCK) --no-annotate --extra models --constraint requirements.lock pyproject.toml -o requirements-run.lock
-	$(LOCK) --no-annotate --extra embeddings --constraint requirements.lock pyproject.toml -o requirements-embeddings.lock
-	echo 'uv==0.13.9' | $(LOCK) --no-annotate - -o requirements-uv.lock
+	$(LOCK) --extra models --extra notebooks --group dev pyproject.toml -o requirements/dev.lock
+	$(LOCK) --no-annotate --extra models --constraint requirements/dev.lock pyproject.toml -o requirements/run.lock
+	$(LOCK) --no-annotate --extra embeddings --constraint requirements/dev.lock pyproject.toml -o requirements/embeddings.lock
+	$(LOCK) --no-annotate --extra notebooks --extra browser --constraint requirements/dev.lock pyproject.toml -o requirements/notebooks.lock
+	echo 'uv==0.13.9' | $(LOCK) --no-annotate - -o requirements/installer.lock
 
-.venv/.stamp: requirements.lock requirements-uv.lock pyproject.toml
+.venv/.stamp: requirements/dev.lock requirements/installer.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip' || { echo "This Python has no ensurepip; install your system's python3-venv package and try again."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.lock
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -e .
 	@touch $@

@@ -64,7 +64,7 @@ def _lock(name: str) -> str:
     return (ROOT / name).read_text()
 
 
-LOCKS = [f"requirements{name}.lock" for name in ("", "-run", "-embeddings", "-uv")]
+LOCKS = [f"requirements/{name}.lock" for name in ("dev", "run", "embeddings", "notebooks", "installer")]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -76,15 +76,15 @@ def test_a_lock_holds_hashes_and_no_address(name: str) -> None:
 
 
 def test_images_run_what_was_tested() -> None:
-    tested = dict(_PINNED.findall(_lock("requirements.lock")))
-    running = dict(_PINNED.findall(_lock("requirements-run.lock")))
+    tested = dict(_PINNED.findall(_lock("requirements/dev.lock")))
+    running = dict(_PINNED.findall(_lock("requirements/run.lock")))
     assert running.items() <= tested.items()
     assert not {"pytest", "ruff"} & running.keys()
 
 
 def test_locks_answer_the_declared_dependencies(tmp_path: Path) -> None:
     fresh = tmp_path / "requirements.lock"
-    shutil.copy(ROOT / "requirements.lock", fresh)
+    shutil.copy(ROOT / "requirements/dev.lock", fresh)
     uv = [Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     extras = ["--extra", "models", "--extra", "notebooks", "--group", "dev"]
     options = ["--universal", "--generate-hashes", *extras, "pyproject.toml", "-o", fresh]
@@ -92,7 +92,7 @@ def test_locks_answer_the_declared_dependencies(tmp_path: Path) -> None:
     if re.search(r"(?i)fetch|connect|dns|network|timed out|offline", done.stderr):
         pytest.skip("the package index does not answer")
     assert done.returncode == 0, done.stderr
-    assert _PINNED.findall(fresh.read_text()) == _PINNED.findall(_lock("requirements.lock"))
+    assert _PINNED.findall(fresh.read_text()) == _PINNED.findall(_lock("requirements/dev.lock"))
 
 
 def test_git_refuses_the_other_lock_file(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_nothing_installed_is_under_the_gpl() -> None:
     """The LGPL of the Postgres driver is fine for a plain dependency."""
     strict = re.compile(r"\bA?GPL|GNU (?:Affero )?General Public")
     installed = {distribution.name.lower().replace("_", "-") for distribution in importlib.metadata.distributions()}
-    locked = [name for name, _ in _PINNED.findall(_lock("requirements.lock")) if name in installed]
+    locked = [name for name, _ in _PINNED.findall(_lock("requirements/dev.lock")) if name in installed]
     assert [name for name in locked if strict.search(_licence(name))] == []
 
 
