@@ -21,6 +21,9 @@ from tools.catalog import Catalog
 from tools.policy import PolicySet
 
 _LOG = logging.getLogger(__name__)
+_HOUSE = Path(__file__).parents[1]
+FUNCTIONS = (_HOUSE / "memory", _HOUSE / "tools")
+"""Folders below which SQL functions stand, each beside the module that calls it."""
 ALONE, JOINT, PETTY = 1_000_000, 500_000_000, 50_000
 """Minor units: what one of finance may approve alone (where the shipped policies begin to ask two), what two may
 together, and what operations may alone."""
@@ -49,7 +52,7 @@ async def found(settings: Settings, places: Places, *, activate: bool = False) -
 
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
-    applied = await migrate(places.owned)
+    applied = await migrate(places.owned, FUNCTIONS)
     await admit(places.owned, places.app)
     fresh = await principals.found(places.owned, settings.tenant, people(settings.tenant))
     database = await Database.open(places.app, size=2)
@@ -62,7 +65,7 @@ async def found(settings: Settings, places: Places, *, activate: bool = False) -
 async def check(settings: Settings, database: Database, policy: str) -> None:
     """Refuse to start on a database that is not ready for this release; raises Permanent("configuration")."""
     async with database.system() as connection:
-        lacking = await missing(connection)
+        lacking = await missing(connection, FUNCTIONS)
     if lacking:
         raise Permanent(
             "configuration", f"the database lacks {', '.join(lacking)}; run `countersign migrate` with the owner's URL"

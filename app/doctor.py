@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from app.addresses import Places, located, world_url
+from app.bootstrap import FUNCTIONS
 from app.settings import Settings
 from app.supervisor import answers
 from memory.embeddings.providers import id_of, named
@@ -115,7 +116,7 @@ async def _place(name: str, url: str, probe: str, setting: str) -> Finding:
 
 async def _migrations(database: Database) -> Finding:
     async with database.system() as connection:
-        lacking = await missing(connection)
+        lacking = await missing(connection, FUNCTIONS)
     if lacking:
         return Finding("migrations", "fail", f"missing: {', '.join(lacking)}", "run `countersign migrate`")
     return Finding("migrations", "ok", "the database has this release's shape")
@@ -183,7 +184,7 @@ async def _room(database: Database) -> Finding:
 async def _unknown(check: str, database: Database) -> Finding | None:
     """Return that nothing can be said yet, if the database has not this release's shape."""
     async with database.system() as connection:
-        if await missing(connection):
+        if await missing(connection, FUNCTIONS):
             return Finding(check, "warn", "unknown before the migrations", "run `countersign migrate`")
     return None
 

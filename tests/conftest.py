@@ -16,6 +16,7 @@ import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
+from app.bootstrap import FUNCTIONS
 from memory.postgres.database import Database
 from memory.postgres.embedded import Embedded, attach
 from memory.postgres.migrate import migrate
@@ -87,10 +88,10 @@ def clone(server: Embedded, shared: Path) -> Callable[[str], Urls]:
     def make(name: str) -> Urls:
         with (shared / "template.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            asyncio.run(migrate(server.urls.owner))
+            asyncio.run(migrate(server.urls.owner, FUNCTIONS))
             _copy(server.urls_of("postgres").superuser, name)
         urls = server.urls_of(name)
-        asyncio.run(migrate(urls.owner))
+        asyncio.run(migrate(urls.owner, FUNCTIONS))
         asyncio.run(admit(urls.owner, urls.app))
         return urls
 

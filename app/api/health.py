@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app.api.dependencies import Here, Parts
+from app.bootstrap import FUNCTIONS
 from memory.errors import ControlError
 from memory.postgres.schema_version import missing
 
@@ -31,7 +32,7 @@ async def readyz(parts: Here, response: Response) -> dict[str, Any]:
 async def _database(parts: Parts) -> str:
     try:
         async with parts.database.system() as connection:
-            lacking = await missing(connection)
+            lacking = await missing(connection, FUNCTIONS)
     except ControlError as error:
         _LOG.warning("not ready: %s", error)
         return "unreachable"

@@ -17,13 +17,13 @@ from memory.embeddings.vectors import literal
 from memory.errors import Permanent
 from memory.knowledge.models import Known, from_row, phrases
 from memory.knowledge.search import INDEXED, embedded
+from memory.postgres import locks
 from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
 
 _LOG = logging.getLogger(__name__)
 BITE = 100
 KEEPER = "embedding"
-_LOCK = 7700
 _SCOPES = 10
 _TEXTS = 10
 """About as many texts as an item of knowledge has."""
@@ -163,5 +163,5 @@ def _phrases(item: Known) -> list[str]:
 async def _alone(database: Database) -> AsyncGenerator[bool]:
     """Hold the lock of this work, unless another worker has it; the server lets go of a dead worker's."""
     async with database.system() as connection, connection.transaction():
-        found = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [_LOCK])
+        found = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [locks.REEMBEDDING])
         yield bool((await found.fetchone() or {})["alone"])

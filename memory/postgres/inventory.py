@@ -4,6 +4,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from memory.errors import Temporary
+from memory.postgres import locks
 from memory.postgres.database import Connection
 
 _TABLES = """
@@ -22,7 +23,7 @@ _MATCHES = """
     union all select encode(blob, 'escape') from checkpoint_writes where thread_id = %(thread)s) v"""
 _WORKERS = """
   select count(*) as workers from pg_locks
-   where locktype = 'advisory' and classid = 7100 and objsubid = 2 and granted
+   where locktype = 'advisory' and classid = %(lock)s and objsubid = 2 and granted
      and database = (select oid from pg_database where datname = current_database())"""
 
 
@@ -35,7 +36,7 @@ async def tables(url: str) -> list[str]:
 
 async def workers(url: str) -> int:
     """Return how many workers are alive, by the locks that they hold."""
-    return await _number(url, _WORKERS, "workers")
+    return await _number(url, _WORKERS, "workers", lock=locks.WORKER)
 
 
 async def checkpoint_bytes(url: str, tenant: str, thread: str) -> int:
@@ -48,7 +49,7 @@ async def most_matches(url: str, tenant: str, thread: str, pattern: str) -> int:
     return await _number(url, _MATCHES, "most", tenant=tenant, thread=thread, pattern=pattern)
 
 
-async def _number(url: str, statement: str, name: str, tenant: str = "", **values: str) -> int:
+async def _number(url: str, statement: str, name: str, tenant: str = "", **values: object) -> int:
     async with await _connect(url) as connection, connection.transaction():
         await connection.execute("select enter(%s, 'inventory', '{}', '{}')", [tenant])
         cursor = await connection.execute(statement.encode(), values)

@@ -1,11 +1,11 @@
-"""Brings a database to the present shape: numbered SQL files, applied once; called by `migrate` and at start-up."""
+"""Database schema of a release: numbered SQL files, applied once, and function files, applied when their text changes.
 
-import hashlib
+Called by `countersign migrate` and at start-up, with the folders in which function files stand.
+"""
+
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -13,52 +13,36 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
 from memory.errors import Permanent, Temporary
+from memory.postgres import locks
 from memory.postgres.roles import OWNER, ROLES, SYSTEM, WORLD, advice
+from memory.postgres.sql_files import SCHEMA, SqlFile, functions, numbered
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
-_LOCK = 7400
 _LEAST_SERVER, _LEAST_VECTOR = 160000, (0, 8)
-_INCLUDE = "-- include: procrastinate\n"
+_UNRELEASED = "0001_scope"
+"""The first file of databases from before the first release, to which no file here leads on."""
 _log = logging.getLogger(__name__)
 
 Connection = AsyncConnection[DictRow]
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One file; its hash is that of the text as written, before anything is included."""
+async def migrate(owner_url: str, folders: Iterable[Path], *, schema: Path = SCHEMA) -> tuple[str, ...]:
+    """Apply the numbered files that are missing, in order, then the function files below `folders` that changed.
 
-    name: str
-    text: str
-
-    @property
-    def hash(self) -> str:
-        """Return the SHA-256 of the file's text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
-    def statements(self) -> str:
-        """Return the SQL to run, with the queue's own schema put in where the file asks for it."""
-        if _INCLUDE not in self.text:
-            return self.text
-        return self.text.replace(_INCLUDE, files("procrastinate").joinpath("sql/schema.sql").read_text())
-
-
-async def migrate(owner_url: str, *, folder: Path = MIGRATIONS) -> tuple[str, ...]:
-    """Apply what is missing, in order, and return the names applied now; several at once wait for each other.
-
-    Raises Permanent("configuration") before anything is written if roles, extension or server are not fit, if a file
-    changed after it was applied or is unknown here, and for a file that fails, which leaves no trace of itself.
+    Returns the names applied now; several at once wait for each other. Raises Permanent("configuration") before
+    anything is written if roles, extension or server are not fit, if a numbered file changed after it was applied or is
+    unknown here, and for a file that fails, which leaves no trace of itself.
     """
     async with _locked(owner_url) as connection:
         await _check_server(connection)
-        pending = await _pending(connection, _read(folder))
-        for migration in pending:
-            await _apply(connection, migration)
-        if not pending:
+        pending = await _pending(connection, numbered(schema))
+        for file in pending:
+            await _apply(connection, file)
+        changed = await _changed(connection, functions(folders))
+        await _replace(connection, changed)
+        if not pending and not changed:
             _log.info("database is up to date")
         await _admit_world(connection)
-        return tuple(migration.name for migration in pending)
+        return tuple(file.name for file in (*pending, *changed))
 
 
 @asynccontextmanager
@@ -70,7 +54,7 @@ async def _locked(owner_url: str) -> AsyncGenerator[Connection]:
     except psycopg.OperationalError as error:
         raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
     async with connection:
-        await connection.execute("select pg_advisory_lock(%s)", [_LOCK])
+        await connection.execute("select pg_advisory_lock(%s)", [locks.MIGRATION])
         yield connection
 
 
@@ -129,38 +113,76 @@ def _unfit(problem: str, database: str, missing: tuple[str, ...]) -> Permanent:
     return Permanent("configuration", f"{problem}; ask a database administrator to run:\n{advice(database, missing)}")
 
 
-def _read(folder: Path) -> list[Migration]:
-    return [Migration(path.stem, path.read_text()) for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))]
-
-
-async def _pending(connection: Connection, known: list[Migration]) -> list[Migration]:
-    there = await _row(connection, "select to_regclass('public.schema_migrations') is not null as yes")
-    if not there["yes"]:
-        return known
+async def _pending(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:
+    present = await _row(connection, "select to_regclass('public.schema_migrations') is not null as yes")
+    if not present["yes"]:
+        return files
     rows = await (await connection.execute("select name, hash from public.schema_migrations")).fetchall()
     applied = {str(row["name"]): str(row["hash"]) for row in rows}
-    by_name = {migration.name: migration for migration in known}
+    if _UNRELEASED in applied:
+        raise Permanent(
+            "configuration",
+            "this database was made before the first release and cannot be carried over; move the data folder away, or "
+            "give the address of an empty database, and start again",
+        )
+    by_name = {file.name: file for file in files}
     for name, hash_ in applied.items():
         if name not in by_name:
             raise Permanent("configuration", f"the database has migration {name!r}, unknown here; use a newer release")
         if by_name[name].hash != hash_:
             raise Permanent("configuration", f"migration {name!r} changed after it was applied; restore it, add a new")
-    return [migration for migration in known if migration.name not in applied]
+    return [file for file in files if file.name not in applied]
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
-    _log.info("applying %s", migration.name)
+async def _apply(connection: Connection, file: SqlFile) -> None:
+    _log.info("applying %s", file.name)
     try:
         async with connection.transaction():
-            await connection.execute("set local search_path = public, pg_temp")
-            # A function may name tables of a later file; a test checks all bodies when the last file is in.
-            await connection.execute("set local check_function_bodies = off")
-            await connection.execute(migration.statements.encode())
+            await _run(connection, file)
             await connection.execute(
-                "insert into public.schema_migrations (name, hash) values (%s, %s)", [migration.name, migration.hash]
+                "insert into public.schema_migrations (name, hash) values (%s, %s)", [file.name, file.hash]
             )
     except psycopg.Error as error:
-        raise Permanent("configuration", f"migration {migration.name!r} failed and left nothing: {error}") from error
+        raise Permanent("configuration", f"migration {file.name!r} failed and left nothing: {error}") from error
+
+
+async def _changed(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:
+    query = "select distinct on (name) name, hash from public.schema_functions order by name, applied desc"
+    rows = await (await connection.execute(query)).fetchall()
+    in_force = {str(row["name"]): str(row["hash"]) for row in rows}
+    return [file for file in files if in_force.get(file.name) != file.hash]
+
+
+async def _replace(connection: Connection, files: list[SqlFile]) -> None:
+    if not files:
+        return
+    role, file = sql.Identifier(SYSTEM), files[0]
+    try:
+        # All of them at once: a function of one file may need the new text of another.
+        async with connection.transaction():
+            # Only while its functions are written may the system role make any.
+            await connection.execute(sql.SQL("grant create on schema public to {}").format(role))
+            for file in files:
+                _log.info("applying %s", file.name)
+                await _run(connection, file)
+                await connection.execute(
+                    "insert into public.schema_functions (name, hash) values (%s, %s)"
+                    " on conflict (name, hash) do update set applied = clock_timestamp()",
+                    [file.name, file.hash],
+                )
+            await connection.execute(sql.SQL("revoke create on schema public from {}").format(role))
+    except psycopg.errors.InvalidFunctionDefinition as error:
+        problem = f"{file.name!r} gives a function another answer, which needs another name; nothing changed: {error}"
+        raise Permanent("configuration", problem) from error
+    except psycopg.Error as error:
+        raise Permanent("configuration", f"{file.name!r} failed and no function changed: {error}") from error
+
+
+async def _run(connection: Connection, file: SqlFile) -> None:
+    await connection.execute("set local search_path = public, pg_temp")
+    # A function may name what a later file brings; a test checks all bodies when the last file is in.
+    await connection.execute("set local check_function_bodies = off")
+    await connection.execute(file.statements.encode())
 
 
 async def _admit_world(connection: Connection) -> None:

@@ -1,26 +1,35 @@
-"""Whether a database has the shape that this release needs; readiness, doctor and the demo business ask."""
+"""Schema version of a database beside that of the release; asked by readiness, the doctor and the demo business."""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 import psycopg
 from psycopg.rows import dict_row
 
 from memory.errors import Temporary
 from memory.postgres.database import Connection
-from memory.postgres.migrate import MIGRATIONS
+from memory.postgres.sql_files import SCHEMA, functions, numbered
 
 
-async def missing(connection: Connection) -> list[str]:
-    """Return the migrations of this release that the database lacks, in order."""
-    cursor = await connection.execute("select to_regclass('public.schema_migrations') is not null as there")
+async def missing(connection: Connection, folders: Iterable[Path], *, schema: Path = SCHEMA) -> list[str]:
+    """Return the files of this release that the database never got as they are: numbered ones, then function files.
+
+    One with the text of a later release has had ours before, so that our processes stay ready while it comes.
+    """
+    applied = await _applied(connection)
+    ours = [*((file.name, "") for file in numbered(schema)), *((file.name, file.hash) for file in functions(folders))]
+    return [name for name, hash_ in ours if (name, hash_) not in applied]
+
+
+async def _applied(connection: Connection) -> set[tuple[str, str]]:
+    cursor = await connection.execute("select to_regclass('public.schema_functions') is not null as present")
     row = await cursor.fetchone() or {}
-    shipped = sorted(path.stem for path in MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-    if not row["there"]:
-        return shipped
+    if not row["present"]:
+        return set()
     cursor = await connection.execute(
-        "select s.name from unnest(%s::text[]) with ordinality s (name, ord) "
-        "where not exists (select 1 from schema_migrations m where m.name = s.name) order by s.ord",
-        [shipped],
+        "select name, '' as hash from schema_migrations union all select name, hash from schema_functions"
     )
-    return [found["name"] for found in await cursor.fetchall()]
+    return {(row["name"], row["hash"]) for row in await cursor.fetchall()}
 
 
 async def holds(url: str, schema: str) -> bool:

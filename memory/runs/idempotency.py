@@ -9,9 +9,9 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent
+from memory.postgres import locks
 from memory.postgres.database import Connection
 
-_LOCK = 7500
 _KEEP_HOURS = 48
 
 
@@ -39,7 +39,7 @@ async def answered(connection: Connection, request: Request) -> dict[str, Any] |
     cursor = await connection.execute(
         "select pg_try_advisory_xact_lock(%s, hashtext(concat_ws('/', current_tenant(), current_principal(), "
         "%s::text))) as ok",
-        [_LOCK, request.key],
+        [locks.REQUEST, request.key],
     )
     row = await cursor.fetchone() or {}
     if not row["ok"]:

@@ -16,11 +16,11 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import Permanent, Temporary
+from memory.postgres import locks
 from memory.postgres.database import CONNECT_SECONDS, Connection
 
 _OPTIONS: dict[str, Any] = {"options": "-c search_path=queue,public", "connect_timeout": CONNECT_SECONDS}
 _QUEUE = "runs"
-_LOCK = 7100
 # Jobs announce themselves; this bounds what comes in before a starting worker listens.
 _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 1.0
@@ -103,14 +103,14 @@ class Seat:
         async with await Connection.connect(url, autocommit=True, row_factory=dict_row) as connection:
             found = await connection.execute("select nextval('public.worker_numbers')::int as number")
             number = int((await found.fetchone() or {})["number"])
-            await connection.execute("select pg_advisory_lock(%s, %s)", [_LOCK, number])
+            await connection.execute("select pg_advisory_lock(%s, %s)", [locks.WORKER, number])
             await connection.execute("listen countersign_worker")
             try:
                 yield cls(number, connection)
             finally:
                 # Said aloud, as the server takes a moment to notice that a connection is gone.
                 with suppress(psycopg.Error):
-                    await connection.execute("select pg_advisory_unlock(%s, %s)", [_LOCK, number])
+                    await connection.execute("select pg_advisory_unlock(%s, %s)", [locks.WORKER, number])
 
     async def lost(self) -> None:
         """Return never; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
+from memory.postgres import locks
 from memory.postgres.database import Connection, Database
 from memory.runs.rows import Row, Tally, digest, pages
 from memory.scope import Access
@@ -215,7 +216,7 @@ class RunRows:
 
     async def _lock(self, connection: Connection, name: str) -> str:
         handle = self.handle(name)
-        await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 7500))", [handle])
+        await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, %s))", [handle, locks.RESULT])
         return handle
 
     async def _whole(self, connection: Connection, handle: str) -> Slice | None:

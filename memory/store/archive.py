@@ -6,13 +6,13 @@ from datetime import datetime
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
+from memory.postgres import locks
 from memory.postgres.database import Database
 from memory.scope import Access
 from memory.store.models import Memory
 from memory.store.transfer import put
 
 # The lock of pruning and forgetting, which move and delete the same row.
-_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
 _CONTENT = """
 select a.hold, n.id is not null as superseded,
        a.content || case
@@ -81,7 +81,7 @@ async def restore(database: Database, access: Access, id: str, *, embedder: Embe
     `conflict` while it is under legal hold.
     """
     async with database.transaction(access) as connection:
-        await connection.execute(_ALONE, [str(access.writes)])
+        await locks.hold_scope(connection, access.writes)
         found = await connection.execute(_CONTENT, {"id": id, "scope": str(access.writes)})
         row = await found.fetchone()
         if row is None:

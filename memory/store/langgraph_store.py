@@ -29,6 +29,7 @@ from psycopg.types.json import Jsonb
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
+from memory.postgres import locks
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope, Trust
 from memory.store import langgraph_items, search, write
@@ -65,7 +66,6 @@ update memories set provenance = jsonb_set(provenance, '{facts}', %(facts)s),
  where id = %(id)s::uuid and told > 1
 """
 """The same value put again counts with the life and the index that it is given now."""
-_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
 """The lock of pruning and imports: two that write many keys of one scope would wait for each other's for ever."""
 
 
@@ -210,7 +210,7 @@ class MemoryStore(BaseStore):
         for path in puts:
             self._demand(path)
         if len(puts) > 1:
-            await connection.execute(_ALONE, [str(self._access.writes)])
+            await locks.hold_scope(connection, self._access.writes)
         notes = [langgraph_items.note(op, self._trust) for op in puts.values() if op.value is not None]
         gone = [[langgraph_items.text(path)] for path, op in puts.items() if op.value is None]
         await connection.cursor().executemany(_DELETE, gone)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent, Temporary
+from memory.postgres import locks
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Principal, Scope
 from memory.store.fingerprints import wording
@@ -131,9 +132,7 @@ async def prune(database: Database, access: Access, policy: Policy = STANDARD, *
     """
     async with database.transaction(access) as connection:
         # Two at once would choose the same rows; the second shall see what the first has left.
-        await connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))", [str(access.writes)]
-        )
+        await locks.hold_scope(connection, access.writes)
         found = await _look(connection, access, policy)
         if expect is not None and found.digest != expect:
             raise Permanent("conflict", f"{str(found.scope)!r} changed since the preview; look at a new one")

@@ -18,6 +18,7 @@ from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import literal, told
 from memory.errors import Code, Permanent
+from memory.postgres import locks
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope
 from memory.store.fingerprints import marks, near, terms
@@ -64,7 +65,6 @@ _TAKE = {
     for kind, function in ((Exported, "take_memory"), (Link, "take_link"), (Archived, "take_archived"))
 }
 # The lock of pruning: neither shall see half of the other, nor an import the same import.
-_ALONE = "select pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || %s, 7610))"
 _ANSWERS: Mapping[str, tuple[Code, str]] = {
     "forgotten": ("tainted", "this was forgotten on request and is not taken in again; let the person say it"),
     "taken": ("conflict", "another value of its subject is here; forget that one first, or leave the line out"),
@@ -108,7 +108,7 @@ async def take_in(
     rows = read(lines)
     counts = {"kept": 0, "known": 0}
     async with database.transaction(access) as connection:
-        await connection.execute(_ALONE, [str(scope)])
+        await locks.hold_scope(connection, scope)
         draft = _drafting(access, scope, await _pinned(connection, scope))
         for some in _bites(rows):
             drafts = [draft(entry) for _, entry in some]

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from psycopg import AsyncConnection, sql
 
+from app.bootstrap import FUNCTIONS
 from memory.governance import principals
 from memory.postgres.database import Database
 from memory.postgres.embedded import Embedded, attach
@@ -59,7 +60,7 @@ class Ground:
 async def ground() -> AsyncGenerator[Ground]:
     """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
-        await migrate(server.urls.owner)
+        await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
         await principals.found(server.urls.owner, TENANT, [ALICE, BOB])
         database = await Database.open(server.urls.app, size=16)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from app.bootstrap import FUNCTIONS
 from memory.errors import Permanent, Temporary
 from memory.postgres.database import Database, entered
 from memory.postgres.embedded import attach
@@ -197,7 +198,7 @@ async def test_malformed_url_is_refused_without_quoting_it() -> None:
 async def test_pool_works_again_after_the_server_died(shared: Path) -> None:
     folder = shared / f"own-{uuid4().hex[:8]}"
     with attach(folder) as server:
-        await migrate(server.urls.owner)
+        await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
         database = await Database.open(server.urls.app, size=2)
         psutil.Process(server.pid).send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Migrations: applied once, together or not at all, and never on a database that is not fit."""
+"""Numbered files: applied once, together or not at all, and never on a database that is not fit."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -9,11 +9,13 @@ import psycopg
 import pytest
 from procrastinate import App, PsycopgConnector
 
+from app.bootstrap import FUNCTIONS
 from memory.errors import Permanent, Temporary
 from memory.postgres.database import Database
 from memory.postgres.embedded import Embedded, attach
-from memory.postgres.migrate import MIGRATIONS, migrate
+from memory.postgres.migrate import migrate
 from memory.postgres.roles import Urls, advice
+from memory.postgres.sql_files import SCHEMA, functions, numbered
 from memory.scope import Access, Principal
 from tests.conftest import Connect, Connection
 
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Folder:
     """Return a factory of migration folders: our first file and the given ones."""
 
     def make(**files: str) -> Path:
-        first = MIGRATIONS / "0001_scope.sql"
+        first = SCHEMA / "0001_session.sql"
         (tmp_path / first.name).write_text(first.read_text())
         for name, text in files.items():
             (tmp_path / f"{name[1:]}.sql").write_text(text)
@@ -57,65 +59,65 @@ async def tables(url: str) -> list[str]:
 
 async def test_each_file_is_applied_once(blank: Urls, folder: Folder) -> None:
     path = folder(_0002_more="create table more (n int); insert into more values (1)")
-    assert await migrate(blank.owner, folder=path) == ("0001_scope", "0002_more")
-    assert await migrate(blank.owner, folder=path) == ()
+    assert await migrate(blank.owner, (), schema=path) == ("0001_session", "0002_more")
+    assert await migrate(blank.owner, (), schema=path) == ()
 
 
 async def test_later_file_is_applied_alone(blank: Urls, folder: Folder) -> None:
-    await migrate(blank.owner, folder=folder())
-    assert await migrate(blank.owner, folder=folder(_0002_more="create table more (n int)")) == ("0002_more",)
+    await migrate(blank.owner, (), schema=folder())
+    assert await migrate(blank.owner, (), schema=folder(_0002_more="create table more (n int)")) == ("0002_more",)
 
 
-async def test_all_migrations_apply_to_an_empty_database_and_twice(blank: Urls) -> None:
-    applied = await migrate(blank.owner)
-    assert applied == tuple(sorted(path.stem for path in MIGRATIONS.glob("*.sql")))
-    assert await migrate(blank.owner) == ()
+async def test_all_files_apply_to_an_empty_database_and_twice(blank: Urls) -> None:
+    applied = await migrate(blank.owner, FUNCTIONS)
+    assert applied == tuple(file.name for file in (*numbered(), *functions(FUNCTIONS)))
+    assert await migrate(blank.owner, FUNCTIONS) == ()
 
 
 async def test_several_at_once_apply_each_file_once(blank: Urls, folder: Folder) -> None:
     path = folder(_0002_more="create table more (n int)")
-    results = await asyncio.gather(*(migrate(blank.owner, folder=path) for _ in range(4)))
+    results = await asyncio.gather(*(migrate(blank.owner, (), schema=path) for _ in range(4)))
     assert sorted(map(len, results)) == [0, 0, 0, 2]
 
 
 async def test_changed_file_is_an_error(blank: Urls, folder: Folder) -> None:
-    await migrate(blank.owner, folder=folder(_0002_more="create table more (n int)"))
+    await migrate(blank.owner, (), schema=folder(_0002_more="create table more (n int)"))
     with pytest.raises(Permanent, match="'0002_more' changed after it was applied"):
-        await migrate(blank.owner, folder=folder(_0002_more="create table more (m int)", _0003_new="select 1"))
+        await migrate(blank.owner, (), schema=folder(_0002_more="create table more (m int)", _0003_new="select 1"))
 
 
 async def test_newer_database_than_program_is_an_error(blank: Urls, folder: Folder) -> None:
     path = folder(_0002_more="create table more (n int)")
-    await migrate(blank.owner, folder=path)
+    await migrate(blank.owner, (), schema=path)
     (path / "0002_more.sql").unlink()
     with pytest.raises(Permanent, match="'0002_more', unknown here; use a newer release"):
-        await migrate(blank.owner, folder=path)
+        await migrate(blank.owner, (), schema=path)
 
 
 async def test_failing_file_leaves_nothing_of_itself(blank: Urls, folder: Folder) -> None:
     path = folder(_0002_more="create table more (n int); create table more (n int)")
     with pytest.raises(Permanent, match="'0002_more' failed and left nothing"):
-        await migrate(blank.owner, folder=path)
-    assert await tables(blank.superuser) == ["schema_migrations"]
+        await migrate(blank.owner, (), schema=path)
+    assert "more" not in await tables(blank.superuser)
 
 
 async def test_missing_extension_is_named_before_anything_is_written(blank: Urls) -> None:
     async with await psycopg.AsyncConnection.connect(blank.superuser) as connection:
         await connection.execute("drop extension vector")
     with pytest.raises(Permanent, match=r"(?s)'vector'.*create extension if not exists vector;"):
-        await migrate(blank.owner)
+        await migrate(blank.owner, FUNCTIONS)
     assert await tables(blank.superuser) == []
 
 
 async def test_only_the_plain_owner_may_migrate(blank: Urls) -> None:
     for url, name in ((blank.superuser, "postgres"), (blank.app, "cs_app")):
         with pytest.raises(Permanent, match=f"not as '{name}'.*DATABASE_OWNER_URL"):
-            await migrate(url)
+            await migrate(url, FUNCTIONS)
 
 
 async def test_unreachable_database_is_temporary(shared: Path) -> None:
     with pytest.raises(Temporary, match="check its URL") as caught:
-        await migrate(f"postgresql://cs_owner:hunter2@/countersign?host={shared}&port=1")
+        await migrate(f"postgresql://cs_owner:hunter2@/countersign?host={shared}&port=1", FUNCTIONS)
     assert "hunter2" not in str(caught.value)
 
 
@@ -132,13 +134,13 @@ async def test_missing_roles_are_named_with_sql_that_makes_them(foreign: Embedde
     async with await psycopg.AsyncConnection.connect(urls.superuser, autocommit=True) as administrator:
         await administrator.execute("drop role cs_world, cs_system")
         with pytest.raises(Permanent, match="'cs_world', 'cs_system' are missing") as caught:
-            await migrate(urls.owner)
+            await migrate(urls.owner, FUNCTIONS)
         sql = str(caught.value).split(":\n", 1)[1]
         assert sql == advice("countersign", ("cs_world", "cs_system"))
         for line in sql.splitlines():
             if not line.startswith("\\"):
                 await administrator.execute(line.encode())
-    assert await migrate(urls.owner)
+    assert await migrate(urls.owner, FUNCTIONS)
 
 
 @pytest.mark.slow
@@ -147,7 +149,7 @@ async def test_owner_that_inherits_the_system_role_is_refused(foreign: Embedded)
     async with await psycopg.AsyncConnection.connect(foreign.urls.superuser, autocommit=True) as administrator:
         await administrator.execute("grant cs_system to cs_owner with inherit true")
     with pytest.raises(Permanent, match="may set, but not inherit, 'cs_system'"):
-        await migrate(foreign.urls.owner)
+        await migrate(foreign.urls.owner, FUNCTIONS)
 
 
 async def test_every_function_names_only_what_exists(superuser: Connect) -> None:

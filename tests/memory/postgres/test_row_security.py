@@ -36,7 +36,7 @@ FILLED = {
 """Tables that hold something of the victim; of an empty one a search proves nothing."""
 SCOPED = {"memories", "memory_postings", "memory_marks", "memory_links", "memory_archive", "memory_seen", "requests"}
 """Tables that hold something of one person, which a colleague of the same tenant must not see either."""
-OPEN = {"tenants", "schema_migrations", "checkpoint_migrations"}
+OPEN = {"tenants", "schema_migrations", "schema_functions", "checkpoint_migrations"}
 """Tables that hold nothing of anybody but names of tenants, as decision 0008 says."""
 HOSTILE = (
     "select t.* from {} t",

@@ -1,22 +1,15 @@
 """Words: what a memory is about is a word of it, and scripts without spaces have words too."""
 
-from pathlib import Path
-from shutil import copyfile
-
-import psycopg
 import pytest
 from langgraph.store.base import PutOp
 
 from memory.postgres.database import Database
-from memory.postgres.migrate import MIGRATIONS, migrate
-from memory.postgres.roles import Urls
 from memory.scope import Access
 from memory.store import search
 from memory.store.langgraph_store import MemoryStore
-from tests.memory.postgres.test_migrate import blank
 from tests.memory.store.test_search import Say, mine, say
 
-__all__ = ["blank", "mine", "say"]
+__all__ = ["mine", "say"]
 pytestmark = pytest.mark.anyio
 
 SIGNS = (
@@ -90,35 +83,6 @@ async def test_words_of_latin_texts_are_what_they_were(database: Database, mine:
     async with database.transaction(mine) as connection:
         rows = await connection.execute("select lexeme, hits from memory_postings order by lexeme")
         assert [tuple(row.values()) for row in await rows.fetchall()] == [("audit", 1), ("ledger", 2), ("naïv", 1)]
-
-
-_ROW = """
-insert into memories (tenant, id, scope_kind, scope_id, key, body, digest, embedder, embedding, trust, provenance)
-values ('t', gen_random_uuid(), 'user', 'a', %s, %s, repeat('0', 64), 'e', '[1]', 'human', '{}')
-"""
-
-
-async def test_rows_from_before_get_the_words_of_their_subject_and_their_signs(blank: Urls, tmp_path: Path) -> None:
-    """R101: nothing that was remembered is left behind, and what has its words already is left alone."""
-    for file in MIGRATIONS.glob("*.sql"):
-        if file.name < "0043":
-            copyfile(file, tmp_path / file.name)
-    await migrate(blank.owner, folder=tmp_path)
-    async with await psycopg.AsyncConnection.connect(blank.superuser, autocommit=True) as above:
-        await above.execute("alter table memories disable trigger user")
-        for row in (("office.place", "Bonn"), ("run:1", "done"), (None, "東京"), (None, "plain")):
-            await above.execute(_ROW, row)
-        await above.execute("alter table memories enable trigger user")
-        await migrate(blank.owner)
-        rows = await above.execute(
-            "select m.body, m.size, array_agg(p.lexeme order by p.lexeme) from memories m "
-            "join memory_postings p on p.memory = m.id group by m.id, m.body, m.size order by m.body"
-        )
-        assert await rows.fetchall() == [
-            ("Bonn", 3, ["bonn", "offic", "place"]),
-            ("done", 1, ["done"]),
-            ("東京", 3, ["京", "東", "東京"]),
-        ]
 
 
 async def test_no_row_is_measured_otherwise_than_it_is_posted(database: Database, mine: Access, say: Say) -> None:

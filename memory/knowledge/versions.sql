@@ -1,0 +1,96 @@
+-- Knowledge versions: published by those who may, never changed. Called by versions.py.
+
+-- Versions do not change, so that a plan may pin one.
+create or replace function knowledge_is_immutable() returns trigger language plpgsql as $$
+begin
+  raise exception 'knowledge versions do not change; publish a new one' using errcode = 'insufficient_privilege';
+end $$;
+create or replace trigger knowledge_no_change before update or delete on knowledge
+  for each row execute function knowledge_is_immutable();
+
+-- Keeps the sums that tell a search how much there is.
+create or replace function spread_knowledge() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+  if tg_op = 'DELETE' then
+    update knowledge_spread s set items = s.items - 1, phrases = s.phrases - old.phrases,
+           counts = case when old.presence is null then s.counts else s.counts - old.presence end
+     where s.tenant = old.tenant and s.kind = old.kind and s.embedder = old.embedder;
+  else
+    insert into knowledge_spread as s (tenant, kind, embedder, dims, items, phrases, counts)
+    values (new.tenant, new.kind, new.embedder, new.dims, 1, new.phrases, new.presence)
+    on conflict (tenant, kind, embedder) do update set items = s.items + 1, phrases = s.phrases + new.phrases,
+      dims = new.dims, counts = case when new.presence is null then s.counts
+                                     else coalesce(s.counts + new.presence, new.presence) end;
+  end if;
+  return null;
+end $$;
+revoke execute on function spread_knowledge() from public;
+create or replace trigger knowledge_vectors_spread after insert or delete on knowledge_vectors
+  for each row execute function spread_knowledge();
+
+-- Gives the current version vectors of one embedder.
+create or replace function place_phrases(p jsonb, p_version int, p_kind text) returns void
+language plpgsql set search_path = public, pg_temp as $$
+begin
+  if jsonb_array_length(p -> 'phrases') = 0 then return; end if;
+  insert into knowledge_vectors (id, version, kind, embedder, dims, phrases, presence)
+  values (p ->> 'id', p_version, p_kind, p ->> 'embedder', vector_dims((p -> 'phrases' ->> 0)::vector),
+          jsonb_array_length(p -> 'phrases'), (p ->> 'presence')::vector);
+  insert into knowledge_phrases (id, kind, embedder, ord, embedding)
+  select p ->> 'id', p_kind, p ->> 'embedder', x.ord, x.phrase::vector
+    from jsonb_array_elements_text(p -> 'phrases') with ordinality x (phrase, ord);
+end $$;
+revoke execute on function place_phrases(jsonb, int, text) from public;
+
+-- Publishes one version: as one of those who answer for production, or as the installation, whose name no person bears
+-- and which only our own processes can enter as. `version` null means the next one. People publish no other; a release
+-- may ship any. An item stays what its first version was. A version that becomes current voids the open approvals that
+-- pin an older one, in this transaction.
+create or replace function publish_knowledge(p jsonb)
+returns table (code text, version int, woken text[])
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  v_by text := current_principal();
+  v_shipped boolean := is_installation();
+  v_version int; v_current int; v_old text; v_woken text[] := '{}';
+begin
+  if v_by is null or p ->> 'trust' is distinct from 'human'
+     or exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
+    return query select 'forbidden', null::int, v_woken; return;
+  end if;
+  if not v_shipped and not is_of(array['ops', 'finance', 'admin']) then
+    return query select 'group', null::int, v_woken; return;
+  end if;
+  perform authority_lock_exclusive();
+  select max(k.version) into v_current from knowledge k where k.id = p ->> 'id';
+  v_version := coalesce((p ->> 'version')::int, v_current + 1, 1);
+  select k.kind into v_old from knowledge k where k.id = p ->> 'id' order by k.version limit 1;
+  if v_old <> p ->> 'kind' then return query select 'kind', v_current, v_woken; return; end if;
+  select k.digest into v_old from knowledge k where k.id = p ->> 'id' and k.version = v_version;
+  if found then
+    return query select case when v_old = p ->> 'digest' then 'known' else 'conflict' end, v_version, v_woken; return;
+  end if;
+  if not v_shipped and v_version <> coalesce(v_current + 1, 1) then
+    return query select 'next', coalesce(v_current + 1, 1), v_woken; return;
+  end if;
+  if p ->> 'version' is null and exists (
+    select 1 from knowledge k
+     where k.id = p ->> 'id' and k.version = v_current and k.digest = p ->> 'digest' and k.kind = p ->> 'kind'
+       and k.title = p ->> 'title' and k.owner = p ->> 'owner' and k.review_by = (p ->> 'review_by')::date) then
+    return query select 'known', v_current, v_woken; return;
+  end if;
+  insert into knowledge (id, version, kind, title, body, digest, owner, review_by, note, published_by)
+  values (p ->> 'id', v_version, p ->> 'kind', p ->> 'title', p ->> 'body', p ->> 'digest', p ->> 'owner',
+          (p ->> 'review_by')::date, coalesce(p ->> 'note', ''), v_by);
+  perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge', 'id', p ->> 'id',
+    'version', v_version, 'digest', p ->> 'digest', 'by', v_by));
+  if v_current is null or v_version > v_current then
+    delete from knowledge_vectors v where v.id = p ->> 'id';
+    insert into knowledge_vectors (id, version, kind, embedder) values (p ->> 'id', v_version, p ->> 'kind', '');
+    perform place_phrases(p, v_version, p ->> 'kind');
+    select coalesce(array_agg(x), '{}') into v_woken from void_approvals_pinning(p ->> 'id') x;
+  end if;
+  return query select 'ok', v_version, v_woken;
+end $$;
+revoke execute on function publish_knowledge(jsonb) from public;
+grant execute on function publish_knowledge(jsonb) to cs_app;

@@ -1,0 +1,233 @@
+-- The life of a run: start, lease, wait, resume, end. Called by records.py.
+
+-- Accepts a request: one run on one thread, refused as `busy` while the thread has an open one.
+create or replace function start_run(p jsonb)
+returns table (code text, id text, open_run text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_open text;
+begin
+  perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || (p ->> 'thread')));
+  select r.id into v_open from runs r
+   where r.thread = p ->> 'thread' and r.kind = 'run' and r.status in ('queued', 'running', 'waiting');
+  if found then return query select 'busy', null::text, v_open; return; end if;
+  insert into runs (tenant, id, thread, requester, input, correlation, head, limit_tokens, limit_micros, limit_calls)
+  values (current_tenant(), p ->> 'id', p ->> 'thread', current_principal(), p -> 'input', p ->> 'correlation',
+          journal_genesis(p ->> 'id'), (p ->> 'tokens')::bigint, (p ->> 'micros')::bigint, (p ->> 'calls')::bigint);
+  perform journal_extend(p ->> 'id', jsonb_build_object(
+    'kind', 'requested', 'key', 'requested', 'user', current_principal(), 'thread', p ->> 'thread',
+    'correlation', p ->> 'correlation', 'input', p -> 'input'));
+  return query select 'ok', p ->> 'id', null::text;
+end $$;
+revoke execute on function start_run(jsonb) from public;
+grant execute on function start_run(jsonb) to cs_app;
+
+-- Remembers the plan that a run follows now and the budget that it brings.
+create or replace function adopt_plan(p_run text, p_fence int, p jsonb)
+returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into v_run from runs where runs.id = p_run for no key update;
+  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+    return query select 'lease_lost'; return;
+  end if;
+  if v_run.plan_hash is distinct from p ->> 'hash' then
+    perform void_run_approvals(p_run, 'approval_stale');
+    update runs set plan = p -> 'plan', plan_hash = p ->> 'hash',
+           limit_tokens = (p ->> 'tokens')::bigint, limit_micros = (p ->> 'micros')::bigint,
+           limit_calls = (p ->> 'calls')::bigint
+     where runs.id = p_run;
+    perform journal_extend(p_run, (p -> 'facts')
+      || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash'));
+  end if;
+  return query select 'ok';
+end $$;
+revoke execute on function adopt_plan(text, int, jsonb) from public;
+grant execute on function adopt_plan(text, int, jsonb) to cs_app;
+
+-- Ends one attempt of a run, whatever the ending; a stopped run may be resumed by a person.
+create or replace function finish_run(p_run text, p_fence int, p_status text, p_reason text, p_message text, p_body jsonb)
+returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into v_run from runs where runs.id = p_run for no key update;
+  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+    return query select 'lease_lost'; return;
+  end if;
+  perform void_run_approvals(p_run, 'run_ended');
+  perform journal_extend(p_run, p_body || jsonb_build_object('kind', 'ended', 'key', 'ended:' || v_run.attempt,
+    'status', p_status, 'reason', p_reason, 'plan', v_run.plan_hash));
+  update runs set status = p_status, reason = p_reason, message = p_message, worker = null,
+         ended = clock_timestamp(), waits_for = null
+   where runs.id = p_run;
+  return query select 'ok';
+end $$;
+revoke execute on function finish_run(text, int, text, text, text, jsonb) from public;
+grant execute on function finish_run(text, int, text, text, text, jsonb) to cs_app;
+
+-- Puts a stopped run back into the queue, by a person.
+create or replace function resume_run(p_run text)
+returns table (code text, status text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into v_run from runs where runs.id = p_run for no key update;
+  if not found then return query select 'not_found', null::text; return; end if;
+  if v_run.status <> 'stopped' then return query select 'conflict', v_run.status; return; end if;
+  perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || v_run.thread));
+  if exists (select 1 from runs r where r.thread = v_run.thread and r.kind = 'run' and r.id <> p_run
+              and r.status in ('queued', 'running', 'waiting')) then
+    return query select 'busy', v_run.status; return;
+  end if;
+  perform journal_extend(p_run, jsonb_build_object('kind', 'resumed', 'key', 'resumed:' || v_run.attempt,
+    'user', current_principal()));
+  update runs set status = 'queued', attempt = attempt + 1, reason = null, message = '', ended = null,
+         cancel = null, beat = clock_timestamp() where runs.id = p_run;
+  return query select 'ok', 'queued';
+end $$;
+revoke execute on function resume_run(text) from public;
+grant execute on function resume_run(text) to cs_app;
+
+-- Parks a run after its graph returned: waiting if the question is still open, else queued again at once.
+create or replace function park_run(p_run text, p_fence int, p_waits_for text, p_answers int)
+returns table (code text, status text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_open boolean; v_status text;
+begin
+  select * into v_run from runs r where r.id = p_run for no key update;
+  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+    return query select 'lease_lost', v_run.status; return;
+  end if;
+  if p_waits_for = 'clarify' then v_open := jsonb_array_length(v_run.answers) <= p_answers;
+  else select a.status = 'open' into v_open from approvals a where a.id = p_waits_for;
+  end if;
+  v_status := case when v_run.cancel is null and v_open then 'waiting' else 'queued' end;
+  update runs r set status = v_status, waits_for = case v_status when 'waiting' then p_waits_for end, worker = null,
+         beat = clock_timestamp() where r.id = p_run;
+  return query select 'ok', v_status;
+end $$;
+revoke execute on function park_run(text, int, text, int) from public;
+grant execute on function park_run(text, int, text, int) to cs_app;
+
+-- The requester's next message, when the run asked a question.
+create or replace function answer_run(p_run text, p_text text)
+returns table (code text, woken boolean)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into v_run from runs r where r.id = p_run for no key update;
+  if not found or v_run.requester <> current_principal() then return query select 'not_found', false; return; end if;
+  if v_run.status <> 'waiting' or v_run.waits_for <> 'clarify' then return query select 'conflict', false; return; end if;
+  perform journal_extend(p_run, jsonb_build_object('kind', 'answered', 'user', current_principal(), 'text', p_text));
+  update runs set answers = answers || to_jsonb(p_text), status = 'queued', waits_for = null, beat = clock_timestamp()
+   where id = p_run;
+  return query select 'ok', true;
+end $$;
+revoke execute on function answer_run(text, text) from public;
+grant execute on function answer_run(text, text) to cs_app;
+
+-- Ends a run that waits; a running one is told and stops at its next claim.
+create or replace function cancel_run(p_run text, p_reason text)
+returns table (code text, status text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs;
+begin
+  select * into v_run from runs r where r.id = p_run for no key update;
+  if not found then return query select 'not_found', null::text; return; end if;
+  if v_run.status in ('done', 'failed', 'denied', 'cancelled') then
+    return query select 'conflict', v_run.status; return;
+  end if;
+  perform journal_extend(p_run, jsonb_build_object('kind', 'cancel', 'by', current_principal(), 'reason', p_reason));
+  if v_run.status = 'running' then
+    update runs r set cancel = p_reason where r.id = p_run;
+    return query select 'ok', 'running'; return;
+  end if;
+  update runs r set status = 'cancelled', cancel = p_reason, reason = 'cancelled', ended = clock_timestamp(),
+         waits_for = null where r.id = p_run;
+  perform void_run_approvals(p_run, 'cancelled');
+  if v_run.status <> 'stopped' then
+    perform journal_extend(p_run, jsonb_build_object('kind', 'ended', 'key', 'ended:' || v_run.attempt,
+      'status', 'cancelled', 'reason', 'cancelled', 'plan', v_run.plan_hash));
+  end if;
+  return query select 'ok', 'cancelled';
+end $$;
+revoke execute on function cancel_run(text, text) from public;
+grant execute on function cancel_run(text, text) to cs_app;
+
+-- Closes questions that nobody answered in time, in every tenant, and queues their runs.
+create or replace function expire_approvals() returns table (id text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v record;
+begin
+  for v in select e.approval, e.run, e.tenant from overdue_approvals() e loop
+    perform enter(v.tenant, null, '{}', null);
+    perform 1 from runs r where r.id = v.run for no key update;
+    if close_approval(v.approval, 'expired', 'approval_timeout', null, null) then
+      id := v.run; return next;
+    end if;
+  end loop;
+  perform enter(null, null, '{}', '{}');
+end $$;
+revoke execute on function expire_approvals() from public;
+grant execute on function expire_approvals() to cs_app;
+
+-- Owned by the system role, which works for no tenant and sees what its policies name.
+set local role cs_system;
+
+-- Open questions past their time, of every tenant.
+create or replace function overdue_approvals() returns table (approval text, run text, tenant text)
+language sql security definer set search_path = public, pg_temp as $$
+  select a.id, a.run, a.tenant from approvals a
+   where a.status = 'open' and a.expires <= clock_timestamp() order by a.run
+$$;
+revoke execute on function overdue_approvals() from public;
+grant execute on function overdue_approvals() to cs_owner;
+
+-- Takes a queued run for a worker; the fence grows with each lease.
+create or replace function lease_run(p_run text, p_worker int)
+returns table (tenant text, id text, thread text, requester text, fence int, input jsonb, correlation text)
+language sql security definer set search_path = public, pg_temp as $$
+  update runs r set status = 'running', fence = r.fence + 1, worker = p_worker, beat = clock_timestamp()
+   where r.id = p_run and r.status = 'queued'
+  returning r.tenant, r.id, r.thread, r.requester, r.fence, r.input, r.correlation
+$$;
+revoke execute on function lease_run(text, int) from public;
+grant execute on function lease_run(text, int) to cs_app;
+
+-- Says that a worker is alive.
+create or replace function beat_runs(p_worker int)
+returns void language sql security definer set search_path = public, pg_temp as $$
+  update runs set beat = clock_timestamp() where worker = p_worker and status = 'running'
+$$;
+revoke execute on function beat_runs(int) from public;
+grant execute on function beat_runs(int) to cs_app;
+
+-- Queues again what dead workers (their session lock is gone) or hung ones (no beat) left running.
+create or replace function sweep_runs(p_hung interval)
+returns table (id text)
+language sql security definer set search_path = public, pg_temp as $$
+  update runs r set status = 'queued', worker = null, beat = clock_timestamp()
+   where r.status = 'running'
+     and (r.beat < clock_timestamp() - p_hung
+          or not exists (select 1 from pg_locks l
+                          where l.locktype = 'advisory' and l.classid = 7100 and l.objid = r.worker
+                            and l.objsubid = 2 and l.granted
+                            and l.database = (select oid from pg_database where datname = current_database())))
+  returning r.id
+$$;
+revoke execute on function sweep_runs(interval) from public;
+grant execute on function sweep_runs(interval) to cs_app;
+
+-- Runs that stay queued without any worker taking them: their wake-up may have been lost.
+create or replace function forgotten_runs(p_age interval)
+returns table (id text)
+language sql security definer set search_path = public, pg_temp as $$
+  update runs r set beat = clock_timestamp()
+   where r.status = 'queued' and coalesce(r.beat, r.created) < clock_timestamp() - p_age
+  returning r.id
+$$;
+revoke execute on function forgotten_runs(interval) from public;
+grant execute on function forgotten_runs(interval) to cs_app;
+
+reset role;

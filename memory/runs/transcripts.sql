@@ -1,0 +1,131 @@
+-- Transcripts of threads at rest: archived, restored, held, gone. Called by transcripts.py.
+
+-- All that a thread left behind, as one text, or null if another has archived it; keeps new runs out until the caller's transaction ends.
+create or replace function read_transcript(p_thread text) returns text
+language plpgsql set search_path = public, pg_temp as $$
+begin
+  perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || p_thread));
+  if not exists (select 1 from checkpoints c where c.thread_id = p_thread) then return null; end if;
+  return (select jsonb_build_object(
+    'checkpoints', (select coalesce(jsonb_agg(to_jsonb(c) - 'tenant'), '[]') from checkpoints c
+                     where c.thread_id = p_thread),
+    'blobs', (select coalesce(jsonb_agg(to_jsonb(b) - 'tenant'), '[]') from checkpoint_blobs b
+               where b.thread_id = p_thread),
+    'writes', (select coalesce(jsonb_agg(to_jsonb(w) - 'tenant'), '[]') from checkpoint_writes w
+                where w.thread_id = p_thread),
+    'calls', (select coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'prompt', m.prompt, 'answer', m.answer)), '[]')
+                from model_calls m join runs r on r.id = m.run where r.thread = p_thread))::text);
+end $$;
+revoke execute on function read_transcript(text) from public;
+grant execute on function read_transcript(text) to cs_app;
+
+-- Puts the compressed text in the place of the rows, if the thread is still at rest.
+create or replace function shelve_transcript(p_thread text, p_content bytea, p_digest text, p_retention interval)
+returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_size bigint;
+begin
+  if exists (select 1 from runs r where r.thread = p_thread and r.kind = 'run'
+                and r.status in ('queued', 'running', 'waiting', 'stopped'))
+     or not exists (select 1 from checkpoints c where c.thread_id = p_thread) then
+    return false;
+  end if;
+  select coalesce(sum(part.size), 0) into v_size from (
+    select octet_length(c.checkpoint::text) + octet_length(c.metadata::text) as size
+      from checkpoints c where c.thread_id = p_thread
+    union all select octet_length(b.blob) from checkpoint_blobs b where b.thread_id = p_thread
+    union all select octet_length(w.blob) from checkpoint_writes w where w.thread_id = p_thread
+    union all select octet_length(concat(m.prompt, m.answer)) from model_calls m join runs r on r.id = m.run
+               where r.thread = p_thread) part;
+  insert into transcripts (thread, content, size, digest, retained_until)
+  values (p_thread, p_content, v_size, p_digest, clock_timestamp() + p_retention)
+  on conflict (tenant, thread) do update set content = excluded.content, size = excluded.size,
+    digest = excluded.digest, archived = clock_timestamp(), retained_until = excluded.retained_until,
+    restored = null, gone = null;
+  delete from checkpoints c where c.thread_id = p_thread;
+  delete from checkpoint_blobs b where b.thread_id = p_thread;
+  delete from checkpoint_writes w where w.thread_id = p_thread;
+  update model_calls m set prompt = null, answer = null from runs r where r.id = m.run and r.thread = p_thread;
+  return true;
+end $$;
+revoke execute on function shelve_transcript(text, bytea, text, interval) from public;
+grant execute on function shelve_transcript(text, bytea, text, interval) to cs_app;
+
+-- Puts rows back from exactly the text that was archived, and records who asked for it.
+create or replace function restore_transcript(p_thread text, p_text text) returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v jsonb; v_tenant jsonb := jsonb_build_object('tenant', current_tenant());
+begin
+  perform 1 from transcripts t where t.thread = p_thread and t.content is not null
+     and t.digest = encode(sha256(convert_to(p_text, 'UTF8')), 'hex') for update;
+  if not found then return false; end if;
+  v := p_text::jsonb;
+  insert into checkpoints select (jsonb_populate_record(null::checkpoints, x || v_tenant)).*
+    from jsonb_array_elements(v -> 'checkpoints') x on conflict do nothing;
+  insert into checkpoint_blobs select (jsonb_populate_record(null::checkpoint_blobs, x || v_tenant)).*
+    from jsonb_array_elements(v -> 'blobs') x on conflict do nothing;
+  insert into checkpoint_writes select (jsonb_populate_record(null::checkpoint_writes, x || v_tenant)).*
+    from jsonb_array_elements(v -> 'writes') x on conflict do nothing;
+  update model_calls m set prompt = x ->> 'prompt', answer = x ->> 'answer'
+    from jsonb_array_elements(v -> 'calls') x, runs r
+   where m.id = (x ->> 'id')::bigint and r.id = m.run and r.thread = p_thread;
+  update transcripts t set restored = clock_timestamp() where t.thread = p_thread;
+  perform journal_extend(authority_chain(),
+    jsonb_build_object('kind', 'restored', 'thread', p_thread, 'by', current_principal()));
+  return true;
+end $$;
+revoke execute on function restore_transcript(text, text) from public;
+grant execute on function restore_transcript(text, text) to cs_app;
+
+-- Keeps a transcript beyond its retention, or lets it go again.
+create or replace function hold_transcript(p_thread text, p_on boolean) returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  if not (is_of(array['admin']) or p_on and exists (
+       select 1 from runs r where r.thread = p_thread and r.kind = 'run' and r.requester = current_principal())) then
+    raise exception 'a transcript is held by administrators' using errcode = 'insufficient_privilege';
+  end if;
+  update transcripts t set hold = p_on where t.thread = p_thread and t.content is not null;
+  if not found then return false; end if;
+  perform journal_extend(authority_chain(),
+    jsonb_build_object('kind', 'legal_hold', 'thread', p_thread, 'on', p_on, 'by', current_principal()));
+  return true;
+end $$;
+revoke execute on function hold_transcript(text, boolean) from public;
+grant execute on function hold_transcript(text, boolean) to cs_app;
+
+-- Owned by the system role, which works for no tenant and sees what its policies name.
+set local role cs_system;
+
+-- Threads whose runs have all ended that long ago and whose checkpoints are still there.
+create or replace function due_transcripts(p_age interval, p_limit int)
+returns table (tenant text, thread text)
+language sql security definer set search_path = public, pg_temp as $$
+  select r.tenant, r.thread from runs r
+   where r.kind = 'run'
+   group by r.tenant, r.thread
+  having bool_and(r.status not in ('queued', 'running', 'waiting', 'stopped')
+                  and r.ended < clock_timestamp() - p_age)
+     and exists (select 1 from checkpoints c where c.tenant = r.tenant and c.thread_id = r.thread)
+     and not exists (select 1 from transcripts t where t.tenant = r.tenant and t.thread = r.thread
+                        and t.restored > clock_timestamp() - p_age)
+   order by 1, 2 limit p_limit
+$$;
+revoke execute on function due_transcripts(interval, int) from public;
+grant execute on function due_transcripts(interval, int) to cs_app;
+
+-- Ends retentions in every tenant, in small bites.
+create or replace function sweep_transcripts(p_limit int) returns int
+language sql security definer set search_path = public, pg_temp as $$
+  with due as (
+    select t.tenant, t.thread from transcripts t
+     where t.retained_until <= clock_timestamp() and not t.hold and t.content is not null limit p_limit
+  ), gone as (
+    update transcripts t set content = null, digest = '', gone = clock_timestamp() from due
+     where t.tenant = due.tenant and t.thread = due.thread returning 1
+  ) select count(*)::int from gone
+$$;
+revoke execute on function sweep_transcripts(int) from public;
+grant execute on function sweep_transcripts(int) to cs_app;
+
+reset role;

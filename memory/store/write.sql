@@ -1,0 +1,303 @@
+-- Writing a memory, and what is kept beside it: words, marks, links. Called by write.py.
+
+-- Trust as a number: who knows better outranks.
+create or replace function trust_rank(p_trust text) returns int language sql immutable as $$
+  select array_position(array['untrusted', 'model', 'tool', 'human'], p_trust)
+$$;
+revoke execute on function trust_rank(text) from public;
+grant execute on function trust_rank(text) to cs_app;
+
+-- Whether nothing in the first is missing from the second but a few words, none of which is a number or a denial.
+create or replace function says_no_more(p_terms text[], p_than text[], p_spare int) returns boolean language sql immutable cost 10000 as $$
+  select cardinality(p_terms) > 0 and (
+    select count(*) <= p_spare and coalesce(bool_and(t !~ '[0-9]' and t <> all (array['no', 'not', 'never'])), true)
+      from (select unnest(p_terms) except select unnest(p_than)) as news (t))
+$$;
+revoke execute on function says_no_more(text[], text[], int) from public;
+grant execute on function says_no_more(text[], text[], int) to cs_app;
+
+-- Looks at a note before it is written: what it repeats, restates or may not replace. Texts are compared only with the few
+-- that resemble them or were shown. What is worded like a memory that was shown restates it. A text without a source of
+-- its own does so in any order too, unless it says the opposite in a small word (`against`). Sees what the caller sees.
+create or replace function look_at_note(p jsonb)
+returns table (code text, id uuid, trust text)
+language plpgsql set search_path = public, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_tenant text := current_tenant();
+  v_scope text := p ->> 'scope';
+  v_key text := p ->> 'key';
+  v_near text := p ->> 'near';
+  v_told text := split_part(v_near, '~', 1);
+  v_session text := p ->> 'session';
+  v_place int := (p ->> 'place')::int;
+  v_rank int := trust_rank(p ->> 'trust');
+  v_terms text[] := array(select jsonb_array_elements_text(p -> 'terms'));
+  v_against text[] := array(select jsonb_array_elements_text(p -> 'against'));
+  v_size int := cardinality(v_terms);
+  v_alike uuid[];
+  v_seen uuid[];
+begin
+  -- One of 64 locks of the scope: a long import needs no more, and two notes at once seldom wait for each other.
+  perform pg_advisory_xact_lock(
+    hashtextextended(v_tenant || '/' || v_scope, 7600) # (hashtextextended(coalesce(v_key, v_told), 7600) & 63));
+  if (p ->> 'guarded')::boolean
+     and is_forgotten(array[v_scope, 'by:' || coalesce(p ->> 'principal', '')], v_near) then
+    return query select 'forgotten', null::uuid, null::text; return;
+  end if;
+  if v_key is not null then
+    perform uncover_memory(v_scope, v_key);
+    return query select case when m.digest = p ->> 'digest'
+                                  and (v_session is null or (m.session = v_session and m.place = v_place)) then 'twin'
+                             when trust_rank(m.trust) > v_rank then 'outranked' else 'new' end, m.id, m.trust
+      from memories m
+     where m.tenant = v_tenant and m.scope = v_scope and m.key = v_key and m.superseded_by is null
+       and (m.expires is null or m.expires > clock_timestamp());
+    if found then return; end if;
+  else
+    v_alike := array(
+      select k.memory from jsonb_array_elements_text(p -> 'marks') as given (mark)
+       cross join lateral (select a.memory from memory_marks a
+                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k);
+    return query
+      -- What is said again in another place of a conversation is a memory of its own.
+      select case when v_session is null or (m.session = v_session and m.place = v_place) then 'twin' else 'new' end,
+             m.id, m.trust from memories m
+       where m.tenant = v_tenant and m.id = any (v_alike) and m.key is null
+         and m.superseded_by is null and (m.expires is null or m.expires > clock_timestamp())
+         and trust_rank(m.trust) >= v_rank
+       order by (m.session = v_session and m.place = v_place) is true desc, m.created, m.id limit 1;
+    if found then return; end if;
+  end if;
+  if v_rank < trust_rank('human') then
+    v_seen := array(select d::uuid from jsonb_array_elements_text(p -> 'derived') d
+                     where d ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                    union select s.memory from jsonb_array_elements_text(p -> 'seers') as given (seer)
+                            join memory_seen s on s.tenant = v_tenant and s.seer = given.seer);
+    return query
+      select 'restated', m.id, m.trust from memories m
+       where m.tenant = v_tenant and m.id = any (v_seen)
+         and (split_part(m.near, '~', 1) = v_told
+              or not coalesce((p ->> 'sourced')::boolean, false) and m.terms && v_terms[1 : v_size / 10 + 1]
+                 and says_no_more(v_terms, m.terms, v_size / 10)
+                 and not regexp_split_to_array(lower(m.body), '[[:space:].,;:!?"()]+') && v_against)
+       order by m.created, m.id limit 1;
+  end if;
+end $$;
+revoke execute on function look_at_note(jsonb) from public;
+grant execute on function look_at_note(jsonb) to cs_app;
+
+-- A value ends at `p_end`, or never: what lasts longer waits for that, what does not is superseded for good. It ended at
+-- `p_old` so far, if it is not new.
+create or replace function cover_memories(p_scope text, p_key text, p_by uuid, p_from timestamptz, p_old timestamptz,
+                               p_end timestamptz) returns void
+language sql set search_path = public, pg_temp set enable_seqscan = off set enable_hashjoin = off
+set enable_mergejoin = off as $$
+  with held as materialized (
+    select o.id, coalesce(p_end < coalesce(o.expires, 'infinity'), false) as waits from (
+      select c.id, c.expires from memories c
+       where c.tenant = current_tenant() and c.scope = p_scope and c.key = p_key and c.superseded_by is null
+      union all
+      select w.id, w.expires from memories w
+       where w.tenant = current_tenant() and w.scope = p_scope and w.key = p_key and w.covered_until is not null
+    ) o where o.id <> p_by
+  )
+  update memories m
+     set superseded_by = p_by,
+         covered_until = case when h.waits and m.covered_until = p_old then p_end
+                              when h.waits then greatest(m.covered_until, p_end) end,
+         known_to = case when h.waits then m.known_to else clock_timestamp() end,
+         valid_to = case when h.waits then m.valid_to
+                         else least(coalesce(m.valid_to, 'infinity'), greatest(m.valid_from, p_from)) end
+    from held h where m.tenant = current_tenant() and m.id = h.id
+$$;
+revoke execute on function cover_memories(text, text, uuid, timestamptz, timestamptz, timestamptz) from public;
+grant execute on function cover_memories(text, text, uuid, timestamptz, timestamptz, timestamptz) to cs_app;
+
+-- Lets hold again what waited for a value that has ended. Sees and may do only what its caller may.
+create or replace function uncover_memory(p_scope text, p_key text) returns void
+language plpgsql set search_path = public, pg_temp as $$
+declare v_now timestamptz := clock_timestamp(); v_again uuid;
+begin
+  perform 1 from memories m
+   where m.tenant = current_tenant() and m.scope = p_scope and m.key = p_key and m.covered_until <= v_now;
+  if not found then return; end if;
+  delete from memories m
+   where m.tenant = current_tenant() and m.scope = p_scope and m.key = p_key and m.superseded_by is null
+     and m.expires <= v_now;
+  select m.id into v_again from memories m
+   where m.tenant = current_tenant() and m.scope = p_scope and m.key = p_key and m.covered_until <= v_now
+     and (m.expires is null or m.expires > v_now)
+     and not exists (select 1 from memories o where o.tenant = m.tenant and o.scope = m.scope and o.key = m.key
+                        and o.superseded_by is null)
+   order by m.created desc, m.id limit 1;
+  update memories m
+     set covered_until = null, superseded_by = case when m.id = v_again then null else m.superseded_by end
+   where m.tenant = current_tenant() and m.scope = p_scope and m.key = p_key and m.covered_until <= v_now;
+end $$;
+revoke execute on function uncover_memory(text, text) from public;
+grant execute on function uncover_memory(text, text) to cs_app;
+
+-- Writes a note if it is news: links what is known (`linked`), ends what its subject said before. A value with a time to
+-- live only covers the lasting one, unless it is an item, whose put replaces. What is told again lives as its teller says
+-- now, if that is a person, or if it is a subject's value and the teller is not trusted less; else as long as the longer
+-- of both tellings. Sees and may do only what its caller may. Without a vector nothing new is written, and the answer
+-- `new` asks for one.
+create or replace function write_memory(p jsonb)
+returns table (code text, about uuid, held text, id text, scope text, key text, body text, trust text,
+               provenance jsonb, created timestamptz, expires timestamptz, uses int, speaker text, session text,
+               place int, said timestamptz)
+language plpgsql set search_path = public, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_tenant text := current_tenant();
+  v_end timestamptz := clock_timestamp() + (p ->> 'ttl')::interval;
+  v_old timestamptz;
+  v memories := jsonb_populate_record(null::memories, p);
+begin
+  select l.code, l.id, l.trust into code, about, held from look_at_note(p) l;
+  if code = 'twin' then
+    insert into memory_links (scope, memory, digest, trust, provenance)
+    values (p ->> 'scope', about, v.digest, v.trust, v.provenance);
+    select m.expires into v_old from memories m where m.tenant = v_tenant and m.id = about;
+    update memories m
+       set told = m.told + 1, pinned = m.pinned or v.pinned,
+           expires = case when not (p ->> 'guarded')::boolean
+                               or m.key is not null and trust_rank(v.trust) >= trust_rank(m.trust) then v_end
+                          when m.expires is not null and v_end is not null then greatest(m.expires, v_end) end
+     where m.tenant = v_tenant and m.id = about returning m.* into v;
+    if v.key is not null and v.expires is distinct from v_old then
+      perform cover_memories(v.scope, v.key, about, clock_timestamp(), v_old, v.expires);
+    end if;
+    code := 'linked';
+  elsif code <> 'new' or v.embedding is null then
+    code := coalesce(code, 'new');
+    return next;
+    return;
+  else
+    code := 'kept';
+    v.id := gen_random_uuid();
+    v.valid_from := coalesce(v.valid_from, clock_timestamp());
+    if v.key is not null then
+      -- A value that was so earlier than the current one goes into its history.
+      select m.id, m.valid_from, clock_timestamp() into v.superseded_by, v.valid_to, v.known_to from memories m
+       where m.tenant = v_tenant and m.scope = p ->> 'scope' and m.key = v.key and m.superseded_by is null
+         and m.valid_from > (p ->> 'valid_from')::timestamptz;
+      if not found then
+        perform cover_memories(p ->> 'scope', v.key, v.id, v.valid_from, null,
+                               case when not is_item(v.key, v.body) then v_end end);
+      end if;
+    end if;
+    insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
+                          provenance, expires, pinned, valid_from, valid_to, known_to, superseded_by, speaker, said,
+                          session, place)
+    values (v.id, v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder, v.embedding, v.trust,
+            v.provenance, v_end, v.pinned, v.valid_from, v.valid_to, v.known_to, v.superseded_by, v.speaker, v.said,
+            v.session, v.place)
+    returning * into v;
+    insert into memory_marks (scope, mark, memory)
+    select v.scope, given.mark, v.id from jsonb_array_elements_text(p -> 'marks') as given (mark) where v.key is null;
+  end if;
+  return query select code, null::uuid, null::text, v.id::text, v.scope, v.key, v.body, v.trust, v.provenance,
+                      v.created, v.expires, v.uses, v.speaker, v.session, v.place, v.said;
+end $$;
+revoke execute on function write_memory(jsonb) from public;
+grant execute on function write_memory(jsonb) to cs_app;
+
+-- Chinese, Japanese and Korean are posted by single signs and by pairs of neighbours, which is what most of their words
+-- are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone: else every
+-- text with one of its signs would be found.
+create or replace function text_words(p_text text, p_asked boolean)
+returns table (lexeme text, hits int) language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
+declare
+  v_signs constant text := '[\u3005-\u3007\u3041-\u3096\u30a1-\u30fa\u30fc-\u30fe\u3400-\u4dbf\u4e00-\u9fff'
+    || '\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003fffd]+';
+begin
+  if p_text !~ v_signs then
+    return query select w.lexeme, coalesce(cardinality(w.positions), 1)
+      from unnest(to_tsvector('pg_catalog.english', p_text)) as w;
+    return;
+  end if;
+  return query
+    select w.lexeme, coalesce(cardinality(w.positions), 1)
+      from unnest(to_tsvector('pg_catalog.english', regexp_replace(p_text, v_signs, ' ', 'g'))) as w
+    union all
+    select substr(r.run, n, size), count(*)::int
+      from regexp_matches(p_text, v_signs, 'g') as m
+     cross join lateral (select m[1] as run) as r
+     cross join generate_series(1, 2) as size
+     cross join lateral generate_series(1, length(r.run) + 1 - size) as n
+     where size = 2 or not p_asked or length(r.run) = 1
+     group by 1;
+end $$;
+revoke execute on function text_words(text, boolean) from public;
+grant execute on function text_words(text, boolean) to cs_app;
+
+-- The words of a memory: what it says, who said it and on which day, so that "in May 2023" is a word like any other, and
+-- what it is about, unless its subject is an address that a machine made up.
+create or replace function memory_words(p_body text, p_speaker text, p_said timestamptz, p_key text default null)
+returns table (lexeme text, hits int) language sql stable set search_path = public, pg_temp as $$
+  select w.lexeme, w.hits
+    from text_words(concat_ws(' . ', p_speaker, to_char(p_said at time zone 'UTC', 'FMDD FMMonth YYYY'),
+      case when not starts_with(p_key, 'run:') and not is_item(p_key, p_body)
+           -- Dots and slashes would make one word of "office.location".
+           then translate(p_key, './:_-#@', '       ') end, p_body), false) as w
+$$;
+revoke execute on function memory_words(text, text, timestamptz, text) from public;
+
+-- How many words a memory has, and whether it follows a question: an answer is worth more than other texts, also when the
+-- question has left.
+create or replace function measure_memory() returns trigger
+language plpgsql security definer set search_path = public, pg_temp set enable_sort = off set enable_seqscan = off as $$
+begin
+  select coalesce(sum(w.hits), 0) into new.size from memory_words(new.body, new.speaker, new.said, new.key) w;
+  if new.place > 0 and not new.answers then
+    new.answers := coalesce((select m.asks from memories m
+                              where m.tenant = new.tenant and m.scope = new.scope_kind || ':' || new.scope_id
+                                and m.session = new.session and m.place < new.place
+                              order by m.place desc limit 1), false);
+  end if;
+  return new;
+end $$;
+revoke execute on function measure_memory() from public;
+create or replace trigger memories_measure before insert or update of body, speaker, said, key on memories
+  for each row execute function measure_memory();
+
+-- Writes where the words of a memory stand.
+create or replace function post_memory() returns trigger
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  if tg_op = 'UPDATE' then
+    delete from memory_postings p where p.tenant = new.tenant and p.memory = new.id;
+  end if;
+  insert into memory_postings (tenant, scope, lexeme, memory, hits)
+  select new.tenant, new.scope, w.lexeme, new.id, w.hits from memory_words(new.body, new.speaker, new.said, new.key) w;
+  return null;
+end $$;
+revoke execute on function post_memory() from public;
+create or replace trigger memories_post after insert or update of body, speaker, said, key on memories
+  for each row execute function post_memory();
+
+-- Owned by the system role, which works for no tenant and sees what its policies name.
+set local role cs_system;
+
+-- Words and marks leave with their memories, all of a statement at once.
+create or replace function unpost_memories() returns trigger
+language plpgsql security definer set search_path = public, pg_temp set enable_seqscan = off as $$
+declare v record;
+begin
+  for v in select g.tenant, array_agg(g.id) as ids from gone g group by g.tenant loop
+    -- Not by an index that begins with the tenant: all of its memories would be looked through.
+    delete from memory_postings p where p.memory = any (v.ids) and p.tenant || '' = v.tenant;
+    delete from memory_marks k where k.memory = any (v.ids) and k.tenant || '' = v.tenant;
+  end loop;
+  return null;
+end $$;
+grant execute on function unpost_memories() to cs_owner;
+reset role;
+create or replace trigger memories_unpost after delete on memories referencing old table as gone
+  for each statement execute function unpost_memories();
+set local role cs_system;
+revoke execute on function unpost_memories() from public, cs_owner;
+
+reset role;

@@ -1,0 +1,371 @@
+-- Effects: one row per natural key, its permit and its budget. Each function is one round trip and one commit; it answers
+-- with codes, never with exceptions. Called by effects.py.
+
+-- What of a permit may be recorded.
+create or replace function permits.fingerprint(p_jti text) returns text language sql immutable as $$
+  select encode(sha256(convert_to(p_jti, 'UTF8')), 'hex')
+$$;
+revoke execute on function permits.fingerprint(text) from public;
+
+-- Gives an effect its only usable permit: one that was issued before and not used is gone, so that a request of a
+-- predecessor which is still on its way can no longer be carried out. Waits for a service that is using it right now.
+create or replace function permits.issue(p_effect text, p_run text, p_again boolean, p jsonb) returns text
+language plpgsql set search_path = permits, public, pg_temp as $$
+declare v_jti text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+  if p_again then delete from permits.permit where effect = p_effect and consumed is null; end if;
+  insert into permits.permit values (v_jti, current_tenant(), p ->> 'tool', p ->> 'args_hash', p ->> 'user',
+    p ->> 'role', p_run, p_effect, clock_timestamp() + interval '120 seconds', null);
+  return v_jti;
+end $$;
+revoke execute on function permits.issue(text, text, boolean, jsonb) from public;
+
+-- The business service lets one action happen, once; called by app/world/requests.py.
+create or replace function permits.consume(p_jti text, p_tool text, p_args_hash text)
+returns table (subject text, actor text, run text)
+language plpgsql security definer set search_path = permits, pg_temp as $$
+declare v permits.permit;
+begin
+  select * into v from permits.permit p where p.jti = p_jti for update;
+  if not found or v.consumed is not null or v.expires <= clock_timestamp() then
+    raise exception 'permit_invalid' using errcode = 'CS401';
+  end if;
+  if v.tool <> p_tool or v.args_hash <> p_args_hash then
+    raise exception 'permit_mismatch' using errcode = 'CS403';
+  end if;
+  update permits.permit set consumed = clock_timestamp() where jti = p_jti;
+  return query select v.subject, v.actor, v.run;
+end $$;
+revoke execute on function permits.consume(text, text, text) from public;
+grant execute on function permits.consume(text, text, text) to cs_world;
+
+-- What a reservation gives back; integers stay exact.
+create or replace function negative(p_cost jsonb) returns jsonb language sql immutable as $$
+  select jsonb_build_object('tokens', -(p_cost ->> 'tokens')::bigint, 'micros', -(p_cost ->> 'micros')::bigint,
+                            'calls', -(p_cost ->> 'calls')::bigint)
+$$;
+revoke execute on function negative(jsonb) from public;
+
+-- Budget outside the gateway, as language models use it; the caller holds the run row's lock.
+create or replace function reserve(p_run text, p_cost jsonb, p_sign int) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set reserved_tokens = reserved_tokens + p_sign * (p_cost ->> 'tokens')::bigint,
+                  reserved_micros = reserved_micros + p_sign * (p_cost ->> 'micros')::bigint,
+                  reserved_calls = reserved_calls + p_sign * (p_cost ->> 'calls')::bigint
+   where id = p_run
+$$;
+revoke execute on function reserve(text, jsonb, int) from public;
+
+-- Spends what an action cost.
+create or replace function spend(p_run text, p_cost jsonb) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set spent_tokens = spent_tokens + (p_cost ->> 'tokens')::bigint,
+                  spent_micros = spent_micros + (p_cost ->> 'micros')::bigint,
+                  spent_calls = spent_calls + (p_cost ->> 'calls')::bigint,
+                  spent_millis = spent_millis + (p_cost ->> 'millis')::bigint
+   where id = p_run
+$$;
+revoke execute on function spend(text, jsonb) from public;
+
+-- Everything that authority can have changed since the verdict was computed; null means nothing.
+create or replace function authority_refusal(p jsonb) returns text
+language sql stable as $$
+  select case
+    when is_killed(p ->> 'run', p ->> 'role', p ->> 'tool', p ->> 'user') then 'killed'
+    when (select a.policy from authority a) is distinct from p ->> 'policy' then 'stale_policy'
+    when exists (select 1 from jsonb_to_recordset(p -> 'pins') as x (id text, version int)
+                  where x.version is distinct from (select max(k.version) from knowledge k where k.id = x.id))
+      then 'stale_knowledge'
+  end
+$$;
+revoke execute on function authority_refusal(jsonb) from public;
+
+-- Run-side reasons to refuse: fence, another requester, cancellation, budget, repetition; null means none.
+create or replace function run_refusal(v_run runs, p jsonb) returns text
+language sql stable as $$
+  select case
+    when v_run.id is null then 'not_found'
+    when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' then 'lease_lost'
+    when p ? 'user' and v_run.requester is distinct from p ->> 'user' then 'forged_authority'
+    when v_run.cancel is not null then 'cancelled'
+    when v_run.spent_tokens + v_run.reserved_tokens + (p #>> '{cost,tokens}')::bigint > v_run.limit_tokens
+      or v_run.spent_micros + v_run.reserved_micros + (p #>> '{cost,micros}')::bigint > v_run.limit_micros
+      or v_run.spent_calls + v_run.reserved_calls + (p #>> '{cost,calls}')::bigint > v_run.limit_calls
+      then 'budget_exceeded'
+    when p ? 'repeats' and (select count(*) from journal j where j.run = v_run.id and j.call_hash = p ->> 'call')
+      >= (p ->> 'repeats')::int then 'no_progress'
+  end
+$$;
+revoke execute on function run_refusal(runs, jsonb) from public;
+
+-- The approved, unconsumed item that covers this very action; null means none.
+create or replace function covering_approval(p jsonb) returns text
+language sql volatile set search_path = public, pg_temp as $$
+  select a.id from approvals a join approval_items i on i.approval = a.id
+   where a.run = p ->> 'run' and i.digest = p ->> 'digest' and a.status = 'approved' and i.consumed is null
+     and a.valid_until > clock_timestamp() and a.policy = p ->> 'policy'
+     and (select count(*) from votes v join principals q on q.id = v.approver
+           where v.approval = a.id and v.decision = 'approve'
+             and (cardinality(a.groups) = 0 or a.groups && q.groups)
+             and a.exposure <= case a.need when 1 then q.limit_alone else q.limit_joint end)
+         >= greatest((p ->> 'need')::int, a.need)
+   order by a.opened desc limit 1 for update of i
+$$;
+revoke execute on function covering_approval(jsonb) from public;
+
+-- The key under which an effect is sent to the business: another one for each generation.
+create or replace function send_key_of(p_key text, p_generation int) returns text language sql immutable as $$
+  select case p_generation when 0 then p_key else p_key || '#' || p_generation end
+$$;
+
+create or replace function is_same_step(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
+  select v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
+$$;
+revoke execute on function is_same_step(runs, effects, jsonb) from public;
+
+-- Whether an effect of this key stands in the way. A failed one does so only for the step that failed, so that a
+-- successor of a crashed worker learns of the failure; what a person resolved as not having happened may be done.
+create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
+  select case v_old.state
+    when 'compensated' then false
+    when 'failed' then is_same_step(v_run, v_old, p) and v_old.args_hash = p ->> 'args_hash'
+                       and not coalesce(v_old.outcome ? 'resolved_by', false)
+    else true end
+$$;
+revoke execute on function claim_is_taken(runs, effects, jsonb) from public;
+
+-- The key is taken: replay what is known, take over our own unfinished attempt, or say whose it is. The same lease
+-- never takes over from itself: its other task is still at it.
+create or replace function claim_again(v_run runs, v_old effects, p jsonb)
+returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
+language plpgsql set search_path = public, pg_temp as $$
+declare v_jti text; v_code text;
+begin
+  if v_old.args_hash <> p ->> 'args_hash' then v_code := 'key_reused';
+  elsif v_old.state in ('done', 'unverified', 'failed') then
+    v_code := case when is_same_step(v_run, v_old, p) then 'recorded' else 'replay' end;
+  elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
+  elsif v_run.cancel is not null then v_code := 'cancelled';
+  elsif v_old.run <> v_run.id then
+    v_code := case when exists (select 1 from runs r where r.id = v_old.run
+                                 and r.status in ('queued', 'running', 'waiting')) then 'in_flight'
+                   else 'in_doubt' end;
+  elsif v_old.fence = v_run.fence then v_code := 'in_flight';
+  else
+    v_code := 'unfinished';
+    v_jti := permits.issue(v_old.id, v_run.id, true, p);
+    update effects e set fence = v_run.fence, attempts = e.attempts + 1, permit = permits.fingerprint(v_jti)
+     where e.id = v_old.id;
+  end if;
+  return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, v_old.generation), v_old.state, v_old.outcome;
+end $$;
+revoke execute on function claim_again(runs, effects, jsonb) from public;
+
+-- Takes the natural key, budget, approval and permit of a write, and journals the intent: all or nothing.
+create or replace function claim(p jsonb)
+returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text; v_gen int;
+  v_print text;
+begin
+  perform authority_lock_shared();
+  v_code := authority_refusal(p);
+  if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
+  select * into v_old from effects e where e.key = p ->> 'key' order by e.generation desc limit 1 for update;
+  if v_old.id is not null and v_run.fence = (p ->> 'fence')::int and v_run.status = 'running'
+     and claim_is_taken(v_run, v_old, p) then
+    return query select * from claim_again(v_run, v_old, p); return;
+  end if;
+  v_code := run_refusal(v_run, p);
+  if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
+  if (p ->> 'need')::int > 0 then
+    v_approval := covering_approval(p);
+    if v_approval is null then
+      return query select 'approval_required', null, null, null, null, null::jsonb; return;
+    end if;
+    update approval_items i set consumed = clock_timestamp(), effect = v_id
+     where i.approval = v_approval and i.digest = p ->> 'digest';
+  end if;
+  v_gen := coalesce(v_old.generation + 1, 0);
+  v_jti := permits.issue(v_id, v_run.id, false, p);
+  v_print := permits.fingerprint(v_jti);
+  insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
+                       plan_hash, policy, approval, permit, fence, cost)
+  values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key', v_gen,
+          p ->> 'digest', p -> 'args', p ->> 'args_hash', (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy',
+          v_approval, v_print, v_run.fence, p -> 'cost');
+  perform journal_record(v_run, p -> 'cost', null,
+    jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
+      'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
+      'checkpoint', p ->> 'checkpoint'),
+    jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
+      'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
+      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins'));
+  return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_gen), null, null::jsonb;
+end $$;
+revoke execute on function claim(jsonb) from public;
+grant execute on function claim(jsonb) to cs_app;
+
+-- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
+-- only from who holds the latest permit, because a predecessor's is no longer the last word.
+create or replace function settle(p jsonb)
+returns table (code text, state text, outcome jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_effect effects; v_state text := p ->> 'state'; v_about jsonb;
+begin
+  select r.* into v_run from runs r
+   where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
+  select * into v_effect from effects e where e.id = p ->> 'effect' for update;
+  if not found then return query select 'not_found', null::text, null::jsonb; return; end if;
+  if v_effect.state not in ('claimed', 'in_doubt') or v_effect.state = v_state then
+    return query select 'already', v_effect.state, v_effect.outcome; return;
+  end if;
+  if v_state <> 'done' and v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then
+    return query select 'superseded', v_effect.state, v_effect.outcome; return;
+  end if;
+  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id);
+  if v_state = 'failed' and is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
+     and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null) then
+    -- Stopped on its way and never carried out: whoever resumes the run goes on here, under the same approval.
+    perform journal_record(v_run, null, null, v_about || jsonb_build_object('kind', 'interrupted',
+      'reason', 'killed', 'outcome', p -> 'outcome', 'attempt', p -> 'attempt'));
+    return query select 'killed', v_effect.state, p -> 'outcome'; return;
+  end if;
+  update effects e set state = v_state, outcome = p -> 'outcome',
+         settled = case v_state when 'in_doubt' then null else clock_timestamp() end
+   where e.id = v_effect.id;
+  delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
+  if p ->> 'compensates' is not null and v_state = 'done' then
+    update effects e set state = 'compensated'
+     where e.id = p ->> 'compensates' and e.run = v_run.id and e.state in ('done', 'unverified');
+    v_about := v_about || jsonb_build_object('compensates', p -> 'compensates');
+  end if;
+  v_about := v_about || jsonb_build_object('kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome',
+    'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}');
+  if v_state = 'in_doubt' then
+    perform journal_record(v_run, null, null, v_about);
+  else
+    perform journal_record(v_run, negative(v_effect.cost), p -> 'cost',
+      v_about || jsonb_build_object('cost', p -> 'cost'));
+  end if;
+  return query select 'settled', v_state, p -> 'outcome';
+end $$;
+revoke execute on function settle(jsonb) from public;
+grant execute on function settle(jsonb) to cs_app;
+
+-- Before a read: stop switch, versions, fence, budget, repetition; a read that was already recorded is replayed.
+create or replace function begin_read(p jsonb)
+returns table (code text, body jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_code text; v_body jsonb;
+begin
+  perform authority_lock_shared();
+  v_code := authority_refusal(p);
+  if v_code is not null then return query select v_code, null::jsonb; return; end if;
+  -- Nothing is written here, so no lock: whether the lease still holds is asked again when the read is recorded.
+  select * into v_run from runs r where r.id = p ->> 'run';
+  if v_run.fence = (p ->> 'fence')::int then
+    select journal_told(j) into v_body from journal j where j.run = v_run.id and j.key = p ->> 'key';
+    if found then return query select 'replay', v_body; return; end if;
+  end if;
+  v_code := run_refusal(v_run, p);
+  if v_code is not null then return query select v_code, null::jsonb; return; end if;
+  return query select 'go', null::jsonb;
+end $$;
+revoke execute on function begin_read(jsonb) from public;
+grant execute on function begin_read(jsonb) to cs_app;
+
+-- After a read: its entry and its cost; the first writer wins and everybody gets the recorded entry.
+create or replace function end_read(p jsonb)
+returns table (code text, body jsonb)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_old jsonb; v_body jsonb := (p -> 'body') || '{"kind": "read"}';
+begin
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
+    return query select 'lease_lost', null::jsonb; return;
+  end if;
+  if v_body ? 'key' then
+    select journal_told(j) into v_old from journal j where j.run = v_run.id and j.key = v_body ->> 'key';
+    if found then return query select 'replay', v_old; return; end if;
+  end if;
+  perform journal_record(v_run, null, v_body -> 'cost', v_body);
+  return query select 'ok', v_body;
+end $$;
+revoke execute on function end_read(jsonb) from public;
+grant execute on function end_read(jsonb) to cs_app;
+
+-- Opens the question for a held action and those asked with it, or finds the one already open (a node may run twice).
+create or replace function hold(p jsonb)
+returns table (code text, approval text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_last approvals; v_code text; v_expires timestamptz;
+begin
+  perform authority_lock_shared();
+  v_code := authority_refusal(p);
+  if v_code is not null then return query select v_code, null::text; return; end if;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  v_code := run_refusal(v_run, p);
+  if v_code is not null then return query select v_code, null::text; return; end if;
+  select a.* into v_last from approvals a join approval_items i on i.approval = a.id
+   where a.run = v_run.id and i.digest = p ->> 'digest' order by a.round desc limit 1;
+  if v_last.status = 'open' and v_last.expires > clock_timestamp() then
+    return query select 'held', v_last.id; return;
+  elsif v_last.status = 'open' then
+    perform close_approval(v_last.id, 'expired', 'approval_timeout', null, null);
+    return query select 'approval_timeout', v_last.id; return;
+  elsif v_last.status = 'rejected' then return query select 'approval_rejected', v_last.id; return;
+  elsif v_last.status = 'expired' then return query select 'approval_timeout', v_last.id; return;
+  end if;
+  -- Agreed to between the claim that asked for it and now: claim again instead of asking twice.
+  v_code := covering_approval(p);
+  if v_code is not null then return query select 'approved', v_code; return; end if;
+  -- What people saw before is no longer what this run wants.
+  perform void_run_approvals(v_run.id, 'approval_stale');
+  v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
+  insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
+                         plan_hash, policy, rules, pins, shown, expires)
+  values (v_run.tenant, p ->> 'id', v_run.id,
+          1 + (select count(*) from approvals a where a.run = v_run.id), v_run.requester, (p ->> 'need')::int,
+          array(select jsonb_array_elements_text(p -> 'groups')), (p ->> 'requester_excluded')::boolean, p ->> 'nonce',
+          (p ->> 'exposure')::bigint, p ->> 'step', p ->> 'plan', p ->> 'policy', p -> 'rules', p -> 'pins',
+          p -> 'shown', v_expires);
+  insert into approval_items (tenant, approval, digest, step, tool, amount)
+  select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount
+    from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint);
+  perform journal_extend(v_run.id,
+    jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
+      'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest'),
+    jsonb_build_object('kind', 'held', 'step', p ->> 'step', 'approval', p ->> 'id', 'need', (p ->> 'need')::int,
+      'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'rules', p -> 'rules', 'policy', p ->> 'policy',
+      'pins', p -> 'pins', 'plan', p ->> 'plan', 'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires));
+  return query select 'held', p ->> 'id';
+end $$;
+revoke execute on function hold(jsonb) from public;
+grant execute on function hold(jsonb) to cs_app;
+
+-- A person says what became of an effect whose outcome nobody could find out, or that its run left unfinished.
+create or replace function resolve_effect(p_effect text, p_state text, p_note text)
+returns table (code text, state text, run text) language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v effects;
+begin
+  perform demand_group(array['ops', 'finance', 'admin'], 'settle what is in doubt');
+  select r.* into v_run from runs r where r.id = (select e.run from effects e where e.id = p_effect) for no key update;
+  select * into v from effects e where e.id = p_effect for update;
+  if not found then return query select 'not_found', null::text, null::text; return; end if;
+  if v.state <> 'in_doubt' and (v.state <> 'claimed' or v_run.status in ('queued', 'running', 'waiting')) then
+    return query select 'conflict', v.state, v.run; return;
+  end if;
+  delete from permits.permit t where t.effect = p_effect and t.consumed is null;
+  update effects e set state = p_state, settled = clock_timestamp(),
+         outcome = coalesce(e.outcome, '{}') || jsonb_build_object('resolved_by', current_principal(), 'note', p_note)
+   where e.id = p_effect;
+  perform journal_record(v_run, negative(v.cost), v.cost, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
+    'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost));
+  return query select 'ok', p_state, v.run;
+end $$;
+revoke execute on function resolve_effect(text, text, text) from public;
+grant execute on function resolve_effect(text, text, text) to cs_app;

@@ -1,0 +1,47 @@
+-- Tokens of language models: set aside before a call, spent after it. Called by token_budget.py.
+
+-- Before a call to a model: stop switch, fence and budget; nothing is asked unless this says go.
+create or replace function reserve_tokens(p jsonb)
+returns table (code text, call bigint)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_code text; v_cost jsonb; v_call bigint;
+begin
+  perform authority_lock_shared();
+  v_cost := jsonb_build_object('tokens', (p ->> 'tokens')::bigint, 'micros', 0, 'calls', 0);
+  if exists (select 1 from kills k where k.kind = 'all' or (k.kind = 'run' and k.name = p ->> 'run')
+              or (k.kind = 'agent' and k.name = p ->> 'role') or (k.kind = 'user' and k.name = p ->> 'user')) then
+    return query select 'killed', null::bigint; return;
+  end if;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  v_code := run_refusal(v_run, jsonb_build_object('fence', p -> 'fence', 'cost', v_cost));
+  if v_code is not null then return query select v_code, null::bigint; return; end if;
+  perform reserve(v_run.id, v_cost, 1);
+  insert into model_calls (tenant, run, role, reserved)
+  values (v_run.tenant, v_run.id, p ->> 'role', (p ->> 'tokens')::bigint) returning id into v_call;
+  return query select 'go', v_call;
+end $$;
+revoke execute on function reserve_tokens(jsonb) from public;
+grant execute on function reserve_tokens(jsonb) to cs_app;
+
+-- After a call: its tokens are spent, the rest is released, and prompt and answer are kept for people.
+create or replace function spend_tokens(p jsonb)
+returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_call model_calls;
+begin
+  perform 1 from runs r where r.id = p ->> 'run' for no key update;
+  select * into v_call from model_calls c
+   where c.run = p ->> 'run' and c.used is null order by c.id desc limit 1 for update;
+  if not found then return query select 'not_found'; return; end if;
+  update model_calls c set used = (p ->> 'used')::bigint, prompt_digest = p ->> 'prompt_digest',
+         prompt = p ->> 'prompt', answer = p ->> 'answer' where c.id = v_call.id;
+  perform reserve(v_call.run, jsonb_build_object('tokens', v_call.reserved, 'micros', 0, 'calls', 0), -1);
+  perform spend(v_call.run, jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0,
+                                               'millis', 0));
+  perform journal_extend(v_call.run, jsonb_build_object('kind', 'model_call', 'role', v_call.role,
+    'prompt', p ->> 'prompt_digest', 'model_call', v_call.id,
+    'cost', jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0, 'millis', 0)));
+  return query select 'ok';
+end $$;
+revoke execute on function spend_tokens(jsonb) from public;
+grant execute on function spend_tokens(jsonb) to cs_app;
