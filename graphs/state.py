@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 from tools.action import Json
 
-Ending = Literal["done", "failed", "denied", "stopped"]
+EndStatus = Literal["done", "failed", "denied", "stopped"]
 
 
 class Clarify(TypedDict):
@@ -17,7 +17,7 @@ class Clarify(TypedDict):
     candidates: list[dict[str, Json]]
 
 
-class Held(TypedDict, total=False):
+class Obstacle(TypedDict, total=False):
     """Why the current step did not simply go through; absent or None while all is well."""
 
     state: str
@@ -37,7 +37,7 @@ class Override(TypedDict):
 class End(TypedDict):
     """How the run ends, as the auditor sees it."""
 
-    status: Ending
+    status: EndStatus
     reason: str | None
     message: str
     body: dict[str, Json]
@@ -77,7 +77,7 @@ class State(TypedDict, total=False):
     """Index of the current batch of the step."""
     tally: dict[str, Json]
     """Sums over the step's finished batches."""
-    outcome: Held | None
+    outcome: Obstacle | None
     asked: dict[str, list[int]]
     """By step: exposure of the question that covers it, and the lease under which it was put together."""
     override: Override | None
@@ -85,7 +85,7 @@ class State(TypedDict, total=False):
     """How many of the requester's answers were used."""
     answered: bool
     """True if the open question has an answer that the planner has not seen."""
-    failure: Held | None
+    failure: Obstacle | None
     """Why a step failed for good, while what was done is taken back."""
     audit: bool
     """True if the auditor must look before the next step."""

@@ -16,7 +16,7 @@ from tools.action import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """What the comparison found; no problems means that all is as expected."""
 
     problems: tuple[str, ...]
@@ -67,11 +67,11 @@ def _base(name: str) -> str:
     return name if name.endswith(UNDO) else name.split("#", maxsplit=1)[0]
 
 
-def compare(plan: Plan, state: State, entries: Sequence[Entry]) -> Finding:
+def compare(plan: Plan, state: State, entries: Sequence[Entry]) -> AuditFinding:
     """Return what is not as the plan expected, step by step."""
     record = _Record(entries)
     approvals = {str(body["approval"]) for body in record.of("permitted") if body.get("approval")}
-    return Finding(
+    return AuditFinding(
         problems=(*_unverified(state), *_steps(plan, state, record), *_unapproved(record)),
         effects=len(record.done()),
         skipped=len(record.of("skipped")),

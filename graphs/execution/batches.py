@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from graphs.execution import binding
 from graphs.execution.binding import CutOut, Slice
-from graphs.execution.capabilities import Cuts, Turn
-from graphs.execution.steps import Current
+from graphs.execution.capabilities import Cuts, Invocation
+from graphs.execution.steps import BoundStep
 from graphs.planning.plan import Plan, Step
 from memory.errors import Permanent
 from tools.action import Action, Json
@@ -20,7 +20,7 @@ _MOST_EVIDENCE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class ActionBatch:
     """The actions of one question, the current one first."""
 
     actions: tuple[Action, ...]
@@ -31,8 +31,14 @@ class Bundle:
 
 
 async def gathered(
-    current: Current, turn: Turn, first: Action, rows: Cuts, *, amount: Callable[[Action], int], exposure: int | None
-) -> Bundle:
+    current: BoundStep,
+    turn: Invocation,
+    first: Action,
+    rows: Cuts,
+    *,
+    amount: Callable[[Action], int],
+    exposure: int | None,
+) -> ActionBatch:
     """Return what is asked together with `first`; a sum known from an earlier question is kept."""
     actions, steps = [first], [current.step.id]
     for step in _gate(current.plan, current.step):
@@ -41,10 +47,10 @@ async def gathered(
             actions += found
             steps.append(step.id)
     total = sum(map(amount, actions)) if exposure is None else exposure
-    return Bundle(tuple(replace(action, exposure=total) for action in actions), total, tuple(dict.fromkeys(steps)))
+    return ActionBatch(tuple(replace(action, exposure=total) for action in actions), total, tuple(dict.fromkeys(steps)))
 
 
-def replace_step(current: Current, step: Step) -> Current:
+def replace_step(current: BoundStep, step: Step) -> BoundStep:
     """Return another step of the same plan as if the run stood at its beginning."""
     if step.id == current.step.id:
         return current
@@ -52,7 +58,7 @@ def replace_step(current: Current, step: Step) -> Current:
     return replace(current, step=step, item=-1, of=of)
 
 
-def shown(bundle: Bundle, current: Current) -> dict[str, Json]:
+def shown(bundle: ActionBatch, current: BoundStep) -> dict[str, Json]:
     """Return what people see of a question besides its actions: why, on what evidence, and the way back."""
     covered = [step for step in current.plan.steps if step.id in bundle.steps]
     backout: dict[str, Json] = {step.id: step.backout for step in covered}
@@ -70,7 +76,7 @@ def shown(bundle: Bundle, current: Current) -> dict[str, Json]:
     }
 
 
-def _counted(bundle: Bundle) -> list[Json]:
+def _counted(bundle: ActionBatch) -> list[Json]:
     """Return how many actions each step has in the question."""
     counts = Counter((action.step.split("#")[0], action.tool) for action in bundle.actions)
     return [{"step": step, "tool": tool, "actions": count} for (step, tool), count in counts.items()]
@@ -82,7 +88,7 @@ def _gate(plan: Plan, step: Step) -> Sequence[Step]:
     return [each for each in plan.steps[position:] if each.id == step.id or (step.gate and each.gate == step.gate)]
 
 
-async def _actions(current: Current, turn: Turn, rows: Cuts, *, skip: int) -> list[Action] | None:
+async def _actions(current: BoundStep, turn: Invocation, rows: Cuts, *, skip: int) -> list[Action] | None:
     """Return the actions of a step from where it stands; None if they cannot be known yet or the step is not due."""
     try:
         if current.item < 0 and not binding.is_due(current.plan, current.step, current.results).holds:

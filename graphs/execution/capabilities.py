@@ -16,7 +16,7 @@ from tools.action import Action, Json, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Invocation:
     """One execution of one node: for which lease, and from which checkpoint; data only."""
 
     lease: Lease
@@ -45,9 +45,9 @@ class Cuts(Protocol):
         ...
 
 
-Node = Callable[[State, Turn], Awaitable[Update]]
+Node = Callable[[State, Invocation], Awaitable[Update]]
 Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-Recall = Callable[[str, str], Awaitable[Context]]
+RecallMemories = Callable[[str, str], Awaitable[Context]]
 """What memory holds for a request and a runbook's id, of which either may be empty; in what the requester may read."""
 Cite = Callable[[Lease, Sequence[str]], Awaitable[None]]
 """Counts memories as used, by id: once for each run, and only those that it was shown."""

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from graphs.execution import binding
 from graphs.execution.binding import CutOut
-from graphs.execution.capabilities import Turn
+from graphs.execution.capabilities import Invocation
 from graphs.execution.cursor import Results, passed, plan_of, remaining_rows
 from graphs.planning.plan import Plan, Step, refs
 from graphs.planning.validation import Card, tainted
-from graphs.state import Held, State, Update
+from graphs.state import Obstacle, State, Update
 from tools.action import Action, Json, Outcome, Role
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class BoundStep:
     """What is to be done now: a step of the plan, and which batch of it."""
 
     plan: Plan
@@ -28,7 +28,7 @@ class Current:
     """True if an argument may stem from an outsider's words."""
 
     @classmethod
-    def at(cls, state: State, cards: Mapping[str, Card]) -> "Current":
+    def at(cls, state: State, cards: Mapping[str, Card]) -> "BoundStep":
         """Return the step that a state stands at."""
         plan = plan_of(state)
         step, results = plan.steps[state.get("cursor", 0)], state.get("results", {})
@@ -45,7 +45,7 @@ class Current:
             self.step, self.plan.inputs, self.results, cut=cut, batch=None if self.of is None else item
         )
 
-    def action(self, turn: Turn, role: Role, item: int, args: Mapping[str, Json], exposure: int = 0) -> Action:
+    def action(self, turn: Invocation, role: Role, item: int, args: Mapping[str, Json], exposure: int = 0) -> Action:
         """Return one of the step's actions."""
         return Action(
             run=turn.lease.run,
@@ -70,7 +70,7 @@ class Current:
         return {"step": self.step.id, "batch": item + 1, "of": self.of, "done": done, "total": total}
 
 
-def concluded(state: State, current: Current, outcome: Outcome, args: Mapping[str, Json]) -> Update:
+def concluded(state: State, current: BoundStep, outcome: Outcome, args: Mapping[str, Json]) -> Update:
     """Return the state after an action's outcome."""
     match outcome.state:
         case "done" | "skipped":
@@ -80,20 +80,20 @@ def concluded(state: State, current: Current, outcome: Outcome, args: Mapping[st
         case "failed":
             return _failed(state, current, outcome)
         case other:
-            held = Held(state=other, code=outcome.code, message=outcome.message, approval=outcome.approval)
+            held = Obstacle(state=other, code=outcome.code, message=outcome.message, approval=outcome.approval)
             return {"outcome": held}
 
 
-def _done(state: State, current: Current, outcome: Outcome, args: Mapping[str, Json]) -> Update:
+def _done(state: State, current: BoundStep, outcome: Outcome, args: Mapping[str, Json]) -> Update:
     met = binding.is_met(current.plan, current.step, current.results, outcome.result, args)
     if not met.holds:
         why = met.reason or f"expected {current.step.expect!r}, which does not hold"
         message = f"step {current.name(current.item)!r}: {why}"
-        return {"outcome": Held(state="unverified", code="unverified", message=message)}
+        return {"outcome": Obstacle(state="unverified", code="unverified", message=message)}
     return _without_override(state, _passed(state, current, _result(current, outcome)))
 
 
-def _result(current: Current, outcome: Outcome) -> dict[str, Json]:
+def _result(current: BoundStep, outcome: Outcome) -> dict[str, Json]:
     """Return what stays of an action; the effect's id only of single ones, since batches have many."""
     result = dict(outcome.result)
     if outcome.state == "skipped":
@@ -103,17 +103,19 @@ def _result(current: Current, outcome: Outcome) -> dict[str, Json]:
     return result
 
 
-def _failed(state: State, current: Current, outcome: Outcome) -> Update:
+def _failed(state: State, current: BoundStep, outcome: Outcome) -> Update:
     step = current.step
     if step.on_failure == "continue":
         failed: dict[str, Json] = {"failed": 1, "message": outcome.message[:200]}
         return _without_override(state, _passed(state, current, failed))
-    failure = Held(state="failed", code=outcome.code, message=f"step {current.name(current.item)!r}: {outcome.message}")
+    failure = Obstacle(
+        state="failed", code=outcome.code, message=f"step {current.name(current.item)!r}: {outcome.message}"
+    )
     undo = to_undo(state, current.plan) if step.on_failure == "compensate" else []
     return {"failure": failure, "undo": undo, "undone": [], "manual": by_hand(state, current.plan, undo)}
 
 
-def _passed(state: State, current: Current, result: dict[str, Json]) -> Update:
+def _passed(state: State, current: BoundStep, result: dict[str, Json]) -> Update:
     """Return the state after one action of the step: at its next batch, or at the next step."""
     if current.of is None:
         return passed(state, current.plan, result)

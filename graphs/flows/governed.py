@@ -12,7 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from graphs.deps import Deps
-from graphs.execution.capabilities import Node, Turn
+from graphs.execution.capabilities import Invocation, Node
 from graphs.flows.routing import next_stop
 from graphs.nodes.adoption import make_planning
 from graphs.nodes.auditor import make_auditor
@@ -54,6 +54,6 @@ def _led(node: Node) -> Callable[..., Awaitable[Update]]:
 
     async def led(state: State, *, runtime: Runtime[Lease]) -> Update:
         info = runtime.execution_info
-        return await node(state, Turn(runtime.context, info.checkpoint_id if info else ""))
+        return await node(state, Invocation(runtime.context, info.checkpoint_id if info else ""))
 
     return led

@@ -5,10 +5,10 @@ from typing import Literal
 from graphs.execution.cursor import plan_of
 from graphs.state import State
 
-Stop = Literal["planner", "researcher", "gate", "executor", "auditor"]
+NodeName = Literal["planner", "researcher", "gate", "executor", "auditor"]
 
 
-def next_stop(state: State) -> Stop:
+def next_stop(state: State) -> NodeName:
     """Return the node that a run goes to from where it stands."""
     if outcome := state.get("outcome"):
         return "gate" if outcome.get("state") == "held" else "auditor"
@@ -23,7 +23,7 @@ def next_stop(state: State) -> Stop:
     return _of_step(state)
 
 
-def _of_step(state: State) -> Stop:
+def _of_step(state: State) -> NodeName:
     plan, cursor = plan_of(state), state.get("cursor", 0)
     if cursor < len(plan.steps):
         return "researcher" if plan.steps[cursor].effect == "read" else "executor"

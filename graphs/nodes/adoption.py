@@ -6,7 +6,7 @@ The flow wraps the planner in it; the worker uses it for complete plans by clien
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from graphs.execution.capabilities import Adopt, Cite, Node, Planner, Record, Turn
+from graphs.execution.capabilities import Adopt, Cite, Invocation, Node, Planner, Record
 from graphs.execution.cursor import entered
 from graphs.planning.plan import Plan
 from graphs.planning.validation import Card, validate
@@ -21,7 +21,7 @@ ROUNDS_LIMIT = 10
 def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Record, cite: Cite) -> Node:
     """Return the planner node: what the planner proposes, on record before the next node sees it."""
 
-    async def node(state: State, turn: Turn) -> Update:
+    async def node(state: State, turn: Invocation) -> Update:
         update = dict(await planner(turn.lease)(state))
         await _record_breaches(turn.lease, update, record)
         recalled: Mapping[str, Any] = update.pop("recalled", None) or {}

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from graphs.execution import steps
-from graphs.execution.audit import Finding, compare
-from graphs.execution.capabilities import Node, Record, Turn
+from graphs.execution.audit import AuditFinding, compare
+from graphs.execution.capabilities import Invocation, Node, Record
 from graphs.execution.cursor import plan_of
 from graphs.planning.plan import Plan
-from graphs.state import End, Held, State, Update
+from graphs.state import End, Obstacle, State, Update
 from memory.governance.journal import Entry
 from memory.runs.records import Lease
 from tools.action import Json
@@ -19,7 +19,7 @@ _MONEY = frozenset({"amount", "price"})
 def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[Entry]]], record: Record) -> Node:
     """Return the auditor node: it reads the journal, and adds its own finding to it."""
 
-    async def auditor(state: State, turn: Turn) -> Update:
+    async def auditor(state: State, turn: Invocation) -> Update:
         if not state.get("plan"):
             return {"end": _without_plan(state)}
         plan = plan_of(state)
@@ -37,7 +37,7 @@ def _is_on_the_way(state: State, plan: Plan) -> bool:
     return state.get("cursor", 0) < len(plan.steps) and not (state.get("outcome") or state.get("failure"))
 
 
-def _entry(state: State, finding: Finding) -> dict[str, Json]:
+def _entry(state: State, finding: AuditFinding) -> dict[str, Json]:
     key = f"audited:{state.get('plan_hash', '')[:16]}:{state.get('cursor', 0)}:{len(state.get('undone', []))}"
     return {"kind": "audited", "key": key, "role": "auditor", "plan": state.get("plan_hash"), **finding.as_json()}
 
@@ -49,7 +49,7 @@ def _without_plan(state: State) -> End:
     return End(status="denied", reason=verdict, message=note, body={"verdict": verdict})
 
 
-def _end(state: State, plan: Plan, finding: Finding) -> End:
+def _end(state: State, plan: Plan, finding: AuditFinding) -> End:
     outcome, failure = state.get("outcome"), state.get("failure")
     body = _body(state, plan, finding)
     if outcome and outcome.get("state") != "unverified":
@@ -62,13 +62,13 @@ def _end(state: State, plan: Plan, finding: Finding) -> End:
     return End(status="done", reason=None, message=_summary(state, plan), body=body)
 
 
-def _refused(outcome: Held, body: dict[str, Json]) -> End:
+def _refused(outcome: Obstacle, body: dict[str, Json]) -> End:
     code = outcome.get("code") or outcome.get("state")
     status = "stopped" if code in _STOPPED else "denied"
     return End(status=status, reason=code, message=outcome.get("message", ""), body=body)
 
 
-def _body(state: State, plan: Plan, finding: Finding) -> dict[str, Json]:
+def _body(state: State, plan: Plan, finding: AuditFinding) -> dict[str, Json]:
     """Return what stays on record of the run; whatever ended badly lists what people may have to take back."""
     well = finding.ok and not state.get("outcome") and not state.get("failure")
     manual = state.get("manual", []) if state.get("failure") else steps.by_hand(state, plan, ())

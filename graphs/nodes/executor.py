@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from graphs.execution import batches, binding
-from graphs.execution.capabilities import Cuts, Node, Perform, Turn
+from graphs.execution.capabilities import Cuts, Invocation, Node, Perform
 from graphs.execution.cursor import UNDO, plan_of
-from graphs.execution.steps import Current, concluded
+from graphs.execution.steps import BoundStep, concluded
 from graphs.planning.plan import Plan
 from graphs.planning.validation import Card
-from graphs.state import Held, State, Update
+from graphs.state import Obstacle, State, Update
 from memory.errors import Permanent
 from memory.runs.records import Lease
 from tools.action import Action, Json, Outcome
@@ -20,7 +20,7 @@ def make_executor(
 ) -> Node:
     """Return the executor node: one action per turn, asked about together with all that share its gate."""
 
-    async def executor(state: State, turn: Turn) -> Update:
+    async def executor(state: State, turn: Invocation) -> Update:
         if state.get("undo"):
             return await _take_back(state, turn, perform, rows(turn.lease))
         return await _perform(state, turn, perform, rows(turn.lease), cards=cards, amount=amount)
@@ -30,14 +30,14 @@ def make_executor(
 
 async def _perform(
     state: State,
-    turn: Turn,
+    turn: Invocation,
     perform: Perform,
     rows: Cuts,
     *,
     cards: Mapping[str, Card],
     amount: Callable[[Action], int],
 ) -> Update:
-    current = Current.at(state, cards)
+    current = BoundStep.at(state, cards)
     args = _edited(state, current.name(current.item)) or await current.arguments(rows.cut, current.item)
     action = current.action(turn, "executor", current.item, args)
     asked = state.get("asked", {})
@@ -52,7 +52,7 @@ async def _perform(
     return {"asked": {**asked, **covered}, **concluded(state, current, outcome, args)}
 
 
-async def _take_back(state: State, turn: Turn, perform: Perform, rows: Cuts) -> Update:
+async def _take_back(state: State, turn: Invocation, perform: Perform, rows: Cuts) -> Update:
     plan, (id, *rest) = plan_of(state), state.get("undo", [])
     try:
         action = await _reverse(state, plan, id, turn, rows)
@@ -66,13 +66,13 @@ async def _take_back(state: State, turn: Turn, perform: Perform, rows: Cuts) -> 
 def _taken_back(state: State, outcome: Outcome, id: str, rest: Sequence[str]) -> Update:
     """Return the state after one compensation; one that did not work is left to people, and the next is tried."""
     if outcome.state == "held":
-        return {"outcome": Held(state="held", approval=outcome.approval)}
+        return {"outcome": Obstacle(state="held", approval=outcome.approval)}
     if outcome.state in ("done", "skipped"):
         return {"undo": list(rest), "undone": [*state.get("undone", []), id], "override": None}
     return {"undo": list(rest), "manual": [*state.get("manual", []), id], "override": None}
 
 
-async def _reverse(state: State, plan: Plan, id: str, turn: Turn, rows: Cuts) -> Action:
+async def _reverse(state: State, plan: Plan, id: str, turn: Invocation, rows: Cuts) -> Action:
     """Return the compensation of a step as an action; it passes the gateway like any other."""
     step = next(step for step in plan.steps if step.id == id)
     if step.compensate is None:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from langgraph.types import interrupt
 
-from graphs.execution.capabilities import Node, Turn
+from graphs.execution.capabilities import Invocation, Node
 from graphs.execution.cursor import UNDO, plan_of
-from graphs.state import Held, Override, State, Update
+from graphs.state import Obstacle, Override, State, Update
 from memory.governance.approvals import Standing
 from memory.runs.records import Lease
 
@@ -20,7 +20,7 @@ ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]
 def make_gate(standing: ReadStanding, answers: ReadAnswers) -> Node:
     """Return the gate node; while nobody has answered it changes nothing and is entered again."""
 
-    async def gate(state: State, turn: Turn) -> Update:
+    async def gate(state: State, turn: Invocation) -> Update:
         held = state.get("outcome")
         if held and (approval := held.get("approval")):
             return await _approval(state, turn.lease, approval, standing)
@@ -60,9 +60,9 @@ def _refused(state: State, found: Standing, approval: str) -> Update:
         return {"outcome": None, "undo": undo[1:], "manual": [*state.get("manual", []), undo[0]]}
     if found.status == "expired":
         message = "nobody decided in time; start it again when people are there"
-        return {"outcome": Held(state="denied", code="approval_timeout", message=message, approval=approval)}
+        return {"outcome": Obstacle(state="denied", code="approval_timeout", message=message, approval=approval)}
     message = found.reason or "rejected without a reason"
-    return {"outcome": Held(state="denied", code="approval_rejected", message=message, approval=approval)}
+    return {"outcome": Obstacle(state="denied", code="approval_rejected", message=message, approval=approval)}
 
 
 def _unasked(state: State) -> dict[str, list[int]]:

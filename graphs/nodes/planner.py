@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs.execution.capabilities import Recall
+from graphs.execution.capabilities import RecallMemories
 from graphs.planning import candidates, runbooks
-from graphs.planning.candidates import Candidate, Current, Find, Limits, Sight, State
-from graphs.planning.drafting import Drafter, Material, facts
+from graphs.planning.candidates import FindRunbooks, PlannerLimits, ReadRunbook, RunbookCandidate, Sight, State
+from graphs.planning.drafting import Drafter, DraftMaterial, facts
 from graphs.planning.plan import Plan
-from graphs.planning.slots import Input
+from graphs.planning.slots import SlotValue
 from graphs.planning.validation import Card, validate
 from memory.errors import Permanent
 from memory.store.context import Context
@@ -27,13 +27,13 @@ _SEEN = {True: "its check found something", False: "its check found nothing", No
 
 
 def make_planner(
-    find: Find,
-    current: Current,
+    find: FindRunbooks,
+    current: ReadRunbook,
     cards: Mapping[str, Card],
     *,
     draft: Drafter | None = None,
-    recall: Recall | None = None,
-    limits: Limits | None = None,
+    recall: RecallMemories | None = None,
+    limits: PlannerLimits | None = None,
 ) -> Planner:
     """Return the planner node of one run; the callables are bound to what its requester may read.
 
@@ -41,17 +41,17 @@ def make_planner(
     `note` for people. For the journal, breaches of contract by a model are in `violations`, and which memories were
     shown and cited, by id, in `recalled`.
     """
-    return _Planner(find, current, cards, draft, recall or _nothing, limits or Limits()).node
+    return _Planner(find, current, cards, draft, recall or _nothing, limits or PlannerLimits()).node
 
 
 @dataclass(frozen=True, slots=True)
 class _Planner:
-    find: Find
-    current: Current
+    find: FindRunbooks
+    current: ReadRunbook
     cards: Mapping[str, Card]
     draft: Drafter | None
-    recall: Recall
-    limits: Limits
+    recall: RecallMemories
+    limits: PlannerLimits
 
     async def node(self, state: State) -> Update:
         round = int(state.get("round") or 0) + 1
@@ -90,7 +90,7 @@ class _Planner:
         note = f"looking at {', '.join(each.document.title for each in probed if each.probe)} before planning anything"
         return self._planned(plan, note) | {"candidates": [each.as_json() for each in probed]}
 
-    async def _choose(self, state: State, known: Sequence[Candidate]) -> Update:
+    async def _choose(self, state: State, known: Sequence[RunbookCandidate]) -> Update:
         chosen = candidates.conclude([Sight(each.equal, _saw(each, state)) for each in known])
         if chosen == "nothing_wrong":
             note = next(each.runbook.nothing_wrong for each in known if each.equal)
@@ -99,14 +99,18 @@ class _Planner:
             return _which(known, state)
         return await self._repair(state, known[chosen], known, {})
 
-    async def _renew(self, state: State, plan: Plan, known: Sequence[Candidate]) -> Update:
+    async def _renew(self, state: State, plan: Plan, known: Sequence[RunbookCandidate]) -> Update:
         for each in known:
             if each.runbook.id == plan.id:
                 return await self._repair(state, each, known, plan.inputs)
         return _ask(f"runbook {plan.id!r} was withdrawn while its plan was open; say what should happen instead")
 
     async def _repair(
-        self, state: State, chosen: Candidate, known: Sequence[Candidate], fallback: Mapping[str, Input]
+        self,
+        state: State,
+        chosen: RunbookCandidate,
+        known: Sequence[RunbookCandidate],
+        fallback: Mapping[str, SlotValue],
     ) -> Update:
         slots = chosen.runbook.slots
         inputs = {name: fallback[name] for name in fallback.keys() & slots.keys()}
@@ -121,7 +125,7 @@ class _Planner:
         earlier = await self.recall("", chosen.runbook.id)
         return self._planned(plan, note + _last_time(earlier)) | _recalled(earlier, ["m1"])
 
-    async def _drafted(self, draft: Drafter, material: Material, note: str) -> Update:
+    async def _drafted(self, draft: Drafter, material: DraftMaterial, note: str) -> Update:
         document = material.documents[0]
         memory = await self.recall(material.request, document.runbook.id)
         drafted = await draft(replace(material, memory=memory.lines))
@@ -152,7 +156,7 @@ def _last_time(earlier: Context) -> str:
     return f"; last time: {earlier.shown[0].body.partition(';')[0]}" if earlier.shown else ""
 
 
-def _number(found: Sequence[Candidate], state: State) -> list[Candidate]:
+def _number(found: Sequence[RunbookCandidate], state: State) -> list[RunbookCandidate]:
     """Give each candidate whose probe can be made a step id that no earlier round used."""
     round = int(state.get("round") or 0) + 1
     return [
@@ -161,17 +165,17 @@ def _number(found: Sequence[Candidate], state: State) -> list[Candidate]:
     ]
 
 
-def _lacks(candidate: Candidate, state: State) -> frozenset[str]:
+def _lacks(candidate: RunbookCandidate, state: State) -> frozenset[str]:
     return runbooks.needs(candidate.runbook) - candidate.inputs(state).keys()
 
 
-def _result(candidate: Candidate, state: State) -> Mapping[str, Json] | None:
+def _result(candidate: RunbookCandidate, state: State) -> Mapping[str, Json] | None:
     results: Mapping[str, Mapping[str, Json]] = state.get("results") or {}
     found = results.get(candidate.probe)
     return None if found is None or found.get("skipped") is True else found
 
 
-def _saw(candidate: Candidate, state: State) -> bool | None:
+def _saw(candidate: RunbookCandidate, state: State) -> bool | None:
     """Return whether the probe shows the runbook's situation, or None if it leaves that open."""
     result = _result(candidate, state)
     if result is None or _own_question(candidate, state):
@@ -181,7 +185,7 @@ def _saw(candidate: Candidate, state: State) -> bool | None:
     return None if answer.reason else answer.holds
 
 
-def _own_question(candidate: Candidate, state: State) -> str:
+def _own_question(candidate: RunbookCandidate, state: State) -> str:
     """Return what the runbook wants asked when the probe shows that the request can mean several things."""
     ask, result = candidate.runbook.probe.ask, _result(candidate, state)
     if ask is None or result is None:
@@ -190,7 +194,7 @@ def _own_question(candidate: Candidate, state: State) -> str:
     return ask.text if several.holds else ""
 
 
-def _which(known: Sequence[Candidate], state: State) -> Update:
+def _which(known: Sequence[RunbookCandidate], state: State) -> Update:
     equals = [each for each in known if each.equal]
     if len(equals) == 1 and (question := _own_question(equals[0], state)):
         return _ask(question, runbook=equals[0].runbook.id)
@@ -199,7 +203,7 @@ def _which(known: Sequence[Candidate], state: State) -> Update:
     return _ask("\n".join(["Which of these is meant? Answer with a number, or say more.", *lines]), listed)
 
 
-def _ask_for(candidate: Candidate, missing: Iterable[str]) -> Update:
+def _ask_for(candidate: RunbookCandidate, missing: Iterable[str]) -> Update:
     slots = [candidate.runbook.slots[name] for name in sorted(missing)]
     wanted = [slot.ask or f"{name} ({slot.type})" for name, slot in zip(sorted(missing), slots, strict=True)]
     question = f"{candidate.document.title} needs more: {'; '.join(wanted)}"
@@ -211,6 +215,6 @@ def _ask(question: str, listed: Sequence[Mapping[str, str]] = (), **more: object
     return {"plan": None, "candidates": [], "clarify": clarify, "note": question}
 
 
-def _material(state: State, documents: Sequence[Candidate], inputs: Mapping[str, Input]) -> Material:
+def _material(state: State, documents: Sequence[RunbookCandidate], inputs: Mapping[str, SlotValue]) -> DraftMaterial:
     seen = {each.runbook.id: facts(_result(each, state) or {}) for each in documents}
-    return Material(candidates.request(state), [each.document for each in documents], seen, inputs)
+    return DraftMaterial(candidates.request(state), [each.document for each in documents], seen, inputs)

@@ -10,13 +10,13 @@ from typing import Any, Literal, Protocol
 
 from graphs.planning import runbooks, slots
 from graphs.planning.plan import Cited
-from graphs.planning.runbooks import Document, Runbook
-from graphs.planning.slots import Input
+from graphs.planning.runbooks import Runbook, RunbookDocument
+from graphs.planning.slots import SlotValue
 from memory.errors import Permanent
 from tools.action import Json
 
 
-class Item(Protocol):
+class RunbookItem(Protocol):
     """A knowledge item in its current version."""
 
     @property
@@ -35,7 +35,7 @@ class Item(Protocol):
         ...
 
 
-class Hit(Item, Protocol):
+class RunbookHit(RunbookItem, Protocol):
     """An item that the search found."""
 
     @property
@@ -44,14 +44,14 @@ class Hit(Item, Protocol):
         ...
 
 
-Find = Callable[[str], Awaitable[Sequence[Hit]]]
+FindRunbooks = Callable[[str], Awaitable[Sequence[RunbookHit]]]
 """Returns the runbooks nearest to a text, best first; bound to what the requester may read."""
-Current = Callable[[str], Awaitable[Item]]
+ReadRunbook = Callable[[str], Awaitable[RunbookItem]]
 """Returns the current version of a runbook; raises Permanent `not_found`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PlannerLimits:
     """When a likeness of words is worth a look at the facts."""
 
     score: float = 0.18
@@ -71,7 +71,7 @@ class Sight:
     true: bool | None
 
 
-def worth_a_look(hits: Sequence[Hit], limits: Limits) -> list[tuple[Hit, bool]]:
+def worth_a_look(hits: Sequence[RunbookHit], limits: PlannerLimits) -> list[tuple[RunbookHit, bool]]:
     """Return the hits above the threshold, each with whether it is as good as the best."""
     best = max((hit.score for hit in hits), default=0.0)
     return [(hit, hit.score >= best - limits.margin) for hit in hits if hit.score >= limits.score]
@@ -98,10 +98,10 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RunbookCandidate:
     """One runbook in question and the step that looks whether its situation is there."""
 
-    document: Document
+    document: RunbookDocument
     score: float
     equal: bool
     """True if it is as good as the best."""
@@ -123,12 +123,14 @@ class Candidate:
         score = round(self.score * 1000)
         return {**self.cited.model_dump(), "score": score, "equal": self.equal, "probe": self.probe}
 
-    def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, Input]:
+    def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, SlotValue]:
         """Return the slots that request, configuration and probe fill."""
         return slots.bind(self.runbook.slots, request(state), state.get("inputs") or {}, probe)
 
 
-async def gather(find: Find, current: Current, state: State, limits: Limits) -> tuple[list[Candidate], list[str]]:
+async def gather(
+    find: FindRunbooks, current: ReadRunbook, state: State, limits: PlannerLimits
+) -> tuple[list[RunbookCandidate], list[str]]:
     """Return the candidates, best first, and what is wrong with runbooks that cannot be read.
 
     A runbook that the requester names, or completes after being asked for a detail, comes before any search.
@@ -144,14 +146,14 @@ async def gather(find: Find, current: Current, state: State, limits: Limits) -> 
     return found, [*problems, *more]
 
 
-async def recall(current: Current, state: State) -> list[Candidate]:
+async def recall(current: ReadRunbook, state: State) -> list[RunbookCandidate]:
     """Return the candidates of the last round in their newest versions; one that was withdrawn is left out."""
-    found: list[Candidate] = []
+    found: list[RunbookCandidate] = []
     for entry in state.get("candidates") or ():
         item = await _newest(current, entry["id"])
         if item:
             document = runbooks.parse(item.body, version=item.version)
-            found.append(Candidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
+            found.append(RunbookCandidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
     return found
 
 
@@ -160,7 +162,7 @@ def request(state: State) -> str:
     return str(state.get("request") or "")
 
 
-async def _newest(current: Current, id: str) -> Item | None:
+async def _newest(current: ReadRunbook, id: str) -> RunbookItem | None:
     try:
         return await current(id)
     except Permanent as error:
@@ -182,17 +184,17 @@ def _named(state: State) -> list[str]:
 
 def _completed(asked: Mapping[str, Any], state: State) -> list[str]:
     """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
-    kinds: Sequence[slots.Type] = asked.get("missing") or ()
+    kinds: Sequence[slots.SlotType] = asked.get("missing") or ()
     complete = kinds and all(slots.extract(kind, request(state)) is not None for kind in kinds)
     return [str(asked["runbook"])] if complete else []
 
 
-def _readable(found: Sequence[tuple[Item, bool, float]]) -> tuple[list[Candidate], list[str]]:
-    candidates: list[Candidate] = []
+def _readable(found: Sequence[tuple[RunbookItem, bool, float]]) -> tuple[list[RunbookCandidate], list[str]]:
+    candidates: list[RunbookCandidate] = []
     problems: list[str] = []
     for item, equal, score in found:
         try:
-            candidates.append(Candidate(runbooks.parse(item.body, version=item.version), score, equal))
+            candidates.append(RunbookCandidate(runbooks.parse(item.body, version=item.version), score, equal))
         except Permanent as error:
             problems.append(f"{item.id!r} version {item.version}: {error}")
     return candidates, problems

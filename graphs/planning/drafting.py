@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 
 from graphs.planning import runbooks
 from graphs.planning.plan import Cited, Part, Plan, Step
-from graphs.planning.runbooks import Document
-from graphs.planning.slots import Input
+from graphs.planning.runbooks import RunbookDocument
+from graphs.planning.slots import SlotValue
 from graphs.planning.validation import Card, literals, validate
 from memory.errors import Permanent
 from tools.action import Json
@@ -36,7 +36,7 @@ class Draft(Part):
     """Marks of the memories that the answer rests on."""
 
 
-class Ask(Protocol):
+class AskModel(Protocol):
     """One metered question to the model on behalf of this run."""
 
     def __call__(
@@ -47,22 +47,22 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class DraftMaterial:
     """Everything that the model gets to see."""
 
     request: str
-    documents: Sequence[Document]
+    documents: Sequence[RunbookDocument]
     """The runbooks whose probe was true first, then the other candidates."""
     facts: Mapping[str, Json]
     """What the probes saw, by runbook id: counts and flags, never ids or text."""
-    inputs: Mapping[str, Input]
+    inputs: Mapping[str, SlotValue]
     """Values that the plan may refer to; only their names and types are shown."""
     memory: Sequence[str] = ()
     """Lines that quote what is remembered, each under a mark."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
+class DraftResult:
     """A plan that may be run, or a question for people."""
 
     plan: Plan | None
@@ -72,13 +72,13 @@ class Drafted:
     """Marks, as the model gave them."""
 
 
-Drafter = Callable[[Material], Awaitable[Drafted]]
+Drafter = Callable[[DraftMaterial], Awaitable[DraftResult]]
 
 
-def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
+def make_drafter(ask: AskModel, cards: Mapping[str, Card]) -> Drafter:
     """Return the strategy that drafts with a model; it can do nothing but ask it."""
 
-    async def draft(material: Material) -> Drafted:
+    async def draft(material: DraftMaterial) -> DraftResult:
         messages = [
             PromptMessage("system", PROMPT.read_text(encoding="utf-8")),
             PromptMessage("user", _document(material, cards)),
@@ -89,13 +89,13 @@ def make_drafter(ask: Ask, cards: Mapping[str, Card]) -> Drafter:
             violations += reply.violations
             said = reply.value or Draft()
             if said.question and not said.steps:
-                return Drafted(None, said.question, tuple(violations), said.uses)
+                return DraftResult(None, said.question, tuple(violations), said.uses)
             plan, problems = _accept(reply, material, cards)
             if plan:
-                return Drafted(plan, violations=tuple(violations), uses=said.uses)
+                return DraftResult(plan, violations=tuple(violations), uses=said.uses)
             violations += [Violation("planner", "plan", attempt)] if reply.value else []
             messages = [*messages[:2], PromptMessage("user", _repair(problems))]
-        return Drafted(None, violations=tuple(violations))
+        return DraftResult(None, violations=tuple(violations))
 
     return draft
 
@@ -108,7 +108,7 @@ def facts(result: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-def _accept(reply: Reply[Draft], material: Material, cards: Mapping[str, Card]) -> tuple[Plan | None, list[str]]:
+def _accept(reply: Reply[Draft], material: DraftMaterial, cards: Mapping[str, Card]) -> tuple[Plan | None, list[str]]:
     if reply.value is None:
         return None, list(reply.problems)
     chosen = material.documents[0].runbook
@@ -130,11 +130,11 @@ def _accept(reply: Reply[Draft], material: Material, cards: Mapping[str, Card]) 
     return (None, problems) if problems else (plan, [])
 
 
-def _examples(document: Document, inputs: Mapping[str, Input]) -> dict[str, Input]:
+def _examples(document: RunbookDocument, inputs: Mapping[str, SlotValue]) -> dict[str, SlotValue]:
     return {**runbooks.examples(document.runbook), **inputs}
 
 
-def _document(material: Material, cards: Mapping[str, Card]) -> str:
+def _document(material: DraftMaterial, cards: Mapping[str, Card]) -> str:
     return json.dumps(
         {
             "request": material.request[:4_000],

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from graphs.planning import slots
 from graphs.planning.plan import Budget, Cited, Expression, Name, Part, Plan, Ref, Step, Value
-from graphs.planning.slots import Input, Slot
+from graphs.planning.slots import Slot, SlotValue
 from graphs.planning.validation import Card, validate
 from memory.errors import Permanent
 from memory.knowledge import frontmatter
@@ -23,7 +23,7 @@ from tools.action import Json
 FOLDER = Path(__file__).parents[1] / "runbooks"
 
 
-class Question(Part):
+class SlotQuestion(Part):
     """What to ask people when the probe shows that the request can mean several things."""
 
     when: Expression
@@ -38,7 +38,7 @@ class Probe(Part):
     expect: Expression = "size(result) > 0"
     condition: Expression
     """CEL over `result` and `inputs`."""
-    ask: Question | None = None
+    ask: SlotQuestion | None = None
 
 
 class Runbook(Part):
@@ -59,7 +59,7 @@ class Runbook(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class RunbookDocument:
     """A runbook with the text that people read."""
 
     runbook: Runbook
@@ -68,7 +68,7 @@ class Document:
     """The whole file."""
 
 
-def parse(text: str, *, version: int | None = None) -> Document:
+def parse(text: str, *, version: int | None = None) -> RunbookDocument:
     """Read a runbook from its text; `version` is the one under which knowledge holds it.
 
     Raises Permanent `plan_invalid` that names the first thing wrong.
@@ -83,7 +83,7 @@ def parse(text: str, *, version: int | None = None) -> Document:
         where = ".".join(str(part) for part in first["loc"])
         raise Permanent("plan_invalid", f"runbook {front.get('id')!r}, {where or 'plan'}: {first['msg']}") from None
     title = next((line[2:].strip() for line in body.splitlines() if line.startswith("# ")), runbook.id)
-    return Document(runbook, title, text)
+    return RunbookDocument(runbook, title, text)
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
@@ -97,9 +97,9 @@ def split(text: str) -> tuple[dict[str, Any], str]:
     return front, body
 
 
-def load(folder: Path = FOLDER) -> list[Document]:
+def load(folder: Path = FOLDER) -> list[RunbookDocument]:
     """Return every runbook of a folder by id; raises Permanent naming the file that cannot be read or repeats an id."""
-    found: dict[str, Document] = {}
+    found: dict[str, RunbookDocument] = {}
     for path in sorted(folder.glob("*.md")):
         try:
             document = parse(path.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def load(folder: Path = FOLDER) -> list[Document]:
     return list(found.values())
 
 
-def item(document: Document) -> Item:
+def item(document: RunbookDocument) -> Item:
     """Return the runbook as knowledge publishes it, under its own version."""
     runbook = document.runbook
     return Item(
@@ -145,12 +145,12 @@ def problems(runbook: Runbook, cards: Mapping[str, Card]) -> list[str]:
     return found
 
 
-def examples(runbook: Runbook) -> dict[str, Input]:
+def examples(runbook: Runbook) -> dict[str, SlotValue]:
     """Return a value for every slot, with which a runbook is tried before any request exists."""
     return {name: slots.EXAMPLES[slot.type] for name, slot in runbook.slots.items()}
 
 
-def plan(runbook: Runbook, goal: str, inputs: Mapping[str, Input]) -> Plan:
+def plan(runbook: Runbook, goal: str, inputs: Mapping[str, SlotValue]) -> Plan:
     """Return the repair plan with these inputs, resting on this version; Permanent `plan_invalid` if it is none."""
     return _built(
         id=runbook.id,
@@ -164,7 +164,7 @@ def plan(runbook: Runbook, goal: str, inputs: Mapping[str, Input]) -> Plan:
     )
 
 
-def probe(runbook: Runbook, id: str, inputs: Mapping[str, Input]) -> Step:
+def probe(runbook: Runbook, id: str, inputs: Mapping[str, SlotValue]) -> Step:
     """Return the probe as a step of an investigation, with the inputs written in."""
     args = {name: _literal(runbook, value, inputs) for name, value in runbook.probe.args.items()}
     return Step(
@@ -185,7 +185,7 @@ def investigation(goal: str, steps: list[Step], cites: tuple[Cited, ...]) -> Pla
     )
 
 
-def holds(runbook: Runbook, text: str, inputs: Mapping[str, Input], result: Mapping[str, Json]) -> cel.Evaluation:
+def holds(runbook: Runbook, text: str, inputs: Mapping[str, SlotValue], result: Mapping[str, Json]) -> cel.Evaluation:
     """Return whether a condition of the runbook's probe holds for what the probe saw."""
     values: dict[str, Json] = {f"inputs.{name}": value for name, value in inputs.items()}
     return _condition(runbook, text).evaluate(values | {"result": result})
@@ -197,7 +197,7 @@ def _condition(runbook: Runbook, text: str) -> cel.CompiledExpression:
     return cel.compile(text, known)
 
 
-def _literal(runbook: Runbook, value: Value, inputs: Mapping[str, Input]) -> Value:
+def _literal(runbook: Runbook, value: Value, inputs: Mapping[str, SlotValue]) -> Value:
     if not isinstance(value, Ref):
         return value
     root, _, name = value.ref.partition(".")

@@ -13,13 +13,13 @@ from graphs.planning.plan import Expression, Part
 from tools import cel
 from tools.action import Json
 
-Type = Literal["text", "integer", "charge", "email", "amount", "person", "customer"]
+SlotType = Literal["text", "integer", "charge", "email", "amount", "person", "customer"]
 """A `customer` is named by a charge id, an e-mail address or a full name, in this order of preference."""
-Input = bool | int | str
+SlotValue = bool | int | str
 
 _PERSON = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+){1,2}"
 _NUMBER = r"(\d{1,9})(?:[.,](\d{2}))?"
-_FOUND: Mapping[Type, re.Pattern[str]] = {
+_FOUND: Mapping[SlotType, re.Pattern[str]] = {
     "text": re.compile(r"[\"“]([^\"”\n]{1,200})[\"”]"),
     "integer": re.compile(r"(?<![\w.,-])(\d{1,9})(?![\w.,-]*\w)"),
     "charge": re.compile(r"\b(ch_[a-z0-9]{6,32})\b"),
@@ -27,14 +27,14 @@ _FOUND: Mapping[Type, re.Pattern[str]] = {
     "amount": re.compile(rf"(?:EUR|€)\s?{_NUMBER}(?!\d)|(?<!\d){_NUMBER}\s?(?:EUR\b|€)"),
     "person": re.compile(rf"(?:[Cc]ustomers?|[Cc]lient|[Nn]amed|[Ff]or|[Oo]f|[Ff]rom|[Tt]o)\s+({_PERSON})"),
 }
-_WHOLE: Mapping[Type, re.Pattern[str]] = {
+_WHOLE: Mapping[SlotType, re.Pattern[str]] = {
     "text": re.compile(r"[^\n\x00]{1,200}"),
     "charge": re.compile(r"ch_[a-z0-9]{6,32}"),
     "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "person": re.compile(r"[\w'’. -]{2,80}"),
 }
-_CUSTOMER: tuple[Type, ...] = ("charge", "email", "person")
-EXAMPLES: Mapping[Type, Input] = {
+_CUSTOMER: tuple[SlotType, ...] = ("charge", "email", "person")
+EXAMPLES: Mapping[SlotType, SlotValue] = {
     "text": "text",
     "integer": 1,
     "charge": "ch_000000000000",
@@ -49,11 +49,11 @@ EXAMPLES: Mapping[Type, Input] = {
 class Slot(Part):
     """One input of a runbook: its type and the only place it may come from."""
 
-    type: Type
+    type: SlotType
     source: Literal["request", "probe", "config"] = Field(alias="from")
     value: Expression | None = None
     """CEL over the probe's `result`."""
-    default: Input | None = None
+    default: SlotValue | None = None
     ask: str = ""
     """The question for people when the request does not say."""
 
@@ -68,7 +68,7 @@ class Slot(Part):
         return self
 
 
-def fits(kind: Type, value: Json) -> bool:
+def fits(kind: SlotType, value: Json) -> bool:
     """Return True if the value is one of this type; amounts are minor units."""
     if kind in ("integer", "amount"):
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -77,7 +77,7 @@ def fits(kind: Type, value: Json) -> bool:
     return isinstance(value, str) and _WHOLE[kind].fullmatch(value) is not None
 
 
-def extract(kind: Type, request: str) -> Input | None:
+def extract(kind: SlotType, request: str) -> SlotValue | None:
     """Return the one value of this type that the request names; None if it names none or several different ones."""
     if kind == "customer":
         return next(filter(None, (extract(each, request) for each in _CUSTOMER)), None)
@@ -94,7 +94,7 @@ def words(request: str) -> str:
 
 def bind(
     slots: Mapping[str, Slot], request: str, inputs: Mapping[str, Json], probe: Mapping[str, Json] | None
-) -> dict[str, Input]:
+) -> dict[str, SlotValue]:
     """Return a value for each slot that has one; what is missing is missing.
 
     `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
@@ -103,14 +103,16 @@ def bind(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _fill(name: str, slot: Slot, request: str, inputs: Mapping[str, Json], probe: Mapping[str, Json]) -> Input | None:
+def _fill(
+    name: str, slot: Slot, request: str, inputs: Mapping[str, Json], probe: Mapping[str, Json]
+) -> SlotValue | None:
     if slot.source == "config":
         return slot.default
     if slot.source == "probe":
         value = computed(slot).value({"result": probe})
     else:
         value = inputs[name] if name in inputs else extract(slot.type, request)
-    return cast(Input, value) if fits(slot.type, value) else slot.default
+    return cast(SlotValue, value) if fits(slot.type, value) else slot.default
 
 
 def computed(slot: Slot) -> cel.CompiledExpression:
@@ -118,7 +120,7 @@ def computed(slot: Slot) -> cel.CompiledExpression:
     return cel.compile(slot.value or "null", {"result": "any"}, "any")
 
 
-def _value(kind: Type, match: re.Match[str]) -> Input:
+def _value(kind: SlotType, match: re.Match[str]) -> SlotValue:
     groups = [group for group in match.groups() if group is not None]
     if kind == "amount":
         return int(groups[0]) * 100 + (int(groups[1]) if len(groups) > 1 else 0)

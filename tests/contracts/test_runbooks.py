@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from graphs.planning import runbooks
-from graphs.planning.runbooks import Document
+from graphs.planning.runbooks import RunbookDocument
 from graphs.planning.validation import tainted
 from memory.errors import Permanent
 from memory.knowledge.models import check
@@ -27,13 +27,13 @@ def test_the_default_install_ships_three_runbooks() -> None:
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_a_shipped_runbook_fits_the_catalogue(document: Document, cards: Mapping[str, ToolCard]) -> None:
+def test_a_shipped_runbook_fits_the_catalogue(document: RunbookDocument, cards: Mapping[str, ToolCard]) -> None:
     """R2"""
     assert runbooks.problems(document.runbook, cards) == []
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: Document) -> None:
+def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: RunbookDocument) -> None:
     item = runbooks.item(document)
     check(item)
     assert (runbooks.FOLDER / f"{item.id}.md").read_text() == item.body
@@ -41,14 +41,18 @@ def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: Doc
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_no_shipped_runbook_acts_on_what_outsiders_wrote(document: Document, cards: Mapping[str, ToolCard]) -> None:
+def test_no_shipped_runbook_acts_on_what_outsiders_wrote(
+    document: RunbookDocument, cards: Mapping[str, ToolCard]
+) -> None:
     """R49"""
     plan = runbooks.plan(document.runbook, "", runbooks.examples(document.runbook))
     assert tainted(plan, cards) == frozenset()
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
-def test_what_cannot_be_taken_back_is_checked_or_comes_last(document: Document, cards: Mapping[str, ToolCard]) -> None:
+def test_what_cannot_be_taken_back_is_checked_or_comes_last(
+    document: RunbookDocument, cards: Mapping[str, ToolCard]
+) -> None:
     steps = document.runbook.steps
     for index, step in enumerate(steps[:-1]):
         if not cards[step.tool].reversible:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from graphs.execution.capabilities import Recall
+from graphs.execution.capabilities import RecallMemories
 from graphs.nodes.planner import make_planner
 from graphs.planning.drafting import make_drafter
 from graphs.planning.plan import Plan
@@ -59,7 +59,7 @@ def shelf(double: float = 0.6, refund: float = 0.0, table: float = 0.0) -> Shelf
 
 
 async def turn(
-    books: Shelf, state: dict[str, Any], model: ScriptedModel | None = None, recall: Recall | None = None
+    books: Shelf, state: dict[str, Any], model: ScriptedModel | None = None, recall: RecallMemories | None = None
 ) -> dict[str, Any]:
     """Let the planner answer, and return the state after it."""
     ask = partial(Model(model, CountingMeter()).ask, LEASE, "planner") if model else None

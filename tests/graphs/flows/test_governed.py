@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from graphs.execution.capabilities import Turn
+from graphs.execution.capabilities import Invocation
 from graphs.flows.governed import build
 from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
@@ -137,7 +137,7 @@ async def test_a_researcher_asking_for_a_write_is_refused(stages: Stages) -> Non
     researcher = make_researcher(stage.deps().perform, stage.deps().rows, stage.catalog.cards)
     given = plan(pay("a"))
     state: Any = {"plan": given.model_dump(mode="json"), "plan_hash": given.hash, "cursor": 0, "results": {}}
-    update = await researcher(state, Turn(lease))
+    update = await researcher(state, Invocation(lease))
     assert (update.get("outcome") or {}).get("code") == "role_scope"
     assert stage.shop.calls == []
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from graphs.planning import runbooks
-from graphs.planning.candidates import Hit, Limits, Sight, conclude, worth_a_look
+from graphs.planning.candidates import PlannerLimits, RunbookHit, Sight, conclude, worth_a_look
 from graphs.planning.slots import words
 from memory.knowledge import versions
 from memory.postgres.database import Database
@@ -36,8 +36,8 @@ def test_facts_decide_and_doubt_asks(sights: list[tuple[bool, bool | None]], con
     assert conclude([Sight(equal, true) for equal, true in sights]) == conclusion
 
 
-async def chosen(hits: list[Hit]) -> str:
-    equals = [hit.id for hit, equal in worth_a_look(hits, Limits()) if equal]
+async def chosen(hits: list[RunbookHit]) -> str:
+    equals = [hit.id for hit, equal in worth_a_look(hits, PlannerLimits()) if equal]
     return equals[0] if len(equals) == 1 else ASK
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphs.planning.slots import Slot, Type, bind, extract
+from graphs.planning.slots import Slot, SlotType, bind, extract
 from tools.action import Json
 
 
@@ -28,7 +28,7 @@ def slot(**parts: object) -> Slot:
         ("text", 'the job is called "nightly invoices"', "nightly invoices"),
     ],
 )
-def test_a_value_is_found_in_the_requesters_words(kind: Type, request_text: str, value: object) -> None:
+def test_a_value_is_found_in_the_requesters_words(kind: SlotType, request_text: str, value: object) -> None:
     assert extract(kind, request_text) == value
 
 
@@ -46,7 +46,7 @@ def test_a_value_is_found_in_the_requesters_words(kind: Type, request_text: str,
         ("customer", "refund somebody"),
     ],
 )
-def test_none_or_several_values_are_no_value(kind: Type, request_text: str) -> None:
+def test_none_or_several_values_are_no_value(kind: SlotType, request_text: str) -> None:
     assert extract(kind, request_text) is None
 
 

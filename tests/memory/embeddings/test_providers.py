@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from graphs.planning import runbooks
-from graphs.planning.candidates import Limits, worth_a_look
+from graphs.planning.candidates import PlannerLimits, worth_a_look
 from graphs.planning.slots import words
 from memory.embeddings.embedder import Vector
 from memory.embeddings.lexical import LEXICAL
@@ -172,5 +172,5 @@ async def test_a_model_leads_requests_to_the_right_runbook(database: Database, t
     await embed_knowledge(database, access, model)
     for text, right in PHRASINGS:
         hits = await versions.find(database, access, words(text), embedder=model)
-        equals = [hit.id for hit, equal in worth_a_look(hits, Limits()) if equal]
+        equals = [hit.id for hit, equal in worth_a_look(hits, PlannerLimits()) if equal]
         assert equals == [right] or right == ASK
