@@ -17,38 +17,38 @@ WORLD_PORT = 8010
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Addresses:
     """Addresses by database role; a process that only serves an outside database knows the app's alone."""
 
     app: str
     owner: str | None
     world: str | None
-    embedded: bool
+    is_embedded: bool
 
     @property
-    def owned(self) -> str:
+    def owner_url(self) -> str:
         """Return the owner's address; raises Permanent("configuration") if it is not known."""
         return _needed(self.owner, "COUNTERSIGN_DATABASE_OWNER_URL", "the role that owns the database")
 
     @property
-    def business(self) -> str:
+    def business_url(self) -> str:
         """Return the world's address; raises Permanent("configuration") if it is not known."""
         return _needed(self.world, "COUNTERSIGN_WORLD_DATABASE_URL", "the role of the demo business")
 
 
 @contextmanager
-def located(settings: Settings) -> Generator[Places]:
+def addresses_of(settings: Settings) -> Generator[Addresses]:
     """Hold the embedded server for the length of the block, unless the settings name an outside database.
 
     Blocks while the server starts: enter before an event loop has work to do.
     """
     if settings.database_url:
         owner, world = _plain(settings.database_owner_url), _plain(settings.world_database_url)
-        yield Places(settings.database_url.get_secret_value(), owner, world, embedded=False)
+        yield Addresses(settings.database_url.get_secret_value(), owner, world, is_embedded=False)
         return
     with attach(settings.data_dir, programs=settings.postgres_bin) as server:
         urls = server.urls
-        yield Places(urls.app, urls.owner, urls.world, embedded=True)
+        yield Addresses(urls.app, urls.owner, urls.world, is_embedded=True)
 
 
 def world_url(settings: Settings) -> str:

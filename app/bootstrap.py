@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.addresses import Places
+from app.addresses import Addresses
 from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
@@ -37,7 +37,7 @@ _PEOPLE: Mapping[str, tuple[frozenset[str], int, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Founded:
+class SetUp:
     """What was done, for people to read."""
 
     migrations: tuple[str, ...]
@@ -47,17 +47,17 @@ class Founded:
     """Runs whose open questions the policy change voided."""
 
 
-async def found(settings: Settings, places: Places, *, activate: bool = False) -> Founded:
+async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = False) -> SetUp:
     """Bring the database to the present shape and fill in what a first start needs; repeats harmlessly.
 
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
-    applied = await migrate(places.owned, FUNCTIONS)
-    await admit(places.owned, places.app)
-    fresh = await principals.found(places.owned, settings.tenant, people(settings.tenant))
-    database = await Database.open(places.app, size=2)
+    applied = await migrate(addresses.owner_url, FUNCTIONS)
+    await admit(addresses.owner_url, addresses.app)
+    fresh = await principals.found(addresses.owner_url, settings.tenant, people(settings.tenant))
+    database = await Database.open(addresses.app, size=2)
     try:
-        return Founded(applied, fresh, *await _fill(settings, database, activate=activate))
+        return SetUp(applied, fresh, *await _fill(settings, database, activate=activate))
     finally:
         await database.close()
 
@@ -78,10 +78,10 @@ async def check(settings: Settings, database: Database, policy: str) -> None:
 
 
 async def first_key(
-    settings: Settings, places: Places, person: str, *, label: str = "first key", days: int | None = None
+    settings: Settings, addresses: Addresses, person: str, *, label: str = "first key", days: int | None = None
 ) -> Issued:
     """Make a key with the owner's authority, before anybody has one; without `days` it never expires."""
-    return await principals.bootstrap(places.owned, settings.tenant, person, label, days)
+    return await principals.bootstrap(addresses.owner_url, settings.tenant, person, label, days)
 
 
 def people(tenant: str) -> list[Principal]:

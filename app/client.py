@@ -27,7 +27,7 @@ class Refused(Permanent):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One event of a run's stream."""
 
     name: str
@@ -96,7 +96,7 @@ class Api:
         except httpx2.TransportError as error:
             raise self._away(error) from error
 
-    async def say(self, body: Mapping[str, Any]) -> AsyncIterator[Event]:
+    async def say(self, body: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
         """Send a chat message and yield what becomes of it until the run ends."""
         run, last = "", ""
         try:
@@ -113,7 +113,7 @@ class Api:
         async for event in self.follow(run, last):
             yield event
 
-    async def follow(self, run: str, last: str = "") -> AsyncIterator[Event]:
+    async def follow(self, run: str, last: str = "") -> AsyncIterator[StreamEvent]:
         """Yield a run's events after the one with id `last`; reconnects when the connection is lost."""
         tries = 0
         while True:
@@ -172,12 +172,12 @@ async def _refuse(response: httpx2.Response) -> None:
     raise Refused(cast(Code, code) if code in CODES else "internal", detail, told)
 
 
-async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
+async def _events(response: httpx2.Response) -> AsyncIterator[StreamEvent]:
     fields: dict[str, str] = {}
     async for line in response.aiter_lines():
         if line and not line.startswith(":"):
             name, _, value = line.partition(": ")
             fields[name] = value
         elif not line and "event" in fields:
-            yield Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+            yield StreamEvent(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
             fields = {}

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
-from app.addresses import Places, located, world_url
+from app.addresses import Addresses, addresses_of, world_url
 from app.bootstrap import FUNCTIONS
 from app.settings import Settings
 from app.supervisor import answers
@@ -21,7 +21,7 @@ from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
 from memory.postgres.schema_version import missing, seconds_apart
 
-Verdict = Literal["ok", "warn", "fail"]
+DiagnosisLevel = Literal["ok", "warn", "fail"]
 _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
@@ -30,16 +30,16 @@ _HERE = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  #
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One check and what came of it; `fix` is what to do unless it is ok."""
 
     check: str
-    verdict: Verdict
+    verdict: DiagnosisLevel
     found: str
     fix: str = ""
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings) -> list[Diagnosis]:
     """Return every finding that needs no database."""
     return [
         _python(),
@@ -50,16 +50,16 @@ async def examine(settings: Settings) -> list[Finding]:
     ]
 
 
-async def examine_database(places: Places, settings: Settings) -> list[Finding]:
+async def examine_database(addresses: Addresses, settings: Settings) -> list[Diagnosis]:
     """Return what there is to say of a database that answers."""
     try:
-        database = await Database.open(places.app, size=1)
+        database = await Database.open(addresses.app, size=1)
     except ControlError as error:
         fix = "mend what the message names; COUNTERSIGN_DATABASE_URL is role cs_app's address"
-        return [Finding("database role", "fail", str(error), fix)]
+        return [Diagnosis("database role", "fail", str(error), fix)]
     try:
         return [
-            Finding("database role", "ok", "the app's role stands below row security"),
+            Diagnosis("database role", "ok", "the app's role stands below row security"),
             await _told("migrations", database, _migrations),
             await _told("clock", database, _clock),
             await _told("vectors", database, partial(_vectors, id_of(settings.embeddings))),
@@ -70,39 +70,41 @@ async def examine_database(places: Places, settings: Settings) -> list[Finding]:
         await database.close()
 
 
-def reach(settings: Settings, held: ExitStack) -> tuple[Finding, Places | None]:
+def reach(settings: Settings, held: ExitStack) -> tuple[Diagnosis, Addresses | None]:
     """Start or find the database and hold it with `held`; the places are None if it cannot be reached."""
     try:
-        places = held.enter_context(located(settings))
+        addresses = held.enter_context(addresses_of(settings))
     except ControlError as error:
-        return Finding("postgres", "fail", str(error), "mend what the message names"), None
-    return Finding("postgres", "ok", "embedded" if places.embedded else "by COUNTERSIGN_DATABASE_URL"), places
+        return Diagnosis("postgres", "fail", str(error), "mend what the message names"), None
+    return Diagnosis(
+        "postgres", "ok", "embedded" if addresses.is_embedded else "by COUNTERSIGN_DATABASE_URL"
+    ), addresses
 
 
-def _python() -> Finding:
+def _python() -> Diagnosis:
     found = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= _LEAST_PYTHON
-    return Finding("python", "ok" if good else "fail", found, "" if good else "install Python 3.11 or newer")
+    return Diagnosis("python", "ok" if good else "fail", found, "" if good else "install Python 3.11 or newer")
 
 
-def _disk(settings: Settings) -> Finding:
+def _disk(settings: Settings) -> Diagnosis:
     place = settings.data_dir.absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     told = f"{str(settings.data_dir)!r}, {free // 10**6:,} MB free"
     if free < _LEAST_FREE:
-        return Finding("data folder", "warn", told, "make room or set COUNTERSIGN_DATA_DIR to another disk")
-    return Finding("data folder", "ok", told)
+        return Diagnosis("data folder", "warn", told, "make room or set COUNTERSIGN_DATA_DIR to another disk")
+    return Diagnosis("data folder", "ok", told)
 
 
-async def _place(name: str, url: str, probe: str, setting: str) -> Finding:
+async def _place(name: str, url: str, probe: str, setting: str) -> Diagnosis:
     """Say whether something answers where the settings say, and if not, whether it could be started there."""
     if await answers(url + probe):
-        return Finding(name, "ok", f"answers at {url}")
+        return Diagnosis(name, "ok", f"answers at {url}")
     at = urlsplit(url)
     if at.hostname not in _HERE:
-        return Finding(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
+        return Diagnosis(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
     family = socket.AF_INET6 if ":" in (at.hostname or "") else socket.AF_INET
     with socket.socket(family) as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,45 +112,45 @@ async def _place(name: str, url: str, probe: str, setting: str) -> Finding:
             free.bind((at.hostname or "", at.port or 80))
         except OSError as error:
             told = f"port {at.port} is no use: {error.strerror or 'in use'}, and what is there is not ready or not ours"
-            return Finding(name, "warn", told, f"end that process, or set {setting}")
-    return Finding(name, "ok", f"not running; port {at.port} is free for it")
+            return Diagnosis(name, "warn", told, f"end that process, or set {setting}")
+    return Diagnosis(name, "ok", f"not running; port {at.port} is free for it")
 
 
-async def _migrations(database: Database) -> Finding:
+async def _migrations(database: Database) -> Diagnosis:
     async with database.system() as connection:
         lacking = await missing(connection, FUNCTIONS)
     if lacking:
-        return Finding("migrations", "fail", f"missing: {', '.join(lacking)}", "run `countersign migrate`")
-    return Finding("migrations", "ok", "the database has this release's shape")
+        return Diagnosis("migrations", "fail", f"missing: {', '.join(lacking)}", "run `countersign migrate`")
+    return Diagnosis("migrations", "ok", "the database has this release's shape")
 
 
-async def _clock(database: Database) -> Finding:
+async def _clock(database: Database) -> Diagnosis:
     async with database.system() as connection:
         apart = await seconds_apart(connection, time.time())
     good = abs(apart) <= _MOST_SECONDS_APART
     fix = "" if good else "set both clocks by NTP; permits live two minutes"
-    return Finding("clock", "ok" if good else "warn", f"{apart:+.1f} s between here and the database", fix)
+    return Diagnosis("clock", "ok" if good else "warn", f"{apart:+.1f} s between here and the database", fix)
 
 
-def _embedder(settings: Settings) -> Finding:
+def _embedder(settings: Settings) -> Diagnosis:
     try:
         found = named(settings.embeddings, settings.embeddings_base_url).id
     except ControlError as error:
-        return Finding("embeddings", "fail", str(error), "mend it or set COUNTERSIGN_EMBEDDINGS=lexical")
-    return Finding("embeddings", "ok", found)
+        return Diagnosis("embeddings", "fail", str(error), "mend it or set COUNTERSIGN_EMBEDDINGS=lexical")
+    return Diagnosis("embeddings", "ok", found)
 
 
-async def _vectors(embedder: str, database: Database) -> Finding:
+async def _vectors(embedder: str, database: Database) -> Diagnosis:
     if unknown := await _unknown("vectors", database):
         return unknown
     left = await reembedding.waiting(database, embedder)
     if left.memories or left.knowledge:
         found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"
-        return Finding("vectors", "warn", found, "workers make them in the background; until then words find these")
-    return Finding("vectors", "ok", f"all of {embedder!r}")
+        return Diagnosis("vectors", "warn", found, "workers make them in the background; until then words find these")
+    return Diagnosis("vectors", "ok", f"all of {embedder!r}")
 
 
-async def _housekeeping(database: Database) -> Finding:
+async def _housekeeping(database: Database) -> Diagnosis:
     """Say when each duty was last done by any worker, and what failed since."""
     if unknown := await _unknown("housekeeping", database):
         return unknown
@@ -156,12 +158,12 @@ async def _housekeeping(database: Database) -> Finding:
     troubled = [f"{duty.duty} ({duty.trouble}, {_ago(duty.failed)})" for duty in found if duty.trouble]
     if troubled:
         fix = "look for it in the log of the workers; the other duties go on"
-        return Finding("housekeeping", "warn", f"failed: {', '.join(troubled)}", fix)
+        return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubled)}", fix)
     oldest = max((duty.done or 0 for duty in found), default=None)
     if oldest is None or oldest > _LONGEST_ROUND:
         told = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
-        return Finding("housekeeping", "warn", told, "start a worker: `countersign worker`, or `countersign up`")
-    return Finding("housekeeping", "ok", f"last done {_ago(oldest)}")
+        return Diagnosis("housekeeping", "warn", told, "start a worker: `countersign worker`, or `countersign up`")
+    return Diagnosis("housekeeping", "ok", f"last done {_ago(oldest)}")
 
 
 def _ago(seconds: float | None) -> str:
@@ -172,25 +174,25 @@ def _ago(seconds: float | None) -> str:
     return f"{seconds or 0:.0f} seconds ago"
 
 
-async def _room(database: Database) -> Finding:
+async def _room(database: Database) -> Diagnosis:
     if unknown := await _unknown("room for memories", database):
         return unknown
     if crowded := await duties.crowded(database):
         fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
-        return Finding("room for memories", "warn", f"{crowded:,} scope(s) hold more than their room", fix)
-    return Finding("room for memories", "ok", "every scope has room")
+        return Diagnosis("room for memories", "warn", f"{crowded:,} scope(s) hold more than their room", fix)
+    return Diagnosis("room for memories", "ok", "every scope has room")
 
 
-async def _unknown(check: str, database: Database) -> Finding | None:
+async def _unknown(check: str, database: Database) -> Diagnosis | None:
     """Return that nothing can be said yet, if the database has not this release's shape."""
     async with database.system() as connection:
         if await missing(connection, FUNCTIONS):
-            return Finding(check, "warn", "unknown before the migrations", "run `countersign migrate`")
+            return Diagnosis(check, "warn", "unknown before the migrations", "run `countersign migrate`")
     return None
 
 
-async def _told(name: str, database: Database, check: Callable[[Database], Awaitable[Finding]]) -> Finding:
+async def _told(name: str, database: Database, check: Callable[[Database], Awaitable[Diagnosis]]) -> Diagnosis:
     try:
         return await check(database)
     except ControlError as error:
-        return Finding(name, "fail", str(error), "mend what the message names")
+        return Diagnosis(name, "fail", str(error), "mend what the message names")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import uvicorn
 
 from app import bootstrap
-from app.addresses import Places, service_keys
+from app.addresses import Addresses, service_keys
 from app.settings import Settings
 from memory.errors import Permanent
 from memory.postgres.schema_version import holds
@@ -43,17 +43,17 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(_until_told(work))
 
 
-async def serve(settings: Settings, places: Places, *, worker: bool) -> None:
+async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> None:
     """Answer requests, and with `worker` lead runs too; prepares the database where the owner's URL is known."""
     from app.api.server import create_app
-    from app.wiring import opened
+    from app.wiring import open_system
 
     with listening(settings.host, settings.port) as listener:
-        if places.owner:
-            await bootstrap.found(settings, places)
-        async with opened(settings, places) as system:
+        if addresses.owner:
+            await bootstrap.set_up(settings, addresses)
+        async with open_system(settings, addresses) as system:
             config = uvicorn.Config(
-                create_app(system.parts),
+                create_app(system.api_services),
                 log_level="warning",
                 lifespan="off",
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
@@ -62,22 +62,22 @@ async def serve(settings: Settings, places: Places, *, worker: bool) -> None:
             await _together(uvicorn.Server(config).serve([listener]), _work(system) if worker else None)
 
 
-async def lead(settings: Settings, places: Places) -> None:
+async def lead(settings: Settings, addresses: Addresses) -> None:
     """Lead runs until told to end; raises Temporary("unavailable") if the database is lost."""
-    from app.wiring import opened
+    from app.wiring import open_system
 
-    async with opened(settings, places) as system:
+    async with open_system(settings, addresses) as system:
         await _work(system)
 
 
-async def business(settings: Settings, places: Places, copy: Business) -> None:
+async def business(settings: Settings, addresses: Addresses, copy: Business) -> None:
     """Serve the demo business; its story is loaded first if the copy is new, or `reset` says so."""
     from app.world.service import serve_world
 
     with listening(settings.host, copy.port):
         pass
     await serve_world(
-        url=places.business,
+        url=addresses.business_url,
         instance=copy.instance,
         seed=copy.seed,
         customers=copy.customers,
@@ -87,7 +87,7 @@ async def business(settings: Settings, places: Places, copy: Business) -> None:
         keys=service_keys(settings),
         host=settings.host,
         port=copy.port,
-        reset=copy.reset or not await holds(places.business, f"{copy.instance}_billing"),
+        reset=copy.reset or not await holds(addresses.business_url, f"{copy.instance}_billing"),
     )
 
 

@@ -125,7 +125,7 @@ async def _hang_up(process: Process) -> None:
 
 @asynccontextmanager
 async def supervise(
-    children: Sequence[Child], *, logs: Path, server: "Watched | None" = None
+    children: Sequence[Child], *, logs: Path, server: "ServerKeeper | None" = None
 ) -> AsyncGenerator[Supervisor]:
     """Keep children, and the embedded Postgres if there is one, running for the length of the block.
 
@@ -170,26 +170,26 @@ async def _failing_with(tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[N
             task.remove_done_callback(interrupt)
 
 
-class Watched:
+class ServerKeeper:
     """The embedded server, held by the supervisor and recovered when it dies."""
 
     def __init__(self, attach: Callable[[], Embedded]) -> None:
         self._attach = attach
-        self.held = attach()
+        self.server = attach()
         self.recoveries = 0
 
     async def keep(self) -> None:
         """Attach again whenever the server is gone; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_POSTGRES_SECONDS)
-            if await asyncio.to_thread(lambda: self.held.pid) is None:
-                gone, self.held = self.held, await asyncio.to_thread(self._attach)
+            if await asyncio.to_thread(lambda: self.server.pid) is None:
+                gone, self.server = self.server, await asyncio.to_thread(self._attach)
                 await asyncio.to_thread(gone.close)
                 self.recoveries += 1
 
     def close(self) -> None:
         """Let go; the last process to do so stops the server."""
-        self.held.close()
+        self.server.close()
 
 
 async def until(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app import bootstrap
-from app.addresses import Places, located, service_keys, world_port
+from app.addresses import Addresses, addresses_of, service_keys, world_port
 from app.processes import listening, run
 from app.settings import Settings
-from app.supervisor import Child, Watched, answers, environment, supervise, until
+from app.supervisor import Child, ServerKeeper, answers, environment, supervise, until
 from memory.postgres.embedded import attach
 
 PEOPLE = ("alice", "bob", "carol", "dave")
@@ -34,15 +34,18 @@ def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customer
     """
     listening(settings.host, settings.port).close()
     listening(settings.host, world_port(settings), "--world-port").close()
-    with located(settings) as places:
-        run(lambda: _run(settings, places, told, seed=seed, customers=customers))
+    with addresses_of(settings) as addresses:
+        run(lambda: _run(settings, addresses, told, seed=seed, customers=customers))
 
 
-async def _run(settings: Settings, places: Places, told: Callable[[Ready], None], *, seed: int, customers: int) -> None:
-    await bootstrap.found(settings, places)
+async def _run(
+    settings: Settings, addresses: Addresses, told: Callable[[Ready], None], *, seed: int, customers: int
+) -> None:
+    await bootstrap.set_up(settings, addresses)
     service_keys(settings)
     keys = {
-        name: (await bootstrap.first_key(settings, places, name, label="up", days=_KEY_DAYS)).secret for name in PEOPLE
+        name: (await bootstrap.first_key(settings, addresses, name, label="up", days=_KEY_DAYS)).secret
+        for name in PEOPLE
     }
     port = world_port(settings)
     world = f"http://127.0.0.1:{port}"
@@ -52,7 +55,11 @@ async def _run(settings: Settings, places: Places, told: Callable[[Ready], None]
         Child("serve", ("serve", "--no-worker"), variables),
         Child("worker", ("worker",), variables),
     ]
-    watched = Watched(lambda: attach(settings.data_dir, programs=settings.postgres_bin)) if places.embedded else None
+    watched = (
+        ServerKeeper(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
+        if addresses.is_embedded
+        else None
+    )
     try:
         async with supervise(children, logs=settings.data_dir / "logs", server=watched):
             await until(lambda: answers(f"{settings.api}/readyz"), "the API", _START_SECONDS)

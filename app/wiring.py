@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from app import bootstrap
-from app.addresses import Places, service_keys, world_url
-from app.api.dependencies import Parts
+from app.addresses import Addresses, service_keys, world_url
+from app.api.dependencies import Services
 from app.settings import Settings
 from graphs.deps import Deps, Planner
 from graphs.nodes.planner import make_planner
@@ -48,9 +48,9 @@ class System:
     embedder: Embedder
 
     @property
-    def parts(self) -> Parts:
+    def api_services(self) -> Services:
         """Return what the API is made of."""
-        return Parts(
+        return Services(
             self.database,
             self.catalog,
             self.queue,
@@ -83,7 +83,9 @@ class System:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, places: Places, *, clock: Clock | None = None) -> AsyncGenerator[System]:
+async def open_system(
+    settings: Settings, addresses: Addresses, *, clock: Clock | None = None
+) -> AsyncGenerator[System]:
     """Open every connection and check that the database is ready; everything is closed when the block ends.
 
     Raises Permanent("configuration") for what people must mend, Temporary("unavailable") for what is away.
@@ -93,12 +95,12 @@ async def opened(settings: Settings, places: Places, *, clock: Clock | None = No
         catalog = Catalog.discover()
         policy = PolicySet.load(catalog.cards, settings.policy_dir)
         embedder = named(settings.embeddings, settings.embeddings_base_url)
-        database = await Database.open(places.app, size=settings.lanes + 4)
+        database = await Database.open(addresses.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
-        queue = await stack.enter_async_context(Queue.open(places.app))
-        feed = await stack.enter_async_context(Feed.open(places.app))
+        queue = await stack.enter_async_context(Queue.open(addresses.app))
+        feed = await stack.enter_async_context(Feed.open(addresses.app))
         gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         model = _model(settings, database)
         yield System(settings, database, catalog, policy, services, gateway, model, queue, feed, clock, embedder)

@@ -27,14 +27,14 @@ from memory.runs.records import Lease
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 3
 
-Status = Literal["done", "failed", "denied", "stopped", "cancelled"]
+RunStatus = Literal["done", "failed", "denied", "stopped", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnding:
     """How a run ends, whatever the reason."""
 
-    status: Status
+    status: RunStatus
     reason: str | None
     message: str
     body: Mapping[str, Any]
@@ -76,14 +76,14 @@ class Driver:
             state = await self._advance(lease)
             if asked := state.get("__interrupt__"):
                 return await self._park(lease, asked[0].value)
-            ending = Ending(**state["end"])
+            ending = RunEnding(**state["end"])
         except (LeaseLost, Temporary):
             raise
         except ControlError as error:
             ending = ending_of(error)
         except Exception:  # noqa: BLE001  # the edge of one run: it must not take the worker and all other runs along
             _LOG.exception("run %s failed unexpectedly", lease.run)
-            ending = Ending("failed", "internal", "an internal error ended this run; the worker's log has it", {})
+            ending = RunEnding("failed", "internal", "an internal error ended this run; the worker's log has it", {})
         await self._finish(lease, ending)
         return ending.status
 
@@ -120,7 +120,7 @@ class Driver:
         waits_for = asked["approval"] if asked["kind"] == "approval" else "clarify"
         return await records.park(self._database, lease, waits_for, asked.get("answers", 0))
 
-    async def _finish(self, lease: Lease, ending: Ending) -> None:
+    async def _finish(self, lease: Lease, ending: RunEnding) -> None:
         """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
         row = await records.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
@@ -139,12 +139,12 @@ class Driver:
             await endings.close(self._database, connection, lease.access.principal, ended, request)
 
 
-def ending_of(error: ControlError) -> Ending:
+def ending_of(error: ControlError) -> RunEnding:
     """Return how a run ends that one of our own errors stopped; a stopped run can be resumed by a person."""
     if error.code == "cancelled":
-        return Ending("cancelled", "cancelled", str(error), {})
-    status: Status = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
-    return Ending(status, error.code, str(error), {})
+        return RunEnding("cancelled", "cancelled", str(error), {})
+    status: RunStatus = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
+    return RunEnding(status, error.code, str(error), {})
 
 
 async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, lanes: int = 8) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field, ValidationError
 
 from app.api import idempotency, views
-from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
 from memory.governance import approvals
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
 
 
-class Decision(Body):
+class DecisionRequest(Body):
     """One person's answer to one round."""
 
     decision: Literal["approve", "reject", "edit", "ask"]
@@ -34,8 +34,8 @@ class Decision(Body):
 
 @router.get("", operation_id="list_approvals")
 async def ls(  # the framework passes each part of a request by name
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     *,
     status: approvals.Status | None = None,
     run: str | None = None,
@@ -43,26 +43,34 @@ async def ls(  # the framework passes each part of a request by name
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """List rounds, newest first; narrow by `status` or `run`."""
-    rows = await approvals.ls(parts.database, by.access, status=status, run=run, limit=limit + 1, before=moment(cursor))
+    rows = await approvals.ls(
+        services.database, caller.access, status=status, run=run, limit=limit + 1, before=moment(cursor)
+    )
     return page(rows, limit, "opened", views.gate)
 
 
 @router.get("/{approval}", operation_id="show_approval")
-async def show(approval: str, parts: Here, by: By, response: Response) -> dict[str, Any]:
+async def show(approval: str, services: ServicesDep, caller: CallerDep, response: Response) -> dict[str, Any]:
     """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
-    row = await approvals.show(parts.database, by.access, approval)
+    row = await approvals.show(services.database, caller.access, approval)
     response.headers["ETag"] = f'"{row["nonce"]}"'
-    return {**views.approval(row), "sample": await _sample(parts, by, row)}
+    return {**views.approval(row), "sample": await _sample(services, caller, row)}
 
 
 @router.post("/{approval}/decisions", operation_id="decide_approval")
 async def decide(  # the framework passes each part of a request by name
-    approval: str, decision: Decision, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
+    approval: str,
+    decision: DecisionRequest,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    key: idempotency.Key = None,
 ) -> dict[str, Any]:
     """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won."""
     if decision.decision != "approve" and not decision.reason.strip():
         raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
-    edited = await _edited(parts, by, approval, decision)
+    edited = await _edited(services, caller, approval, decision)
 
     async def work(connection: Connection) -> dict[str, Any]:
         decided = await approvals.decide(
@@ -75,11 +83,11 @@ async def decide(  # the framework passes each part of a request by name
             edited=edited,
         )
         if decided.woken and decided.run:
-            await parts.queue.defer(connection, decided.run)
+            await services.queue.defer(connection, decided.run)
         return _told(approval, decided)
 
     keyed = idempotency.keyed(key, f"decide {approval}", decision)
-    answer, replayed = await idempotency.perform(parts, by, keyed, work)
+    answer, replayed = await idempotency.perform(services, caller, keyed, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
         raise _refused(answer)
@@ -103,15 +111,17 @@ def _refused(answer: Mapping[str, Any]) -> Refusal:
     return Refusal(code, message, **more, approval_status=answer["status"])
 
 
-async def _edited(parts: Parts, by: Caller, approval: str, decision: Decision) -> dict[str, Any] | None:
+async def _edited(
+    services: Services, caller: Caller, approval: str, decision: DecisionRequest
+) -> dict[str, Any] | None:
     if decision.decision != "edit":
         return None
-    row = await approvals.show(parts.database, by.access, approval)
+    row = await approvals.show(services.database, caller.access, approval)
     tools = {item["tool"] for item in row["items"]}
     if len(row["items"]) != 1:
         raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(row['items'])} actions together; "
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip
-    tool = parts.catalog.get(tools.pop())
+    tool = services.catalog.get(tools.pop())
     try:
         return tool.arguments.model_validate(decision.edited or {}).model_dump(mode="json")
     except ValidationError as error:
@@ -121,12 +131,14 @@ async def _edited(parts: Parts, by: Caller, approval: str, decision: Decision) -
         ) from None
 
 
-async def _sample(parts: Parts, by: Caller, row: Mapping[str, Any]) -> list[Any]:
+async def _sample(services: Services, caller: Caller, row: Mapping[str, Any]) -> list[Any]:
     part = _slice(row["shown"])
     if part is None:
         return []
     try:
-        return list(await results.RunRows(parts.database, by.access, row["run"], row["step"]).sample(part, _SAMPLE))
+        return list(
+            await results.RunRows(services.database, caller.access, row["run"], row["step"]).sample(part, _SAMPLE)
+        )
     except ControlError:
         # The rows of an old round may be gone; what was asked is still worth showing.
         return []

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, cursor
+from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, ServicesDep, cursor
 from app.api.memory import place, shown
 from memory.governance import principals
 from memory.store import archive, pruning
@@ -27,19 +27,19 @@ class Pruning(Body):
 
 
 @router.post("/prune", operation_id="prune_memories")
-async def prune(wanted: Pruning, parts: Here, by: By) -> Any:
+async def prune(wanted: Pruning, services: ServicesDep, caller: CallerDep) -> Any:
     """Show what would leave the caller's own scope, and why; with `expect`, archive exactly that and record it."""
     policy = pruning.Policy(facts=wanted.facts, episodes=wanted.episodes)
     if wanted.expect is None:
-        return {"done": False, **_foreseen(await pruning.preview(parts.database, by.access, policy))}
-    report = await pruning.prune(parts.database, by.access, policy, expect=wanted.expect)
+        return {"done": False, **_foreseen(await pruning.preview(services.database, caller.access, policy))}
+    report = await pruning.prune(services.database, caller.access, policy, expect=wanted.expect)
     return {"done": True, **_foreseen(report.preview), "gone": report.gone, "archived": report.archived}
 
 
 @router.get("/archive", operation_id="list_archived_memories")
 async def ls(
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     *,
     limit: Limit = 50,
     after: Annotated[str | None, Query(alias="cursor", description="for one's own list alone")] = None,
@@ -49,39 +49,39 @@ async def ls(
 
     Of other people, administrators see when and why a memory left and whether it is held, never what it says.
     """
-    if person is not None and person != by.principal.id:
-        auth.demand(by.principal, auth.ADMIN)
-        await principals.exists(parts.database, by.access, person)
-        others = await archive.of(parts.database, by.access, person, limit=limit)
+    if person is not None and person != caller.principal.id:
+        auth.demand(caller.principal, auth.ADMIN)
+        await principals.exists(services.database, caller.access, person)
+        others = await archive.of(services.database, caller.access, person, limit=limit)
         return {"items": [views.jsonable(asdict(row)) for row in others], "next": None}
-    found = await archive.ls(parts.database, by.access, limit=limit + 1, after=place(after))
+    found = await archive.ls(services.database, caller.access, limit=limit + 1, after=place(after))
     rows = found[:limit]
     more = cursor(rows[-1].pruned, rows[-1].id) if len(found) > limit else None
     return {"items": [views.jsonable(asdict(row)) for row in rows], "next": more}
 
 
 @router.post("/archive/{memory}/restore", operation_id="restore_memory")
-async def restore(memory: str, parts: Here, by: By) -> Any:
+async def restore(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Take back what was pruned from the caller's own scope; as history, `superseded`, if its subject has a value."""
-    back = await archive.restore(parts.database, by.access, memory.lower(), embedder=parts.embedder)
+    back = await archive.restore(services.database, caller.access, memory.lower(), embedder=services.embedder)
     return {**shown(back), "superseded": back.superseded}
 
 
 @router.post("/archive/{memory}/hold", operation_id="hold_memory")
-async def hold(memory: str, parts: Here, by: By) -> dict[str, Any]:
+async def hold(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Keep anybody's archived memory beyond its retention; its person cannot be forgotten then. For administrators."""
-    return await _held(memory.lower(), parts, by, on=True)
+    return await _held(memory.lower(), services, caller, on=True)
 
 
 @router.delete("/archive/{memory}/hold", operation_id="release_memory")
-async def release(memory: str, parts: Here, by: By) -> dict[str, Any]:
+async def release(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """End a legal hold; from then on the retention counts again. For administrators."""
-    return await _held(memory.lower(), parts, by, on=False)
+    return await _held(memory.lower(), services, caller, on=False)
 
 
-async def _held(memory: str, parts: Parts, by: Caller, *, on: bool) -> dict[str, Any]:
-    auth.demand(by.principal, auth.ADMIN)
-    await archive.hold(parts.database, by.access, memory, on=on)
+async def _held(memory: str, services: Services, caller: Caller, *, on: bool) -> dict[str, Any]:
+    auth.demand(caller.principal, auth.ADMIN)
+    await archive.hold(services.database, caller.access, memory, on=on)
     return {"id": memory, "hold": on}
 
 

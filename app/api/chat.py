@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import idempotency, start_run, stream, views
-from app.api.dependencies import Body, By, Caller, Here, Parts
+from app.api.dependencies import Body, Caller, CallerDep, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
 from memory.runs import endings, records
@@ -25,11 +25,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Said(Body):
+class ChatRequest(Body):
     """One message of the caller."""
 
-    message: start_run.Message
-    thread: start_run.Thread | None = None
+    message: start_run.ChatMessage
+    thread: start_run.ThreadId | None = None
     """Continue this conversation; unset starts one."""
     supersedes: bool = False
     """Cancel what the thread is busy with, void its open question, and start anew on a thread of its own."""
@@ -37,10 +37,10 @@ class Said(Body):
 
 @router.post("/api/chat", operation_id="chat", responses=_ANSWERS)
 async def chat(  # the framework passes each part of a request by name
-    said: Said,
+    said: ChatRequest,
     request: Request,
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     *,
     key: idempotency.Key = None,
     accept: Annotated[str, Header()] = "",
@@ -48,34 +48,36 @@ async def chat(  # the framework passes each part of a request by name
     """Start a run with a message, or answer the question that the thread's run asked its requester."""
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return await _take(connection, parts, by, said=said, correlation=trace_of(request))
+        return await _take(connection, services, caller, said=said, correlation=trace_of(request))
 
     keyed = idempotency.keyed(key, "POST /api/chat", said)
-    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    begun, replayed = await idempotency.perform(services, caller, keyed, work)
     if "application/json" not in accept or "text/event-stream" in accept:
         headers = {"X-Run-Id": begun["run"], **({idempotency.REPLAYED: "true"} if replayed else {})}
-        return stream.response(parts, by.access, begun["run"], begun["after"], headers)
-    row = await stream.settled(parts, by.access, begun["run"])
+        return stream.response(services, caller.access, begun["run"], begun["after"], headers)
+    row = await stream.settled(services, caller.access, begun["run"])
     answer = JSONResponse(views.jsonable(views.answer(row)))
     idempotency.mark(answer, replayed)
     return answer
 
 
-async def _take(connection: Connection, parts: Parts, by: Caller, *, said: Said, correlation: str) -> dict[str, Any]:
+async def _take(
+    connection: Connection, services: Services, caller: Caller, *, said: ChatRequest, correlation: str
+) -> dict[str, Any]:
     thread = said.thread
-    standing = await start_run.own(connection, by, thread) if thread else None
+    standing = await start_run.own(connection, caller, thread) if thread else None
     if standing and standing.open:
         if standing.waits_for == "clarify" and not said.supersedes:
             await records.answer(connection, standing.run, said.message)
-            await parts.queue.defer(connection, standing.run)
+            await services.queue.defer(connection, standing.run)
             return {"run": standing.run, "thread": thread, "after": standing.seq}
         if not said.supersedes:
             raise _busy(standing)
         reason = "superseded by a new message"
-        await endings.cancel(parts.database, connection, by.access, standing.run, reason)
+        await endings.cancel(services.database, connection, caller.access, standing.run, reason)
         thread = None
-    request = start_run.Request(said.message)
-    return await start_run.begin(connection, parts, request, thread=thread, correlation=correlation)
+    request = start_run.RunRequest(said.message)
+    return await start_run.begin(connection, services, request, thread=thread, correlation=correlation)
 
 
 def _busy(standing: Standing) -> Refusal:

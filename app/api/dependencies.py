@@ -36,7 +36,7 @@ class Wakes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """Everything that the API is made of; built by the wiring, or by a test."""
 
     database: Database
@@ -60,21 +60,21 @@ class Caller:
     access: Access
 
 
-def parts_of(request: Request) -> Parts:
+def services_of(request: Request) -> Services:
     """Return the parts that this app was created with."""
-    return cast(Parts, request.app.state.parts)
+    return cast(Services, request.app.state.services)
 
 
 async def caller_of(
     request: Request, _bearer: Annotated[Any, Depends(_BEARER)] = None, _key: Annotated[Any, Depends(_HEADER)] = None
 ) -> Caller:
     """Return who calls, by their key alone; the two schemes are there for the OpenAPI document."""
-    principal = await auth.authenticate(parts_of(request).database, request.headers)
+    principal = await auth.authenticate(services_of(request).database, request.headers)
     return Caller(principal, Access.of(principal))
 
 
-Here = Annotated[Parts, Depends(parts_of)]
-By = Annotated[Caller, Depends(caller_of)]
+ServicesDep = Annotated[Services, Depends(services_of)]
+CallerDep = Annotated[Caller, Depends(caller_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.dependencies import Here, Parts
+from app.api.dependencies import Services, ServicesDep
 from app.bootstrap import FUNCTIONS
 from memory.errors import ControlError
 from memory.postgres.schema_version import missing
@@ -21,17 +21,17 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"description": "something that is needed is missing"}})
-async def readyz(parts: Here, response: Response) -> dict[str, Any]:
+async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
     """Say whether requests can be served: the database answers and has this release's shape."""
-    database = await _database(parts)
+    database = await _database(services)
     if database != "ok":
         response.status_code = 503
-    return {"status": "ok" if database == "ok" else "unavailable", "database": database, "policy": parts.policy}
+    return {"status": "ok" if database == "ok" else "unavailable", "database": database, "policy": services.policy}
 
 
-async def _database(parts: Parts) -> str:
+async def _database(services: Services) -> str:
     try:
-        async with parts.database.system() as connection:
+        async with services.database.system() as connection:
             lacking = await missing(connection, FUNCTIONS)
     except ControlError as error:
         _LOG.warning("not ready: %s", error)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Response
 
-from app.api.dependencies import Body, Caller, Parts
+from app.api.dependencies import Body, Caller, Services
 from memory.postgres.database import Connection
 from memory.runs import idempotency
 
@@ -23,12 +23,14 @@ Key = Annotated[
 Work = Callable[[Connection], Awaitable[dict[str, Any]]]
 
 
-async def perform(parts: Parts, caller: Caller, request: idempotency.Request | None, work: Work) -> tuple[Any, bool]:
+async def perform(
+    services: Services, caller: Caller, request: idempotency.Request | None, work: Work
+) -> tuple[Any, bool]:
     """Do the work in one transaction, or return what was answered before; the flag says that it was.
 
     Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.runs.idempotency`.
     """
-    async with parts.database.transaction(caller.access) as connection:
+    async with services.database.transaction(caller.access) as connection:
         if request and (old := await idempotency.answered(connection, request)) is not None:
             return old, True
         answer = await work(connection)

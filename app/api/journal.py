@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.dependencies import By, Caller, Here, Parts
+from app.api.dependencies import Caller, CallerDep, Services, ServicesDep
 from app.api.runs import recorded
 from memory.governance import journal
 from memory.runs import records
@@ -17,23 +17,23 @@ router = APIRouter(prefix="/api/journal", tags=["journal"])
 
 
 @router.get("/export", operation_id="export_journal", response_class=StreamingResponse)
-async def export(parts: Here, by: By, run: str | None = None) -> StreamingResponse:
+async def export(services: ServicesDep, caller: CallerDep, run: str | None = None) -> StreamingResponse:
     """Export every entry that the caller's tenant has, run by run; each line carries what its hash was made of."""
     if run:
-        await records.get(parts.database, by.access, run)
-    return StreamingResponse(_lines(parts, by, run), media_type="application/x-ndjson")
+        await records.get(services.database, caller.access, run)
+    return StreamingResponse(_lines(services, caller, run), media_type="application/x-ndjson")
 
 
 @router.get("/verify", operation_id="verify_journal")
-async def verify(parts: Here, by: By, run: str | None = None) -> dict[str, Any]:
+async def verify(services: ServicesDep, caller: CallerDep, run: str | None = None) -> dict[str, Any]:
     """Recompute the chains; `broken` names the first bad entry of each run."""
-    async with parts.database.transaction(by.access) as connection:
+    async with services.database.transaction(caller.access) as connection:
         found = await journal.verify(connection, run)
     return {"ok": found.ok, **asdict(found)}
 
 
-async def _lines(parts: Parts, by: Caller, run: str | None) -> AsyncIterator[bytes]:
-    async with parts.database.transaction(by.access) as connection:
+async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:
+    async with services.database.transaction(caller.access) as connection:
         async for entry in journal.export(connection, run):
             # Body and words as text: parsing and printing them again could change what the hashes cover.
             texts = {"body": entry.text, "words": entry.words, "salt": entry.salt and str(entry.salt)}

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.dependencies import Body, By, Here
+from app.api.dependencies import Body, CallerDep, ServicesDep
 from memory.governance import principals
 
 router = APIRouter(tags=["keys"])
@@ -23,31 +23,33 @@ class Wanted(Body):
 
 
 @router.get("/api/me", operation_id="me")
-async def me(by: By) -> dict[str, Any]:
+async def me(caller: CallerDep) -> dict[str, Any]:
     """Say whose key this is, with groups and limits in minor units."""
-    person = by.principal
+    person = caller.principal
     limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
     return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits}
 
 
 @router.get("/api/keys", operation_id="list_keys")
-async def ls(parts: Here, by: By) -> Any:
+async def ls(services: ServicesDep, caller: CallerDep) -> Any:
     """List the tenant's keys, without secrets; for administrators."""
-    auth.demand(by.principal, auth.ADMIN)
-    return {"items": await principals.keys(parts.database, by.access)}
+    auth.demand(caller.principal, auth.ADMIN)
+    return {"items": await principals.keys(services.database, caller.access)}
 
 
 @router.post("/api/keys", status_code=201, operation_id="create_key")
-async def create(wanted: Wanted, parts: Here, by: By) -> dict[str, Any]:
+async def create(wanted: Wanted, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Make a key for a person; its secret is in this answer and nowhere else. For administrators."""
-    auth.demand(by.principal, auth.ADMIN)
-    issued = await principals.issue(parts.database, by.access, wanted.person, label=wanted.label, days=wanted.days)
+    auth.demand(caller.principal, auth.ADMIN)
+    issued = await principals.issue(
+        services.database, caller.access, wanted.person, label=wanted.label, days=wanted.days
+    )
     return {**asdict(issued), "days": wanted.days}
 
 
 @router.post("/api/keys/{key}/revoke", operation_id="revoke_key")
-async def revoke(key: str, parts: Here, by: By) -> dict[str, Any]:
+async def revoke(key: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """End a key at once; for administrators."""
-    auth.demand(by.principal, auth.ADMIN)
-    await principals.revoke(parts.database, by.access, key)
+    auth.demand(caller.principal, auth.ADMIN)
+    await principals.revoke(services.database, caller.access, key)
     return {"id": key, "revoked": True}

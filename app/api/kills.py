@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.dependencies import Body, By, Caller, Filled, Here, Parts
+from app.api.dependencies import Body, Caller, CallerDep, Filled, Services, ServicesDep
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.runs import records
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/kills", tags=["kills"])
 _ROLES: tuple[str, ...] = get_args(Role)
 
 
-class Stop(Body):
+class KillRequest(Body):
     """What to stop, and why."""
 
     kind: Reach
@@ -28,45 +28,45 @@ class Stop(Body):
 
 
 @router.get("", operation_id="list_kills")
-async def ls(parts: Here, by: By) -> Any:
+async def ls(services: ServicesDep, caller: CallerDep) -> Any:
     """List the switches that are pulled."""
-    return {"items": await kills.ls(parts.database, by.access)}
+    return {"items": await kills.ls(services.database, caller.access)}
 
 
 @router.post("", status_code=201, operation_id="kill")
-async def kill(stop: Stop, parts: Here, by: By) -> dict[str, str]:
+async def kill(stop: KillRequest, services: ServicesDep, caller: CallerDep) -> dict[str, str]:
     """Stop: once this answers, nothing within reach is permitted any more. Anybody may."""
     if (stop.kind == "all") == bool(stop.name):
         raise Permanent("bad_request", f"kind {stop.kind!r} {'takes no' if stop.name else 'needs a'} name")
     if stop.name:
-        await _is_there(parts, by, stop)
-    await kills.kill(parts.database, by.access, stop.kind, stop.name, stop.reason)
-    return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": by.principal.id}
+        await _is_there(services, caller, stop)
+    await kills.kill(services.database, caller.access, stop.kind, stop.name, stop.reason)
+    return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": caller.principal.id}
 
 
 @router.delete("/all", operation_id="unkill_all")
-async def unkill_all(parts: Here, by: By) -> dict[str, str]:
+async def unkill_all(services: ServicesDep, caller: CallerDep) -> dict[str, str]:
     """Release the switch that stops everything; for operators. Stopped runs stay so until they are resumed."""
-    auth.demand(by.principal, *auth.OPERATORS)
-    await kills.unkill(parts.database, by.access, "all")
+    auth.demand(caller.principal, *auth.OPERATORS)
+    await kills.unkill(services.database, caller.access, "all")
     return {"kind": "all", "name": ""}
 
 
 @router.delete("/{kind}/{name}", operation_id="unkill")
-async def unkill(kind: Reach, name: str, parts: Here, by: By) -> dict[str, str]:
+async def unkill(kind: Reach, name: str, services: ServicesDep, caller: CallerDep) -> dict[str, str]:
     """Release one switch; for operators."""
-    auth.demand(by.principal, *auth.OPERATORS)
-    await kills.unkill(parts.database, by.access, kind, name)
+    auth.demand(caller.principal, *auth.OPERATORS)
+    await kills.unkill(services.database, caller.access, kind, name)
     return {"kind": kind, "name": name}
 
 
-async def _is_there(parts: Parts, by: Caller, stop: Stop) -> None:
+async def _is_there(services: Services, caller: Caller, stop: KillRequest) -> None:
     """Refuse a name that stops nothing: who mistypes must not believe that it has stopped."""
     if stop.kind == "run":
-        await records.get(parts.database, by.access, stop.name)
+        await records.get(services.database, caller.access, stop.name)
     elif stop.kind == "tool":
-        parts.catalog.get(stop.name)
+        services.catalog.get(stop.name)
     elif stop.kind == "user":
-        await principals.exists(parts.database, by.access, stop.name)
+        await principals.exists(services.database, caller.access, stop.name)
     elif stop.name not in _ROLES:
         raise Permanent("not_found", f"there is no agent role {stop.name!r}; there are {', '.join(_ROLES)}")

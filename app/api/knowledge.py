@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Body, By, Filled, Here, Limit, Parts, cursor
+from app.api.dependencies import Body, CallerDep, Filled, Limit, Services, ServicesDep, cursor
 from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
@@ -44,8 +44,8 @@ class Publication(Body):
 
 @router.get("", operation_id="list_knowledge")
 async def ls(
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     *,
     kind: Kind | None = None,
     id: str | None = None,
@@ -53,10 +53,10 @@ async def ls(
     after: Annotated[str | None, Query(alias="cursor")] = None,
 ) -> Any:
     """List current items, or with `id` the versions of one; `overdue` ones should have been reviewed by now."""
-    found = await versions.ls(parts.database, by.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
+    found = await versions.ls(services.database, caller.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
     shown = found[:limit]
     return {
-        "items": [{k: v for k, v in _shown(item, parts).items() if k != "body"} for item in shown],
+        "items": [{k: v for k, v in _shown(item, services).items() if k != "body"} for item in shown],
         "next": cursor(shown[-1].id, shown[-1].version) if len(found) > limit else None,
     }
 
@@ -64,43 +64,45 @@ async def ls(
 @router.get("/search", operation_id="search_knowledge")
 async def search(
     q: Annotated[str, Filled, Query(min_length=1)],
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     kind: Kind = "runbook",
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> Any:
     """Find the current items of a kind that a text resembles most, with a score from 0 to 1; its beginning counts."""
-    found = await versions.find(parts.database, by.access, q[:_ASKED], kind, limit, embedder=parts.embedder)
+    found = await versions.find(services.database, caller.access, q[:_ASKED], kind, limit, embedder=services.embedder)
     return {"items": [{k: v for k, v in asdict(hit).items() if k != "body"} for hit in found]}
 
 
 @router.get("/{id}", operation_id="show_knowledge")
-async def show(id: str, parts: Here, by: By, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None) -> Any:
+async def show(
+    id: str, services: ServicesDep, caller: CallerDep, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None
+) -> Any:
     """Show an item's text, the newest or exactly the version that a plan pinned."""
-    return _shown(await versions.show(parts.database, by.access, id, version), parts)
+    return _shown(await versions.show(services.database, caller.access, id, version), services)
 
 
 @router.post("", status_code=201, operation_id="publish_knowledge")
-async def publish(item: Publication, parts: Here, by: By) -> dict[str, Any]:
+async def publish(item: Publication, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Publish a version; open approvals that rest on an older one are void and their runs plan again. For operators.
 
     An item keeps its kind. A review date that is over is refused, unless the version before has it already: mending an
     overdue text may not wait for its review.
     """
-    auth.demand(by.principal, *auth.OPERATORS)
-    wanted = _runbook(item, parts) if item.kind == "runbook" else Item(**item.model_dump())
+    auth.demand(caller.principal, *auth.OPERATORS)
+    wanted = _runbook(item, services) if item.kind == "runbook" else Item(**item.model_dump())
     check(wanted)
-    await _refuse_past(wanted, parts, by)
-    published = await versions.publish(parts.database, by.access, wanted)
+    await _refuse_past(wanted, services, caller)
+    published = await versions.publish(services.database, caller.access, wanted)
     # The runs are queued already; if we die here, the workers' sweep finds them.
-    async with parts.database.transaction(by.access) as connection:
+    async with services.database.transaction(caller.access) as connection:
         for run in published.woken:
-            await parts.queue.defer(connection, run)
+            await services.queue.defer(connection, run)
     return {"id": item.id, **asdict(published)}
 
 
-def _shown(item: Known, parts: Parts) -> dict[str, Any]:
-    return views.jsonable({**asdict(item), "overdue": item.review_by < parts.clock.now().date()})
+def _shown(item: Known, services: Services) -> dict[str, Any]:
+    return views.jsonable({**asdict(item), "overdue": item.review_by < services.clock.now().date()})
 
 
 def _place(text: str | None) -> tuple[str, int] | None:
@@ -113,23 +115,23 @@ def _place(text: str | None) -> tuple[str, int] | None:
         raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
 
 
-def _runbook(item: Publication, parts: Parts) -> Item:
+def _runbook(item: Publication, services: Services) -> Item:
     """Return what a runbook's text says it is; raises Permanent if the request says otherwise, or if it cannot run."""
-    check(Item(item.id, "runbook", item.title or item.id, item.body, item.owner or "-", parts.clock.now().date()))
+    check(Item(item.id, "runbook", item.title or item.id, item.body, item.owner or "-", services.clock.now().date()))
     document = runbooks.parse(item.body)
     told = runbooks.item(document)
     asked = item.model_dump(include={"id", "title", "owner", "review_by", "version"}, exclude_none=True)
     if other := {name: getattr(told, name) for name, value in asked.items() if getattr(told, name) != value}:
         said = ", ".join(f"{name} {str(value)!r}" for name, value in other.items())
         raise Permanent("bad_request", f"the runbook's text says {said}, the request does not; make them agree")
-    if problems := runbooks.problems(document.runbook, parts.catalog.cards):
+    if problems := runbooks.problems(document.runbook, services.catalog.cards):
         raise invalid(problems)
     return replace(told, note=item.note)
 
 
-async def _refuse_past(item: Item, parts: Parts, by: By) -> None:
-    if item.review_by >= parts.clock.now().date():
+async def _refuse_past(item: Item, services: Services, caller: CallerDep) -> None:
+    if item.review_by >= services.clock.now().date():
         return
-    before = await versions.ls(parts.database, by.access, id=item.id, limit=1)
+    before = await versions.ls(services.database, caller.access, id=item.id, limit=1)
     if not any(known.review_by == item.review_by for known in before):
         raise Permanent("bad_request", f"the review date {item.review_by} of {item.id!r} is over; set one to come")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Body, By, Caller, Filled, Here, Limit, Parts, cursor, moment
+from app.api.dependencies import Body, Caller, CallerDep, Filled, Limit, Services, ServicesDep, cursor, moment
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.maintenance import reembedding
@@ -61,9 +61,14 @@ class Import(Body):
 
 
 @router.get("", operation_id="list_memories")
-async def ls(parts: Here, by: By, limit: Limit = 50, after: Annotated[str | None, Query(alias="cursor")] = None) -> Any:
+async def ls(
+    services: ServicesDep,
+    caller: CallerDep,
+    limit: Limit = 50,
+    after: Annotated[str | None, Query(alias="cursor")] = None,
+) -> Any:
     """List what the caller's scopes hold, newest first."""
-    found = await search.ls(parts.database, by.access, limit=limit + 1, after=place(after))
+    found = await search.ls(services.database, caller.access, limit=limit + 1, after=place(after))
     items = found[:limit]
     more = cursor(items[-1].created, items[-1].id) if len(found) > limit else None
     return {"items": [shown(memory) for memory in items], "next": more}
@@ -71,10 +76,10 @@ async def ls(parts: Here, by: By, limit: Limit = 50, after: Annotated[str | None
 
 @router.get("/search", operation_id="search_memories")
 async def search_memories(
-    q: Annotated[str, Query(min_length=1), Filled], parts: Here, by: By, limit: Limit = 10
+    q: Annotated[str, Query(min_length=1), Filled], services: ServicesDep, caller: CallerDep, limit: Limit = 10
 ) -> Any:
     """Find similar memories in the caller's scopes; says how many were left out, and why. A question's start counts."""
-    found = await search.recall(parts.database, by.access, q[:_ASKED], limit=limit, embedder=parts.embedder)
+    found = await search.recall(services.database, caller.access, q[:_ASKED], limit=limit, embedder=services.embedder)
     hits = [{**shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
     hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
     return {"items": hits, "hidden": hidden}
@@ -84,50 +89,50 @@ async def search_memories(
 async def as_of(
     key: Annotated[Subject, Query()],
     valid: Annotated[AwareDatetime, Query(description="when it was so")],
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
     known: Annotated[AwareDatetime | None, Query(description="as far as it was known then; unset means now")] = None,
 ) -> Any:
     """Show the value that a subject had at a moment; what was pruned or has expired since is not found."""
-    found = await versions.as_of(parts.database, by.access, key, valid=valid, known=known)
+    found = await versions.as_of(services.database, caller.access, key, valid=valid, known=known)
     if found is None:
         raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
     return shown(found)
 
 
 @router.get("/embedder", operation_id="show_embedder")
-async def embedder(parts: Here, by: By) -> Any:
+async def embedder(services: ServicesDep, caller: CallerDep) -> Any:
     """Say what memory is searched with besides words, and how much of the tenant's still waits for its vectors."""
-    waiting = await reembedding.waiting(parts.database, parts.embedder.id, tenant=by.principal.tenant)
-    return {"embedder": parts.embedder.id, "waiting": asdict(waiting)}
+    waiting = await reembedding.waiting(services.database, services.embedder.id, tenant=caller.principal.tenant)
+    return {"embedder": services.embedder.id, "waiting": asdict(waiting)}
 
 
 @router.post("", status_code=201, operation_id="add_memory")
-async def add(note: Remembered, parts: Here, by: By) -> Any:
+async def add(note: Remembered, services: ServicesDep, caller: CallerDep) -> Any:
     """Remember a text in the caller's own scope; one that is there already is `linked` and not stored again."""
     memory = await write.remember(
-        parts.database,
-        by.access,
+        services.database,
+        caller.access,
         note.body,
         trust="human",
-        provenance=Provenance(principal=by.principal.id),
+        provenance=Provenance(principal=caller.principal.id),
         key=note.key,
         ttl=timedelta(seconds=note.ttl_seconds) if note.ttl_seconds else None,
-        embedder=parts.embedder,
+        embedder=services.embedder,
     )
     return {**shown(memory), "linked": memory.linked}
 
 
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
-async def export(parts: Here, by: By) -> StreamingResponse:
+async def export(services: ServicesDep, caller: CallerDep) -> StreamingResponse:
     """Export the caller's own scope as lines of JSON, history included, vectors not."""
-    return StreamingResponse(_lines(parts, by), media_type="application/x-ndjson")
+    return StreamingResponse(_lines(services, caller), media_type="application/x-ndjson")
 
 
 @router.post("/import", operation_id="import_memories")
-async def take_in(file: Import, parts: Here, by: By) -> dict[str, int]:
+async def take_in(file: Import, services: ServicesDep, caller: CallerDep) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await transfer.take_in(parts.database, by.access, file.lines, embedder=parts.embedder)
+    taken, known = await transfer.take_in(services.database, caller.access, file.lines, embedder=services.embedder)
     return {"imported": taken, "known": known}
 
 
@@ -136,59 +141,59 @@ async def forget_person(
     person: Annotated[
         str, Query(min_length=1, max_length=100, description="whom, by name: oneself or, for admins, any")
     ],
-    parts: Here,
-    by: By,
+    services: ServicesDep,
+    caller: CallerDep,
 ) -> dict[str, Any]:
     """Forget a person: memories, copies, results and transcripts of their runs; the receipt stands in the journal."""
-    if person != by.principal.id:
-        auth.demand(by.principal, auth.ADMIN)
-        await principals.exists(parts.database, by.access, person)
-    whom = Principal(by.principal.tenant, person)
-    return asdict(await erasure.forget_person(parts.database, whom, by=by.principal.id))
+    if person != caller.principal.id:
+        auth.demand(caller.principal, auth.ADMIN)
+        await principals.exists(services.database, caller.access, person)
+    whom = Principal(caller.principal.tenant, person)
+    return asdict(await erasure.forget_person(services.database, whom, by=caller.principal.id))
 
 
 @router.get("/{memory}", operation_id="show_memory")
-async def show(memory: str, parts: Here, by: By) -> Any:
+async def show(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Show one memory with its origin, its times, and who told it again."""
-    found = await versions.show(parts.database, by.access, memory.lower())
-    links = await versions.tellings(parts.database, by.access, found.memory.id)
+    found = await versions.show(services.database, caller.access, memory.lower())
+    links = await versions.tellings(services.database, caller.access, found.memory.id)
     return {**_version(found), "links": [views.jsonable(asdict(link)) for link in links]}
 
 
 @router.get("/{memory}/history", operation_id="memory_history")
-async def list_versions(memory: str, parts: Here, by: By) -> Any:
+async def list_versions(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """List the values that the subject of a memory has and had in its scope, as far as they are kept, newest first."""
-    found = await versions.show(parts.database, by.access, memory.lower())
+    found = await versions.show(services.database, caller.access, memory.lower())
     key, scope = found.memory.key, found.memory.scope
-    every = [found] if key is None else await versions.versions(parts.database, by.access, key, scope=scope)
+    every = [found] if key is None else await versions.versions(services.database, caller.access, key, scope=scope)
     return {"items": [_version(version) for version in every]}
 
 
 @router.post("/{memory}/pin", operation_id="pin_memory")
-async def pin(memory: str, parts: Here, by: By) -> dict[str, Any]:
+async def pin(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Keep a memory of the caller's own scope from being pruned; the journal records it."""
-    await versions.pin(parts.database, by.access, memory.lower(), on=True)
+    await versions.pin(services.database, caller.access, memory.lower(), on=True)
     return {"id": memory.lower(), "pinned": True}
 
 
 @router.delete("/{memory}/pin", operation_id="unpin_memory")
-async def unpin(memory: str, parts: Here, by: By) -> dict[str, Any]:
+async def unpin(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Let a memory be pruned again when room is wanted."""
-    await versions.pin(parts.database, by.access, memory.lower(), on=False)
+    await versions.pin(services.database, caller.access, memory.lower(), on=False)
     return {"id": memory.lower(), "pinned": False}
 
 
 @router.delete("/{memory}", operation_id="forget_memory")
-async def forget(memory: str, parts: Here, by: By) -> dict[str, int]:
+async def forget(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, int]:
     """Forget one memory of the caller's own scope, with every value of its subject, newer and archived ones too."""
-    gone = await erasure.forget(parts.database, by.access, id=memory.lower())
+    gone = await erasure.forget(services.database, caller.access, id=memory.lower())
     if not gone:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")
     return {"forgotten": gone}
 
 
-async def _lines(parts: Parts, by: Caller) -> AsyncIterator[bytes]:
-    async for line in transfer.export(parts.database, by.access):
+async def _lines(services: Services, caller: Caller) -> AsyncIterator[bytes]:
+    async for line in transfer.export(services.database, caller.access):
         yield f"{line}\n".encode()
 
 

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemType:
     """What a code means to a client."""
 
     status: int
@@ -29,57 +29,79 @@ class Kind:
     next: str
 
 
-PROBLEMS: Mapping[Code, Kind] = {
-    "agent_scope": Kind(403, "The agent's scope does not cover this", "change the request or the policy"),
-    "forged_authority": Kind(403, "A reference belongs to somebody else", "use results of this run only"),
-    "key_reused": Kind(409, "The effect's key was used with other arguments", "look at the recorded effect"),
-    "killed": Kind(409, "The stop switch is pulled", "see `countersign kill --list`; a person may unkill and resume"),
-    "no_capability": Kind(403, "No policy permits this", "add a capability to the policies if it should be allowed"),
-    "policy_denied": Kind(403, "Policy forbids this", "read the rule that is named; approvals cannot lift it"),
-    "policy_error": Kind(403, "The policies could not be evaluated", "check the policies; until then it is denied"),
-    "role_scope": Kind(403, "This agent role may not use this tool", "let the right role perform the step"),
-    "stale_knowledge": Kind(409, "The plan rests on replaced knowledge", "nothing: the run plans again"),
-    "stale_policy": Kind(409, "Another policy is in force than the one asked", "restart the worker or activate it"),
-    "unknown_tool": Kind(404, "No such tool", "list the tools with GET /api/tools"),
-    "invalid_arguments": Kind(422, "Arguments do not fit the tool", "compare them with the tool's schema"),
-    "tainted": Kind(403, "The text has no standing here", "read where it stems from; have a person supply it"),
-    "approval_decided": Kind(409, "The question is decided already", "read the decision that won"),
-    "approval_expired": Kind(409, "The question's time is over", "start it again when people are there"),
-    "approval_rejected": Kind(409, "A person rejected this", "read the reason; start again if it changed"),
-    "approval_required": Kind(409, "People must agree first", "decide the open approval"),
-    "approval_stale": Kind(412, "The proposal changed since it was shown", "read it again, then decide"),
-    "approval_timeout": Kind(409, "Nobody decided in time", "start it again when people are there"),
-    "approval_void": Kind(409, "The question is void", "read the round that replaced it"),
-    "duplicate_vote": Kind(409, "You have voted already", "another person must decide"),
-    "needs_another_group": Kind(403, "Your groups may not decide this", "ask a member of the groups that are named"),
-    "over_limit": Kind(403, "The amount is above your limit", "ask somebody with a higher limit"),
-    "requester_excluded": Kind(403, "Requesters do not decide their own requests", "ask somebody else"),
-    "wrong_nonce": Kind(412, "The decision is not for the round that is open", "read the approval again, then decide"),
-    "audit_failed": Kind(409, "What happened is not what was expected", "read the journal of the run"),
-    "budget_exceeded": Kind(409, "The budget is used up", "raise the plan's budget and start again"),
-    "busy": Kind(409, "An open run is in the way", "wait, cancel the run, or, where a chat asks, send supersedes"),
-    "cancelled": Kind(409, "The run was cancelled", "start a new one if it is still wanted"),
-    "contract_violation": Kind(422, "A role's output broke its contract", "read the journal of the run"),
-    "lease_lost": Kind(409, "Another worker leads the run", "nothing: that worker goes on"),
-    "no_progress": Kind(409, "The run repeated itself without progress", "read its last steps and change the request"),
-    "not_found": Kind(404, "There is no such thing for you", "check the id and whose key you use"),
-    "plan_invalid": Kind(422, "The plan cannot be run as written", "mend each problem that is listed"),
-    "unclear": Kind(409, "It is unclear what is wanted", "answer the question in the chat"),
-    "step_failed": Kind(409, "A step failed for good", "work through the manual list of the run"),
-    "tool_failed": Kind(502, "A tool failed", "see the tool's playbook"),
-    "unverified": Kind(409, "The service said ok, but nothing changed", "look at the service, then resolve it"),
-    "in_doubt": Kind(409, "Nobody knows whether the effect happened", "look at the service, then `effects resolve`"),
-    "bad_request": Kind(400, "The request cannot be understood", "compare it with /openapi.json"),
-    "configuration": Kind(500, "The installation is not set up right", "run `countersign doctor`"),
-    "conflict": Kind(409, "That is not possible in the present state", "read the present state, then decide again"),
-    "forbidden": Kind(403, "You may not do this", "ask somebody whose group may"),
-    "idempotency_mismatch": Kind(422, "The Idempotency-Key belongs to another request", "choose a new key"),
-    "journal_broken": Kind(500, "The journal does not verify", "stop, keep the database, compare with an export"),
-    "too_large": Kind(413, "This is too large", "send less at once; a whole request may have 1 MB"),
-    "unauthenticated": Kind(401, "No valid key", "send a valid key; an administrator makes them"),
-    "unavailable": Kind(503, "A dependency does not answer", "try again after Retry-After seconds"),
-    "unsupported_media_type": Kind(415, "The body is not JSON", "send Content-Type: application/json"),
-    "internal": Kind(500, "Something unforeseen went wrong", "report it with the trace id"),
+PROBLEMS: Mapping[Code, ProblemType] = {
+    "agent_scope": ProblemType(403, "The agent's scope does not cover this", "change the request or the policy"),
+    "forged_authority": ProblemType(403, "A reference belongs to somebody else", "use results of this run only"),
+    "key_reused": ProblemType(409, "The effect's key was used with other arguments", "look at the recorded effect"),
+    "killed": ProblemType(
+        409, "The stop switch is pulled", "see `countersign kill --list`; a person may unkill and resume"
+    ),
+    "no_capability": ProblemType(
+        403, "No policy permits this", "add a capability to the policies if it should be allowed"
+    ),
+    "policy_denied": ProblemType(403, "Policy forbids this", "read the rule that is named; approvals cannot lift it"),
+    "policy_error": ProblemType(
+        403, "The policies could not be evaluated", "check the policies; until then it is denied"
+    ),
+    "role_scope": ProblemType(403, "This agent role may not use this tool", "let the right role perform the step"),
+    "stale_knowledge": ProblemType(409, "The plan rests on replaced knowledge", "nothing: the run plans again"),
+    "stale_policy": ProblemType(
+        409, "Another policy is in force than the one asked", "restart the worker or activate it"
+    ),
+    "unknown_tool": ProblemType(404, "No such tool", "list the tools with GET /api/tools"),
+    "invalid_arguments": ProblemType(422, "Arguments do not fit the tool", "compare them with the tool's schema"),
+    "tainted": ProblemType(403, "The text has no standing here", "read where it stems from; have a person supply it"),
+    "approval_decided": ProblemType(409, "The question is decided already", "read the decision that won"),
+    "approval_expired": ProblemType(409, "The question's time is over", "start it again when people are there"),
+    "approval_rejected": ProblemType(409, "A person rejected this", "read the reason; start again if it changed"),
+    "approval_required": ProblemType(409, "People must agree first", "decide the open approval"),
+    "approval_stale": ProblemType(412, "The proposal changed since it was shown", "read it again, then decide"),
+    "approval_timeout": ProblemType(409, "Nobody decided in time", "start it again when people are there"),
+    "approval_void": ProblemType(409, "The question is void", "read the round that replaced it"),
+    "duplicate_vote": ProblemType(409, "You have voted already", "another person must decide"),
+    "needs_another_group": ProblemType(
+        403, "Your groups may not decide this", "ask a member of the groups that are named"
+    ),
+    "over_limit": ProblemType(403, "The amount is above your limit", "ask somebody with a higher limit"),
+    "requester_excluded": ProblemType(403, "Requesters do not decide their own requests", "ask somebody else"),
+    "wrong_nonce": ProblemType(
+        412, "The decision is not for the round that is open", "read the approval again, then decide"
+    ),
+    "audit_failed": ProblemType(409, "What happened is not what was expected", "read the journal of the run"),
+    "budget_exceeded": ProblemType(409, "The budget is used up", "raise the plan's budget and start again"),
+    "busy": ProblemType(
+        409, "An open run is in the way", "wait, cancel the run, or, where a chat asks, send supersedes"
+    ),
+    "cancelled": ProblemType(409, "The run was cancelled", "start a new one if it is still wanted"),
+    "contract_violation": ProblemType(422, "A role's output broke its contract", "read the journal of the run"),
+    "lease_lost": ProblemType(409, "Another worker leads the run", "nothing: that worker goes on"),
+    "no_progress": ProblemType(
+        409, "The run repeated itself without progress", "read its last steps and change the request"
+    ),
+    "not_found": ProblemType(404, "There is no such thing for you", "check the id and whose key you use"),
+    "plan_invalid": ProblemType(422, "The plan cannot be run as written", "mend each problem that is listed"),
+    "unclear": ProblemType(409, "It is unclear what is wanted", "answer the question in the chat"),
+    "step_failed": ProblemType(409, "A step failed for good", "work through the manual list of the run"),
+    "tool_failed": ProblemType(502, "A tool failed", "see the tool's playbook"),
+    "unverified": ProblemType(409, "The service said ok, but nothing changed", "look at the service, then resolve it"),
+    "in_doubt": ProblemType(
+        409, "Nobody knows whether the effect happened", "look at the service, then `effects resolve`"
+    ),
+    "bad_request": ProblemType(400, "The request cannot be understood", "compare it with /openapi.json"),
+    "configuration": ProblemType(500, "The installation is not set up right", "run `countersign doctor`"),
+    "conflict": ProblemType(
+        409, "That is not possible in the present state", "read the present state, then decide again"
+    ),
+    "forbidden": ProblemType(403, "You may not do this", "ask somebody whose group may"),
+    "idempotency_mismatch": ProblemType(422, "The Idempotency-Key belongs to another request", "choose a new key"),
+    "journal_broken": ProblemType(
+        500, "The journal does not verify", "stop, keep the database, compare with an export"
+    ),
+    "too_large": ProblemType(413, "This is too large", "send less at once; a whole request may have 1 MB"),
+    "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
+    "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
+    "unsupported_media_type": ProblemType(415, "The body is not JSON", "send Content-Type: application/json"),
+    "internal": ProblemType(500, "Something unforeseen went wrong", "report it with the trace id"),
 }
 """Every code of the closed list; `docs/codes.md` shows the same table."""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import auth
 from app.api import idempotency, start_run, stream, views
-from app.api.dependencies import Body, By, Caller, Here, Limit, Parts, moment, page
+from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, ServicesDep, moment, page
 from app.api.problems import trace_of
 from memory.errors import Permanent
 from memory.governance import journal
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/runs", tags=["runs"])
 _PAGE = 1000
 
 
-class Reason(Body):
+class ReasonRequest(Body):
     """Why."""
 
     reason: str = ""
@@ -27,86 +27,112 @@ class Reason(Body):
 
 @router.post("", status_code=202, operation_id="start_run")
 async def start(  # the framework passes each part of a request by name
-    wanted: start_run.Start, request: Request, response: Response, parts: Here, by: By, *, key: idempotency.Key = None
+    wanted: start_run.Start,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    key: idempotency.Key = None,
 ) -> dict[str, Any]:
     """Start a run with a message, a runbook with inputs, or a complete plan; 422 lists what is wrong with a plan."""
-    understood = await start_run.understand(parts, by, wanted)
+    understood = await start_run.understand(services, caller, wanted)
 
     async def work(connection: Connection) -> dict[str, Any]:
         if wanted.thread:
-            await start_run.own(connection, by, wanted.thread)
-        return await start_run.begin(connection, parts, understood, thread=wanted.thread, correlation=trace_of(request))
+            await start_run.own(connection, caller, wanted.thread)
+        return await start_run.begin(
+            connection, services, understood, thread=wanted.thread, correlation=trace_of(request)
+        )
 
     keyed = idempotency.keyed(key, "POST /api/runs", wanted)
-    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    begun, replayed = await idempotency.perform(services, caller, keyed, work)
     idempotency.mark(response, replayed)
     response.headers["Location"] = f"/api/runs/{begun['run']}"
     return begun
 
 
 @router.get("", operation_id="list_runs")
-async def ls(parts: Here, by: By, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
+async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
     """List runs, newest first."""
-    rows = await records.ls(parts.database, by.access, limit=limit + 1, before=moment(cursor))
+    rows = await records.ls(services.database, caller.access, limit=limit + 1, before=moment(cursor))
     return page(rows, limit, "created", views.summary)
 
 
 @router.get("/{run}", operation_id="show_run")
-async def show(run: str, parts: Here, by: By) -> dict[str, Any]:
+async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
-    row = await records.get(parts.database, by.access, run)
-    gate = await stream.open_gate(parts, by.access, row)
-    step_outcomes = [asdict(step) for step in await outcomes.steps(parts.database, by.access, run)]
-    shown = views.run(row, await _all(parts, by, run))
+    row = await records.get(services.database, caller.access, run)
+    gate = await stream.open_gate(services, caller.access, row)
+    step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
+    shown = views.run(row, await _all(services, caller, run))
     # Only whoever asked for the run sees any.
-    rows = await previews.first(parts.database, by.access, run, shown["result"].get("results") or {})
+    rows = await previews.first(services.database, caller.access, run, shown["result"].get("results") or {})
     return {**shown, "rows": rows, "outcomes": step_outcomes, "gate": gate}
 
 
 @router.post("/{run}/cancel", operation_id="cancel_run")
-async def cancel(run: str, why: Reason, response: Response, parts: Here, by: By, *, key: idempotency.Key = None) -> Any:
+async def cancel(
+    run: str,
+    why: ReasonRequest,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    key: idempotency.Key = None,
+) -> Any:
     """End a run; one that is at work stops before its next call. For its requester and for operators."""
-    await _may_steer(parts, by, run)
+    await _may_steer(services, caller, run)
 
     async def work(connection: Connection) -> dict[str, Any]:
         reason = why.reason or "cancelled by a person"
-        return {"run": run, "status": await endings.cancel(parts.database, connection, by.access, run, reason)}
+        return {"run": run, "status": await endings.cancel(services.database, connection, caller.access, run, reason)}
 
-    return await _steer(parts, by, response, idempotency.keyed(key, f"cancel {run}", why), work)
+    return await _steer(services, caller, response, idempotency.keyed(key, f"cancel {run}", why), work)
 
 
 @router.post("/{run}/resume", operation_id="resume_run", status_code=202)
-async def resume(run: str, response: Response, parts: Here, by: By, *, key: idempotency.Key = None) -> Any:
+async def resume(
+    run: str, response: Response, services: ServicesDep, caller: CallerDep, *, key: idempotency.Key = None
+) -> Any:
     """Queue a stopped run again. For its requester and for operators."""
-    await _may_steer(parts, by, run)
+    await _may_steer(services, caller, run)
 
     async def work(connection: Connection) -> dict[str, Any]:
         await records.resume(connection, run)
-        await parts.queue.defer(connection, run)
+        await services.queue.defer(connection, run)
         return {"run": run, "status": "queued"}
 
-    return await _steer(parts, by, response, idempotency.keyed(key, f"resume {run}", Reason()), work)
+    return await _steer(services, caller, response, idempotency.keyed(key, f"resume {run}", ReasonRequest()), work)
 
 
 @router.get("/{run}/journal", operation_id="run_journal")
 async def read(
-    run: str, parts: Here, by: By, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, limit: Limit = 100
+    run: str,
+    services: ServicesDep,
+    caller: CallerDep,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    limit: Limit = 100,
 ) -> Any:
     """Read what was recorded of a run, in order, from entry `after` on."""
-    await records.get(parts.database, by.access, run)
-    entries = await journal.read(parts.database, by.access, run, after=after, limit=limit)
+    await records.get(services.database, caller.access, run)
+    entries = await journal.read(services.database, caller.access, run, after=after, limit=limit)
     return {"items": [recorded(entry) for entry in entries], "next": entries[-1].seq if len(entries) == limit else None}
 
 
 @router.get("/{run}/events", operation_id="run_events", response_class=Response)
 async def events(
-    run: str, parts: Here, by: By, last_event_id: Annotated[str, Header()] = "", after: Annotated[int, Query(ge=0)] = 0
+    run: str,
+    services: ServicesDep,
+    caller: CallerDep,
+    last_event_id: Annotated[str, Header()] = "",
+    after: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """Follow a run: the same events as the chat's, after `Last-Event-ID`; the stream ends with the run."""
-    await records.get(parts.database, by.access, run)
+    await records.get(services.database, caller.access, run)
     if last_event_id and not (last_event_id.isdecimal() and len(last_event_id) < 10):
         raise Permanent("bad_request", f"Last-Event-ID {last_event_id!r} is no event id of this stream; leave it out")
-    return stream.response(parts, by.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
+    return stream.response(services, caller.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
 
 
 def recorded(entry: Entry) -> dict[str, Any]:
@@ -120,23 +146,25 @@ def recorded(entry: Entry) -> dict[str, Any]:
     }
 
 
-async def _all(parts: Parts, by: Caller, run: str) -> list[Entry]:
+async def _all(services: Services, caller: Caller, run: str) -> list[Entry]:
     found: list[Entry] = []
     while True:
         after = found[-1].seq if found else 0
-        some = await journal.read(parts.database, by.access, run, after=after, limit=_PAGE)
+        some = await journal.read(services.database, caller.access, run, after=after, limit=_PAGE)
         found += some
         if len(some) < _PAGE:
             return found
 
 
-async def _may_steer(parts: Parts, by: Caller, run: str) -> None:
-    row = await records.get(parts.database, by.access, run)
-    if row["requester"] != by.principal.id:
-        auth.demand(by.principal, *auth.OPERATORS)
+async def _may_steer(services: Services, caller: Caller, run: str) -> None:
+    row = await records.get(services.database, caller.access, run)
+    if row["requester"] != caller.principal.id:
+        auth.demand(caller.principal, *auth.OPERATORS)
 
 
-async def _steer(parts: Parts, by: Caller, response: Response, keyed: Any, work: idempotency.Work) -> dict[str, Any]:
-    answer, replayed = await idempotency.perform(parts, by, keyed, work)
+async def _steer(
+    services: Services, caller: Caller, response: Response, keyed: Any, work: idempotency.Work
+) -> dict[str, Any]:
+    answer, replayed = await idempotency.perform(services, caller, keyed, work)
     idempotency.mark(response, replayed)
     return answer

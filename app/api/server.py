@@ -18,7 +18,7 @@ from app.api import (
     tools,
     transcripts,
 )
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from app.api.guard import Guard
 
 VERSION = "0.1.0"
@@ -45,7 +45,7 @@ _ROUTERS = (
 )
 
 
-def create_app(parts: Parts | None = None) -> FastAPI:
+def create_app(services: Services | None = None) -> FastAPI:
     """Return the application; without parts only its OpenAPI document can be asked for."""
     app = FastAPI(
         title="Countersign",
@@ -57,7 +57,7 @@ def create_app(parts: Parts | None = None) -> FastAPI:
         responses={"default": _PROBLEM},
         separate_input_output_schemas=False,
     )
-    app.state.parts = parts
+    app.state.services = services
     problems.install(app)
     for module in _ROUTERS:
         app.include_router(module.router)

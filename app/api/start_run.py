@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from app.api.dependencies import Body, Caller, Filled, Parts
+from app.api.dependencies import Body, Caller, Filled, Services
 from app.api.problems import Refusal
 from graphs.planning import runbooks, slots
 from graphs.planning.plan import Budget, Plan
@@ -21,23 +21,23 @@ from tools.action import canonical
 ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
 """Statuses in which nobody works on a run any more."""
 
-Thread = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Message = Annotated[str, Filled, Field(max_length=8000)]
+ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ChatMessage = Annotated[str, Filled, Field(max_length=8000)]
 
 
 class Start(Body):
     """Exactly one of message, runbook or plan."""
 
-    message: Message | None = None
+    message: ChatMessage | None = None
     runbook: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     inputs: Mapping[str, bool | int | str] = Field(default_factory=dict[str, bool | int | str])
     """Values of the runbook's slots."""
     plan: Mapping[str, Any] | None = None
-    thread: Thread | None = None
+    thread: ThreadId | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """What a run is asked to do, in the form that its graph starts from."""
 
     text: str
@@ -50,17 +50,17 @@ class Request:
         return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.given}
 
 
-async def understand(parts: Parts, caller: Caller, start: Start) -> Request:
+async def understand(services: Services, caller: Caller, start: Start) -> RunRequest:
     """Return what is asked; raises Refusal `plan_invalid` with every problem, Permanent `bad_request`."""
     if [start.message, start.runbook, start.plan].count(None) != 2:
         raise Permanent("bad_request", "send exactly one of: message, runbook, plan")
     if start.inputs and not start.runbook:
         raise Permanent("bad_request", "inputs belong to a runbook; a plan carries its own")
     if start.message is not None:
-        return Request(start.message)
+        return RunRequest(start.message)
     if start.plan is not None:
-        return given(parts, read(start.plan))
-    return await _named(parts, caller, str(start.runbook), start.inputs)
+        return given(services, read(start.plan))
+    return await _named(services, caller, str(start.runbook), start.inputs)
 
 
 def read(raw: Mapping[str, Any]) -> Plan:
@@ -72,24 +72,26 @@ def read(raw: Mapping[str, Any]) -> Plan:
         raise invalid(told) from None
 
 
-def given(parts: Parts, plan: Plan) -> Request:
+def given(services: Services, plan: Plan) -> RunRequest:
     """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`.
 
     A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
     """
-    told = validate(plan, parts.catalog.cards)
+    told = validate(plan, services.catalog.cards)
     if plan.kind != "repair":
         told.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
     asked = plan.budget.model_dump(include=plan.budget.model_fields_set)
-    told += [f"budget.{name}: at most {parts.budget[name]} here" for name in asked if asked[name] > parts.budget[name]]
-    plan = plan.model_copy(update={"budget": Budget(**{**parts.budget, **asked})})
+    told += [
+        f"budget.{name}: at most {services.budget[name]} here" for name in asked if asked[name] > services.budget[name]
+    ]
+    plan = plan.model_copy(update={"budget": Budget(**{**services.budget, **asked})})
     try:
         canonical(plan.model_dump(mode="json"))
     except TypeError as error:
         told.append(str(error))
     if told:
         raise invalid(told)
-    return Request(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
+    return RunRequest(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
 
 
 def invalid(problems: list[str]) -> Refusal:
@@ -98,10 +100,10 @@ def invalid(problems: list[str]) -> Refusal:
 
 
 async def begin(  # one run has this many facts
-    connection: Connection, parts: Parts, request: Request, *, thread: str | None, correlation: str
+    connection: Connection, services: Services, request: RunRequest, *, thread: str | None, correlation: str
 ) -> dict[str, Any]:
     """Start a run and wake a worker, in the caller's transaction; returns `run`, `thread` and `after`."""
-    run = str(new_id(parts.clock))
+    run = str(new_id(services.clock))
     thread = thread or run
     await records.start(
         connection,
@@ -109,9 +111,9 @@ async def begin(  # one run has this many facts
         thread=thread,
         input=request.as_json(),
         correlation=correlation,
-        budget=_budget(parts, request),
+        budget=_budget(services, request),
     )
-    await parts.queue.defer(connection, run)
+    await services.queue.defer(connection, run)
     return {"run": run, "thread": thread, "after": 0}
 
 
@@ -123,13 +125,13 @@ async def own(connection: Connection, caller: Caller, thread: str) -> records.St
     return standing
 
 
-def _budget(parts: Parts, request: Request) -> dict[str, int]:
+def _budget(services: Services, request: RunRequest) -> dict[str, int]:
     own: Mapping[str, int] = (request.given or {}).get("budget", {})
-    return {**parts.budget, **own}
+    return {**services.budget, **own}
 
 
-async def _named(parts: Parts, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]) -> Request:
-    item = await versions.current(parts.database, caller.access, id)
+async def _named(services: Services, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]) -> RunRequest:
+    item = await versions.current(services.database, caller.access, id)
     if item.kind != "runbook":
         raise Permanent("not_found", f"{id!r} is no runbook; `countersign knowledge ls` lists those there are")
     known = runbooks.parse(item.body, version=item.version).runbook.slots
@@ -141,4 +143,4 @@ async def _named(parts: Parts, caller: Caller, id: str, inputs: Mapping[str, boo
     ]
     if told:
         raise invalid(told)
-    return Request(f"runbook {id}", runbook=id, inputs=dict(inputs))
+    return RunRequest(f"runbook {id}", runbook=id, inputs=dict(inputs))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, ValidationError
 
 from app.api import idempotency, start_run
-from app.api.dependencies import Body, By, Here, Parts
+from app.api.dependencies import Body, CallerDep, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from graphs.planning.plan import Plan
 from memory.postgres.database import Connection
@@ -16,45 +16,52 @@ from memory.postgres.database import Connection
 router = APIRouter(prefix="/api/tools", tags=["tools"])
 
 
-class Call(Body):
+class ToolCall(Body):
     """The arguments of one call."""
 
     args: Mapping[str, Any] = Field(default_factory=dict[str, Any])
 
 
 @router.get("", operation_id="list_tools")
-async def ls(parts: Here, _by: By) -> dict[str, Any]:
+async def ls(services: ServicesDep, _by: CallerDep) -> dict[str, Any]:
     """List the tools with what each may change."""
     names = ("name", "summary", "effect", "roles", "reversible")
-    return {"items": [{name: getattr(card, name) for name in names} for card in parts.catalog.cards.values()]}
+    return {"items": [{name: getattr(card, name) for name in names} for card in services.catalog.cards.values()]}
 
 
 @router.get("/{name}", operation_id="show_tool")
-async def show(name: str, parts: Here, _by: By) -> dict[str, Any]:
+async def show(name: str, services: ServicesDep, _by: CallerDep) -> dict[str, Any]:
     """Show a tool's card: schema, roles, cost, idempotency, how it is undone, how it can fail."""
-    parts.catalog.get(name)
-    return asdict(parts.catalog.cards[name])
+    services.catalog.get(name)
+    return asdict(services.catalog.cards[name])
 
 
 @router.post("/{name}/call", status_code=202, operation_id="call_tool")
 async def call(  # the framework passes each part of a request by name
-    name: str, wanted: Call, request: Request, parts: Here, by: By, *, response: Response, key: idempotency.Key = None
+    name: str,
+    wanted: ToolCall,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    response: Response,
+    key: idempotency.Key = None,
 ) -> dict[str, Any]:
     """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
-    understood = start_run.given(parts, _plan(parts, name, wanted.args))
+    understood = start_run.given(services, _plan(services, name, wanted.args))
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return await start_run.begin(connection, parts, understood, thread=None, correlation=trace_of(request))
+        return await start_run.begin(connection, services, understood, thread=None, correlation=trace_of(request))
 
     keyed = idempotency.keyed(key, f"call {name}", wanted)
-    begun, replayed = await idempotency.perform(parts, by, keyed, work)
+    begun, replayed = await idempotency.perform(services, caller, keyed, work)
     idempotency.mark(response, replayed)
     response.headers["Location"] = f"/api/runs/{begun['run']}"
     return begun
 
 
-def _plan(parts: Parts, name: str, args: Mapping[str, Any]) -> Plan:
-    tool = parts.catalog.get(name)
+def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
+    tool = services.catalog.get(name)
     try:
         tool.arguments.model_validate(args)
     except ValidationError as error:

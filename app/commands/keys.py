@@ -45,9 +45,9 @@ def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: 
 
 
 def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:
-    from app.addresses import located
+    from app.addresses import addresses_of
     from app.bootstrap import first_key
 
     told = settings()
-    with located(told) as places:
-        return asdict(asyncio.run(first_key(told, places, person, label=label, days=days)))
+    with addresses_of(told) as addresses:
+        return asdict(asyncio.run(first_key(told, addresses, person, label=label, days=days)))

@@ -7,13 +7,13 @@ import typer
 from app.client import segment
 from app.commands.terminal import AsJson, ask, say, show, table
 
-Kind = Annotated[str, typer.Argument(help="all, run, agent, tool or user")]
-Name = Annotated[str, typer.Argument(help="Which one; nothing for all.")]
+KillTarget = Annotated[str, typer.Argument(help="all, run, agent, tool or user")]
+TargetName = Annotated[str, typer.Argument(help="Which one; nothing for all.")]
 
 
 def kill(
-    kind: Kind = "all",
-    name: Name = "",
+    kind: KillTarget = "all",
+    name: TargetName = "",
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why.")] = "stopped from the command line",
     pulled: Annotated[bool, typer.Option("--list", help="Only list what is stopped.")] = False,
     as_json: AsJson = False,
@@ -31,7 +31,7 @@ def kill(
     show(done, as_json, lambda it: say(f"stopped: {kind} {name}".rstrip() + "; release it with countersign unkill"))
 
 
-def unkill(kind: Kind = "all", name: Name = "", as_json: AsJson = False) -> None:
+def unkill(kind: KillTarget = "all", name: TargetName = "", as_json: AsJson = False) -> None:
     """Release the stop switch; stopped runs stay so until they are resumed."""
     place = "all" if kind == "all" else f"{segment(kind)}/{segment(name)}"
     done = ask(lambda api: api.delete(f"/api/kills/{place}"))

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from app.client import Event
+from app.client import StreamEvent
 from app.commands.terminal import cell, money, say
 
 _BETWEEN_LINES = 1.0
@@ -13,7 +13,7 @@ _ASKS = frozenset({"held", "clarify"})
 Data = Mapping[str, Any]
 
 
-async def watch(events: AsyncIterator[Event], *, wait: bool, quiet: bool = False) -> dict[str, Any]:
+async def watch(events: AsyncIterator[StreamEvent], *, wait: bool, quiet: bool = False) -> dict[str, Any]:
     """Print a run's events; returns run, thread, status and reason when it ends, or people must decide."""
     screen = Screen(quiet=quiet)
     found: dict[str, Any] = {"run": None, "thread": None, "status": "running", "reason": None}
@@ -35,7 +35,7 @@ class Screen:
         self._open = False
         self._last = 0.0
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StreamEvent) -> None:
         """Print one event."""
         if self._quiet:
             return
@@ -60,7 +60,7 @@ class Screen:
             self._open = False
 
 
-def words(event: Event) -> str:
+def words(event: StreamEvent) -> str:
     """Return an event in words; an empty text for what need not be told."""
     by_name, by_kind = _BY_NAME.get(event.name), _BY_KIND.get(str(event.data.get("kind")))
     return (by_name or by_kind or _step)(event.data).rstrip()

@@ -75,23 +75,23 @@ def serve(
 ) -> None:
     """Serve the API, and lead runs in the same process."""
     from app import processes
-    from app.addresses import located
+    from app.addresses import addresses_of
 
     _log()
     told = settings(host=host, port=port)
-    with located(told) as places:
-        processes.run(lambda: processes.serve(told, places, worker=worker))
+    with addresses_of(told) as addresses:
+        processes.run(lambda: processes.serve(told, addresses, worker=worker))
 
 
 def worker(lanes: Annotated[int | None, typer.Option(min=1, max=64, help="Runs at once.")] = None) -> None:
     """Lead runs."""
     from app import processes
-    from app.addresses import located
+    from app.addresses import addresses_of
 
     _log()
     told = settings(lanes=lanes)
-    with located(told) as places:
-        processes.run(lambda: processes.lead(told, places))
+    with addresses_of(told) as addresses:
+        processes.run(lambda: processes.lead(told, addresses))
 
 
 def world(  # one option per dial of the demo business
@@ -108,24 +108,24 @@ def world(  # one option per dial of the demo business
 ) -> None:
     """Serve the demo business that agents repair; not part of the product."""
     from app import processes
-    from app.addresses import located
+    from app.addresses import addresses_of
 
     _log()
     told = settings(host=host)
     copy = processes.Business(instance, seed, customers, situation, faults, permits, reset, port)
-    with located(told) as places:
-        processes.run(lambda: processes.business(told, places, copy))
+    with addresses_of(told) as addresses:
+        processes.run(lambda: processes.business(told, addresses, copy))
 
 
 def migrate(as_json: AsJson = False) -> None:
     """Bring the database to this release's shape, and put this folder's policies in force."""
-    from app.addresses import located
-    from app.bootstrap import found
+    from app.addresses import addresses_of
+    from app.bootstrap import set_up
 
     _log()
     told = settings()
-    with located(told) as places:
-        done = asyncio.run(found(told, places, activate=True))
+    with addresses_of(told) as addresses:
+        done = asyncio.run(set_up(told, addresses, activate=True))
     if as_json:
         emit(asdict(done))
         return
@@ -137,14 +137,14 @@ def migrate(as_json: AsJson = False) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check python, database, roles, migrations, ports, data folder and clock; each finding says what to do."""
-    from app.doctor import Finding, examine, examine_database, reach
+    from app.doctor import Diagnosis, examine, examine_database, reach
 
     told = settings()
-    findings: list[Finding] = asyncio.run(examine(told))
+    findings: list[Diagnosis] = asyncio.run(examine(told))
     with ExitStack() as held:
-        found, places = reach(told, held)
+        found, addresses = reach(told, held)
         findings.append(found)
-        findings += asyncio.run(examine_database(places, told)) if places else []
+        findings += asyncio.run(examine_database(addresses, told)) if addresses else []
     rows: list[dict[str, Any]] = [asdict(finding) for finding in findings]
     bad = any(row["verdict"] == "fail" for row in rows)
     if as_json:

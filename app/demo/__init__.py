@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 
-from app.addresses import Places
+from app.addresses import Addresses
 from app.demo.figures import Repaired
 from app.demo.prevent import INVOICES, prevent
 from app.demo.proof import Proof, chain, proven, result
@@ -35,14 +35,16 @@ def demo(
     `keep` leaves everything running until it is interrupted. Raises Permanent for a database that is not empty or
     is in use, Temporary for one that is away.
     """
-    with emptied(settings) as (own, places):
-        return asyncio.run(_play(own, places, seed=seed, customers=customers, as_json=as_json, keep=keep))
+    with emptied(settings) as (own, addresses):
+        return asyncio.run(_play(own, addresses, seed=seed, customers=customers, as_json=as_json, keep=keep))
 
 
-async def _play(settings: Settings, places: Places, *, seed: int, customers: int, as_json: bool, keep: bool) -> int:
+async def _play(
+    settings: Settings, addresses: Addresses, *, seed: int, customers: int, as_json: bool, keep: bool
+) -> int:
     began, tell = time.monotonic(), Teller(aside=as_json)
     tell.note("starting Postgres and four copies of the business")
-    stage = await prepared(settings, places)
+    stage = await prepared(settings, addresses)
     async with stage.business(seed=seed, customers=customers, invoices=INVOICES):
         await loaded(stage, NIGHT, NIGHT_NAIVE)
         tell.act("Prevent", f"{INVOICES} customers are charged by a service that commits and then drops the reply.")

@@ -22,7 +22,7 @@ async def prevent(stage: Stage, tell: Teller) -> Prevented:
     async with stage.control_plane(NIGHT), Person("alice", stage.keys["alice"], stage.api) as alice:
         runs = await _start(alice, await _invoices(stage))
         entries = [entry for run in runs for entry in await _followed(alice, run, tell)]
-    governed = await observed(stage.urls.business, NIGHT.name)
+    governed = await observed(stage.urls.business_url, NIGHT.name)
     read_back = sum(bool(entry["body"].get("attempt", {}).get("read_back")) for entry in entries)
     tell.line(
         f"Countersign lost {read_back:,} replies too, looked each up by its key, and sent none again: "
@@ -37,7 +37,7 @@ async def _naive(stage: Stage) -> dict[str, int]:
         await client.charge_all()
     finally:
         await client.close()
-    return await observed(stage.urls.business, NIGHT_NAIVE.name)
+    return await observed(stage.urls.business_url, NIGHT_NAIVE.name)
 
 
 async def _invoices(stage: Stage) -> list[dict[str, Any]]:

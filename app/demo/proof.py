@@ -36,8 +36,11 @@ class Proof:
 async def proven(stage: Stage, prevented: Prevented, repaired: Repaired) -> Proof:
     """Let the naive client have its turn, then count everything over fresh connections."""
     naive = await _naive(stage)
-    wanted, seen = await expected(stage.urls.business, WORLD.name), await observed(stage.urls.business, WORLD.name)
-    place = (stage.urls.owned, stage.settings.tenant, repaired.run)
+    wanted, seen = (
+        await expected(stage.urls.business_url, WORLD.name),
+        await observed(stage.urls.business_url, WORLD.name),
+    )
+    place = (stage.urls.owner_url, stage.settings.tenant, repaired.run)
     ids = await inventory.most_matches(*place, _CHARGE)
     async with Person("alice", stage.keys["alice"], stage.api) as alice:
         journal = await alice.get("/api/journal/verify")
@@ -61,7 +64,7 @@ async def _naive(stage: Stage) -> Counts:
         await client.refund_all()
     finally:
         await client.close()
-    return await observed(stage.urls.business, NAIVE.name)
+    return await observed(stage.urls.business_url, NAIVE.name)
 
 
 async def _explained(alice: Person, run: str) -> Mapping[str, Any]:

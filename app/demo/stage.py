@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app import bootstrap
-from app.addresses import Places, located, service_keys
+from app.addresses import Addresses, addresses_of, service_keys
 from app.settings import Settings
-from app.supervisor import Child, Supervisor, Watched, answers, environment, supervise, until
+from app.supervisor import Child, ServerKeeper, Supervisor, answers, environment, supervise, until
 from memory.errors import Permanent
 from memory.postgres import inventory
 from memory.postgres.embedded import attach
@@ -43,7 +43,7 @@ class Stage:
     """Everything that the acts play with."""
 
     settings: Settings
-    urls: Places
+    urls: Addresses
     keys: dict[str, str]
     ports: dict[str, int]
 
@@ -73,7 +73,7 @@ class Stage:
             yield supervisor
 
     async def _has_a_worker(self) -> bool:
-        return await inventory.workers(self.urls.owned) > 0
+        return await inventory.workers(self.urls.owner_url) > 0
 
     @asynccontextmanager
     async def business(self, *, seed: int, customers: int, invoices: int) -> AsyncGenerator[None]:
@@ -83,7 +83,7 @@ class Stage:
             for each in INSTANCES
         ]
         logs = self.settings.data_dir / "logs"
-        watched = _watched(self.settings) if self.urls.embedded else None
+        watched = _watched(self.settings) if self.urls.is_embedded else None
         try:
             async with supervise(children, logs=logs, server=watched):
                 yield
@@ -100,7 +100,7 @@ async def loaded(stage: Stage, *instances: Instance) -> None:
 
 
 @contextmanager
-def emptied(settings: Settings) -> Generator[tuple[Settings, Places]]:
+def emptied(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
     """Hold an empty database: the demo's own folder made anew, or an outside one that holds nothing.
 
     Raises Permanent("conflict") while another process uses the folder. Blocks while the server starts.
@@ -110,18 +110,18 @@ def emptied(settings: Settings) -> Generator[tuple[Settings, Places]]:
         _clear(settings, folder)
     api, *_ = _free_ports(1)
     own = settings.model_copy(update={"data_dir": folder, "host": "127.0.0.1", "port": api, "url": None})
-    with located(own) as places:
-        yield own, places
+    with addresses_of(own) as addresses:
+        yield own, addresses
 
 
-async def prepared(settings: Settings, places: Places) -> Stage:
+async def prepared(settings: Settings, addresses: Addresses) -> Stage:
     """Found the tenant with its people and give three of them keys."""
-    if not places.embedded:
-        await _refuse_foreign(places)
-    await bootstrap.found(settings, places)
-    keys = {name: (await bootstrap.first_key(settings, places, name, label="demo")).secret for name in PEOPLE}
+    if not addresses.is_embedded:
+        await _refuse_foreign(addresses)
+    await bootstrap.set_up(settings, addresses)
+    keys = {name: (await bootstrap.first_key(settings, addresses, name, label="demo")).secret for name in PEOPLE}
     names = [instance.name for instance in INSTANCES]
-    return Stage(settings, places, keys, dict(zip(names, _free_ports(len(names)), strict=True)))
+    return Stage(settings, addresses, keys, dict(zip(names, _free_ports(len(names)), strict=True)))
 
 
 def _clear(settings: Settings, folder: Path) -> None:
@@ -148,8 +148,8 @@ def _nobody_uses(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
-async def _refuse_foreign(places: Places) -> None:
-    if found := await inventory.tables(places.owned):
+async def _refuse_foreign(addresses: Addresses) -> None:
+    if found := await inventory.tables(addresses.owner_url):
         some = ", ".join(repr(name) for name in found[:3])
         raise Permanent(
             "configuration",
@@ -158,8 +158,8 @@ async def _refuse_foreign(places: Places) -> None:
         )
 
 
-def _watched(settings: Settings) -> Watched:
-    return Watched(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
+def _watched(settings: Settings) -> ServerKeeper:
+    return ServerKeeper(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
 
 
 def _instance(stage: Stage, instance: Instance, seed: int, customers: int) -> Child:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from app.api.server import create_app
 from memory.governance import principals
 from memory.governance.feed import Feed
@@ -27,28 +27,28 @@ BUDGET = {"tokens": 1000, "micros": 1000, "calls": 100}
 Client = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 
-class Woken(list[str]):
+class RecordingQueue(list[str]):
     """A queue that only remembers whom it was asked to wake."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._more = asyncio.Event()
+        self._growth = asyncio.Event()
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Remember the run."""
         self.append(run)
-        self._more.set()
+        self._growth.set()
 
-    async def reached(self, count: int) -> None:
+    async def wait_for(self, count: int) -> None:
         """Wait until this many were woken; their transactions may still be open."""
         while len(self) < count:
-            self._more.clear()
-            await self._more.wait()
+            self._growth.clear()
+            await self._growth.wait()
 
 
 @pytest.fixture
-def woken() -> Woken:
-    return Woken()
+def queue() -> RecordingQueue:
+    return RecordingQueue()
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture
-def parts(database: Database, catalog: Catalog, woken: Woken, feed: Feed) -> Parts:
-    return Parts(database, catalog, woken, feed, VirtualClock(), "p1", BUDGET)
+def services(database: Database, catalog: Catalog, queue: RecordingQueue, feed: Feed) -> Services:
+    return Services(database, catalog, queue, feed, VirtualClock(), "p1", BUDGET)
 
 
 @pytest.fixture
-async def anonymous(parts: Parts) -> AsyncGenerator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(create_app(parts), raise_app_exceptions=False)
+async def anonymous(services: Services) -> AsyncGenerator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://api", timeout=20) as client:
         yield client
 

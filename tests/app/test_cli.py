@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from app import cli
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from app.api.server import create_app
 from app.processes import listening
 from memory.governance import principals
@@ -19,7 +19,7 @@ from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
-from tests.app.conftest import Woken, lead
+from tests.app.conftest import RecordingQueue, lead
 from tests.conftest import Connect
 
 Ask = Callable[..., Awaitable[Lease]]
@@ -40,9 +40,9 @@ Run = Callable[..., Awaitable[Ran]]
 
 
 @pytest.fixture
-async def api(parts: Parts) -> AsyncGenerator[str]:
+async def api(services: Services) -> AsyncGenerator[str]:
     with listening("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_app(parts), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(create_app(services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -75,11 +75,14 @@ async def run(
 
 
 async def finish(
-    parts: Parts, woken: Woken, status: Literal["done", "denied", "stopped", "failed"], reason: str | None
+    services: Services,
+    queue: RecordingQueue,
+    status: Literal["done", "denied", "stopped", "failed"],
+    reason: str | None,
 ) -> None:
-    await woken.reached(1)
-    lease = await lead(parts.database, parts.feed, woken[-1])
-    async with parts.database.transaction(lease.access) as connection:
+    await queue.wait_for(1)
+    lease = await lead(services.database, services.feed, queue[-1])
+    async with services.database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status=status, reason=reason, message="that is all", body={})
 
 
@@ -94,29 +97,31 @@ async def finish(
     ],
 )
 async def test_chat_ends_with_the_code_of_the_ending(
-    run: Run, parts: Parts, woken: Woken, *, status: Any, reason: str | None, code: int
+    run: Run, services: Services, queue: RecordingQueue, *, status: Any, reason: str | None, code: int
 ) -> None:
-    ran, _ = await asyncio.gather(run("alice", "chat", "fix it"), finish(parts, woken, status, reason))
+    ran, _ = await asyncio.gather(run("alice", "chat", "fix it"), finish(services, queue, status, reason))
     assert (ran.code, "that is all" in ran.out) == (code, True)
 
 
-async def test_chat_that_waits_for_people_says_how_to_decide_and_ends_with_3(run: Run, woken: Woken, ask: Ask) -> None:
+async def test_chat_that_waits_for_people_says_how_to_decide_and_ends_with_3(
+    run: Run, queue: RecordingQueue, ask: Ask
+) -> None:
     async def hold() -> None:
-        await woken.reached(1)
-        await ask(woken[0])
+        await queue.wait_for(1)
+        await ask(queue[0])
 
     ran, _ = await asyncio.gather(run("alice", "chat", "pause it"), hold())
     assert ran.code == 3
-    assert f"countersign approvals show ask-{woken[0]}" in ran.out
+    assert f"countersign approvals show ask-{queue[0]}" in ran.out
 
 
-async def test_chat_as_json_is_one_object(run: Run, woken: Woken, ask: Ask) -> None:
+async def test_chat_as_json_is_one_object(run: Run, queue: RecordingQueue, ask: Ask) -> None:
     async def hold() -> None:
-        await woken.reached(1)
-        await ask(woken[0])
+        await queue.wait_for(1)
+        await ask(queue[0])
 
     ran, _ = await asyncio.gather(run("alice", "chat", "pause it", "--json"), hold())
-    assert (ran.code, ran.json["gate"]["approval"]) == (3, f"ask-{woken[0]}")
+    assert (ran.code, ran.json["gate"]["approval"]) == (3, f"ask-{queue[0]}")
 
 
 async def test_an_approval_is_read_and_countersigned(run: Run, asked: str) -> None:

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from app import doctor, housekeeping
-from app.addresses import Places
-from app.doctor import Finding
+from app.addresses import Addresses
+from app.doctor import Diagnosis
 from app.settings import Settings
 from memory.maintenance import duties
 from memory.postgres.database import Database
@@ -23,14 +23,14 @@ __all__ = ["api"]
 pytestmark = pytest.mark.anyio
 
 
-async def found(urls: Urls, check: str) -> Finding:
+async def found(urls: Urls, check: str) -> Diagnosis:
     """Return one finding about the database."""
-    places = Places(urls.app, None, None, embedded=False)
-    (finding,) = [each for each in await doctor.examine_database(places, Settings()) if each.check == check]
+    addresses = Addresses(urls.app, None, None, is_embedded=False)
+    (finding,) = [each for each in await doctor.examine_database(addresses, Settings()) if each.check == check]
     return finding
 
 
-async def place(**settings: object) -> Finding:
+async def place(**settings: object) -> Diagnosis:
     """Return what is found where the API should be."""
     (finding,) = [each for each in await doctor.examine(Settings.model_validate(settings)) if each.check == "API"]
     return finding

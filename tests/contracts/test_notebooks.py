@@ -12,10 +12,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from app.addresses import Places, located, service_keys
-from app.bootstrap import found, people
+from app.addresses import Addresses, addresses_of, service_keys
+from app.bootstrap import people, set_up
 from app.settings import Settings, load
-from app.wiring import System, opened
+from app.wiring import System, open_system
 from app.worker import Driver
 from app.world.service import open_world, server
 from app.world.store import load as tell
@@ -60,8 +60,8 @@ async def test_the_memory_notebook_shows_scopes_reasons_previews_and_forgetting(
     """R92 R94 R124: two people, a search that says why, a preview that removes nothing, and nothing left at the end."""
     folder = shared / f"notebook-{uuid4().hex[:8]}"
     settings = load({"data_dir": folder}, environ={}, folder=tmp_path)
-    with located(settings) as places:
-        await found(settings, places)
+    with addresses_of(settings) as addresses:
+        await set_up(settings, addresses)
         for name in ("COUNTERSIGN_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             monkeypatch.setenv(name, str(folder if name.startswith("COUNTERSIGN") else tmp_path))
         printed = await _execute(ROOT / "notebooks" / "memory.ipynb", tmp_path)
@@ -83,9 +83,9 @@ async def _execute(path: Path, folder: Path) -> str:
 
 async def _incident(settings: Settings) -> None:
     """Let a full disk be repaired: asked by alice, approved by dave of operations."""
-    with located(settings) as places:
-        await found(settings, places)
-        async with _business(settings, places) as url, opened(_at(settings, url), places) as system:
+    with addresses_of(settings) as addresses:
+        await set_up(settings, addresses)
+        async with _business(settings, addresses) as url, open_system(_at(settings, url), addresses) as system:
             alice, _, _, dave, _ = map(Access.of, people(settings.tenant))
             run = str(uuid4())
             given: dict[str, Any] = {"request": "the database disk is almost full", "inputs": {}, "given": None}
@@ -110,10 +110,10 @@ async def _approve(system: System, by: Access, run: str) -> None:
 
 
 @asynccontextmanager
-async def _business(settings: Settings, places: Places) -> AsyncGenerator[str]:
-    await tell(places.business, "world", seed=1, customers=60)
+async def _business(settings: Settings, addresses: Addresses) -> AsyncGenerator[str]:
+    await tell(addresses.business_url, "world", seed=1, customers=60)
     keys = {str(role): key for role, key in service_keys(settings).items()}
-    async with open_world(places.business, "world", keys) as world:
+    async with open_world(addresses.business_url, "world", keys) as world:
         listening = socket.create_server(("127.0.0.1", 0))
         business = server(world, "127.0.0.1", 0)
         task = asyncio.create_task(business.serve([listening]))

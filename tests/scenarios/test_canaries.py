@@ -43,8 +43,8 @@ def own(clone: Callable[[str], Urls], worker_id: str) -> Urls:
 @asynccontextmanager
 async def calling(town: Town, person: str, label: str = "") -> AsyncGenerator[httpx2.AsyncClient]:
     """Lend the API to one person."""
-    key = await principals.bootstrap(town.places.owned, town.settings.tenant, person, label)
-    transport = httpx2.ASGITransport(create_app(town.system.parts))
+    key = await principals.bootstrap(town.addresses.owner_url, town.settings.tenant, person, label)
+    transport = httpx2.ASGITransport(create_app(town.system.api_services))
     headers = {"Authorization": f"Bearer {key.secret}", "Accept": "application/json"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=60) as client:
         yield client

@@ -55,7 +55,7 @@ async def test_a_run_survives_its_worker(towns: Towns, undisturbed: Seen, point:
     """R70 R71 R79: whatever the killed worker had begun is found, finished and never repeated."""
     async with towns() as place:
         run = await place.begin()
-        await killed(place, run, victim.work_until, place.settings, place.places, point)
+        await killed(place, run, victim.work_until, place.settings, place.addresses, point)
         async with place.worker():
             await place.ended(run)
         assert await left_behind(place, run) == undisturbed
@@ -67,7 +67,7 @@ async def test_a_decision_that_dies_half_way_counts_for_nothing(towns: Towns, un
         run = await place.begin()
         await until(lambda: asked(place, run), "the first question")
         shown = await approvals.show(place.system.database, place.access, (await place.questions(run))[0]["id"])
-        await killed(place, run, victim.decide_and_die, place.places, place.settings.tenant, "bob", shown)
+        await killed(place, run, victim.decide_and_die, place.addresses, place.settings.tenant, "bob", shown)
         assert (await place.questions(run))[0]["approvals"] == 0
         await place.ended(run)
         assert await left_behind(place, run) == undisturbed
@@ -109,7 +109,7 @@ async def business(place: Town) -> list[Any]:
         f"select kind, ref, customer from {i}_tickets.tickets order by kind, ref",
         f"select customer, ref, template from {i}_tickets.notifications order by ref",
     )
-    async with await AsyncConnection.connect(place.places.business) as connection:
+    async with await AsyncConnection.connect(place.addresses.business_url) as connection:
         for statement in statements:
             cursor = await connection.execute(statement.encode())
             found.append(await cursor.fetchall())

@@ -29,7 +29,7 @@ COUNT, STOP = 250, "remark 249 about ships"
 @contextmanager
 def worker(place: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
     """Let a worker process of its own work, as operators start one; it is killed at the latest when the block ends."""
-    told = {**environment(place.settings), "COUNTERSIGN_DATABASE_URL": place.places.app, "OPENAI_API_KEY": "none"}
+    told = {**environment(place.settings), "COUNTERSIGN_DATABASE_URL": place.addresses.app, "OPENAI_API_KEY": "none"}
     argv = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
     with log.open("wb") as out, subprocess.Popen(argv, env={**os.environ, **told}, stderr=out) as process:
         try:

@@ -26,7 +26,7 @@ async def served(place: Town) -> AsyncGenerator[str]:
     """Serve the API of a town on loopback."""
     with listening("127.0.0.1", 0) as listener:
         config = uvicorn.Config(
-            create_app(place.system.parts), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+            create_app(place.system.api_services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
@@ -36,7 +36,7 @@ async def served(place: Town) -> AsyncGenerator[str]:
 
 
 async def key(place: Town, person: str) -> str:
-    return (await bootstrap.first_key(place.settings, place.places, person)).secret
+    return (await bootstrap.first_key(place.settings, place.addresses, person)).secret
 
 
 async def publish_edits(url: str, secret: str) -> list[str]:

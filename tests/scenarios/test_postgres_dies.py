@@ -13,10 +13,10 @@ import httpx2
 import pytest
 
 from app import bootstrap
-from app.addresses import located, service_keys
+from app.addresses import addresses_of, service_keys
 from app.demo.people import Person
 from app.settings import Settings
-from app.supervisor import Child, Watched, answers, environment, supervise
+from app.supervisor import Child, ServerKeeper, answers, environment, supervise
 from app.world.store import expected, observed
 from memory.errors import ControlError
 from memory.postgres.embedded import attach
@@ -32,7 +32,7 @@ CUSTOMERS = 900
 class Place:
     """A running installation with real processes."""
 
-    server: Watched
+    server: ServerKeeper
     world: str
     alice: Person
     bob: Person
@@ -43,12 +43,12 @@ class Place:
 async def installation(folder: Path) -> AsyncGenerator[Place]:
     settings = Settings(data_dir=folder, port=free(), world_url=f"http://127.0.0.1:{(world := free())}")
     async with AsyncExitStack() as stack:
-        places = stack.enter_context(located(settings))
-        server = Watched(lambda: attach(folder))
+        addresses = stack.enter_context(addresses_of(settings))
+        server = ServerKeeper(lambda: attach(folder))
         stack.callback(server.close)
-        await bootstrap.found(settings, places)
+        await bootstrap.set_up(settings, addresses)
         service_keys(settings)
-        keys = [(await bootstrap.first_key(settings, places, name)).secret for name in ("alice", "bob", "carol")]
+        keys = [(await bootstrap.first_key(settings, addresses, name)).secret for name in ("alice", "bob", "carol")]
         people = [await stack.enter_async_context(Person("", key, settings.api)) for key in keys]
         variables = environment(settings)
         children = [
@@ -59,7 +59,7 @@ async def installation(folder: Path) -> AsyncGenerator[Place]:
         await stack.enter_async_context(supervise(children, logs=folder / "logs", server=server))
         await until(lambda: answers(f"{settings.api}/readyz"), "the API", 60)
         await until(lambda: answers(f"{settings.world_url}/livez"), "the business", 60)
-        yield Place(server, places.business, *people)
+        yield Place(server, addresses.business_url, *people)
 
 
 async def test_what_was_acknowledged_outlives_postgres(passable: Path) -> None:
@@ -69,8 +69,8 @@ async def test_what_was_acknowledged_outlives_postgres(passable: Path) -> None:
         votes = Votes(place, run)
         await until(trying(lambda: votes.until_settled(2)), "two settled refunds", 60)
         known = await settled(place, run)
-        assert place.server.held.pid is not None
-        os.kill(place.server.held.pid, signal.SIGKILL)
+        assert place.server.server.pid is not None
+        os.kill(place.server.server.pid, signal.SIGKILL)
         await until(trying(votes.until_ended), "the end of the run", 90)
         after = {effect["id"]: effect["state"] for effect in (await effects(place, run))}
         assert {id: after.get(id) for id in known} == known

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from app import bootstrap
-from app.addresses import Places
+from app.addresses import Addresses
 from app.settings import Settings
-from app.wiring import System, opened
+from app.wiring import System, open_system
 from app.worker import work
 from app.world.generator import Situation
 from app.world.service import open_world, server
@@ -40,7 +40,7 @@ class Town:
     """One tenant with one business."""
 
     settings: Settings
-    places: Places
+    addresses: Addresses
     instance: str
     system: System
 
@@ -177,7 +177,7 @@ class Town:
 
     async def charges(self, label: str) -> list[str]:
         """Return the charges that really are of a kind."""
-        async with await connect(self.places.business) as connection:
+        async with await connect(self.addresses.business_url) as connection:
             cursor = await connection.execute(
                 f"select charge from {self.instance}_billing.labels where label = %s order by charge".encode(), [label]
             )
@@ -185,11 +185,11 @@ class Town:
 
     async def expected(self) -> dict[str, int]:
         """Return what a right repair comes to."""
-        return await expected(self.places.business, self.instance)
+        return await expected(self.addresses.business_url, self.instance)
 
     async def observed(self) -> dict[str, int]:
         """Return what happened to the business."""
-        return await observed(self.places.business, self.instance)
+        return await observed(self.addresses.business_url, self.instance)
 
     @asynccontextmanager
     async def worker(self, model: Model | None = None) -> AsyncGenerator[None]:
@@ -219,7 +219,7 @@ async def town(
 ) -> AsyncGenerator[Town]:
     """Found a tenant, load and serve a business for it, and open the product over both."""
     name = uuid4().hex[:10]
-    places = Places(urls.app, urls.owner, urls.world, embedded=True)
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=True)
     await load(urls.world, f"w{name}", seed, customers, situation)
     keys = {"researcher": KEYS["world_key_read"], "executor": KEYS["world_key_write"]}
     async with open_world(urls.world, f"w{name}", keys, faults=faults) as world:
@@ -232,9 +232,9 @@ async def town(
             serving = server(world, "127.0.0.1", 0)
             task = asyncio.create_task(serving.serve(sockets=[listener]))
             await until(lambda: serving.started, "the business")
-            await bootstrap.found(own, places)
-            async with opened(own, places) as system:
-                there = Town(own, places, f"w{name}", system)
+            await bootstrap.set_up(own, addresses)
+            async with open_system(own, addresses) as system:
+                there = Town(own, addresses, f"w{name}", system)
                 await there.publish(SMALL)
                 yield there
             serving.should_exit = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from app.addresses import Places
+from app.addresses import Addresses
 from app.settings import Settings
 from app.worker import work
 from graphs.deps import Deps, Planner
@@ -94,18 +94,18 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work_until(settings: Settings, places: Places, point: Point) -> None:
+def work_until(settings: Settings, addresses: Addresses, point: Point) -> None:
     """Take runs until the point is reached."""
-    asyncio.run(_work(settings, places, point))
+    asyncio.run(_work(settings, addresses, point))
 
 
-async def _work(settings: Settings, places: Places, point: Point) -> None:
-    database = await Doomed.open(places.app)
+async def _work(settings: Settings, addresses: Addresses, point: Point) -> None:
+    database = await Doomed.open(addresses.app)
     assert isinstance(database, Doomed)
     database.point, database.effects = point, {}
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
-    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(places.app) as queue:
+    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(addresses.app) as queue:
         policy = PolicySet.load(catalog.cards, settings.policy_dir)
         gateway = Gateway(database, catalog, policy, services, SystemClock())
         deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
@@ -129,13 +129,13 @@ def _secret(value: Any) -> str:
     return value.get_secret_value()
 
 
-def decide_and_die(places: Places, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+def decide_and_die(addresses: Addresses, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
     """Vote, and die before the deciding transaction commits."""
-    asyncio.run(_decide(places, tenant, person, shown))
+    asyncio.run(_decide(addresses, tenant, person, shown))
 
 
-async def _decide(places: Places, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
-    database = await Database.open(places.app)
+async def _decide(addresses: Addresses, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+    database = await Database.open(addresses.app)
     async with database.transaction(Access.of(Principal(tenant, person))) as connection:
         await approvals.decide(
             connection,

@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from memory.runs.records import Lease
-from tests.app.conftest import Client, Woken, decision
+from tests.app.conftest import Client, RecordingQueue, decision
 
 Ask = Callable[..., Awaitable[Lease]]
 
@@ -17,12 +17,12 @@ async def test_an_approval_shows_what_is_asked_and_the_nonce_for_it(b: httpx2.As
     assert shown["digests"] == ["d1"]
 
 
-async def test_approving_wakes_the_run(b: httpx2.AsyncClient, asked: str, woken: Woken) -> None:
+async def test_approving_wakes_the_run(b: httpx2.AsyncClient, asked: str, queue: RecordingQueue) -> None:
     """R47."""
-    woken.clear()
+    queue.clear()
     answer = await b.post(f"/api/approvals/{asked}/decisions", json=decision(asked))
     assert (answer.status_code, answer.json()["status"]) == (200, "approved")
-    assert woken == [answer.json()["run"]]
+    assert queue == [answer.json()["run"]]
 
 
 async def test_of_three_deciders_one_wins_and_the_others_learn_who(client: Client, asked: str) -> None:

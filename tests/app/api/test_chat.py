@@ -6,34 +6,34 @@ from typing import Any
 import httpx2
 
 from app.api import stream
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from memory.governance import journal
 from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
-from tests.app.conftest import Client, Woken, lead
+from tests.app.conftest import Client, RecordingQueue, lead
 
 Ask = Callable[..., Awaitable[Lease]]
 
 
-async def end(parts: Parts, lease: Lease, *, message: str = "all good") -> None:
-    async with parts.database.transaction(lease.access) as connection:
+async def end(services: Services, lease: Lease, *, message: str = "all good") -> None:
+    async with services.database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status="done", reason=None, message=message, body={"manual": ["call"]})
 
 
-async def clarify(parts: Parts, lease: Lease) -> None:
+async def clarify(services: Services, lease: Lease) -> None:
     body = {"kind": "clarify", "question": "which customer?", "key": f"c{lease.fence}"}
-    await journal.append(parts.database, lease.access, lease.run, body)
-    await records.park(parts.database, lease, "clarify", 0)
+    await journal.append(services.database, lease.access, lease.run, body)
+    await records.park(services.database, lease, "clarify", 0)
 
 
-async def until_woken(woken: Woken, count: int = 1) -> str:
-    await woken.reached(count)
-    return woken[-1]
+async def until_woken(queue: RecordingQueue, count: int = 1) -> str:
+    await queue.wait_for(count)
+    return queue[-1]
 
 
-async def told(parts: Parts, alice: Principal, run: str, after: int = 0) -> list[tuple[str, str, dict[str, Any]]]:
-    raw = b"".join([chunk async for chunk in stream.follow(parts, Access.of(alice), run, after)]).decode()
+async def told(services: Services, alice: Principal, run: str, after: int = 0) -> list[tuple[str, str, dict[str, Any]]]:
+    raw = b"".join([chunk async for chunk in stream.follow(services, Access.of(alice), run, after)]).decode()
     found: list[tuple[str, str, dict[str, Any]]] = []
     for block in raw.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines())
@@ -41,23 +41,27 @@ async def told(parts: Parts, alice: Principal, run: str, after: int = 0) -> list
     return found
 
 
-async def test_json_chat_answers_when_the_run_has_ended(a: httpx2.AsyncClient, parts: Parts, woken: Woken) -> None:
+async def test_json_chat_answers_when_the_run_has_ended(
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
+) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "is all well?"}))
-    await end(parts, await lead(parts.database, parts.feed, await until_woken(woken)))
+    await end(services, await lead(services.database, services.feed, await until_woken(queue)))
     got = (await answer).json()
     assert (got["status"], got["message"], got["gate"]) == ("done", "all good", None)
 
 
-async def test_json_chat_shows_the_gate_and_does_not_wait_for_it(a: httpx2.AsyncClient, woken: Woken, ask: Ask) -> None:
+async def test_json_chat_shows_the_gate_and_does_not_wait_for_it(
+    a: httpx2.AsyncClient, queue: RecordingQueue, ask: Ask
+) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "pause it"}))
-    run = await until_woken(woken)
+    run = await until_woken(queue)
     await ask(run)
     got = (await answer).json()
     assert (got["status"], got["gate"]) == ("waiting", {"kind": "approval", "approval": f"ask-{run}"})
 
 
 async def test_a_message_never_decides_an_open_approval(
-    a: httpx2.AsyncClient, client: Client, ask: Ask, woken: Woken
+    a: httpx2.AsyncClient, client: Client, ask: Ask, queue: RecordingQueue
 ) -> None:
     begun = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
     await ask(begun["run"])
@@ -69,13 +73,13 @@ async def test_a_message_never_decides_an_open_approval(
 
 
 async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
-    a: httpx2.AsyncClient, parts: Parts, woken: Woken, ask: Ask
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue, ask: Ask
 ) -> None:
     old = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()["run"]
     await ask(old)
     body = {"message": "rather this", "thread": "t1", "supersedes": True}
     answer = asyncio.create_task(a.post("/api/chat", json=body))
-    await end(parts, await lead(parts.database, parts.feed, await until_woken(woken, 2)))
+    await end(services, await lead(services.database, services.feed, await until_woken(queue, 2)))
     got = (await answer).json()
     assert got["thread"] != "t1"
     assert (await a.get(f"/api/runs/{old}")).json()["status"] == "cancelled"
@@ -85,38 +89,38 @@ async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
 
 
 async def test_the_next_message_answers_a_question_to_the_requester(
-    a: httpx2.AsyncClient, parts: Parts, woken: Woken
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     begun = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
-    await clarify(parts, await lead(parts.database, parts.feed, begun["run"]))
+    await clarify(services, await lead(services.database, services.feed, begun["run"]))
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "customer 7", "thread": "t1"}))
-    await until_woken(woken, 2)
-    lease = await lead(parts.database, parts.feed, begun["run"])
-    await end(parts, lease)
+    await until_woken(queue, 2)
+    lease = await lead(services.database, services.feed, begun["run"])
+    await end(services, lease)
     assert (await answer).json()["run"] == begun["run"]
-    assert (await records.get(parts.database, lease.access, begun["run"]))["answers"] == ["customer 7"]
+    assert (await records.get(services.database, lease.access, begun["run"]))["answers"] == ["customer 7"]
 
 
-async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, parts: Parts, woken: Woken) -> None:
+async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, services: Services, queue: RecordingQueue) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "fix it"}))
-    await clarify(parts, await lead(parts.database, parts.feed, await until_woken(woken)))
+    await clarify(services, await lead(services.database, services.feed, await until_woken(queue)))
     got = (await answer).json()
     assert (got["status"], got["gate"]["kind"], got["message"]) == ("waiting", "clarify", "which customer?")
 
 
 async def test_the_stream_tells_the_run_from_start_to_end(
-    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+    a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    await end(parts, await lead(parts.database, parts.feed, run))
-    events = await told(parts, alice, run)
+    await end(services, await lead(services.database, services.feed, run))
+    events = await told(services, alice, run)
     assert [(name, seq) for name, seq, _ in events] == [("run", "1"), ("message", ""), ("end", "2")]
     assert events[-1][2]["manual"] == ["call"]
 
 
-async def test_a_stream_resumes_after_the_last_event(a: httpx2.AsyncClient, parts: Parts) -> None:
+async def test_a_stream_resumes_after_the_last_event(a: httpx2.AsyncClient, services: Services) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    await end(parts, await lead(parts.database, parts.feed, run))
+    await end(services, await lead(services.database, services.feed, run))
     answer = await a.get(f"/api/runs/{run}/events", headers={"Last-Event-ID": "1"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert [line for line in answer.text.splitlines() if line.startswith("id:")] == ["id: 2"]
@@ -124,25 +128,27 @@ async def test_a_stream_resumes_after_the_last_event(a: httpx2.AsyncClient, part
 
 
 async def test_a_stream_shows_what_another_process_records_later(
-    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+    a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     """R47 R120."""
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    following = asyncio.create_task(told(parts, alice, run))
-    lease = await lead(parts.database, parts.feed, run)
+    following = asyncio.create_task(told(services, alice, run))
+    lease = await lead(services.database, services.feed, run)
     body = {"kind": "audited", "step": "look", "role": "auditor"}
-    await journal.append(parts.database, lease.access, run, body)
-    await end(parts, lease)
+    await journal.append(services.database, lease.access, run, body)
+    await end(services, lease)
     assert [name for name, _, _ in await following] == ["run", "step", "message", "end"]
 
 
-async def test_a_keyed_message_sent_twice_follows_one_run(a: httpx2.AsyncClient, parts: Parts, woken: Woken) -> None:
+async def test_a_keyed_message_sent_twice_follows_one_run(
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
+) -> None:
     first = asyncio.create_task(a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"}))
-    await end(parts, await lead(parts.database, parts.feed, await until_woken(woken)))
+    await end(services, await lead(services.database, services.feed, await until_woken(queue)))
     second = await a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"})
     assert (await first).json()["run"] == second.json()["run"]
     assert second.headers["idempotency-replayed"] == "true"
-    assert len(woken) == 1
+    assert len(queue) == 1
 
 
 async def test_a_last_event_id_of_another_making_is_refused(a: httpx2.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from memory.embeddings.embedder import Vector
 from memory.maintenance import reembedding
 from memory.scope import Access, Principal
@@ -28,8 +28,8 @@ class Meanings:
 
 
 @pytest.fixture
-def parts(parts: Parts) -> Parts:
-    return replace(parts, embedder=Meanings())
+def services(services: Services) -> Services:
+    return replace(services, embedder=Meanings())
 
 
 async def test_what_is_remembered_is_found_by_what_it_means(a: httpx2.AsyncClient) -> None:
@@ -50,12 +50,12 @@ async def test_an_export_comes_in_with_the_vectors_of_the_embedder_that_is_set(a
 
 
 async def test_how_much_waits_after_a_change_is_shown_per_tenant(
-    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+    a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     mine = Access.of(alice)
-    await write.remember(parts.database, mine, "the noon menu", trust="human", provenance=Provenance())
+    await write.remember(services.database, mine, "the noon menu", trust="human", provenance=Provenance())
     told = await a.get("/api/memory/embedder")
     assert told.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
     assert (await a.get("/api/memory/search", params={"q": "menu"})).json()["hidden"]["foreign"] == 1
-    await reembedding.reembed(parts.database, mine, parts.embedder)
+    await reembedding.reembed(services.database, mine, services.embedder)
     assert (await a.get("/api/memory/embedder")).json()["waiting"]["memories"] == 0

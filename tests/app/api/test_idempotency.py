@@ -1,20 +1,22 @@
 import httpx2
 import pytest
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from memory.errors import Permanent
 from memory.runs import idempotency
 from memory.scope import Access, Principal
-from tests.app.conftest import Woken
+from tests.app.conftest import RecordingQueue
 
 KEY = {"Idempotency-Key": "k1"}
 
 
-async def test_a_repeated_start_is_answered_alike_and_starts_nothing(a: httpx2.AsyncClient, woken: Woken) -> None:
+async def test_a_repeated_start_is_answered_alike_and_starts_nothing(
+    a: httpx2.AsyncClient, queue: RecordingQueue
+) -> None:
     first = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
     second = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
     assert (first.json(), second.headers["idempotency-replayed"]) == (second.json(), "true")
-    assert woken == [first.json()["run"]]
+    assert queue == [first.json()["run"]]
 
 
 async def test_the_same_key_with_another_body_is_refused(a: httpx2.AsyncClient) -> None:
@@ -24,9 +26,9 @@ async def test_the_same_key_with_another_body_is_refused(a: httpx2.AsyncClient) 
 
 
 async def test_while_the_first_is_at_work_the_second_is_told_so(
-    a: httpx2.AsyncClient, parts: Parts, alice: Principal
+    a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
-    async with parts.database.transaction(Access.of(alice)) as connection:
+    async with services.database.transaction(Access.of(alice)) as connection:
         await idempotency.answered(connection, idempotency.Request.of("k1", "POST /api/runs", {}))
         answer = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
@@ -47,14 +49,14 @@ async def test_a_refused_request_keeps_no_answer(a: httpx2.AsyncClient) -> None:
     assert (await a.post("/api/runs", json={"message": "y", "thread": "t1"}, headers=KEY)).status_code == 202
 
 
-async def test_answers_are_seen_by_their_own_person_only(parts: Parts, alice: Principal, bob: Principal) -> None:
+async def test_answers_are_seen_by_their_own_person_only(services: Services, alice: Principal, bob: Principal) -> None:
     request = idempotency.Request.of("k", "r", {"x": 1})
-    async with parts.database.transaction(Access.of(alice)) as connection:
+    async with services.database.transaction(Access.of(alice)) as connection:
         await idempotency.record(connection, request, {"run": "1"})
-    async with parts.database.transaction(Access.of(bob)) as connection:
+    async with services.database.transaction(Access.of(bob)) as connection:
         cursor = await connection.execute("select * from requests")
         assert await cursor.fetchall() == []
-    async with parts.database.transaction(Access.of(alice)) as connection:
+    async with services.database.transaction(Access.of(alice)) as connection:
         assert await idempotency.answered(connection, request) == {"run": "1"}
         with pytest.raises(Permanent, match="another request"):
             await idempotency.answered(connection, idempotency.Request.of("k", "r", {"x": 2}))

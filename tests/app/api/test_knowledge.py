@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from tests.conftest import VirtualClock
 
 RUNBOOK = """---
@@ -70,13 +70,13 @@ async def test_knowledge_is_published_by_operators_and_read_by_version(
 
 
 async def test_knowledge_is_searched_and_says_what_should_have_been_reviewed(
-    a: httpx2.AsyncClient, b: httpx2.AsyncClient, parts: Parts
+    a: httpx2.AsyncClient, b: httpx2.AsyncClient, services: Services
 ) -> None:
-    soon = parts.clock.now().date() + timedelta(days=1)
+    soon = services.clock.now().date() + timedelta(days=1)
     for item in (fact("fact.night"), fact("fact.disk", body="Volumes grow slowly.", review_by=soon.isoformat())):
         assert (await b.post("/api/knowledge", json=item)).status_code == 201
-    assert isinstance(parts.clock, VirtualClock)
-    parts.clock.time += timedelta(days=3)
+    assert isinstance(services.clock, VirtualClock)
+    services.clock.time += timedelta(days=3)
     asked = {"q": "when does the retry job run" + " again" * 5000, "kind": "fact", "limit": 1}
     found = (await a.get("/api/knowledge/search", params=asked)).json()["items"]
     assert [(hit["id"], hit["version"]) for hit in found] == [("fact.night", 1)]

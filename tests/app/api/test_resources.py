@@ -4,10 +4,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from memory.governance.journal import chained
 from memory.scope import Principal
-from tests.app.conftest import Client, Woken, decision
+from tests.app.conftest import Client, RecordingQueue, decision
 from tests.conftest import Connect
 
 
@@ -19,7 +19,7 @@ async def test_tools_show_their_cards(a: httpx2.AsyncClient) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_tool")
 
 
-async def test_a_call_is_a_run_of_one_given_step(a: httpx2.AsyncClient, woken: Woken) -> None:
+async def test_a_call_is_a_run_of_one_given_step(a: httpx2.AsyncClient, queue: RecordingQueue) -> None:
     """R1."""
     answer = await a.post("/api/tools/jobs.pause/call", json={"args": {"job": "retry"}})
     assert answer.status_code == 202, answer.text
@@ -30,11 +30,11 @@ async def test_a_call_is_a_run_of_one_given_step(a: httpx2.AsyncClient, woken: W
 
 @pytest.mark.parametrize("args", [{}, {"job": 1.5}, {"job": "x", "more": 1}, {"job": {"ref": "steps.x.y"}}])
 async def test_a_call_that_does_not_fit_starts_nothing(
-    a: httpx2.AsyncClient, woken: Woken, args: dict[str, Any]
+    a: httpx2.AsyncClient, queue: RecordingQueue, args: dict[str, Any]
 ) -> None:
     answer = await a.post("/api/tools/jobs.pause/call", json={"args": args})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_arguments")
-    assert woken == []
+    assert queue == []
 
 
 async def test_anybody_stops_and_operators_release(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
@@ -120,7 +120,7 @@ async def test_an_unknown_effect_is_not_found(a: httpx2.AsyncClient, b: httpx2.A
     assert answer.json()["code"] == "not_found"
 
 
-async def test_probes_need_no_key(anonymous: httpx2.AsyncClient, parts: Parts) -> None:
+async def test_probes_need_no_key(anonymous: httpx2.AsyncClient, services: Services) -> None:
     assert (await anonymous.get("/livez")).status_code == 200
     ready = await anonymous.get("/readyz")
     assert (ready.status_code, ready.json()["database"]) == (200, "ok")

@@ -3,23 +3,23 @@ from typing import Any
 
 import httpx2
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from memory.store import search, write
 from memory.store.models import Provenance
-from tests.app.conftest import Woken
+from tests.app.conftest import RecordingQueue
 from tools import effects
 
 Ask = Callable[..., Awaitable[Lease]]
 
 
-async def test_a_message_starts_a_run_and_wakes_a_worker(a: httpx2.AsyncClient, woken: Woken) -> None:
+async def test_a_message_starts_a_run_and_wakes_a_worker(a: httpx2.AsyncClient, queue: RecordingQueue) -> None:
     answer = await a.post("/api/runs", json={"message": "customers were billed twice"})
     assert answer.status_code == 202
-    assert woken == [answer.json()["run"]]
-    assert answer.headers["location"] == f"/api/runs/{woken[0]}"
+    assert queue == [answer.json()["run"]]
+    assert answer.headers["location"] == f"/api/runs/{queue[0]}"
 
 
 async def test_a_run_shows_request_requester_and_cost(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
@@ -37,7 +37,7 @@ async def test_correlation_id_of_the_client_is_recorded_and_returned(a: httpx2.A
 
 
 async def test_a_malformed_plan_is_refused_with_every_problem_and_nothing_written(
-    a: httpx2.AsyncClient, woken: Woken
+    a: httpx2.AsyncClient, queue: RecordingQueue
 ) -> None:
     """R2."""
     plan: dict[str, Any] = {
@@ -48,7 +48,7 @@ async def test_a_malformed_plan_is_refused_with_every_problem_and_nothing_writte
     answer = await a.post("/api/runs", json={"plan": plan})
     assert (answer.status_code, answer.json()["code"]) == (422, "plan_invalid")
     assert answer.json()["problems"]
-    assert woken == []
+    assert queue == []
     assert (await a.get("/api/runs")).json()["items"] == []
 
 
@@ -103,16 +103,16 @@ async def test_a_stranger_may_not_cancel_but_an_operator_may(a: httpx2.AsyncClie
 
 
 async def test_a_stopped_run_is_resumed_and_woken(
-    a: httpx2.AsyncClient, parts: Parts, alice: Principal, woken: Woken
+    a: httpx2.AsyncClient, services: Services, alice: Principal, queue: RecordingQueue
 ) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    lease = await records.lease(parts.database, run, 1)
+    lease = await records.lease(services.database, run, 1)
     assert lease
-    async with parts.database.transaction(Access.of(alice)) as connection:
+    async with services.database.transaction(Access.of(alice)) as connection:
         await records.finish(connection, lease, status="stopped", reason="killed", message="stopped", body={})
-    woken.clear()
+    queue.clear()
     assert (await a.post(f"/api/runs/{run}/resume")).status_code == 202
-    assert woken == [run]
+    assert queue == [run]
 
 
 async def test_a_run_of_another_tenant_does_not_exist(a: httpx2.AsyncClient) -> None:
@@ -133,14 +133,14 @@ async def test_a_thread_belongs_to_who_opened_it(a: httpx2.AsyncClient, b: httpx
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, parts: Parts) -> None:
+async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, services: Services) -> None:
     """R98: status, duration, tool, cost and where to look."""
     run = (await a.post("/api/runs", json={"message": "look"})).json()["run"]
-    lease, cost = await records.lease(parts.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
+    lease, cost = await records.lease(services.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
     assert lease
     for batch in ("look#1", "look#2"):
         body = {"step": batch, "tool": "jobs.look", "state": "done", "cost": cost, "checkpoint": f"c-{batch}"}
-        await effects.end_read(parts.database, lease, body)
+        await effects.end_read(services.database, lease, body)
     shown = (await a.get(f"/api/runs/{run}")).json()
     assert shown["outcomes"] == [
         {
@@ -156,16 +156,16 @@ async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, parts: 
 
 
 async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does(
-    a: httpx2.AsyncClient, b: httpx2.AsyncClient, parts: Parts, alice: Principal
+    a: httpx2.AsyncClient, b: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     """R91 R97: its outcome, its requester's summary and no working memory, whoever cancels it; repeated, the same."""
     run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
     working = records.access_of(alice, run, run)
-    await write.remember(parts.database, working, "half is done", trust="untrusted", provenance=Provenance())
+    await write.remember(services.database, working, "half is done", trust="untrusted", provenance=Provenance())
     for _ in range(2):
         answer = await b.post(f"/api/runs/{run}/cancel", json={}, headers={"Idempotency-Key": "once"})
         assert answer.json() == {"run": run, "status": "cancelled"}
-    kept = {str(memory.scope): memory.body for memory in await search.ls(parts.database, working)}
+    kept = {str(memory.scope): memory.body for memory in await search.ls(services.database, working)}
     assert kept.keys() == {"agent:shared", "user:alice"}
     assert kept["user:alice"].startswith("asked 'pause the retry job': request cancelled (cancelled) in")
     assert [each["body"] for each in (await b.get("/api/memory")).json()["items"]] == [kept["agent:shared"]]

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from app.api.dependencies import Parts
+from app.api.dependencies import Services
 from app.commands import terminal
 from memory.runs import records
 from memory.runs.results import RunRows, Slice
 from memory.scope import Access, Principal
 from memory.store import write
 from memory.store.models import Provenance
-from tests.app.conftest import Woken, lead
+from tests.app.conftest import RecordingQueue, lead
 from tests.app.test_cli import Run, api, run
 
 __all__ = ["api", "run"]
@@ -21,44 +21,44 @@ TEXT = "the deploy window is [bold]Tuesday[/bold] night\x1b[2J"
 
 
 @pytest.fixture(autouse=True)
-async def told(parts: Parts, people: dict[str, Principal]) -> None:
+async def told(services: Services, people: dict[str, Principal]) -> None:
     mine = Access.of(people["alice"])
-    await write.remember(parts.database, mine, TEXT, trust="human", provenance=Provenance())
+    await write.remember(services.database, mine, TEXT, trust="human", provenance=Provenance())
 
 
-async def answer(parts: Parts, woken: Woken) -> str:
+async def answer(services: Services, queue: RecordingQueue) -> str:
     """Lead the run that was called to its end, as a worker would, with what is remembered."""
-    await woken.reached(1)
-    lease = await lead(parts.database, parts.feed, woken[-1])
-    part, _ = await RunRows(parts.database, lease.access, lease.run, "call").recall("found", "deploy window", 5)
+    await queue.wait_for(1)
+    lease = await lead(services.database, services.feed, queue[-1])
+    part, _ = await RunRows(services.database, lease.access, lease.run, "call").recall("found", "deploy window", 5)
     body = {"results": {"call": {"found": part, "hidden": {"below": 0}}}}
-    async with parts.database.transaction(lease.access) as connection:
+    async with services.database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status="done", reason=None, message="done", body=body)
     return lease.run
 
 
-async def call(run: Run, parts: Parts, woken: Woken, *more: str) -> tuple[Any, str]:
+async def call(run: Run, services: Services, queue: RecordingQueue, *more: str) -> tuple[Any, str]:
     argv = ("tools", "call", "jobs.look", "--args", '{"job": "x"}', *more)
-    return await asyncio.gather(run("alice", *argv), answer(parts, woken))
+    return await asyncio.gather(run("alice", *argv), answer(services, queue))
 
 
-async def test_who_calls_recall_reads_what_was_found(run: Run, parts: Parts, woken: Woken) -> None:
+async def test_who_calls_recall_reads_what_was_found(run: Run, services: Services, queue: RecordingQueue) -> None:
     """R93: its text as plain data, and no sum of money."""
-    ran, _ = await call(run, parts, woken)
+    ran, _ = await call(run, services, queue)
     assert (ran.code, "found: 1 row (h_" in ran.out, "in all" in ran.out) == (0, True, False)
     assert "- the deploy window is [bold]Tuesday[/bold] night?[2J (id " in ran.out
     assert "trust human" in ran.out
 
 
-async def test_as_json_the_rows_stand_beside_the_results(run: Run, parts: Parts, woken: Woken) -> None:
-    ran, _ = await call(run, parts, woken, "--json")
+async def test_as_json_the_rows_stand_beside_the_results(run: Run, services: Services, queue: RecordingQueue) -> None:
+    ran, _ = await call(run, services, queue, "--json")
     (row,) = ran.json["rows"]["call.found"]
     assert (row["text"], row["trust"], row["scope"]) == (TEXT, "human", "user:alice")
 
 
-async def test_others_see_the_run_and_not_its_rows(run: Run, parts: Parts, woken: Woken) -> None:
+async def test_others_see_the_run_and_not_its_rows(run: Run, services: Services, queue: RecordingQueue) -> None:
     """R92"""
-    _, id = await call(run, parts, woken)
+    _, id = await call(run, services, queue)
     shown = (await run("bob", "runs", "show", id, "--json")).json
     assert (shown["status"], shown["rows"]) == ("done", {})
 
