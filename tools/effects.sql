@@ -1,5 +1,5 @@
--- Effects: one row per natural key, its permit and its budget. Each function is one round trip and one commit; it answers
--- with codes, never with exceptions. Called by effects.py.
+-- Effects: one row per natural key, its permit and its budget. Each function is one round trip and one commit; it
+-- answers with codes, never with exceptions. Called by effects.py.
 
 -- What of a permit may be recorded.
 create or replace function permits.fingerprint(p_jti text) returns text language sql immutable as $$
@@ -46,27 +46,6 @@ create or replace function negative(p_cost jsonb) returns jsonb language sql imm
 $$;
 revoke execute on function negative(jsonb) from public;
 
--- Budget outside the gateway, as language models use it; the caller holds the run row's lock.
-create or replace function reserve(p_run text, p_cost jsonb, p_sign int) returns void
-language sql set search_path = public, pg_temp as $$
-  update runs set reserved_tokens = reserved_tokens + p_sign * (p_cost ->> 'tokens')::bigint,
-                  reserved_micros = reserved_micros + p_sign * (p_cost ->> 'micros')::bigint,
-                  reserved_calls = reserved_calls + p_sign * (p_cost ->> 'calls')::bigint
-   where id = p_run
-$$;
-revoke execute on function reserve(text, jsonb, int) from public;
-
--- Spends what an action cost.
-create or replace function spend(p_run text, p_cost jsonb) returns void
-language sql set search_path = public, pg_temp as $$
-  update runs set spent_tokens = spent_tokens + (p_cost ->> 'tokens')::bigint,
-                  spent_micros = spent_micros + (p_cost ->> 'micros')::bigint,
-                  spent_calls = spent_calls + (p_cost ->> 'calls')::bigint,
-                  spent_millis = spent_millis + (p_cost ->> 'millis')::bigint
-   where id = p_run
-$$;
-revoke execute on function spend(text, jsonb) from public;
-
 -- Everything that authority can have changed since the verdict was computed; null means nothing.
 create or replace function authority_refusal(p jsonb) returns text
 language sql stable as $$
@@ -98,7 +77,9 @@ language sql stable as $$
 $$;
 revoke execute on function run_refusal(runs, jsonb) from public;
 
--- The approved, unconsumed item that covers this very action; null means none.
+-- The approved, unconsumed item that covers this very action; null means none. A vote counts only while its voter could
+-- still cast it: whoever left the group or lost the limit since has not agreed any more, and the action is asked about
+-- anew.
 create or replace function covering_approval(p jsonb) returns text
 language sql volatile set search_path = public, pg_temp as $$
   select a.id from approvals a join approval_items i on i.approval = a.id
@@ -118,6 +99,7 @@ create or replace function send_key_of(p_key text, p_generation int) returns tex
   select case p_generation when 0 then p_key else p_key || '#' || p_generation end
 $$;
 
+-- Whether an effect was claimed by this step of this plan.
 create or replace function is_same_step(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
   select v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
 $$;
@@ -125,7 +107,8 @@ revoke execute on function is_same_step(runs, effects, jsonb) from public;
 
 -- Whether an effect of this key stands in the way. A failed one does so only for the step that failed, so that a
 -- successor of a crashed worker learns of the failure; what a person resolved as not having happened may be done.
-create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
+create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean
+language sql immutable as $$
   select case v_old.state
     when 'compensated' then false
     when 'failed' then is_same_step(v_run, v_old, p) and v_old.args_hash = p ->> 'args_hash'
@@ -349,7 +332,8 @@ grant execute on function hold(jsonb) to cs_app;
 
 -- A person says what became of an effect whose outcome nobody could find out, or that its run left unfinished.
 create or replace function resolve_effect(p_effect text, p_state text, p_note text)
-returns table (code text, state text, run text) language plpgsql security definer set search_path = public, pg_temp as $$
+returns table (code text, state text, run text)
+language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v effects;
 begin
   perform demand_group(array['ops', 'finance', 'admin'], 'settle what is in doubt');

@@ -1,5 +1,26 @@
 -- Tokens of language models: set aside before a call, spent after it. Called by token_budget.py.
 
+-- Budget outside the gateway, as language models use it; the caller holds the run row's lock.
+create or replace function reserve(p_run text, p_cost jsonb, p_sign int) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set reserved_tokens = reserved_tokens + p_sign * (p_cost ->> 'tokens')::bigint,
+                  reserved_micros = reserved_micros + p_sign * (p_cost ->> 'micros')::bigint,
+                  reserved_calls = reserved_calls + p_sign * (p_cost ->> 'calls')::bigint
+   where id = p_run
+$$;
+revoke execute on function reserve(text, jsonb, int) from public;
+
+-- Spends budget outside the gateway, under the same lock.
+create or replace function spend(p_run text, p_cost jsonb) returns void
+language sql set search_path = public, pg_temp as $$
+  update runs set spent_tokens = spent_tokens + (p_cost ->> 'tokens')::bigint,
+                  spent_micros = spent_micros + (p_cost ->> 'micros')::bigint,
+                  spent_calls = spent_calls + (p_cost ->> 'calls')::bigint,
+                  spent_millis = spent_millis + (p_cost ->> 'millis')::bigint
+   where id = p_run
+$$;
+revoke execute on function spend(text, jsonb) from public;
+
 -- Before a call to a model: stop switch, fence and budget; nothing is asked unless this says go.
 create or replace function reserve_tokens(p jsonb)
 returns table (code text, call bigint)

@@ -43,9 +43,9 @@ begin
 end $$;
 revoke execute on function void_approvals_pinning(text) from public;
 
--- Whether this person may cast this vote; null means yes. Order matters: the first reason is the one told.
--- A question at a gate can be answered there: the requester may remark on their own question to people, though not vote,
--- and whoever has voted may still ask.
+-- Whether this person may cast this vote; null means yes. Order matters: the first reason is the one told. A question
+-- at a gate can be answered there: the requester may remark on their own question to people, though not vote, and
+-- whoever has voted may still ask.
 create or replace function vote_refusal(v approvals, p jsonb, p_decision text) returns text
 language plpgsql stable set search_path = public, pg_temp as $$
 declare v_person principals;

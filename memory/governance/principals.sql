@@ -25,7 +25,8 @@ begin
 end $$;
 revoke execute on function demand_group(text[], text) from public;
 
--- Creates or changes a person of the entered tenant.
+-- Creates or changes a person of the entered tenant. Who belongs to a group decides who may permit, so only the owner
+-- puts people in place.
 create or replace function put_principal(p_id text, p_groups text[], p_alone bigint, p_joint bigint)
 returns table (id text) language sql security definer set search_path = public, pg_temp as $$
   insert into principals (tenant, id, groups, limit_alone, limit_joint)

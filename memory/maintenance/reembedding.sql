@@ -18,8 +18,8 @@ end $$;
 revoke execute on function embed_knowledge(jsonb) from public;
 grant execute on function embed_knowledge(jsonb) to cs_app;
 
--- One index per length, over all tenants and embedders: what does not belong is filtered while it is followed. Publishing
--- waits while it is built, which is when it is still small.
+-- One index per length, over all tenants and embedders: what does not belong is filtered while it is followed.
+-- Publishing waits while it is built, which is when it is still small.
 create or replace function index_phrases(p_least int) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v record; v_made int := 0;
@@ -37,8 +37,8 @@ grant execute on function index_phrases(int) to cs_app;
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
--- Some scopes, of every tenant, that hold vectors of others than this embedder; both sides of it are read from the index.
--- In any order, so that one that cannot be helped does not keep the others waiting.
+-- Some scopes, of every tenant, that hold vectors of others than this embedder; both sides of it are read from the
+-- index. In any order, so that one that cannot be helped does not keep the others waiting.
 create or replace function foreign_scopes(p_embedder text, p_limit int) returns table (tenant text, scope text)
 language sql security definer set search_path = public, pg_temp as $$
   select f.tenant, f.scope from (
@@ -50,7 +50,8 @@ revoke execute on function foreign_scopes(text, int) from public;
 grant execute on function foreign_scopes(text, int) to cs_app;
 
 -- How many memories and knowledge items have no vectors of this embedder, in one tenant or in all.
-create or replace function count_foreign(p_embedder text, p_tenant text) returns table (memories bigint, knowledge bigint)
+create or replace function count_foreign(p_embedder text, p_tenant text)
+returns table (memories bigint, knowledge bigint)
 language sql security definer set search_path = public, pg_temp as $$
   select (select count(*) from memories m
            where m.embedder < p_embedder and (p_tenant is null or m.tenant = p_tenant))

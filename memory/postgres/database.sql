@@ -1,4 +1,5 @@
--- Entering: for whom a transaction works. Called by database.py.
+-- Entering: for whom a transaction works. The app's role cannot claim it: its entry is taken only with the mark of a
+-- key that SQL of that role never sees. Called by database.py; signing.py makes the mark.
 
 -- An entry's seal is a hash of it and of the moment its transaction began. The random beginning keeps an entry unknown
 -- to whoever makes a function fail half way through it.
@@ -14,7 +15,8 @@ begin
 end $$;
 revoke execute on function take_entry(text) from public;
 
--- For the owner's own work and its functions; returns the tenant, or null for an empty one.
+-- For the owner's own work and its functions; returns the tenant, or null for an empty one: callers that join with it
+-- then reach nothing.
 create or replace function enter(tenant text, principal text, reads text[], writes text[])
 returns text language plpgsql volatile as $$
 begin

@@ -25,7 +25,7 @@ EFFECT = 7400
 """Claims of one natural key wait for each other, also while there is no row to lock; after the row of the run."""
 RESULT = 7500
 """One writer at a time stores the rows of a handle; alone in its transaction."""
-SCOPE = 7610
+SCOPE = 7550
 """Pruning, pins, holds, imports and erasure in a scope wait for each other; before any note that they write."""
 NOTE = 7600
 """Notes that may be about the same wait for each other; 64 locks a scope, so that two at once seldom do."""

@@ -46,7 +46,8 @@ revoke execute on function adopt_plan(text, int, jsonb) from public;
 grant execute on function adopt_plan(text, int, jsonb) to cs_app;
 
 -- Ends one attempt of a run, whatever the ending; a stopped run may be resumed by a person.
-create or replace function finish_run(p_run text, p_fence int, p_status text, p_reason text, p_message text, p_body jsonb)
+create or replace function finish_run(p_run text, p_fence int, p_status text, p_reason text, p_message text,
+                                      p_body jsonb)
 returns table (code text)
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs;

@@ -1,6 +1,7 @@
 -- Transcripts of threads at rest: archived, restored, held, gone. Called by transcripts.py.
 
--- All that a thread left behind, as one text, or null if another has archived it; keeps new runs out until the caller's transaction ends.
+-- All that a thread left behind, as one text, or null if another has archived it; keeps
+-- new runs out until the caller's transaction ends.
 create or replace function read_transcript(p_thread text) returns text
 language plpgsql set search_path = public, pg_temp as $$
 begin

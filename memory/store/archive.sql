@@ -1,4 +1,5 @@
--- The archive of pruned memories: restored, held, listed. Called by archive.py.
+-- The archive of pruned memories: restored, held, listed. A hold is in the journal, without a word of the text. Called
+-- by archive.py.
 
 -- After a row was put back: the copy goes, and the record says so. What is held cannot leave the archive by being
 -- restored: from memory its owner could forget it.
@@ -49,7 +50,8 @@ grant execute on function archive_of(text, int) to cs_app;
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
--- Sets or lifts a hold on a row of the archive; false if there is none.
+-- Sets or lifts a hold on a row of the archive; false if there is none. An administrator holds what belongs to anybody
+-- of the tenant.
 create or replace function hold_archived(p_id text, p_on boolean, p_scopes text[]) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin

@@ -20,9 +20,9 @@ begin
 end $$;
 revoke execute on function memory_hmac(text) from public;
 
--- Whether a text was forgotten in one of these places; answers about the entered tenant only. What was forgotten is known
--- by its wording; by its terms if it was forgotten before wording was compared. Waits for a forgetting that is under way,
--- and makes a later one wait for the text that is now taken in.
+-- Whether a text was forgotten in one of these places; answers about the entered tenant only. What was forgotten is
+-- known by its wording; by its terms if it was forgotten before wording was compared. Waits for a forgetting that is
+-- under way, and makes a later one wait for the text that is now taken in.
 create or replace function is_forgotten(p_places text[], p_near text) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_marks bytea[];
@@ -130,8 +130,8 @@ begin
 end $$;
 revoke execute on function forget_memories(text, text[]) from public;
 
--- Forgets a person: all of it in this transaction, or nothing. Only they themselves and administrators may ask for it.
--- All the runs that are in the way are named at once, oldest first.
+-- Forgets a person: all of it in this transaction, or nothing. What stays is that it happened. Only they themselves and
+-- administrators may ask for it. All the runs that are in the way are named at once, oldest first.
 create or replace function forget_person(p_person text)
 returns table (code text, about text, counts jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
@@ -172,7 +172,8 @@ end $$;
 revoke execute on function forget_person(text) from public;
 grant execute on function forget_person(text) to cs_app;
 
--- By id, live or archived, by subject, or all of the scope that is written. Answers ok, or held with the id of what is
+-- Forgets memories by id, live or archived, by subject, or all of the scope that is written; older versions go along
+-- wherever they are. Answers ok, or held with the id of what is
 -- under legal hold; then nothing has gone. The entry has counts and a keyed digest, never a text or a subject.
 create or replace function forget_subject(p_id text, p_key text, p_all boolean)
 returns table (code text, about text, gone int, archived int)
@@ -180,7 +181,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_scope text := (current_writes())[1]; v_key text := p_key; v_digest text;
 begin
   -- The lock of pruning: neither it nor an import moves a version away meanwhile.
-  perform pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || v_scope, 7610));
+  perform pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || v_scope, 7550));
   if v_key is null then
     select k.key into v_key
       from (select m.key from memories m where m.scope = v_scope and m.id::text = p_id

@@ -62,8 +62,8 @@ grant execute on function cite_memories(text[], text[]) to cs_app;
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
--- Scopes with more in them than they have room for. In any order, so that scopes full of pins do not keep housekeeping
--- from all others.
+-- Scopes of every tenant with more in them than they have room for, counted from indexes alone. In any order, so that
+-- scopes full of pins do not keep housekeeping from all others.
 create or replace function crowded_scopes(p_facts int, p_episodes int, p_limit int)
 returns table (tenant text, scope text)
 language sql security definer set search_path = public, pg_temp as $$

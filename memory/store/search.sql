@@ -1,8 +1,12 @@
 -- What a search reads: BM25 and vector facts of one or several scopes as columns. Called by search.py.
 
--- Patterns of the words from which this one differs by two letters that changed places, by one letter doubled, or, if the
--- rest is enough to know it by, by one letter too many, too few or another. The first letter is seldom wrong.
-create or replace function near_spellings(p_word text) returns text[] language sql immutable strict set search_path = pg_catalog
+-- Misspelling: words that are spelled almost alike count half, as those of one kin do, where nobody used the word
+-- itself. What resembles nothing is found by nothing, which hashed vectors of spelling could not tell.
+
+-- Patterns of the words from which this one differs by two letters that changed places, by one letter doubled, or, if
+-- the rest is enough to know it by, by one letter too many, too few or another. The first letter is seldom wrong.
+create or replace function near_spellings(p_word text) returns text[]
+language sql immutable strict set search_path = pg_catalog
 return array(
   select left(p_word, n - 1) || way.middle || substr(p_word, n + way.taken)
     from generate_series(1, length(p_word) + 1) as n
@@ -22,7 +26,8 @@ create or replace function look_nearly(p_scopes text[], p_word text, p_words tex
 returns table (holders bytea, hits bytea)
 language plpgsql stable strict set search_path = public, pg_temp
 -- Planned once, and by index, as in look_along.
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   v_ways text[];
   v_first text := left(p_word, 1);
@@ -47,9 +52,9 @@ end $$;
 revoke execute on function look_nearly(text[], text, text[]) from public;
 grant execute on function look_nearly(text[], text, text[]) to cs_app;
 
--- What a search reads, in one round trip: live memories by their place in the line, where the question's words stand, and
--- how many rows a search does not show. What waits for a value that ends is past until its time has come.
--- `marks` hold the number of the scope and whether it asks and tells a time; `cosines` are null unless a vector was asked.
+-- What a search reads, in one round trip: live memories by their place in the line, where the question's words stand,
+-- and how many rows a search does not show. What waits for a value that ends is past until its time has come. `marks`
+-- hold the number of the scope and whether it asks and tells a time; `cosines` are null unless a vector was asked.
 -- `hits` are counted in halves: a word of the same kin counts half, unless the question has it too. Words are those of
 -- `text_words`; where a word of the question stands nowhere, those spelled like it.
 create or replace function look_along(p_scopes text[], p_query text, p_embedder text, p_asked text)
@@ -57,7 +62,8 @@ returns table (ids bytea, created bytea, sizes bytea, marks bytea, speakers text
                holders bytea[], hits bytea[], expired int, superseded int, "foreign" int)
 language plpgsql stable set search_path = public, pg_temp
 -- By index, in its order, and planned once, however few rows the planner believes in.
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   v_asked vector := p_asked::vector;
   v_words text[] := array(select w.lexeme from text_words(p_query, true) w);

@@ -1,8 +1,31 @@
 -- Rows that come from a file or from the archive: from a closed list of columns, under an id of their own, never twice.
 -- Called by transfer.py.
 
--- Answers what came of it: kept, known (the scope has it), expired, forgotten, or taken (its subject has another value,
--- or the id is in use and there is no spare one). Sees and may do only what its caller may.
+-- Why a memory from a file is not taken in; null means that it may be. What has ended in its subject goes first.
+create or replace function taking_refusal(v memories, p_scope text, p_spare uuid, p_now timestamptz) returns text
+language plpgsql set search_path = public, pg_temp as $$
+declare v_tenant text := current_tenant(); v_code text;
+begin
+  v_code := case
+    when exists (select 1 from memories m
+                  where m.tenant = v_tenant and m.id in (v.id, p_spare) and m.scope = p_scope) then 'known'
+    when v.expires <= p_now then 'expired'
+    when is_forgotten(array[p_scope, 'by:' || coalesce(current_principal(), '')], v.near) then 'forgotten' end;
+  if v_code is not null or v.key is null then return v_code; end if;
+  perform uncover_memory(p_scope, v.key);
+  if v.superseded_by is not null then return null; end if;
+  delete from memories m where m.tenant = v_tenant and m.scope = p_scope and m.key = v.key
+     and m.superseded_by is null and m.expires <= p_now;
+  -- A value that ends in time may cover one that waits for that.
+  return case when exists (
+    select 1 from memories m where m.tenant = v_tenant and m.scope = p_scope and m.key = v.key
+       and (m.superseded_by is null or m.covered_until < coalesce(v.expires, 'infinity'))) then 'taken' end;
+end $$;
+revoke execute on function taking_refusal(memories, text, uuid, timestamptz) from public;
+grant execute on function taking_refusal(memories, text, uuid, timestamptz) to cs_app;
+
+-- Takes a memory in and answers what came of it: kept, known (the scope has it), expired, forgotten, or taken (its
+-- subject has another value, or the id is in use and there is no spare one). Sees and may do only what its caller may.
 create or replace function take_memory(p jsonb)
 returns table (code text, id text, scope text, key text, body text, trust text, provenance jsonb, created timestamptz,
                expires timestamptz, uses int, speaker text, session text, place int, said timestamptz)
@@ -22,22 +45,7 @@ begin
     v.superseded_by := null;
     v.covered_until := null;
   end if;
-  code := case
-    when exists (select 1 from memories m
-                  where m.tenant = v_tenant and m.id in (v.id, v_spare) and m.scope = v_scope) then 'known'
-    when v.expires <= v_now then 'expired'
-    when is_forgotten(array[v_scope, 'by:' || coalesce(current_principal(), '')], v.near) then 'forgotten' end;
-  if code is null and v.key is not null then
-    perform uncover_memory(v_scope, v.key);
-  end if;
-  if code is null and v.key is not null and v.superseded_by is null then
-    delete from memories m where m.tenant = v_tenant and m.scope = v_scope and m.key = v.key
-       and m.superseded_by is null and m.expires <= v_now;
-    -- A value that ends in time may cover one that waits for that.
-    code := case when exists (
-      select 1 from memories m where m.tenant = v_tenant and m.scope = v_scope and m.key = v.key
-         and (m.superseded_by is null or m.covered_until < coalesce(v.expires, 'infinity'))) then 'taken' end;
-  end if;
+  code := taking_refusal(v, v_scope, v_spare, v_now);
   if code is not null then return next; return; end if;
   -- Its successor may have come before it, under another id than the file gives.
   select m.id into v.superseded_by from memories m

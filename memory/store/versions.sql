@@ -13,7 +13,7 @@ begin
      and (m.expires is null or m.expires > clock_timestamp());
   if not found then return query select 'not_found'; return; end if;
   -- The lock of pruning, which looks at pins and then takes away what has none.
-  perform pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || v.scope, 7610));
+  perform pg_advisory_xact_lock(hashtextextended(current_tenant() || '/' || v.scope, 7550));
   if p_on and (select count(*) from memories m where m.scope = v.scope and m.pinned and m.id <> v.id) >= p_most then
     return query select 'full'; return;
   end if;

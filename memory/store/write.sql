@@ -1,4 +1,5 @@
--- Writing a memory, and what is kept beside it: words, marks, links. Called by write.py.
+-- Writing a memory, and what is kept beside it: words, marks, links. Writing is one statement, and takes no longer in a
+-- scope of ten thousand than in one of ten. Called by write.py; its triggers see to every row, whoever writes it.
 
 -- Trust as a number: who knows better outranks.
 create or replace function trust_rank(p_trust text) returns int language sql immutable as $$
@@ -8,7 +9,9 @@ revoke execute on function trust_rank(text) from public;
 grant execute on function trust_rank(text) to cs_app;
 
 -- Whether nothing in the first is missing from the second but a few words, none of which is a number or a denial.
-create or replace function says_no_more(p_terms text[], p_than text[], p_spare int) returns boolean language sql immutable cost 10000 as $$
+create or replace function says_no_more(p_terms text[], p_than text[], p_spare int) returns boolean
+-- Dear, so that every other condition is looked at first.
+language sql immutable cost 10000 as $$
   select cardinality(p_terms) > 0 and (
     select count(*) <= p_spare and coalesce(bool_and(t !~ '[0-9]' and t <> all (array['no', 'not', 'never'])), true)
       from (select unnest(p_terms) except select unnest(p_than)) as news (t))
@@ -16,12 +19,41 @@ $$;
 revoke execute on function says_no_more(text[], text[], int) from public;
 grant execute on function says_no_more(text[], text[], int) to cs_app;
 
--- Looks at a note before it is written: what it repeats, restates or may not replace. Texts are compared only with the few
--- that resemble them or were shown. What is worded like a memory that was shown restates it. A text without a source of
--- its own does so in any order too, unless it says the opposite in a small word (`against`). Sees what the caller sees.
+-- The memory that a note restates, of those it was derived from or its teller was shown. What is worded like one
+-- restates it. A text without a source of its own does so in any order too, unless it says the opposite in a small word
+-- (`against`). Called by look_at_note, whose plans it shares.
+create or replace function restated_memory(p jsonb) returns table (id uuid, trust text)
+language plpgsql set search_path = public, pg_temp as $$
+declare
+  v_tenant text := current_tenant();
+  v_told text := split_part(p ->> 'near', '~', 1);
+  v_terms text[] := array(select jsonb_array_elements_text(p -> 'terms'));
+  v_against text[] := array(select jsonb_array_elements_text(p -> 'against'));
+  v_size int := cardinality(v_terms);
+  v_seen uuid[];
+begin
+  v_seen := array(select d::uuid from jsonb_array_elements_text(p -> 'derived') d
+                   where d ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                  union select s.memory from jsonb_array_elements_text(p -> 'seers') as given (seer)
+                          join memory_seen s on s.tenant = v_tenant and s.seer = given.seer);
+  return query
+    select m.id, m.trust from memories m
+     where m.tenant = v_tenant and m.id = any (v_seen)
+       and (split_part(m.near, '~', 1) = v_told
+            or not coalesce((p ->> 'sourced')::boolean, false) and m.terms && v_terms[1 : v_size / 10 + 1]
+               and says_no_more(v_terms, m.terms, v_size / 10)
+               and not regexp_split_to_array(lower(m.body), '[[:space:].,;:!?"()]+') && v_against)
+     order by m.created, m.id limit 1;
+end $$;
+revoke execute on function restated_memory(jsonb) from public;
+grant execute on function restated_memory(jsonb) to cs_app;
+
+-- Looks at a note before it is written: what it repeats, restates or may not replace. Texts are compared only with the
+-- few that resemble them or were shown. Sees what the caller sees.
 create or replace function look_at_note(p jsonb)
 returns table (code text, id uuid, trust text)
 language plpgsql set search_path = public, pg_temp
+-- A plan made while the table was small must not be the one that reads all of it later.
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_tenant text := current_tenant();
@@ -32,11 +64,7 @@ declare
   v_session text := p ->> 'session';
   v_place int := (p ->> 'place')::int;
   v_rank int := trust_rank(p ->> 'trust');
-  v_terms text[] := array(select jsonb_array_elements_text(p -> 'terms'));
-  v_against text[] := array(select jsonb_array_elements_text(p -> 'against'));
-  v_size int := cardinality(v_terms);
   v_alike uuid[];
-  v_seen uuid[];
 begin
   -- One of 64 locks of the scope: a long import needs no more, and two notes at once seldom wait for each other.
   perform pg_advisory_xact_lock(
@@ -70,27 +98,20 @@ begin
     if found then return; end if;
   end if;
   if v_rank < trust_rank('human') then
-    v_seen := array(select d::uuid from jsonb_array_elements_text(p -> 'derived') d
-                     where d ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                    union select s.memory from jsonb_array_elements_text(p -> 'seers') as given (seer)
-                            join memory_seen s on s.tenant = v_tenant and s.seer = given.seer);
-    return query
-      select 'restated', m.id, m.trust from memories m
-       where m.tenant = v_tenant and m.id = any (v_seen)
-         and (split_part(m.near, '~', 1) = v_told
-              or not coalesce((p ->> 'sourced')::boolean, false) and m.terms && v_terms[1 : v_size / 10 + 1]
-                 and says_no_more(v_terms, m.terms, v_size / 10)
-                 and not regexp_split_to_array(lower(m.body), '[[:space:].,;:!?"()]+') && v_against)
-       order by m.created, m.id limit 1;
+    return query select 'restated', r.id, r.trust from restated_memory(p) r;
   end if;
 end $$;
 revoke execute on function look_at_note(jsonb) from public;
 grant execute on function look_at_note(jsonb) to cs_app;
 
--- A value ends at `p_end`, or never: what lasts longer waits for that, what does not is superseded for good. It ended at
--- `p_old` so far, if it is not new.
+-- A value with a time to live does not end the lasting one of its subject but covers it: when it ends, what was covered
+-- holds again, to the second. Covered values wait for one another: each ends later than the one that covers it, the
+-- last perhaps never.
+
+-- A value ends at `p_end`, or never: what lasts longer waits for that, what does not is superseded for good. It ended
+-- at `p_old` so far, if it is not new.
 create or replace function cover_memories(p_scope text, p_key text, p_by uuid, p_from timestamptz, p_old timestamptz,
-                               p_end timestamptz) returns void
+                                          p_end timestamptz) returns void
 language sql set search_path = public, pg_temp set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off as $$
   with held as materialized (
@@ -138,11 +159,11 @@ end $$;
 revoke execute on function uncover_memory(text, text) from public;
 grant execute on function uncover_memory(text, text) to cs_app;
 
--- Writes a note if it is news: links what is known (`linked`), ends what its subject said before. A value with a time to
--- live only covers the lasting one, unless it is an item, whose put replaces. What is told again lives as its teller says
--- now, if that is a person, or if it is a subject's value and the teller is not trusted less; else as long as the longer
--- of both tellings. Sees and may do only what its caller may. Without a vector nothing new is written, and the answer
--- `new` asks for one.
+-- Writes a note if it is news: links what is known (`linked`), ends what its subject said before. A value with a time
+-- to live only covers the lasting one, unless it is an item, whose put replaces. What is told again lives as its teller
+-- says now, if that is a person, or if it is a subject's value and the teller is not trusted less; else as long as the
+-- longer of both tellings. Sees and may do only what its caller may. Without a vector nothing new is written, and the
+-- answer `new` asks for one.
 create or replace function write_memory(p jsonb)
 returns table (code text, about uuid, held text, id text, scope text, key text, body text, trust text,
                provenance jsonb, created timestamptz, expires timestamptz, uses int, speaker text, session text,
@@ -205,8 +226,8 @@ revoke execute on function write_memory(jsonb) from public;
 grant execute on function write_memory(jsonb) to cs_app;
 
 -- Chinese, Japanese and Korean are posted by single signs and by pairs of neighbours, which is what most of their words
--- are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone: else every
--- text with one of its signs would be found.
+-- are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone: else
+-- every text with one of its signs would be found.
 create or replace function text_words(p_text text, p_asked boolean)
 returns table (lexeme text, hits int) language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
 declare
@@ -233,8 +254,8 @@ end $$;
 revoke execute on function text_words(text, boolean) from public;
 grant execute on function text_words(text, boolean) to cs_app;
 
--- The words of a memory: what it says, who said it and on which day, so that "in May 2023" is a word like any other, and
--- what it is about, unless its subject is an address that a machine made up.
+-- The words of a memory: what it says, who said it and on which day, so that "in May 2023" is a word like any other,
+-- and what it is about, unless its subject is an address that a machine made up.
 create or replace function memory_words(p_body text, p_speaker text, p_said timestamptz, p_key text default null)
 returns table (lexeme text, hits int) language sql stable set search_path = public, pg_temp as $$
   select w.lexeme, w.hits
@@ -245,8 +266,8 @@ returns table (lexeme text, hits int) language sql stable set search_path = publ
 $$;
 revoke execute on function memory_words(text, text, timestamptz, text) from public;
 
--- How many words a memory has, and whether it follows a question: an answer is worth more than other texts, also when the
--- question has left.
+-- How many words a memory has, and whether it follows a question: an answer is worth more than other texts, also when
+-- the question has left.
 create or replace function measure_memory() returns trigger
 language plpgsql security definer set search_path = public, pg_temp set enable_sort = off set enable_seqscan = off as $$
 begin
@@ -293,11 +314,11 @@ begin
   end loop;
   return null;
 end $$;
+-- The table's owner ties it to the table, and may run it for that moment only.
 grant execute on function unpost_memories() to cs_owner;
 reset role;
 create or replace trigger memories_unpost after delete on memories referencing old table as gone
   for each statement execute function unpost_memories();
 set local role cs_system;
 revoke execute on function unpost_memories() from public, cs_owner;
-
 reset role;

@@ -1,8 +1,9 @@
 -- For whom a transaction works, and what was applied to this database. Owned by memory/postgres.
 --
 -- enter() (memory/postgres/database.sql) takes an entry, the current_*() functions answer it, row policies compare with
--- it. An entry counts only while two sequences of the session, which the app's role may read but not set, hold its seal:
--- a setting alone, which any role may write, is worth nothing.
+-- it. An entry counts only while two sequences of the session, which the app's role may read but not set, hold its
+-- seal: a setting alone, which any role may write, is worth nothing. The settings are local to the transaction, so that
+-- the next borrower of a pooled connection starts with nothing.
 
 revoke all on schema public from public;
 grant usage on schema public to cs_app, cs_system;

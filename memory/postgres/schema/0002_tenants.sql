@@ -37,6 +37,6 @@ create policy tenant on keys using (tenant = current_tenant()) with check (tenan
 create policy system on keys to cs_system using (true);
 grant select on keys to cs_app, cs_system;
 
--- Statistics for the planner are samples of what stands in a column: of texts that people write there are none, here and
--- in all files below, so that nothing forgotten stays readable in the catalogue.
+-- Statistics for the planner are samples of what stands in a column: of texts that people write there are none, here
+-- and in all files below, so that nothing forgotten stays readable in the catalogue.
 alter table keys alter column label set statistics 0;

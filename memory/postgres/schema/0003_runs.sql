@@ -1,5 +1,5 @@
--- Runs and what they leave: rows and leases, checkpoints, results, transcripts, model calls, answered requests. Owned by
--- memory/runs.
+-- Runs and what they leave: rows and leases, checkpoints, results, transcripts, model calls, answered requests. Owned
+-- by memory/runs.
 
 create sequence worker_numbers as int;
 grant usage on sequence worker_numbers to cs_app;
@@ -50,8 +50,8 @@ create policy system on runs to cs_system using (true) with check (true);
 grant select on runs to cs_app;
 grant select, update on runs to cs_system;
 
--- What was answered to requests that carry an Idempotency-Key, so that a repeated one is answered alike. A row is written
--- in the transaction that does the work: there is never an answer without it, nor it without the answer.
+-- What was answered to requests that carry an Idempotency-Key, so that a repeated one is answered alike. A row is
+-- written in the transaction that does the work: there is never an answer without it, nor it without the answer.
 create table requests (
   tenant text not null default current_tenant(),
   principal text not null default current_principal(),
@@ -128,8 +128,8 @@ alter table model_calls enable row level security, force row level security;
 create policy tenant on model_calls using (tenant = current_tenant()) with check (tenant = current_tenant());
 grant select on model_calls to cs_app;
 
--- Where each run's graph stands: the tables of LangGraph's own Postgres saver, so that its readers understand them, with
--- a tenant in every key, and written only by functions that know who leads the run (memory/runs/checkpoints.sql).
+-- Where each run's graph stands: the tables of LangGraph's own Postgres saver, so that its readers understand them,
+-- with a tenant in every key, and written only by functions that know who leads the run (memory/runs/checkpoints.sql).
 create table checkpoint_migrations (v integer primary key);
 insert into checkpoint_migrations select generate_series(0, 9);
 grant select on checkpoint_migrations to cs_app;

@@ -1,4 +1,5 @@
--- Who may, what people decided, what was recorded. Owned by memory/governance; the stop switch is used by tools/kills.py.
+-- Who may, what people decided, what was recorded. Owned by memory/governance; the stop switch is used by
+-- tools/kills.py.
 
 -- The policy set in force.
 create table authority (
@@ -94,8 +95,8 @@ alter table votes enable row level security, force row level security;
 create policy tenant on votes using (tenant = current_tenant()) with check (tenant = current_tenant());
 grant select on votes to cs_app;
 
--- Entries chained by hash; their words stand beside the chain, which holds a salted digest of them, so that words can be
--- forgotten and the chain still holds. The triggers that keep it append-only stand in memory/governance/journal.sql.
+-- Entries chained by hash; their words stand beside the chain, which holds a salted digest of them, so that words can
+-- be forgotten and the chain still holds. The triggers that keep it append-only stand in memory/governance/journal.sql.
 create table journal (
   tenant text not null,
   run text not null references runs,

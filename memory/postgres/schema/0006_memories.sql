@@ -77,7 +77,8 @@ comment on column memories.embedding is
   'length depends on the embedder; compared only with vectors of the same embedder, by exact scan inside scopes';
 comment on column memories.place is 'position in the session; neighbours are those before and after it';
 comment on column memories.size is 'words that the postings of this memory count';
-comment on column memories.near is 'digest of the wording, ~, digest of the terms; the latter alone for rows from before';
+comment on column memories.near is
+  'digest of the wording, ~, digest of the terms; the latter alone for rows from before';
 comment on column memories.known_to is
   'valid_from and valid_to say when it was so; created and known_to say when it was believed';
 comment on column memories.answers is 'whether what was said just before it in its session asks';
@@ -102,7 +103,8 @@ alter table memories
   -- Vectors of short texts are mostly zeros: compressed beside their row, a search reads them about a third faster.
   alter column embedding set storage main,
   alter column body set statistics 0, alter column key set statistics 0, alter column terms set statistics 0,
-  alter column provenance set statistics 0, alter column speaker set statistics 0, alter column session set statistics 0,
+  alter column provenance set statistics 0, alter column speaker set statistics 0,
+  alter column session set statistics 0,
   alter column scope set statistics 0, alter column scope_id set statistics 0;
 
 alter table memories enable row level security, force row level security;

@@ -1,5 +1,5 @@
--- What is known: small, versioned, owned items that plans pin, and the vectors by which current ones are found. Owned by
--- memory/knowledge.
+-- What is known: small, versioned, owned items that plans pin, and the vectors by which current ones are found. Owned
+-- by memory/knowledge.
 
 -- Written by one function and never changed afterwards (memory/knowledge/versions.sql).
 create table knowledge (
