@@ -89,11 +89,11 @@ def people(tenant: str) -> list[Principal]:
     return [Principal(tenant, name, groups, alone, joint) for name, (groups, alone, joint) in _PEOPLE.items()]
 
 
-def shipped(folder: Path | None = None) -> list[versions.Item]:
+def shipped(folder: Path | None = None) -> list[versions.KnowledgeItem]:
     """Return the runbooks of the release, and those of a folder beside them, as knowledge items."""
     documents = [*runbooks.load(), *(runbooks.load(folder) if folder else [])]
     return [
-        versions.Item(
+        versions.KnowledgeItem(
             id=document.runbook.id,
             kind="runbook",
             title=document.title,

@@ -15,7 +15,7 @@ from app.addresses import Addresses, addresses_of, world_url
 from app.bootstrap import FUNCTIONS
 from app.settings import Settings
 from app.supervisor import answers
-from memory.embeddings.providers import id_of, named
+from memory.embeddings.providers import embedder_of, id_of
 from memory.errors import ControlError
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
@@ -134,7 +134,7 @@ async def _clock(database: Database) -> Diagnosis:
 
 def _embedder(settings: Settings) -> Diagnosis:
     try:
-        found = named(settings.embeddings, settings.embeddings_base_url).id
+        found = embedder_of(settings.embeddings, settings.embeddings_base_url).id
     except ControlError as error:
         return Diagnosis("embeddings", "fail", str(error), "mend it or set COUNTERSIGN_EMBEDDINGS=lexical")
     return Diagnosis("embeddings", "ok", found)

@@ -55,7 +55,7 @@ async def expired(database: Database) -> None:
 
 async def full(database: Database) -> None:
     """Prune scopes that hold more than their room, until all have been looked at that anything can leave from."""
-    await _until_nothing(lambda: pruning.tidy(database))
+    await _until_nothing(lambda: pruning.prune_crowded(database))
 
 
 async def rest(database: Database) -> None:

@@ -14,14 +14,14 @@ from graphs.nodes.planner import make_planner
 from graphs.planning.drafting import Drafter, make_drafter
 from memory.clock import Clock, SystemClock
 from memory.embeddings.embedder import Embedder
-from memory.embeddings.providers import named
+from memory.embeddings.providers import embedder_of
 from memory.governance.feed import Feed
 from memory.knowledge import versions
 from memory.postgres.database import Database
 from memory.runs.queue import Queue
 from memory.runs.records import Lease
 from memory.store import context
-from memory.store.context import Context
+from memory.store.context import MemoryExcerpt
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.model import Model, open_model
@@ -73,7 +73,7 @@ class System:
         recall = partial(self._recall, lease)
         return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease), recall=recall)
 
-    async def _recall(self, lease: Lease, request: str, runbook: str) -> Context:
+    async def _recall(self, lease: Lease, request: str, runbook: str) -> MemoryExcerpt:
         return await context.assemble(self.database, lease.access, request, subject=runbook, embedder=self.embedder)
 
     def _drafter(self, lease: Lease) -> Drafter | None:
@@ -94,7 +94,7 @@ async def open_system(
     async with AsyncExitStack() as stack:
         catalog = Catalog.discover()
         policy = PolicySet.load(catalog.cards, settings.policy_dir)
-        embedder = named(settings.embeddings, settings.embeddings_base_url)
+        embedder = embedder_of(settings.embeddings, settings.embeddings_base_url)
         database = await Database.open(addresses.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)

@@ -78,10 +78,10 @@ class Permanent(ControlError):
 class Temporary(ControlError):
     """Trying again after `delay` seconds may help."""
 
-    def __init__(self, code: Code, message: str, *, delay: float = 0.1, answered: bool = False) -> None:
+    def __init__(self, code: Code, message: str, *, delay: float = 0.1, is_refusal: bool = False) -> None:
         super().__init__(code, message)
         self.delay = delay
-        self.answered = answered
+        self.is_refusal = is_refusal
         """True if the other side said no for now; False if it fell silent, so that it may have acted all the same."""
 
 

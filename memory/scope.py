@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-Kind = Literal["user", "session", "agent", "run"]
+ScopeKind = Literal["user", "session", "agent", "run"]
 Trust = Literal["human", "tool", "model", "untrusted"]
 """How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
 
@@ -12,7 +12,7 @@ Trust = Literal["human", "tool", "model", "untrusted"]
 class Scope:
     """One place where memories live; `run` is working memory and ends with its run."""
 
-    kind: Kind
+    kind: ScopeKind
     id: str
 
     def __str__(self) -> str:
@@ -22,8 +22,8 @@ class Scope:
     def parse(cls, text: str) -> "Scope":
         """Read `kind:id`; raises ValueError for any other form."""
         kind, _, name = text.partition(":")
-        if kind in get_args(Kind) and name:
-            return cls(cast(Kind, kind), name)
+        if kind in get_args(ScopeKind) and name:
+            return cls(cast(ScopeKind, kind), name)
         raise ValueError(f"{text!r} is no scope; write kind:id with kind one of user, session, agent, run")
 
 

@@ -51,12 +51,12 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
             # A refusal of the repetition says nothing of the one before, which may have got through meanwhile.
             late = await _after_loss(tool, arguments, call, clock, number) if lost else None
             return late or Attempt("failed", message=str(error), attempts=number)
-        lost = lost or not failure.answered
-        if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.answered):
+        lost = lost or not failure.is_refusal
+        if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.is_refusal):
             return settled
         if number < tool.attempts:
             await clock.sleep(backoff(number, failure.delay))
-    silent = tool.effect != "read" and not failure.answered
+    silent = tool.effect != "read" and not failure.is_refusal
     return Attempt("unknown" if silent else "failed", message=str(failure), attempts=tool.attempts)
 
 

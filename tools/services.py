@@ -82,7 +82,7 @@ class _Bound:
             response = await self._client.request(method, path, headers=self._headers, **content)
         except _NEVER_SENT as error:
             raise Temporary(
-                "tool_failed", f"{path!r} could not be reached; is the service up?", answered=True
+                "tool_failed", f"{path!r} could not be reached; is the service up?", is_refusal=True
             ) from error
         except httpx2.TransportError as error:
             raise Temporary(
@@ -100,7 +100,7 @@ def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
     message = f"{path!r} answered {response.status_code}: {_detail(response)}"
     if response.status_code == _TOO_MANY:
         delay = response.headers.get("Retry-After", "1")
-        return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, answered=True)
+        return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, is_refusal=True)
     if response.is_server_error:
         return Temporary("tool_failed", message)
     return Permanent("not_found" if response.status_code == _MISSING else "tool_failed", message)

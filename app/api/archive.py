@@ -29,11 +29,11 @@ class Pruning(Body):
 @router.post("/prune", operation_id="prune_memories")
 async def prune(wanted: Pruning, services: ServicesDep, caller: CallerDep) -> Any:
     """Show what would leave the caller's own scope, and why; with `expect`, archive exactly that and record it."""
-    policy = pruning.Policy(facts=wanted.facts, episodes=wanted.episodes)
+    policy = pruning.PruningPolicy(facts=wanted.facts, episodes=wanted.episodes)
     if wanted.expect is None:
         return {"done": False, **_foreseen(await pruning.preview(services.database, caller.access, policy))}
     report = await pruning.prune(services.database, caller.access, policy, expect=wanted.expect)
-    return {"done": True, **_foreseen(report.preview), "gone": report.gone, "archived": report.archived}
+    return {"done": True, **_foreseen(report.preview), "gone": report.removal_count, "archived": report.archive_count}
 
 
 @router.get("/archive", operation_id="list_archived_memories")
@@ -52,7 +52,7 @@ async def ls(
     if person is not None and person != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
         await principals.exists(services.database, caller.access, person)
-        others = await archive.of(services.database, caller.access, person, limit=limit)
+        others = await archive.entries_of(services.database, caller.access, person, limit=limit)
         return {"items": [views.jsonable(asdict(row)) for row in others], "next": None}
     found = await archive.ls(services.database, caller.access, limit=limit + 1, after=place(after))
     rows = found[:limit]
@@ -64,7 +64,7 @@ async def ls(
 async def restore(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Take back what was pruned from the caller's own scope; as history, `superseded`, if its subject has a value."""
     back = await archive.restore(services.database, caller.access, memory.lower(), embedder=services.embedder)
-    return {**shown(back), "superseded": back.superseded}
+    return {**shown(back), "superseded": back.is_history}
 
 
 @router.post("/archive/{memory}/hold", operation_id="hold_memory")
@@ -81,16 +81,16 @@ async def release(memory: str, services: ServicesDep, caller: CallerDep) -> dict
 
 async def _held(memory: str, services: Services, caller: Caller, *, on: bool) -> dict[str, Any]:
     auth.demand(caller.principal, auth.ADMIN)
-    await archive.hold(services.database, caller.access, memory, on=on)
+    await archive.set_legal_hold(services.database, caller.access, memory, on=on)
     return {"id": memory, "hold": on}
 
 
-def _foreseen(preview: pruning.Preview) -> dict[str, Any]:
+def _foreseen(preview: pruning.PruningPreview) -> dict[str, Any]:
     return {
         "scope": str(preview.scope),
         "policy": preview.policy,
-        "held": preview.held,
+        "held": preview.row_count,
         "reasons": preview.reasons,
-        "leaving": [asdict(row) for row in preview.leaving],
+        "leaving": [asdict(row) for row in preview.removals],
         "digest": preview.digest,
     }

@@ -15,7 +15,7 @@ from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
 from memory.knowledge import versions
-from memory.knowledge.models import LAST_VERSION, Day, Item, Kind, Known, check
+from memory.knowledge.models import LAST_VERSION, Day, ItemKind, KnowledgeItem, KnowledgeVersion, check
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
 _ASKED = 2000
@@ -26,7 +26,7 @@ class Publication(Body):
     """A new version of an item. A runbook's text says its title, owner, review date and version itself."""
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
-    kind: Kind
+    kind: ItemKind
     title: Annotated[str, Filled, Field(max_length=200)] | None = None
     body: Annotated[str, Filled]
     owner: Annotated[str, Filled, Field(max_length=100)] | None = None
@@ -47,7 +47,7 @@ async def ls(
     services: ServicesDep,
     caller: CallerDep,
     *,
-    kind: Kind | None = None,
+    kind: ItemKind | None = None,
     id: str | None = None,
     limit: Limit = 100,
     after: Annotated[str | None, Query(alias="cursor")] = None,
@@ -66,7 +66,7 @@ async def search(
     q: Annotated[str, Filled, Query(min_length=1)],
     services: ServicesDep,
     caller: CallerDep,
-    kind: Kind = "runbook",
+    kind: ItemKind = "runbook",
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> Any:
     """Find the current items of a kind that a text resembles most, with a score from 0 to 1; its beginning counts."""
@@ -90,18 +90,18 @@ async def publish(item: Publication, services: ServicesDep, caller: CallerDep) -
     overdue text may not wait for its review.
     """
     auth.demand(caller.principal, *auth.OPERATORS)
-    wanted = _runbook(item, services) if item.kind == "runbook" else Item(**item.model_dump())
+    wanted = _runbook(item, services) if item.kind == "runbook" else KnowledgeItem(**item.model_dump())
     check(wanted)
     await _refuse_past(wanted, services, caller)
     published = await versions.publish(services.database, caller.access, wanted)
     # The runs are queued already; if we die here, the workers' sweep finds them.
     async with services.database.transaction(caller.access) as connection:
-        for run in published.woken:
+        for run in published.runs:
             await services.queue.defer(connection, run)
-    return {"id": item.id, **asdict(published)}
+    return {"id": item.id, "version": published.version, "fresh": published.is_new, "woken": published.runs}
 
 
-def _shown(item: Known, services: Services) -> dict[str, Any]:
+def _shown(item: KnowledgeVersion, services: Services) -> dict[str, Any]:
     return views.jsonable({**asdict(item), "overdue": item.review_by < services.clock.now().date()})
 
 
@@ -115,9 +115,13 @@ def _place(text: str | None) -> tuple[str, int] | None:
         raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
 
 
-def _runbook(item: Publication, services: Services) -> Item:
+def _runbook(item: Publication, services: Services) -> KnowledgeItem:
     """Return what a runbook's text says it is; raises Permanent if the request says otherwise, or if it cannot run."""
-    check(Item(item.id, "runbook", item.title or item.id, item.body, item.owner or "-", services.clock.now().date()))
+    check(
+        KnowledgeItem(
+            item.id, "runbook", item.title or item.id, item.body, item.owner or "-", services.clock.now().date()
+        )
+    )
     document = runbooks.parse(item.body)
     told = runbooks.item(document)
     asked = item.model_dump(include={"id", "title", "owner", "review_by", "version"}, exclude_none=True)
@@ -129,7 +133,7 @@ def _runbook(item: Publication, services: Services) -> Item:
     return replace(told, note=item.note)
 
 
-async def _refuse_past(item: Item, services: Services, caller: CallerDep) -> None:
+async def _refuse_past(item: KnowledgeItem, services: Services, caller: CallerDep) -> None:
     if item.review_by >= services.clock.now().date():
         return
     before = await versions.ls(services.database, caller.access, id=item.id, limit=1)

@@ -120,7 +120,7 @@ async def add(note: Remembered, services: ServicesDep, caller: CallerDep) -> Any
         ttl=timedelta(seconds=note.ttl_seconds) if note.ttl_seconds else None,
         embedder=services.embedder,
     )
-    return {**shown(memory), "linked": memory.linked}
+    return {**shown(memory), "linked": memory.is_repeat}
 
 
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
@@ -132,7 +132,7 @@ async def export(services: ServicesDep, caller: CallerDep) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, services: ServicesDep, caller: CallerDep) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await transfer.take_in(services.database, caller.access, file.lines, embedder=services.embedder)
+    taken, known = await transfer.import_lines(services.database, caller.access, file.lines, embedder=services.embedder)
     return {"imported": taken, "known": known}
 
 
@@ -206,12 +206,12 @@ def place(text: str | None) -> tuple[datetime, str] | None:
         raise Permanent("bad_request", f"cursor {text!r} is not one that this list returned; leave it out") from error
 
 
-def _version(version: versions.Version) -> dict[str, Any]:
+def _version(version: versions.MemoryVersion) -> dict[str, Any]:
     times = {name: value for name, value in asdict(version).items() if name != "memory"}
     return {**shown(version.memory), **views.jsonable(times)}
 
 
 def shown(memory: Memory) -> dict[str, Any]:
     """Return a memory as every answer shows it."""
-    told = {name: value for name, value in asdict(memory).items() if name not in ("linked", "superseded")}
+    told = {name: value for name, value in asdict(memory).items() if name not in ("is_repeat", "is_history")}
     return views.jsonable({**told, "scope": str(memory.scope)})

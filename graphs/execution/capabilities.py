@@ -11,7 +11,7 @@ from graphs.execution.binding import Slice
 from graphs.planning.plan import Plan
 from graphs.state import State, Update
 from memory.runs.records import Lease
-from memory.store.context import Context
+from memory.store.context import MemoryExcerpt
 from tools.action import Action, Json, Outcome
 
 
@@ -47,7 +47,7 @@ class Cuts(Protocol):
 
 Node = Callable[[State, Invocation], Awaitable[Update]]
 Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-RecallMemories = Callable[[str, str], Awaitable[Context]]
+RecallMemories = Callable[[str, str], Awaitable[MemoryExcerpt]]
 """What memory holds for a request and a runbook's id, of which either may be empty; in what the requester may read."""
 Cite = Callable[[Lease, Sequence[str]], Awaitable[None]]
 """Counts memories as used, by id: once for each run, and only those that it was shown."""

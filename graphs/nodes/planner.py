@@ -15,7 +15,7 @@ from graphs.planning.plan import Plan
 from graphs.planning.slots import SlotValue
 from graphs.planning.validation import Card, validate
 from memory.errors import Permanent
-from memory.store.context import Context
+from memory.store.context import MemoryExcerpt
 from tools.action import Json
 
 Update = dict[str, Any]
@@ -141,19 +141,19 @@ class _Planner:
         return {"plan": plan.model_dump(mode="json"), "note": note}
 
 
-async def _nothing(request: str, runbook: str) -> Context:
+async def _nothing(request: str, runbook: str) -> MemoryExcerpt:
     """Remember nothing."""
-    return Context()
+    return MemoryExcerpt()
 
 
-def _recalled(memory: Context, uses: Sequence[str]) -> Update:
-    shown = [each.id for each in memory.shown]
-    return {"recalled": {"shown": shown, "cited": [*memory.marked(uses)]}} if shown else {}
+def _recalled(memory: MemoryExcerpt, uses: Sequence[str]) -> Update:
+    shown = [each.id for each in memory.memories]
+    return {"recalled": {"shown": shown, "cited": [*memory.ids_of(uses)]}} if shown else {}
 
 
-def _last_time(earlier: Context) -> str:
+def _last_time(earlier: MemoryExcerpt) -> str:
     """Return how the last run of the same runbook ended, for people."""
-    return f"; last time: {earlier.shown[0].body.partition(';')[0]}" if earlier.shown else ""
+    return f"; last time: {earlier.memories[0].body.partition(';')[0]}" if earlier.memories else ""
 
 
 def _number(found: Sequence[RunbookCandidate], state: State) -> list[RunbookCandidate]:

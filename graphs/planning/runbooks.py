@@ -16,7 +16,7 @@ from graphs.planning.slots import Slot, SlotValue
 from graphs.planning.validation import Card, validate
 from memory.errors import Permanent
 from memory.knowledge import frontmatter
-from memory.knowledge.models import Day, Item
+from memory.knowledge.models import Day, KnowledgeItem
 from tools import cel
 from tools.action import Json
 
@@ -111,10 +111,10 @@ def load(folder: Path = FOLDER) -> list[RunbookDocument]:
     return list(found.values())
 
 
-def item(document: RunbookDocument) -> Item:
+def item(document: RunbookDocument) -> KnowledgeItem:
     """Return the runbook as knowledge publishes it, under its own version."""
     runbook = document.runbook
-    return Item(
+    return KnowledgeItem(
         id=runbook.id,
         kind="runbook",
         title=document.title,

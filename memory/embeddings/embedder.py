@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-Vector = tuple[float, ...]
+Embedding = tuple[float, ...]
 
 
 class Embedder(Protocol):
@@ -19,15 +19,15 @@ class Embedder(Protocol):
         """True if each dimension stands for terms, so that rare ones may weigh more."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector of length 1 per text, or of zeros for a text without any term."""
         ...
 
 
 @runtime_checkable
-class Asymmetric(Embedder, Protocol):
+class AsymmetricEmbedder(Embedder, Protocol):
     """An embedder that takes questions otherwise than texts."""
 
-    async def ask(self, text: str) -> Vector:
+    async def ask(self, text: str) -> Embedding:
         """Return the vector of a question."""
         ...

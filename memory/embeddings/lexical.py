@@ -10,7 +10,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from math import log, sqrt
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
@@ -27,18 +27,18 @@ _STOP = frozenset(
 WORD_WEIGHT, PAIR_WEIGHT, GRAM_WEIGHT = 2.0, 1.0, 1.0
 
 
-class Lexical:
+class LexicalEmbedder:
     """Signed hashing of words, word pairs and character trigrams into 1024 dimensions; deterministic, no download."""
 
     id = "lexical-1024-v1"
     lexical = True
     dimensions = 1024
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector of length 1 per text, or of zeros for a text without any term."""
         return [self.vector(text) for text in texts]
 
-    def vector(self, text: str) -> Vector:
+    def vector(self, text: str) -> Embedding:
         """Return the vector of one text."""
         sums = [0.0] * self.dimensions
         for term, weight in _terms(text):
@@ -48,7 +48,7 @@ class Lexical:
         return tuple(value / length for value in sums) if length else tuple(sums)
 
 
-LEXICAL = Lexical()
+LEXICAL = LexicalEmbedder()
 
 
 def _terms(text: str) -> Iterator[tuple[str, float]]:
@@ -62,12 +62,12 @@ def _terms(text: str) -> Iterator[tuple[str, float]]:
         yield f"{first} {second}", PAIR_WEIGHT
 
 
-def presence(vectors: Iterable[Vector]) -> Vector:
+def presence(vectors: Iterable[Embedding]) -> Embedding:
     """Return 1 for each dimension that any of the vectors uses; summed over items this counts where a term stands."""
     return tuple(1.0 if any(values) else 0.0 for values in zip(*vectors, strict=True))
 
 
-def rarity(counts: Vector, items: int) -> Vector:
+def rarity(counts: Embedding, items: int) -> Embedding:
     """Return the weight of each dimension when `counts` of `items` use it: the rarer, the heavier."""
     return tuple(
         log((items + 1) / (count + 0.5)) if count < items else log((items + 1) / (items + 0.5)) for count in counts

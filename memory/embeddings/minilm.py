@@ -13,7 +13,7 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.errors import Permanent
 
 DIMENSIONS, LONGEST, BATCH = 384, 256, 16
@@ -41,14 +41,14 @@ class MiniLm:
         words = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
         self._words = {word: number for number, word in enumerate(words)}
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector of length 1 per text, computed in a thread of its own."""
         return await asyncio.to_thread(self._embed, texts)
 
-    def _embed(self, texts: Sequence[str]) -> list[Vector]:
+    def _embed(self, texts: Sequence[str]) -> list[Embedding]:
         tokens = [self.tokens(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda index: len(tokens[index]))
-        vectors: list[Vector] = [()] * len(texts)
+        vectors: list[Embedding] = [()] * len(texts)
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             for index, vector in zip(batch, self._run([tokens[index] for index in batch]), strict=True):

@@ -7,7 +7,7 @@ from importlib import import_module
 from math import isfinite, sqrt
 from typing import Any
 
-from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent, Temporary
 
@@ -16,7 +16,7 @@ LONGEST = 16_000
 _NAME = re.compile(r"lexical|minilm|[a-z0-9_]+:\S+")
 
 
-class LangChain:
+class LangChainEmbedder:
     """Embeddings of LangChain, such as `openai:text-embedding-3-small`; texts leave for whoever serves the model."""
 
     lexical = False
@@ -26,7 +26,7 @@ class LangChain:
         self._embeddings = embeddings
         self._timeout = timeout
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector of length 1 per text; raises Temporary("unavailable") if the model does not answer."""
         if not texts:
             return []
@@ -37,7 +37,7 @@ class LangChain:
             )
         return [self._unit(values) for values in vectors]
 
-    async def ask(self, text: str) -> Vector:
+    async def ask(self, text: str) -> Embedding:
         """Return the vector of a question, which some models take otherwise than a text."""
         return self._unit(await self._answer(self._embeddings.aembed_query(text)))
 
@@ -49,7 +49,7 @@ class LangChain:
             told = f"{type(error).__name__}: {str(error)[:200]}"
             raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({told}); mend or wait") from error
 
-    def _unit(self, values: Sequence[float]) -> Vector:
+    def _unit(self, values: Sequence[float]) -> Embedding:
         length = sqrt(sum(value * value for value in values))
         if not isfinite(length) or len(values) not in range(1, LONGEST):
             raise Temporary("unavailable", f"embedder {self.id!r} returned no usable vector; try another model")
@@ -72,7 +72,7 @@ def id_of(name: str) -> str:
     return {"lexical": LEXICAL.id, "minilm": MiniLm.id}.get(known, f"langchain:{known}")
 
 
-def named(name: str, base_url: str | None = None) -> Embedder:
+def embedder_of(name: str, base_url: str | None = None) -> Embedder:
     """Return the embedder of a setting: `lexical` (or nothing), `minilm`, or `provider:model` for LangChain.
 
     `base_url` is where the model is served, if not by its provider. Raises Permanent("configuration") for another
@@ -88,7 +88,7 @@ def named(name: str, base_url: str | None = None) -> Embedder:
         from memory.embeddings.minilm import MiniLm
 
         return MiniLm()
-    return LangChain(known, _langchain(known, base_url))
+    return LangChainEmbedder(known, _langchain(known, base_url))
 
 
 def _langchain(name: str, base_url: str | None) -> Any:

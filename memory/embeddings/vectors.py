@@ -6,17 +6,17 @@ Called by the memory store and by knowledge when they write and search.
 import logging
 from collections.abc import Sequence
 
-from memory.embeddings.embedder import Asymmetric, Embedder, Vector
+from memory.embeddings.embedder import AsymmetricEmbedder, Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Temporary
 
 _LOG = logging.getLogger(__name__)
 
 
-async def asked(embedder: Embedder, text: str) -> tuple[Embedder, Vector]:
+async def embed_question(embedder: Embedder, text: str) -> tuple[Embedder, Embedding]:
     """Return the vector of a question and whose it is: the lexical one, if the model is away, for words still find."""
     try:
-        if isinstance(embedder, Asymmetric):
+        if isinstance(embedder, AsymmetricEmbedder):
             return embedder, await embedder.ask(text)
         (vector,) = await embedder.embed([text])
     except Temporary as error:
@@ -25,7 +25,7 @@ async def asked(embedder: Embedder, text: str) -> tuple[Embedder, Vector]:
     return embedder, vector
 
 
-async def told(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list[Vector]]:
+async def embed_texts(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list[Embedding]]:
     """Return the vectors of texts to be kept and whose they are: lexical ones, if the model is away.
 
     They are made anew in the background once it is back.
@@ -37,11 +37,11 @@ async def told(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list
         return LEXICAL, await LEXICAL.embed(texts)
 
 
-def literal(vector: Vector) -> str:
+def literal(vector: Embedding) -> str:
     """Return the vector as pgvector reads it."""
     return "[" + ",".join(f"{value:.7g}" for value in vector) + "]"
 
 
-def parse(text: str) -> Vector:
+def parse(text: str) -> Embedding:
     """Read a vector as pgvector writes it."""
     return tuple(float(value) for value in text.strip("[]").split(",") if value)

@@ -13,7 +13,7 @@ from memory.errors import Permanent
 from memory.knowledge import frontmatter
 from memory.scope import Trust
 
-Kind = Literal["runbook", "fact", "config"]
+ItemKind = Literal["runbook", "fact", "config"]
 
 LAST_VERSION = 10**6
 BODY_BYTES = 20_480
@@ -35,11 +35,11 @@ Day = Annotated[date, BeforeValidator(_named)]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class KnowledgeItem:
     """A version to be published; `version` None means the next one."""
 
     id: str
-    kind: Kind
+    kind: ItemKind
     title: str
     body: str
     owner: str
@@ -52,12 +52,12 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnowledgeVersion:
     """A published version, as it was and will be."""
 
     id: str
     version: int
-    kind: Kind
+    kind: ItemKind
     title: str
     body: str
     digest: str
@@ -69,17 +69,17 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublicationResult:
     """What publishing did: the version, and the runs whose approvals it voided."""
 
     version: int
-    fresh: bool
+    is_new: bool
     """False if exactly this was known already."""
-    woken: list[str] = field(default_factory=list[str])
+    runs: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class ItemHit:
     """A current item that resembles a text, with a score from 0 to 1."""
 
     id: str
@@ -89,11 +89,11 @@ class Hit:
     score: float
 
 
-def check(item: Item) -> None:
+def check(item: KnowledgeItem) -> None:
     """Raise Permanent("bad_request") with everything that is wrong about an item, its front matter included."""
     problems = {
         "the id must be lower-case letters, digits, dots and dashes": not _ID.fullmatch(item.id),
-        f"the kind must be one of {', '.join(get_args(Kind))}": item.kind not in get_args(Kind),
+        f"the kind must be one of {', '.join(get_args(ItemKind))}": item.kind not in get_args(ItemKind),
         "the title must be one line of 1 to 200 characters": not _is_line(item.title, 200),
         "the owner must be named in one line of at most 100 characters": not _is_line(item.owner, 100),
         "the note must have at most 500 characters": len(item.note) > 500,
@@ -124,7 +124,7 @@ def _readable(body: str) -> bool:
     return len(words) >= 3 and whole and not control and max(map(len, words)) <= LONGEST_RUN
 
 
-def phrases(item: Item | Known) -> list[str]:
+def phrases(item: KnowledgeItem | KnowledgeVersion) -> list[str]:
     """Return what an item is found by: its body, its title, and the utterances of its front matter.
 
     Raises Permanent("bad_request") for a front matter that cannot be read.
@@ -145,6 +145,6 @@ def digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def from_row(row: Mapping[str, Any]) -> Known:
+def from_row(row: Mapping[str, Any]) -> KnowledgeVersion:
     """Return the version that a row of the table holds."""
-    return Known(**{name: row[name] for name in Known.__slots__})
+    return KnowledgeVersion(**{name: row[name] for name in KnowledgeVersion.__slots__})

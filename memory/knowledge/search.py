@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL, presence, rarity
-from memory.embeddings.vectors import asked, literal, parse
-from memory.knowledge.models import Hit, Kind
+from memory.embeddings.vectors import embed_question, literal, parse
+from memory.knowledge.models import ItemHit, ItemKind
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
@@ -25,7 +25,7 @@ _SCANNED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class PhraseStatistics:
     """How much there is to look through in one kind, and how common each dimension is there."""
 
     embedder: str
@@ -46,18 +46,18 @@ async def find(
     database: Database,
     access: Access,
     text: str,
-    kind: Kind = "runbook",
+    kind: ItemKind = "runbook",
     limit: int = 3,
     *,
     embedder: Embedder = LEXICAL,
     follow: bool | None = None,
-) -> list[Hit]:
+) -> list[ItemHit]:
     """Return the current items most similar to `text`: the best of title, utterances and body counts.
 
     Rare terms weigh more than common ones, and ties go to the smaller id. `follow` says whether to follow the index if
     there is one; None leaves that to what was measured.
     """
-    embedder, vector = await asked(embedder, text)
+    embedder, vector = await embed_question(embedder, text)
     async with database.transaction(access) as connection:
         spread = _searched(await _spreads(connection, kind, embedder), embedder)
         if spread is None:
@@ -69,7 +69,7 @@ async def find(
         return hits or await _compared(connection, values)
 
 
-async def embedded(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]:
+async def embed_phrases(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]:
     """Return what an item's phrases, the body first, look like to an embedder, as the database takes it."""
     vectors = await embedder.embed(phrases)
     # The body uses so many terms that it would make every one of them look common.
@@ -77,13 +77,13 @@ async def embedded(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]
     return {"embedder": embedder.id, "presence": used, "phrases": [literal(vector) for vector in vectors]}
 
 
-def _searched(spreads: Mapping[str, Spread], embedder: Embedder) -> Spread | None:
+def _searched(spreads: Mapping[str, PhraseStatistics], embedder: Embedder) -> PhraseStatistics | None:
     """Return what is searched: the embedder's vectors if every current item has them, else those for words."""
     every, mine = spreads.get(""), spreads.get(embedder.id)
     return mine if every and mine and mine.items >= every.items else spreads.get(LEXICAL.id)
 
 
-async def _spreads(connection: Connection, kind: Kind, embedder: Embedder) -> dict[str, Spread]:
+async def _spreads(connection: Connection, kind: ItemKind, embedder: Embedder) -> dict[str, PhraseStatistics]:
     found = await connection.execute(
         """
         select s.embedder, s.items, s.phrases, s.counts::text, c.reltuples as indexed
@@ -92,10 +92,10 @@ async def _spreads(connection: Connection, kind: Kind, embedder: Embedder) -> di
         """,
         [kind, ["", LEXICAL.id, embedder.id]],
     )
-    return {row["embedder"]: Spread(**row) for row in await found.fetchall()}
+    return {row["embedder"]: PhraseStatistics(**row) for row in await found.fetchall()}
 
 
-def _values(kind: Kind, spread: Spread, vector: Vector, limit: int) -> dict[str, Any]:
+def _values(kind: ItemKind, spread: PhraseStatistics, vector: Embedding, limit: int) -> dict[str, Any]:
     weights = rarity(parse(spread.counts), spread.items) if spread.counts else (1.0,) * len(vector)
     return {
         "kind": kind,
@@ -109,7 +109,9 @@ def _values(kind: Kind, spread: Spread, vector: Vector, limit: int) -> dict[str,
     }
 
 
-async def _followed(connection: Connection, spread: Spread, vector: Vector, values: dict[str, Any]) -> list[Hit]:
+async def _followed(
+    connection: Connection, spread: PhraseStatistics, vector: Embedding, values: dict[str, Any]
+) -> list[ItemHit]:
     """Return what the index leads to; nothing if it gave up among what belongs to others, or had no direction."""
     if not any(vector):
         return []
@@ -120,7 +122,7 @@ async def _followed(connection: Connection, spread: Spread, vector: Vector, valu
     return list(map(_hit, rows)) if rows and rows[0]["seen"] >= min(values["wide"], spread.phrases) else []
 
 
-async def _compared(connection: Connection, values: dict[str, Any]) -> list[Hit]:
+async def _compared(connection: Connection, values: dict[str, Any]) -> list[ItemHit]:
     found = await connection.execute(_search_in(_ALL), values)
     return [_hit(row) for row in await found.fetchall()]
 
@@ -151,5 +153,5 @@ def _search_in(source: str) -> bytes:
     """.encode()
 
 
-def _hit(row: dict[str, Any]) -> Hit:
-    return Hit(row["id"], row["version"], row["title"], row["body"], round(float(row["score"]), 6))
+def _hit(row: dict[str, Any]) -> ItemHit:
+    return ItemHit(row["id"], row["version"], row["title"], row["body"], round(float(row["score"]), 6))

@@ -9,12 +9,21 @@ from typing import Any
 
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
-from memory.knowledge.models import Item, Kind, Known, Published, check, digest, from_row, phrases
-from memory.knowledge.search import embedded, find
+from memory.knowledge.models import (
+    ItemKind,
+    KnowledgeItem,
+    KnowledgeVersion,
+    PublicationResult,
+    check,
+    digest,
+    from_row,
+    phrases,
+)
+from memory.knowledge.search import embed_phrases, find
 from memory.postgres.database import Database
 from memory.scope import Access
 
-__all__ = ["Item", "current", "find", "import_all", "ls", "publish", "show"]
+__all__ = ["KnowledgeItem", "current", "find", "import_all", "ls", "publish", "show"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +33,7 @@ _CURRENT = """
 """
 
 
-async def publish(database: Database, access: Access, item: Item) -> Published:
+async def publish(database: Database, access: Access, item: KnowledgeItem) -> PublicationResult:
     """Publish a version as the access's principal; the same version with the same text changes nothing.
 
     No model is asked: words find the version at once, an embedder finds it once the worker got to it. A version that
@@ -37,10 +46,10 @@ async def publish(database: Database, access: Access, item: Item) -> Published:
     row = await database.call(access, "publish_knowledge", await _parameters(item))
     if row["code"] not in ("ok", "known"):
         raise _refused(item, access, row["code"], row["version"])
-    return Published(int(row["version"]), row["code"] == "ok", list(row["woken"]))
+    return PublicationResult(int(row["version"]), row["code"] == "ok", list(row["woken"]))
 
 
-def _refused(item: Item, access: Access, code: str, version: int | None) -> Permanent:
+def _refused(item: KnowledgeItem, access: Access, code: str, version: int | None) -> Permanent:
     name = repr(item.id)
     if code == "forbidden":
         return Permanent(
@@ -58,7 +67,7 @@ def _refused(item: Item, access: Access, code: str, version: int | None) -> Perm
     )
 
 
-async def import_all(database: Database, access: Access, items: Iterable[Item]) -> list[Published]:
+async def import_all(database: Database, access: Access, items: Iterable[KnowledgeItem]) -> list[PublicationResult]:
     """Publish shipped items that are missing, each with its version; any number of processes may do so at once.
 
     A version that people published with a text of their own stays, and the log says so.
@@ -67,7 +76,7 @@ async def import_all(database: Database, access: Access, items: Iterable[Item]) 
     async with database.transaction(access) as connection:
         found = await connection.execute("select id, version, digest from knowledge")
         known = {(row["id"], row["version"]): str(row["digest"]) for row in await found.fetchall()}
-    published: list[Published] = []
+    published: list[PublicationResult] = []
     for item in wanted:
         there = known.get((item.id, item.version))
         if there is None:
@@ -77,12 +86,12 @@ async def import_all(database: Database, access: Access, items: Iterable[Item]) 
     return published
 
 
-async def current(database: Database, access: Access, id: str) -> Known:
+async def current(database: Database, access: Access, id: str) -> KnowledgeVersion:
     """Return the newest version; raises Permanent("not_found")."""
     return await show(database, access, id, None)
 
 
-async def show(database: Database, access: Access, id: str, version: int | None) -> Known:
+async def show(database: Database, access: Access, id: str, version: int | None) -> KnowledgeVersion:
     """Return exactly the text that a run pinned, however often it was edited since; None means the newest."""
     async with database.transaction(access) as connection:
         found = await connection.execute(
@@ -101,11 +110,11 @@ async def ls(
     database: Database,
     access: Access,
     *,
-    kind: Kind | None = None,
+    kind: ItemKind | None = None,
     id: str | None = None,
     limit: int = 100,
     after: tuple[str, int] | None = None,
-) -> list[Known]:
+) -> list[KnowledgeVersion]:
     """Return current items by id, or with `id` the versions of one, newest first; those after the (id, version)."""
     source = _CURRENT if id is None else "knowledge"
     place = dict(zip(("last", "seen"), after or (None, None), strict=True))
@@ -122,7 +131,7 @@ async def ls(
         return [from_row(row) for row in await found.fetchall()]
 
 
-async def _parameters(item: Item) -> dict[str, Any]:
+async def _parameters(item: KnowledgeItem) -> dict[str, Any]:
     return {
         "id": item.id,
         "version": item.version,
@@ -134,5 +143,5 @@ async def _parameters(item: Item) -> dict[str, Any]:
         "review_by": item.review_by.isoformat(),
         "note": item.note,
         "trust": item.trust,
-        **await embedded(phrases(item), LEXICAL),
+        **await embed_phrases(phrases(item), LEXICAL),
     }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from memory.postgres.database import Database
-from memory.store.pruning import STANDARD, Policy
+from memory.store.pruning import STANDARD, PruningPolicy
 
 _MOST = 1000
 
@@ -32,7 +32,7 @@ async def ls(database: Database) -> list[Duty]:
         return [Duty(**row) for row in await found.fetchall()]
 
 
-async def crowded(database: Database, policy: Policy = STANDARD) -> int:
+async def crowded(database: Database, policy: PruningPolicy = STANDARD) -> int:
     """Count scopes of any tenant that hold more than their room, up to a thousand; those full of pins stay so."""
     async with database.system() as connection:
         found = await connection.execute(

@@ -15,8 +15,8 @@ from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import literal
 from memory.errors import Permanent
-from memory.knowledge.models import Known, from_row, phrases
-from memory.knowledge.search import INDEXED, embedded
+from memory.knowledge.models import KnowledgeVersion, from_row, phrases
+from memory.knowledge.search import INDEXED, embed_phrases
 from memory.postgres import locks
 from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
@@ -102,7 +102,7 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
         )
         items = [from_row(row) for row in await found.fetchall()]
     for item in items:
-        made = await embedded(_phrases(item), embedder)
+        made = await embed_phrases(_phrases(item), embedder)
         keep = [LEXICAL.id, embedder.id]
         await database.call(access, "embed_knowledge", {"id": item.id, "version": item.version, "keep": keep, **made})
     return len(items)
@@ -151,7 +151,7 @@ async def _apart(tenant: str, work: Awaitable[int]) -> int:
         return 0
 
 
-def _phrases(item: Known) -> list[str]:
+def _phrases(item: KnowledgeVersion) -> list[str]:
     """Return what a published item is found by; one from before its front matter was checked, by less."""
     try:
         return phrases(item)

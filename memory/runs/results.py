@@ -19,7 +19,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.rows import Row, Tally, digest, pages
 from memory.scope import Access
 from memory.store import search, write
-from memory.store.models import Provenance, Recall
+from memory.store.models import Provenance, SearchResult
 
 Classify = Callable[[Row], str | None]
 
@@ -76,7 +76,7 @@ class RunRows:
             )
         return Slice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
 
-    async def recall(self, name: str, query: str, limit: int) -> tuple[Slice, Recall]:
+    async def recall(self, name: str, query: str, limit: int) -> tuple[Slice, SearchResult]:
         """Keep under this step what the access's memory answers, best first; scores in thousandths.
 
         Texts lie here and not in any journal, so that whoever wrote them can still be forgotten.
@@ -263,7 +263,7 @@ class _Rule:
         return self._classify(dict(zip(self._fields, values, strict=True))) or self._otherwise
 
 
-async def _remembered(found: Recall) -> AsyncIterator[Row]:
+async def _remembered(found: SearchResult) -> AsyncIterator[Row]:
     for hit in found.hits:
         memory = hit.memory
         yield {

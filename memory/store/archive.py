@@ -38,7 +38,7 @@ select a.hold, n.id is not null as superseded,
 
 
 @dataclass(frozen=True, slots=True)
-class Shelved:
+class ArchivedMemory:
     """An archived row; `body` is None once its retention has ended and only the tombstone is left."""
 
     id: str
@@ -54,7 +54,7 @@ class Shelved:
 
 async def ls(
     database: Database, access: Access, *, limit: int = 100, after: tuple[datetime, str] | None = None
-) -> list[Shelved]:
+) -> list[ArchivedMemory]:
     """Return what was pruned from the access's scopes, newest first, with the tombstones.
 
     `after` is the time of pruning and the id of the last one shown, even if it is gone.
@@ -70,7 +70,7 @@ async def ls(
             """,
             {"at": at, "last": last, "limit": limit},
         )
-        return [Shelved(**row) for row in await found.fetchall()]
+        return [ArchivedMemory(**row) for row in await found.fetchall()]
 
 
 async def restore(database: Database, access: Access, id: str, *, embedder: Embedder = LEXICAL) -> Memory:
@@ -90,10 +90,10 @@ async def restore(database: Database, access: Access, id: str, *, embedder: Embe
             raise Permanent("conflict", f"{id!r} is under legal hold; have an administrator lift that first")
         memory = await put(connection, access, row["content"], embedder=embedder)
         await connection.execute("select unshelve_memory(%s)", [id])
-        return replace(memory, superseded=row["superseded"])
+        return replace(memory, is_history=row["superseded"])
 
 
-async def hold(database: Database, access: Access, id: str, *, on: bool) -> None:
+async def set_legal_hold(database: Database, access: Access, id: str, *, on: bool) -> None:
     """Keep an archived row beyond its retention, or let it go again; raises Permanent("not_found")."""
     row = await database.call(access, "hold_memory", id, on)
     if not row["hold_memory"]:
@@ -105,7 +105,7 @@ def _missing(id: str) -> Permanent:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdable:
+class ArchiveEntry:
     """An archived memory of somebody, without what it says."""
 
     id: str
@@ -116,6 +116,8 @@ class Holdable:
     hold: bool
 
 
-async def of(database: Database, access: Access, person: str, *, limit: int = 100) -> list[Holdable]:
+async def entries_of(database: Database, access: Access, person: str, *, limit: int = 100) -> list[ArchiveEntry]:
     """Return what of a person is archived, newest first; the database refuses whoever is no administrator."""
-    return [Holdable(**row) for row in await database.rows(access, "select * from archive_of(%s, %s)", person, limit)]
+    return [
+        ArchiveEntry(**row) for row in await database.rows(access, "select * from archive_of(%s, %s)", person, limit)
+    ]

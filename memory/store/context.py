@@ -13,7 +13,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store import search
-from memory.store.models import Hit, Memory, Turn
+from memory.store.models import Memory, MemoryHit, Utterance
 
 SHARED = Scope("agent", "shared")
 CEILING = 800
@@ -29,13 +29,13 @@ _PIECE = re.compile(r"[A-Za-z]{1,4}|[0-9]{1,2}|[!-~]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class MemoryExcerpt:
     """Lines for a prompt, and the memories that they quote, in the same order."""
 
     lines: tuple[str, ...] = ()
-    shown: tuple[Memory, ...] = ()
+    memories: tuple[Memory, ...] = ()
     tokens: int = 0
-    left_out: int = 0
+    omission_count: int = 0
     """Memories found that had no room."""
 
     @property
@@ -43,9 +43,9 @@ class Context:
         """Return the lines as one text."""
         return "\n".join(self.lines)
 
-    def marked(self, marks: Sequence[str]) -> tuple[str, ...]:
+    def ids_of(self, marks: Sequence[str]) -> tuple[str, ...]:
         """Return the ids of the memories that these marks name; what was not shown cannot be named."""
-        known = {f"m{number}": memory.id for number, memory in enumerate(self.shown, 1)}
+        known = {f"m{number}": memory.id for number, memory in enumerate(self.memories, 1)}
         return tuple(dict.fromkeys(known[mark] for mark in marks if mark in known))
 
 
@@ -66,7 +66,7 @@ async def assemble(
     subject: str = "",
     ceiling: int = CEILING,
     embedder: Embedder = LEXICAL,
-) -> Context:
+) -> MemoryExcerpt:
     """Return how runs of `subject` (the id of a runbook) ended, and what answers `query`, best first.
 
     At most `ceiling` tokens. A memory is quoted whole or not at all: what does not fit makes room for a shorter one,
@@ -75,33 +75,39 @@ async def assemble(
     found = await _ended(database, access, subject, embedder) if subject else []
     if query:
         answers = await search.recall(
-            database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder, seen=False
+            database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder, record_views=False
         )
         found += [hit.memory for hit in answers.hits]
     fitting = _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
-    if fitting.shown:
-        await search.show(database, access, [memory.id for memory in fitting.shown])
+    if fitting.memories:
+        await search.show(database, access, [memory.id for memory in fitting.memories])
     return fitting
 
 
 async def _ended(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
     """Return the last outcomes of a runbook's runs, newest first."""
-    hits = await similar(database, access, subject, limit=CANDIDATES, embedder=embedder, seen=False)
+    hits = await similar(database, access, subject, limit=CANDIDATES, embedder=embedder, record_views=False)
     same = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
     return sorted(same, key=lambda memory: memory.created, reverse=True)[:FEW]
 
 
 async def similar(
-    database: Database, access: Access, text: str, *, limit: int = FEW, embedder: Embedder = LEXICAL, seen: bool = True
-) -> list[Hit]:
+    database: Database,
+    access: Access,
+    text: str,
+    *,
+    limit: int = FEW,
+    embedder: Embedder = LEXICAL,
+    record_views: bool = True,
+) -> list[MemoryHit]:
     """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id; `seen` as in `recall`."""
     found = await search.recall(
-        database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder, seen=seen
+        database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder, record_views=record_views
     )
     return [hit for hit in found.hits if (hit.memory.key or "").startswith("run:")][:limit]
 
 
-def _fitting(found: Sequence[Memory], ceiling: int) -> Context:
+def _fitting(found: Sequence[Memory], ceiling: int) -> MemoryExcerpt:
     lines: list[str] = []
     shown: list[Memory] = []
     used = 0
@@ -111,11 +117,11 @@ def _fitting(found: Sequence[Memory], ceiling: int) -> Context:
             lines.append(line)
             shown.append(memory)
             used += tokens(line)
-    return Context(tuple(lines), tuple(shown), used, len(found) - len(shown))
+    return MemoryExcerpt(tuple(lines), tuple(shown), used, len(found) - len(shown))
 
 
 def _line(mark: str, memory: Memory) -> str:
-    turn = memory.turn or Turn("")
+    turn = memory.turn or Utterance("")
     words = [mark, memory.trust, f"{turn.said or memory.created:%Y-%m-%d}", turn.speaker]
     body = " ".join(memory.body.split())
     if memory.trust == "untrusted":

@@ -9,7 +9,7 @@ from memory.scope import Access, Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ErasureReceipt:
     """That a person was forgotten, without anything that was: the journal of the tenant's authority holds the same."""
 
     person: str
@@ -35,7 +35,7 @@ async def forget(
     return row["gone"] + row["archived"]
 
 
-async def forget_person(database: Database, person: Principal, *, by: str) -> Receipt:
+async def forget_person(database: Database, person: Principal, *, by: str) -> ErasureReceipt:
     """Forget a person in one transaction, and leave a keyed tombstone for each text, so that it is not taken in again.
 
     Gone are their memories in every scope with vectors, words, links and archived copies; results, checkpoints,
@@ -52,7 +52,7 @@ async def forget_person(database: Database, person: Principal, *, by: str) -> Re
         )
     if row["code"] == "held":
         raise Permanent("conflict", f"{row['about']!r} of {person.id!r} is under legal hold; lift that first")
-    return Receipt(row["about"], row["counts"])
+    return ErasureReceipt(row["about"], row["counts"])
 
 
 async def erase_run(connection: Connection, run: str) -> int:

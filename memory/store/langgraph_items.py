@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 from langgraph.store.base import MatchCondition, PutOp, validate_op_namespace
 
 from memory.errors import Permanent
-from memory.scope import Kind, Scope, Trust
+from memory.scope import Scope, ScopeKind, Trust
 from memory.store.models import Note, Provenance
 
 Namespace = tuple[str, ...]
@@ -25,7 +25,7 @@ _LONGEST = timedelta(days=36_525)
 
 def scope(path: Namespace) -> Scope | None:
     """Return the scope that a path names by its first two labels, or None."""
-    if len(path) < 2 or not path[1] or path[0] not in get_args(Kind):
+    if len(path) < 2 or not path[1] or path[0] not in get_args(ScopeKind):
         return None
     return Scope.parse(f"{path[0]}:{path[1]}")
 

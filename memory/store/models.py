@@ -32,7 +32,7 @@ def _is_name(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Utterance:
     """Where in a conversation a text was said; a search uses it, and finds without it."""
 
     speaker: str
@@ -63,9 +63,9 @@ class Note:
     """Never pruned for want of room."""
     valid_from: datetime | None = None
     """Since when it is so; None means since now."""
-    imported: bool = False
+    is_import: bool = False
     """Taken from a file and not just said, so that what was forgotten stays so."""
-    turn: Turn | None = None
+    turn: Utterance | None = None
 
     @property
     def text(self) -> str:
@@ -86,15 +86,15 @@ class Memory:
     created: datetime
     expires: datetime | None
     uses: int
-    turn: Turn | None = None
-    linked: bool = field(default=False, compare=False)
+    turn: Utterance | None = None
+    is_repeat: bool = field(default=False, compare=False)
     """In the answer to writing: this was here and says the same; the given text was not stored but linked to it."""
-    superseded: bool = field(default=False, compare=False)
+    is_history: bool = field(default=False, compare=False)
     """In the answer to restoring: this is kept as history, for its subject has another value now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class MemoryHit:
     """A memory found, its score, and the addends of it; scores compare within one search only."""
 
     memory: Memory
@@ -103,10 +103,10 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class SearchResult:
     """What was found, and how many rows of the same scopes were not shown, by reason."""
 
-    hits: tuple[Hit, ...]
+    hits: tuple[MemoryHit, ...]
     expired: int
     superseded: int
     below: int
@@ -136,6 +136,6 @@ def from_row(row: Mapping[str, Any]) -> Memory:
         created=row["created"],
         expires=row["expires"],
         uses=row["uses"],
-        turn=row["speaker"] and Turn(row["speaker"], row["said"], row["session"], row["place"]),
-        linked=row.get("code") == "linked",
+        turn=row["speaker"] and Utterance(row["speaker"], row["said"], row["session"], row["place"]),
+        is_repeat=row.get("code") == "linked",
     )

@@ -23,7 +23,7 @@ from memory.store.fingerprints import wording
 from memory.store.salience import information, rarity, value
 
 _LOG = logging.getLogger(__name__)
-Reason = Literal["expired", "superseded", "double", "room"]
+PruningReason = Literal["expired", "superseded", "double", "room"]
 KEEPER = "housekeeping"
 """Who prunes when nobody asked for it."""
 _RANK = ("untrusted", "model", "tool", "human")
@@ -32,7 +32,7 @@ _FORMULA = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PruningPolicy:
     """How much a scope holds, and how long what left can be taken back."""
 
     facts: int = 500
@@ -50,11 +50,11 @@ class Policy:
         return f"memory-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-STANDARD = Policy()
+STANDARD = PruningPolicy()
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PruningCandidate:
     """One row of a scope, as far as its fate depends on it."""
 
     id: str
@@ -80,52 +80,54 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class Removal:
     """A row that leaves; `worth` is what it was ranked by, if it competed for room."""
 
     id: str
     body: str
-    reason: Reason
+    reason: PruningReason
     worth: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class PruningPreview:
     """What pruning would do now; `digest` names exactly this choice under exactly this policy."""
 
     scope: Scope
     policy: str
-    held: int
-    leaving: tuple[Leaving, ...]
+    row_count: int
+    removals: tuple[Removal, ...]
 
     @property
     def digest(self) -> str:
         """Return what a later `prune` can be bound to."""
-        chosen = sorted((leaving.id, leaving.reason) for leaving in self.leaving)
+        chosen = sorted((leaving.id, leaving.reason) for leaving in self.removals)
         return hashlib.sha256(json.dumps([str(self.scope), self.policy, chosen]).encode()).hexdigest()
 
     @property
     def reasons(self) -> dict[str, int]:
         """Return how many leave for each reason."""
-        return dict(sorted(Counter(leaving.reason for leaving in self.leaving).items()))
+        return dict(sorted(Counter(leaving.reason for leaving in self.removals).items()))
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PruningReport:
     """What pruning did: rows that left, and how many of them can be taken back."""
 
-    preview: Preview
-    gone: int
-    archived: int
+    preview: PruningPreview
+    removal_count: int
+    archive_count: int
 
 
-async def preview(database: Database, access: Access, policy: Policy = STANDARD) -> Preview:
+async def preview(database: Database, access: Access, policy: PruningPolicy = STANDARD) -> PruningPreview:
     """Return what `prune` would do in the access's write scope, without doing it."""
     async with database.transaction(access) as connection:
         return await _look(connection, access, policy)
 
 
-async def prune(database: Database, access: Access, policy: Policy = STANDARD, *, expect: str | None = None) -> Report:
+async def prune(
+    database: Database, access: Access, policy: PruningPolicy = STANDARD, *, expect: str | None = None
+) -> PruningReport:
     """Prune the access's write scope and record it; with `expect`, only if the choice is still the one previewed.
 
     Raises Permanent: `conflict` if it is not, `forbidden` without a write scope.
@@ -136,20 +138,20 @@ async def prune(database: Database, access: Access, policy: Policy = STANDARD, *
         found = await _look(connection, access, policy)
         if expect is not None and found.digest != expect:
             raise Permanent("conflict", f"{str(found.scope)!r} changed since the preview; look at a new one")
-        if not found.leaving:
-            return Report(found, 0, 0)
+        if not found.removals:
+            return PruningReport(found, 0, 0)
         order = {
             "scope": str(found.scope),
             "policy": found.policy,
             "retention": f"{policy.retention_days} days",
-            "leaving": {leaving.id: leaving.reason for leaving in found.leaving},
+            "leaving": {leaving.id: leaving.reason for leaving in found.removals},
         }
         done = await connection.execute("select * from prune_memories(%s)", [Jsonb(order)])
         row = await done.fetchone() or {}
-    return Report(found, row["gone"], row["kept"])
+    return PruningReport(found, row["gone"], row["kept"])
 
 
-async def tidy(database: Database, policy: Policy = STANDARD, *, limit: int = 20) -> int:
+async def prune_crowded(database: Database, policy: PruningPolicy = STANDARD, *, limit: int = 20) -> int:
     """Prune scopes of any tenant that hold more than the policy allows, at most `limit`; returns how many rows left."""
     async with database.system() as connection:
         found = await connection.execute(
@@ -159,9 +161,9 @@ async def tidy(database: Database, policy: Policy = STANDARD, *, limit: int = 20
     return sum([await _tidied(database, row["tenant"], Scope.parse(row["scope"]), policy) for row in crowded])
 
 
-async def _tidied(database: Database, tenant: str, scope: Scope, policy: Policy) -> int:
+async def _tidied(database: Database, tenant: str, scope: Scope, policy: PruningPolicy) -> int:
     try:
-        return (await prune(database, Access(Principal(tenant, KEEPER), (scope,), scope), policy)).gone
+        return (await prune(database, Access(Principal(tenant, KEEPER), (scope,), scope), policy)).removal_count
     except Temporary:
         raise
     except Exception:  # noqa: BLE001  # what is wrong with one scope must not keep housekeeping from all others
@@ -176,7 +178,7 @@ async def cite(connection: Connection, access: Access, memories: Sequence[str]) 
     return int((await found.fetchone() or {})["counted"])
 
 
-def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving]:
+def choose(rows: Sequence[PruningCandidate], policy: PruningPolicy = STANDARD) -> list[Removal]:
     """Return what leaves among the rows of one scope, oldest first; a pinned row leaves only when it has expired."""
     leaving = list(_hygiene(rows))
     out = {gone.id for gone in leaving}
@@ -187,7 +189,7 @@ def choose(rows: Sequence[Candidate], policy: Policy = STANDARD) -> list[Leaving
     return leaving
 
 
-def _crowded(rows: Sequence[Candidate], policy: Policy) -> list[tuple[list[Candidate], int, int]]:
+def _crowded(rows: Sequence[PruningCandidate], policy: PruningPolicy) -> list[tuple[list[PruningCandidate], int, int]]:
     """Return facts and episodes, each if there are too many, with their room and the quota of one source."""
     facts, episodes = ([row for row in rows if (row.key is None) == plain] for plain in (False, True))
     quota = max(1, int(policy.episodes * policy.source_share))
@@ -195,27 +197,27 @@ def _crowded(rows: Sequence[Candidate], policy: Policy) -> list[tuple[list[Candi
     return [room for room in rooms if len(room[0]) > room[1]]
 
 
-def _hygiene(rows: Sequence[Candidate]) -> Iterator[Leaving]:
-    first: dict[str, Candidate] = {}
+def _hygiene(rows: Sequence[PruningCandidate]) -> Iterator[Removal]:
+    first: dict[str, PruningCandidate] = {}
     for row in rows:
         if row.expired:
-            yield Leaving(row.id, row.body, "expired")
+            yield Removal(row.id, row.body, "expired")
         elif row.superseded and not row.pinned:
-            yield Leaving(row.id, row.body, "superseded")
+            yield Removal(row.id, row.body, "superseded")
         elif row.key is None and not row.superseded:
             told = wording(row.body)
             other = first.get(told)
             weaker, stronger = (row, other) if other and _standing(other) >= _standing(row) else (other, row)
             first[told] = stronger or row
             if weaker and not weaker.pinned:
-                yield Leaving(weaker.id, weaker.body, "double")
+                yield Removal(weaker.id, weaker.body, "double")
 
 
-def _standing(row: Candidate) -> tuple[bool, int, int]:
+def _standing(row: PruningCandidate) -> tuple[bool, int, int]:
     return (row.pinned, _RANK.index(row.trust), row.uses)
 
 
-def _worth(rows: Sequence[Candidate], room: int, rare: Mapping[str, float]) -> dict[str, float]:
+def _worth(rows: Sequence[PruningCandidate], room: int, rare: Mapping[str, float]) -> dict[str, float]:
     """Return the worth of each row; those that would fill a quarter of the room are new."""
     old = len(rows) - room // 4
     return {
@@ -224,22 +226,24 @@ def _worth(rows: Sequence[Candidate], room: int, rare: Mapping[str, float]) -> d
     }
 
 
-def _without_room(rows: Sequence[Candidate], room: int, quota: int, told: Mapping[str, float]) -> Iterator[Leaving]:
+def _without_room(
+    rows: Sequence[PruningCandidate], room: int, quota: int, told: Mapping[str, float]
+) -> Iterator[Removal]:
     """Yield as many as find no room: the least worth, but first of all what a source has beyond its quota."""
     free = max(0, room - sum(row.pinned for row in rows))
     newest = {row.id: place for place, row in enumerate(rows)}
     ranked = sorted(
         (row for row in rows if not row.pinned), key=lambda row: (not row.fresh, -told[row.id], -newest[row.id])
     )
-    counts, within, beyond = Counter[str](), list[Candidate](), list[Candidate]()
+    counts, within, beyond = Counter[str](), list[PruningCandidate](), list[PruningCandidate]()
     for row in ranked:
         counts[row.source or ""] += row.source is not None
         (within if counts[row.source or ""] <= quota else beyond).append(row)
     for row in (within + beyond)[free:]:
-        yield Leaving(row.id, row.body, "room", round(told[row.id], 3))
+        yield Removal(row.id, row.body, "room", round(told[row.id], 3))
 
 
-async def _look(connection: Connection, access: Access, policy: Policy) -> Preview:
+async def _look(connection: Connection, access: Access, policy: PruningPolicy) -> PruningPreview:
     if access.writes is None:
         raise Permanent("forbidden", f"{access.principal.id!r} has no scope to prune here; work inside one")
     found = await connection.execute(
@@ -252,7 +256,7 @@ async def _look(connection: Connection, access: Access, policy: Policy) -> Previ
         """,
         [str(access.writes)],
     )
-    rows = [Candidate(**row) for row in await found.fetchall()]
+    rows = [PruningCandidate(**row) for row in await found.fetchall()]
     # Ranking ten thousand texts takes most of a second, in which others shall be served.
     leaving = await asyncio.to_thread(choose, rows, policy)
-    return Preview(access.writes, policy.version, len(rows), tuple(leaving))
+    return PruningPreview(access.writes, policy.version, len(rows), tuple(leaving))

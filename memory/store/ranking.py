@@ -42,14 +42,14 @@ questions."""
 REACH = max(map(abs, PASSAGE))
 
 Column = Sequence[float]
-Hits = Mapping[int, float]
+WordCounts = Mapping[int, float]
 """How often a word stands in each text that has it; one of its kin counts half."""
-Near = Mapping[int, Sequence[int]]
+Neighbours = Mapping[int, Sequence[int]]
 """The row that stands so many places later in the session, for every row; the number of rows where none does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Timeline:
     """The live memories of the scopes; those of one session are neighbours, by place."""
 
     ids: Sequence[bytes]
@@ -68,10 +68,10 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SearchQuery:
     """What is asked, as far as it is counted."""
 
-    words: Sequence[Hits]
+    words: Sequence[WordCounts]
     """Where in the line each of its words stands."""
     names: frozenset[str]
     """The speakers that it names, as the line writes them, if that is one person."""
@@ -79,7 +79,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class ScoredRow:
     """A place in the line, its score, and the addends of that."""
 
     row: int
@@ -87,7 +87,7 @@ class Ranked:
     explain: Mapping[str, float]
 
 
-def bm25(words: Iterable[Hits], sizes: Sequence[float], length: float) -> list[float]:
+def bm25(words: Iterable[WordCounts], sizes: Sequence[float], length: float) -> list[float]:
     """Return how much each text says these words: rare words count more, further mentions and long texts less."""
     mean = max(sum(sizes) / len(sizes), 1.0)
     enough = [K1 * (1 - length + length * size / mean) for size in sizes]
@@ -110,7 +110,7 @@ def standard(column: Column, weight: float = 1.0) -> Column:
     return [(value - mean) * scale for value in column]
 
 
-def surroundings(sessions: Sequence[int]) -> Near:
+def surroundings(sessions: Sequence[int]) -> Neighbours:
     """Return the neighbours of every row, as far as a passage reaches; the session's number grows along the line."""
     nobody = len(sessions)
     alike = list(map(eq, sessions, sessions[1:]))
@@ -134,8 +134,8 @@ def weighed(column: Iterable[float], weight: float) -> Column:
 
 
 def rank(
-    line: Line, question: Question, weights: Mapping[str, float], *, floor: float, limit: int
-) -> tuple[list[Ranked], int]:
+    line: Timeline, question: SearchQuery, weights: Mapping[str, float], *, floor: float, limit: int
+) -> tuple[list[ScoredRow], int]:
     """Return the best of the line, best first, and how many share nothing with the question.
 
     Ties go to the newer memory, then to the smaller id.
@@ -149,20 +149,20 @@ def rank(
     told = enumerate(zip(passage, line.cosines or repeat(0.0), strict=False))
     shown = [row for row, (shared, cosine) in told if shared > 0 or cosine >= floor]
     ranked = [
-        Ranked(row, scores[row], {name: column[row] for name, column in columns.items()})
+        ScoredRow(row, scores[row], {name: column[row] for name, column in columns.items()})
         for row in _best(line, scores, shown, limit)
     ]
     return ranked, len(line.ids) - len(shown)
 
 
-def _best(line: Line, scores: Column, shown: Sequence[int], limit: int) -> Sequence[int]:
+def _best(line: Timeline, scores: Column, shown: Sequence[int], limit: int) -> Sequence[int]:
     least = min(nlargest(limit, map(scores.__getitem__, shown)), default=0.0)
     near_top = (row for row in shown if scores[row] >= least)
     return sorted(near_top, key=lambda row: (-scores[row], -line.created[row], line.ids[row]))[:limit]
 
 
 def addends(
-    line: Line, question: Question, near: Near, passage: Column, weights: Mapping[str, float]
+    line: Timeline, question: SearchQuery, near: Neighbours, passage: Column, weights: Mapping[str, float]
 ) -> Mapping[str, Column]:
     """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
 
@@ -185,7 +185,7 @@ def addends(
     }
 
 
-def passage_scores(line: Line, question: Question, near: Near) -> Column:
+def passage_scores(line: Timeline, question: SearchQuery, near: Neighbours) -> Column:
     """Return the BM25 of each memory read together with its neighbours."""
     parts = [beside(line.sizes, near[step], weight) for step, weight in PASSAGE.items()]
     sizes = list(map(sum, zip(*parts, strict=True)))
@@ -194,7 +194,7 @@ def passage_scores(line: Line, question: Question, near: Near) -> Column:
     return bm25((_spread(hits, passages) for hits in question.words), sizes, PASSAGE_LENGTH)
 
 
-def _spread(hits: Hits, passages: Sequence[Sequence[int]]) -> Hits:
+def _spread(hits: WordCounts, passages: Sequence[Sequence[int]]) -> WordCounts:
     """Return how often a word stands in each passage; neighbours in a session count less."""
     found = [0.0] * (len(passages) + 1)
     # Written out, since this is where a search spends its time.
@@ -209,7 +209,7 @@ def _spread(hits: Hits, passages: Sequence[Sequence[int]]) -> Hits:
     return {row: count for row, count in enumerate(found) if count}
 
 
-def session_scores(line: Line, question: Question) -> Column:
+def session_scores(line: Timeline, question: SearchQuery) -> Column:
     """Return for each memory the BM25 of its session, read as one text."""
     sizes = _added(enumerate(line.sizes), line.sessions)
     told = (_added(hits.items(), line.sessions) for hits in question.words)
@@ -217,7 +217,7 @@ def session_scores(line: Line, question: Question) -> Column:
     return [scores[number] for number in line.sessions]
 
 
-def _added(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> Hits:
+def _added(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> WordCounts:
     """Return the sum of each session, in their order if the rows are in theirs."""
     found = defaultdict[int, float](float)
     for row, count in counts:

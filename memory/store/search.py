@@ -16,11 +16,11 @@ from uuid import UUID
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import asked, literal
+from memory.embeddings.vectors import embed_question, literal
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
-from memory.store.models import ROW, Hit, Memory, Recall, from_row
-from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, Hits, Line, Question, Ranked, rank
+from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
+from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, ScoredRow, SearchQuery, Timeline, WordCounts, rank
 
 LIVE = (
     "scope = any(%(scopes)s) and (superseded_by is null or covered_until <= clock_timestamp())"
@@ -30,7 +30,7 @@ LIVE = (
 
 _ASKS_WHEN = re.compile(r"\s*(when|how long|(what|which|on what|in what|in which) (day|date|week|month|year))\b", re.I)
 
-Found = Mapping[str, Any]
+TimelineRow = Mapping[str, Any]
 """The row of `look_along`."""
 _Rows = Callable[[Database, Access, Sequence[str]], Awaitable[Sequence[Mapping[str, Any]]]]
 
@@ -44,8 +44,8 @@ async def recall(
     scopes: Sequence[Scope] | None = None,
     floor: float = 0.05,
     embedder: Embedder = LEXICAL,
-    seen: bool = True,
-) -> Recall:
+    record_views: bool = True,
+) -> SearchResult:
     """Find the memories that answer `query` best, in the access's read scopes or in those of `scopes` among them.
 
     A memory that shares no word with the query, nor do its neighbours, is shown only from a similarity of `floor` on;
@@ -57,9 +57,9 @@ async def recall(
     vector = None
     if not embedder.lexical:
         # While the model is away, its vectors are foreign, and words find.
-        embedder, vector = await asked(embedder, query)
+        embedder, vector = await embed_question(embedder, query)
 
-    async def look() -> Found:
+    async def look() -> TimelineRow:
         question = (places, query.replace("\0", " "), embedder.id, vector and literal(vector))
         return await database.call(access, "look_along", *question, binary=True)
 
@@ -74,8 +74,8 @@ async def recall(
         # Hashed spelling orders what words found; alone it would take chance for resemblance.
         floor = inf
     ranked, below = rank(line, _question(query, found, line), weights, floor=floor, limit=max(limit, 1))
-    hits = await _hits(database, access, ranked, line, show if seen else _read)
-    return Recall(hits, found["expired"], found["superseded"], below, found["foreign"])
+    hits = await _hits(database, access, ranked, line, show if record_views else _read)
+    return SearchResult(hits, found["expired"], found["superseded"], below, found["foreign"])
 
 
 async def show(database: Database, access: Access, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -88,15 +88,15 @@ async def _read(database: Database, access: Access, ids: Sequence[str]) -> Seque
 
 
 async def _hits(
-    database: Database, access: Access, ranked: Sequence[Ranked], line: Line, read: _Rows
-) -> tuple[Hit, ...]:
+    database: Database, access: Access, ranked: Sequence[ScoredRow], line: Timeline, read: _Rows
+) -> tuple[MemoryHit, ...]:
     if not ranked:
         return ()
     ids = [str(UUID(bytes=line.ids[place.row])) for place in ranked]
     memories = {memory.id: memory for memory in map(from_row, await read(database, access, ids))}
     # One that was forgotten a moment ago is no answer any more.
     return tuple(
-        Hit(memories[id], round(place.score, 6), _told(place.explain))
+        MemoryHit(memories[id], round(place.score, 6), _told(place.explain))
         for id, place in zip(ids, ranked, strict=True)
         if id in memories
     )
@@ -106,9 +106,9 @@ def _told(explain: Mapping[str, float]) -> Mapping[str, float]:
     return {name: round(value, 6) for name, value in explain.items() if value or name == "passage"}
 
 
-def _line(found: Found) -> Line:
+def _line(found: TimelineRow) -> Timeline:
     marks = _numbers(found["marks"], "i")
-    return Line(
+    return Timeline(
         ids=_ids(found["ids"]),
         created=_numbers(found["created"], "q"),
         sizes=_numbers(found["sizes"], "i"),
@@ -127,24 +127,24 @@ def _numbered(names: Sequence[str | None], marks: Sequence[int]) -> Sequence[int
     return list(accumulate(map(bool, starts), initial=0))[: len(names)]
 
 
-def _question(query: str, found: Found, line: Line) -> Question:
+def _question(query: str, found: TimelineRow, line: Timeline) -> SearchQuery:
     rows = {id: row for row, id in enumerate(line.ids)}
     told = zip(found["holders"] or (), found["hits"] or (), strict=True)
-    return Question(
+    return SearchQuery(
         words=[hits for holders, halves in told if (hits := _hits_in(rows, holders, halves))],
         names=_named(query, line),
         asks_when=bool(_ASKS_WHEN.match(query)),
     )
 
 
-def _named(query: str, line: Line) -> frozenset[str]:
+def _named(query: str, line: Timeline) -> frozenset[str]:
     """Return the speakers whose first name the query tells, if that is one name."""
     first = {name: name.split(" ", 1)[0].lower() for name in set(line.speakers) if name}
     told = {name for name in first.values() if name and name in query.lower()}
     return frozenset(name for name in first if first[name] in told and len(told) == 1)
 
 
-def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> Hits:
+def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> WordCounts:
     found: dict[int, float] = {}
     for id, half in zip(_ids(holders), _numbers(halves, "i"), strict=True):
         # A word may stand in a memory that is not live.

@@ -16,14 +16,14 @@ from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import literal, told
+from memory.embeddings.vectors import embed_texts, literal
 from memory.errors import Code, Permanent
 from memory.postgres import locks
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope
 from memory.store.fingerprints import marks, near, terms
 from memory.store.models import Memory, from_row
-from memory.store.transfer_format import FORMAT, Archived, Entry, Exported, Link, read
+from memory.store.transfer_format import FORMAT, ArchiveLine, LinkLine, MemoryLine, TransferLine, read
 
 PAGE = 500
 """Lines that are read at once; between two pages nothing is held, however long the reader takes."""
@@ -62,7 +62,7 @@ _PARTS = ((_MEMORIES, str(UUID(int=0))), (_LINKS, "0"), (_ARCHIVE, str(UUID(int=
 _TAKE = {
     kind: f"select taken.* from jsonb_array_elements(%s) with ordinality as given (line, place) "
     f"cross join lateral {function}(given.line) as taken order by given.place"
-    for kind, function in ((Exported, "take_memory"), (Link, "take_link"), (Archived, "take_archived"))
+    for kind, function in ((MemoryLine, "take_memory"), (LinkLine, "take_link"), (ArchiveLine, "take_archived"))
 }
 # The lock of pruning: neither shall see half of the other, nor an import the same import.
 _ANSWERS: Mapping[str, tuple[Code, str]] = {
@@ -70,7 +70,7 @@ _ANSWERS: Mapping[str, tuple[Code, str]] = {
     "taken": ("conflict", "another value of its subject is here; forget that one first, or leave the line out"),
 }
 
-Row = Mapping[str, Any]
+MemoryRow = Mapping[str, Any]
 
 
 async def export(database: Database, access: Access) -> AsyncIterator[str]:
@@ -93,7 +93,7 @@ async def export(database: Database, access: Access) -> AsyncIterator[str]:
             at, id = page[-1]["at"], page[-1]["id"]
 
 
-async def take_in(
+async def import_lines(
     database: Database, access: Access, lines: Iterable[str], *, embedder: Embedder = LEXICAL
 ) -> tuple[int, int]:
     """Put exported lines into the access's write scope, all or none; returns how many went in and how many were there.
@@ -120,7 +120,7 @@ async def take_in(
     return counts["kept"], counts["known"]
 
 
-async def put(connection: Connection, access: Access, row: Row, *, embedder: Embedder = LEXICAL) -> Memory:
+async def put(connection: Connection, access: Access, row: MemoryRow, *, embedder: Embedder = LEXICAL) -> Memory:
     """Write a row that was a memory before, with its id, writer, times and history, into the access's write scope.
 
     Raises Permanent: `conflict` if the row or another value of its subject is there, `bad_request` for what is no
@@ -141,11 +141,11 @@ async def put(connection: Connection, access: Access, row: Row, *, embedder: Emb
 
 
 async def _taken(
-    connection: Connection, some: Sequence[tuple[int, Entry]], drafts: Sequence[Row], embedder: Embedder
+    connection: Connection, some: Sequence[tuple[int, TransferLine]], drafts: Sequence[MemoryRow], embedder: Embedder
 ) -> list[dict[str, Any]]:
     kind = type(some[0][1])
     try:
-        if kind is Exported:
+        if kind is MemoryLine:
             return await _news(connection, drafts, embedder)
         return await _written(connection, kind, drafts)
     except (psycopg.errors.IntegrityError, psycopg.errors.DataError) as error:
@@ -153,7 +153,7 @@ async def _taken(
         raise Permanent("bad_request", f"{where} cannot be taken in: {error.diag.message_primary}") from error
 
 
-async def _news(connection: Connection, drafts: Sequence[Row], embedder: Embedder) -> list[dict[str, Any]]:
+async def _news(connection: Connection, drafts: Sequence[MemoryRow], embedder: Embedder) -> list[dict[str, Any]]:
     """Write memories; a model is asked only about those that are not here yet."""
     there = await _there(connection, drafts)
     known = [bool(there & {row["id"], row["spare"]}) for row in drafts]
@@ -162,24 +162,26 @@ async def _news(connection: Connection, drafts: Sequence[Row], embedder: Embedde
     return [{"code": "known"} if here else next(written) for here in known]
 
 
-async def _embedded(connection: Connection, drafts: Sequence[Row], embedder: Embedder) -> list[dict[str, Any]]:
+async def _embedded(connection: Connection, drafts: Sequence[MemoryRow], embedder: Embedder) -> list[dict[str, Any]]:
     if not drafts:
         return []
     spoken = [f"{row['speaker']}: {row['body']}" if row.get("speaker") else str(row["body"]) for row in drafts]
-    embedder, vectors = await told(embedder, spoken)
+    embedder, vectors = await embed_texts(embedder, spoken)
     whole = [
         {**row, "embedder": embedder.id, "embedding": literal(vector)}
         for row, vector in zip(drafts, vectors, strict=True)
     ]
-    return await _written(connection, Exported, whole)
+    return await _written(connection, MemoryLine, whole)
 
 
-async def _written(connection: Connection, kind: type[Entry], drafts: Sequence[Row]) -> list[dict[str, Any]]:
+async def _written(
+    connection: Connection, kind: type[TransferLine], drafts: Sequence[MemoryRow]
+) -> list[dict[str, Any]]:
     found = await connection.execute(_TAKE[kind].encode(), [Jsonb(list(drafts))])
     return await found.fetchall()
 
 
-async def _there(connection: Connection, drafts: Sequence[Row]) -> set[str]:
+async def _there(connection: Connection, drafts: Sequence[MemoryRow]) -> set[str]:
     scopes = list({f"{row['scope_kind']}:{row['scope_id']}" for row in drafts})
     ids = list(chain.from_iterable((row["id"], row["spare"]) for row in drafts))
     found = await connection.execute(
@@ -193,7 +195,7 @@ async def _pinned(connection: Connection, scope: Scope) -> int:
     return int((await found.fetchone() or {})["n"])
 
 
-def _drafting(access: Access, scope: Scope, pinned: int) -> Callable[[Entry], Row]:
+def _drafting(access: Access, scope: Scope, pinned: int) -> Callable[[TransferLine], MemoryRow]:
     """Return what makes an entry of a file the importer's, in their scope."""
     importer = access.principal.id
     place = {"scope_kind": scope.kind, "scope_id": scope.id}
@@ -202,18 +204,18 @@ def _drafting(access: Access, scope: Scope, pinned: int) -> Callable[[Entry], Ro
     def spare(id: UUID) -> str:
         return str(uuid5(id, f"{access.principal.tenant}/{scope}"))
 
-    def own(entry: Exported) -> Row:
+    def own(entry: MemoryLine) -> MemoryRow:
         mine = entry.model_copy(
             update={"provenance": entry.provenance.by(importer), "uses": min(entry.uses, _USES)}
         ).model_dump(mode="json")
         return _placed(mine, scope) | {"spare": spare(entry.id)}
 
-    def draft(entry: Entry) -> Row:
+    def draft(entry: TransferLine) -> MemoryRow:
         nonlocal left
-        if isinstance(entry, Link):
+        if isinstance(entry, LinkLine):
             mine = entry.model_copy(update={"provenance": entry.provenance.by(importer)}).model_dump(mode="json")
             return mine | place | {"spare": spare(entry.memory)}
-        if isinstance(entry, Archived):
+        if isinstance(entry, ArchiveLine):
             # What is pinned is never pruned, so nothing that was pruned is.
             content = {**own(entry.content), "pinned": False}
             return {**entry.model_dump(mode="json"), "content": content, "spare": spare(entry.content.id)}
@@ -225,7 +227,7 @@ def _drafting(access: Access, scope: Scope, pinned: int) -> Callable[[Entry], Ro
     return draft
 
 
-def _placed(row: Row, scope: Scope) -> dict[str, Any]:
+def _placed(row: MemoryRow, scope: Scope) -> dict[str, Any]:
     body = str(row["body"])
     return {
         **row,
@@ -237,7 +239,7 @@ def _placed(row: Row, scope: Scope) -> dict[str, Any]:
     }
 
 
-def _bites(rows: Sequence[tuple[int, Entry]]) -> Iterator[Sequence[tuple[int, Entry]]]:
+def _bites(rows: Sequence[tuple[int, TransferLine]]) -> Iterator[Sequence[tuple[int, TransferLine]]]:
     """Yield entries of one kind in their order, some at a time."""
     for _, alike in groupby(rows, lambda row: type(row[1])):
         some = list(alike)

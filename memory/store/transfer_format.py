@@ -80,7 +80,7 @@ class Origin(BaseModel):
         return self.model_copy(update={"principal": importer, "facts": facts})
 
 
-class Exported(BaseModel):
+class MemoryLine(BaseModel):
     """One memory of a file."""
 
     model_config = _STRICT
@@ -121,7 +121,7 @@ class Exported(BaseModel):
         return self
 
 
-class Link(BaseModel):
+class LinkLine(BaseModel):
     """That a memory was told again."""
 
     model_config = _STRICT
@@ -133,12 +133,12 @@ class Link(BaseModel):
     told: _Time
 
 
-class Archived(BaseModel):
+class ArchiveLine(BaseModel):
     """That a memory was pruned, and how long it can be taken back."""
 
     model_config = _STRICT
 
-    content: Exported
+    content: MemoryLine
     reason: Literal["superseded", "double", "room"]
     policy: _Name
     pruned_by: _Name
@@ -147,17 +147,17 @@ class Archived(BaseModel):
 
 
 class _Link(BaseModel):
-    link: Link
+    link: LinkLine
 
 
 class _Archived(BaseModel):
-    archived: Archived
+    archived: ArchiveLine
 
 
-Entry = Exported | Link | Archived
+TransferLine = MemoryLine | LinkLine | ArchiveLine
 
 
-def read(lines: Iterable[str]) -> list[tuple[int, Entry]]:
+def read(lines: Iterable[str]) -> list[tuple[int, TransferLine]]:
     """Return the memories of a file with their line numbers.
 
     Raises Permanent("bad_request") naming the line, and the field, that is not as it should be.
@@ -171,9 +171,9 @@ def read(lines: Iterable[str]) -> list[tuple[int, Entry]]:
     return entries
 
 
-def _demand_history(entries: Iterable[tuple[int, Entry]]) -> None:
+def _demand_history(entries: Iterable[tuple[int, TransferLine]]) -> None:
     """Refuse values that end one another, or that another subject ends: nobody would ever see them again."""
-    memories = {entry.id: (number, entry) for number, entry in entries if isinstance(entry, Exported)}
+    memories = {entry.id: (number, entry) for number, entry in entries if isinstance(entry, MemoryLine)}
     ended = {id: entry.superseded_by for id, (_, entry) in memories.items() if entry.superseded_by in memories}
     for id, by in ended.items():
         number, entry = memories[id]
@@ -211,7 +211,7 @@ def _is_header(line: str) -> bool:
     return isinstance(row, dict) and cast(dict[str, Any], row).get("format") == FORMAT
 
 
-def _parsed(number: int, line: str) -> Entry:
+def _parsed(number: int, line: str) -> TransferLine:
     try:
         return _entry(line)
     except ValidationError as error:
@@ -222,14 +222,14 @@ def _parsed(number: int, line: str) -> Entry:
         raise Permanent("bad_request", f"line {number} is no JSON: {error}") from error
 
 
-def _entry(line: str) -> Entry:
+def _entry(line: str) -> TransferLine:
     row: Any = json.loads(line)
     kinds = set(cast(dict[str, Any], row)) if isinstance(row, dict) else set[str]()
     if "link" in kinds:
         return _Link.model_validate_json(line).link
     if "archived" in kinds:
         return _Archived.model_validate_json(line).archived
-    return Exported.model_validate_json(line)
+    return MemoryLine.model_validate_json(line)
 
 
 def _size(line: str) -> int:

@@ -22,7 +22,7 @@ _UNENDED = "(expires is null or expires > clock_timestamp())"
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class MemoryVersion:
     """A memory on both axes of time, and how it came about."""
 
     memory: Memory
@@ -49,7 +49,7 @@ class Telling:
     told: datetime
 
 
-async def show(database: Database, access: Access, id: str) -> Version:
+async def show(database: Database, access: Access, id: str) -> MemoryVersion:
     """Return one memory of the access's scopes, also a value that was replaced; raises Permanent("not_found")."""
     rows = await database.rows(access, f"select {_VERSION} from memories where id::text = %s and {_UNENDED}", id)
     if not rows:
@@ -69,7 +69,7 @@ async def tellings(database: Database, access: Access, id: str, *, limit: int = 
     return [Telling(**row) for row in rows]
 
 
-async def versions(database: Database, access: Access, key: str, *, scope: Scope | None = None) -> list[Version]:
+async def versions(database: Database, access: Access, key: str, *, scope: Scope | None = None) -> list[MemoryVersion]:
     """Return the values that a subject has or had in the access's scopes and that are kept, newest belief first."""
     rows = await database.rows(
         access,
@@ -121,9 +121,9 @@ async def pin(database: Database, access: Access, id: str, *, on: bool, most: in
         raise Permanent("conflict", f"{most} memories are pinned here; unpin one of them before {id!r}")
 
 
-def _version(row: Mapping[str, Any]) -> Version:
+def _version(row: Mapping[str, Any]) -> MemoryVersion:
     names = ("valid_from", "valid_to", "known_to", "superseded_by", "covered_until", "pinned", "told")
-    return Version(from_row(row), **{name: row[name] for name in names})
+    return MemoryVersion(from_row(row), **{name: row[name] for name in names})
 
 
 def _missing(id: str) -> Permanent:

@@ -16,12 +16,12 @@ from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import literal, told
+from memory.embeddings.vectors import embed_texts, literal
 from memory.errors import Permanent
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope, Trust
 from memory.store.fingerprints import against, marks, near, terms
-from memory.store.models import Memory, Note, Provenance, Turn, from_row
+from memory.store.models import Memory, Note, Provenance, Utterance, from_row
 
 BODY_BYTES = 8192
 RUN_TTL = timedelta(days=1)
@@ -41,7 +41,7 @@ async def remember(
     provenance: Provenance,
     key: str | None = None,
     ttl: timedelta | None = None,
-    turn: Turn | None = None,
+    turn: Utterance | None = None,
     embedder: Embedder = LEXICAL,
 ) -> Memory:
     """Store a text in the access's write scope; with a `key` it supersedes what that subject said before.
@@ -92,7 +92,7 @@ async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: 
         # A model is asked only about what will be kept, never about what is known already or was forgotten.
         rows = _allowed(await write(drafts), notes)
     new = [number for number, row in enumerate(rows) if row["code"] == "new"]
-    embedder, vectors = await told(embedder, [notes[number].text for number in new])
+    embedder, vectors = await embed_texts(embedder, [notes[number].text for number in new])
     asked = [
         {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
         for number, vector in zip(new, vectors, strict=True)
@@ -127,11 +127,11 @@ def _draft(access: Access, note: Note) -> _Draft:
         "derived": note.provenance.derived_from,
         "seers": _seers(access),
         # A person may say again what they had forgotten; extraction and old files may not.
-        "guarded": note.trust != "human" or note.imported,
+        "guarded": note.trust != "human" or note.is_import,
     }
 
 
-def _place(body: str, turn: Turn | None) -> _Draft:
+def _place(body: str, turn: Utterance | None) -> _Draft:
     if turn is None:
         return {"marks": marks(body)}
     return {

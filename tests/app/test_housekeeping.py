@@ -12,7 +12,7 @@ import pytest
 from app import housekeeping
 from app.worker import work
 from memory.clock import SystemClock
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.maintenance import duties
 from memory.postgres.database import Database
 from memory.runs.queue import Queue
@@ -36,7 +36,7 @@ class Broken:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Fail."""
         self.asked.set()
         raise ValueError("math domain error")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from memory.store.fingerprints import terms
-from memory.store.pruning import Candidate, Policy, choose
+from memory.store.pruning import PruningCandidate, PruningPolicy, choose
 
 FACTS = 0.2
 """The part of the room that facts may have, as in the standard policy; what they leave is for episodes."""
@@ -46,7 +46,7 @@ class Room:
     def __init__(self, stream: Stream, capacity: int) -> None:
         self.stream, self.capacity = stream, capacity
         self.items: dict[str, Item] = {}
-        self.rows: dict[str, Candidate] = {}
+        self.rows: dict[str, PruningCandidate] = {}
         self.asked = False
 
     def take(self, item: Item, now: int) -> None:
@@ -60,7 +60,7 @@ class Room:
         id = str(item.key)
         self.items[id] = item
         body, turn = item.text, item.kind == "turn"
-        self.rows[id] = Candidate(
+        self.rows[id] = PruningCandidate(
             id=id,
             key=item.subject,
             body=body,
@@ -82,7 +82,7 @@ class Room:
         """Let leave what the product would."""
         facts = sum(row.key is not None and not row.superseded for row in self.rows.values())
         facts = min(facts, int(self.capacity * FACTS))
-        for leaving in choose(list(self.rows.values()), Policy(facts, self.capacity - facts)):
+        for leaving in choose(list(self.rows.values()), PruningPolicy(facts, self.capacity - facts)):
             del self.items[leaving.id], self.rows[leaving.id]
 
     def answer(self, wanted: frozenset[str]) -> None:

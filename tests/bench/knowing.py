@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from psycopg import AsyncConnection
 
-from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL, presence
 from memory.embeddings.vectors import literal
 from memory.knowledge import search
@@ -34,11 +34,11 @@ class Topics:
 
     id, lexical, dimensions = "topics-384", False, 384
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector of length 1 per text."""
         return [self.vector(text) for text in texts]
 
-    def vector(self, text: str) -> Vector:
+    def vector(self, text: str) -> Embedding:
         """Return the vector of one text, whose first word is its topic."""
         centre, noise = _chance(text.split(maxsplit=1)[0]), _chance(text)
         values = [centre.gauss(0, 1) + noise.gauss(0, 0.8) for _ in range(self.dimensions)]

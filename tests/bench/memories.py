@@ -98,7 +98,7 @@ async def _leaving(ground: Ground, plain: Above) -> dict[str, float]:
     big = owner("big")
     looking = [await _millis(lambda: pruning.preview(ground.database, big)) for _ in range(3)]
     seen = await pruning.preview(ground.database, big)
-    ids = [leaving.id for leaving in seen.leaving]
+    ids = [leaving.id for leaving in seen.removals]
     async with ground.database.system() as connection:
         rooms = [pruning.STANDARD.facts, pruning.STANDARD.episodes]
         crowded = await _millis(lambda: connection.execute(_CROWDED, rooms))

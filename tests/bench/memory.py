@@ -15,12 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from memory.embeddings.embedder import Embedder, Vector
+from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.providers import named
+from memory.embeddings.providers import embedder_of
 from memory.scope import Access, Principal
 from memory.store import search, write
-from memory.store.models import Note, Provenance, Recall, Turn
+from memory.store.models import Note, Provenance, SearchResult, Utterance
 from tests.bench.ground import TENANT, ground
 
 
@@ -54,13 +54,13 @@ class Prepared:
 
     def __init__(self, inner: Embedder) -> None:
         self.inner, self.id, self.lexical = inner, inner.id, inner.lexical
-        self.known: dict[str, Vector] = {}
+        self.known: dict[str, Embedding] = {}
 
     async def learn(self, texts: Sequence[str]) -> None:
         """Embed texts at once."""
         self.known |= zip(texts, await self.inner.embed(texts), strict=True)
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return the vectors of texts, learnt before if they could be."""
         if missing := [text for text in texts if text not in self.known]:
             await self.learn(missing)
@@ -102,13 +102,13 @@ class Ours:
                 kept = await write.add(connection, access, note, embedder=self._embedder)
                 self._turns[kept.id] = turn
 
-    async def _recall(self, scope: str, query: str, k: int) -> Recall:
+    async def _recall(self, scope: str, query: str, k: int) -> SearchResult:
         access = Access.of(Principal(TENANT, scope))
         return await search.recall(self._database, access, query, limit=k, embedder=self._embedder)
 
 
 def _note(turn: Said) -> Note:
-    said = Turn(turn.speaker, turn.at.replace(tzinfo=UTC), str(turn.session), turn.position)
+    said = Utterance(turn.speaker, turn.at.replace(tzinfo=UTC), str(turn.session), turn.position)
     return Note(turn.content, "human", Provenance(source=turn.id), turn=said)
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     sys.path.insert(0, str(told.program))
     program: Any = import_module("run")
     backends: Any = import_module("backends")
-    embedder = named(told.embedder)
+    embedder = embedder_of(told.embedder)
     backends.create = lambda *_: Ours(embedder)  # pyright: ignore[reportUnknownLambdaType]
     conversations = import_module("dataset").load(told.data)
     report, loading = program.measure("ours", conversations, told.program)

@@ -17,7 +17,7 @@ from memory.runs.results import RunRows
 from memory.scope import Access, Scope
 from memory.store import search, write
 from memory.store.langgraph_store import MemoryStore
-from memory.store.models import Provenance, Turn
+from memory.store.models import Provenance, Utterance
 from tests.fakes.openai_endpoint import endpoint
 from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables, sampled
 from tests.scenarios.test_models import draft
@@ -75,7 +75,10 @@ async def keep(town: Town, canary: Canaries) -> None:
     alice, database = town.access.principal, town.system.database
     for scope in (Scope("session", f"alice/{canary()}"), Scope("agent", "shared"), Scope("run", str(uuid4()))):
         access = Access(alice, (scope,), scope)
-        turn, provenance = Turn(canary(), session=canary(), place=0), Provenance(principal="alice", source=canary())
+        turn, provenance = (
+            Utterance(canary(), session=canary(), place=0),
+            Provenance(principal="alice", source=canary()),
+        )
         await write.remember(database, access, canary(), trust="tool", provenance=provenance, turn=turn)
     items = MemoryStore(database, town.access)
     await items.aput(("user", "alice", canary()), canary(), {canary(): canary()})

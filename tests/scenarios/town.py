@@ -21,7 +21,7 @@ from memory.clock import SystemClock, new_id
 from memory.governance import approvals, journal
 from memory.governance.journal import Entry
 from memory.knowledge import versions
-from memory.knowledge.models import Item
+from memory.knowledge.models import KnowledgeItem
 from memory.postgres.roles import Urls
 from memory.runs import records
 from memory.scope import Access, Principal
@@ -68,10 +68,10 @@ class Town:
         for old, new in changes.items():
             assert old in body
             body = body.replace(old, new)
-        item = Item(runbook, "runbook", known.title, body, known.owner, known.review_by, known.version + 1)
+        item = KnowledgeItem(runbook, "runbook", known.title, body, known.owner, known.review_by, known.version + 1)
         published = await versions.publish(self.system.database, self.by("bob"), item)
         async with self.system.database.transaction(self.access) as connection:
-            for run in published.woken:
+            for run in published.runs:
                 await self.system.queue.defer(connection, run)
 
     async def start(self, asked: Mapping[str, Any], person: str = "alice") -> str:

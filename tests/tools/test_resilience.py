@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 CALL = Call("k", "r", "s", "alice", "executor", cast(Any, None), cast(Any, None))
 LOST = Temporary("tool_failed", "silence", delay=1.0)
-BUSY = Temporary("tool_failed", "not now", delay=1.0, answered=True)
+BUSY = Temporary("tool_failed", "not now", delay=1.0, is_refusal=True)
 NO = Permanent("tool_failed", "never")
 DONE: Mapping[str, Json] = {"ok": 1}
 NOTHING: Mapping[str, Json] = {}

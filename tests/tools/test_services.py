@@ -77,30 +77,30 @@ async def test_role_without_a_key_has_no_way_out() -> None:
 async def test_lost_reply_may_have_acted(error: Exception) -> None:
     """R70."""
     caught = await _error(_raises(error))
-    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+    assert (type(caught), getattr(caught, "is_refusal", None)) == (Temporary, False)
 
 
 @pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ConnectTimeout(""), httpx2.PoolTimeout("")])
 async def test_request_that_never_left_has_not_acted(error: Exception) -> None:
     caught = await _error(_raises(error))
-    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, True)
+    assert (type(caught), getattr(caught, "is_refusal", None)) == (Temporary, True)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_broken_service_may_have_acted(status: int) -> None:
     caught = await _error(_says(status, {"detail": "oops"}))
-    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+    assert (type(caught), getattr(caught, "is_refusal", None)) == (Temporary, False)
 
 
 async def test_answer_that_is_not_json_may_have_acted() -> None:
     caught = await _error(_Answering(lambda request: httpx2.Response(200, text="<html>", request=request)))
-    assert (type(caught), getattr(caught, "answered", None)) == (Temporary, False)
+    assert (type(caught), getattr(caught, "is_refusal", None)) == (Temporary, False)
 
 
 async def test_busy_service_says_when_to_come_back() -> None:
     caught = await _error(_says(429, {}, **{"Retry-After": "7"}))
     assert isinstance(caught, Temporary)
-    assert (caught.delay, caught.answered) == (7.0, True)
+    assert (caught.delay, caught.is_refusal) == (7.0, True)
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "tool_failed"), (403, "tool_failed"), (404, "not_found")])

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app.api.dependencies import Services
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.maintenance import reembedding
 from memory.scope import Access, Principal
 from memory.store import write
@@ -22,7 +22,7 @@ class Meanings:
 
     id, lexical = "meanings-4", False
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return one vector per text."""
         return [tuple(meaning(text)) for text in texts]
 

@@ -9,7 +9,7 @@ import pytest
 from graphs.execution.capabilities import RecallMemories
 from graphs.planning.plan import Plan
 from memory.scope import Scope
-from memory.store.context import Context
+from memory.store.context import MemoryExcerpt
 from memory.store.models import Memory, Provenance
 from tests.fakes.model import ScriptedModel, played
 from tests.graphs.knowledge import TWICE, made_plan, seen, shelf, turn
@@ -27,8 +27,8 @@ def memory(id: str, body: str) -> Memory:
 def recalling(*memories: Memory) -> RecallMemories:
     """Return a memory that answers everything with the same."""
 
-    async def recall(request: str, runbook: str) -> Context:
-        return Context(tuple(f"- [m{n}] {each.body}" for n, each in enumerate(memories, 1)), memories, 9)
+    async def recall(request: str, runbook: str) -> MemoryExcerpt:
+        return MemoryExcerpt(tuple(f"- [m{n}] {each.body}" for n, each in enumerate(memories, 1)), memories, 9)
 
     return recall
 

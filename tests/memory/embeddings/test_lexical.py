@@ -6,18 +6,18 @@ from math import isclose, sqrt
 
 import pytest
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.embeddings.lexical import LEXICAL, presence, rarity
 from memory.embeddings.vectors import literal, parse
 
 pytestmark = pytest.mark.anyio
 
 
-def cosine(first: Vector, second: Vector) -> float:
+def cosine(first: Embedding, second: Embedding) -> float:
     return sum(a * b for a, b in zip(first, second, strict=True))
 
 
-async def embed(*texts: str) -> list[Vector]:
+async def embed(*texts: str) -> list[Embedding]:
     return await LEXICAL.embed(texts)
 
 

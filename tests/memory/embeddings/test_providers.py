@@ -8,17 +8,17 @@ import pytest
 from graphs.planning import runbooks
 from graphs.planning.candidates import PlannerLimits, worth_a_look
 from graphs.planning.slots import words
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.providers import LangChain, named
-from memory.embeddings.vectors import asked
+from memory.embeddings.providers import LangChainEmbedder, embedder_of
+from memory.embeddings.vectors import embed_question
 from memory.errors import Permanent, Temporary
 from memory.knowledge import versions
 from memory.maintenance.reembedding import embed_knowledge, reembed
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 from memory.store import search, write
-from memory.store.models import Provenance, Turn
+from memory.store.models import Provenance, Utterance
 from tests.fakes.embeddings_endpoint import Endpoint, endpoint
 from tests.graphs.phrasings import ASK, PHRASINGS
 
@@ -42,12 +42,12 @@ class Failing:
 
     id, lexical = "failing", False
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         raise OSError("away")
 
 
 async def test_a_langchain_model_is_one_by_its_name() -> None:
-    (vector,) = await LangChain("some:model", Halves()).embed(["eee "])
+    (vector,) = await LangChainEmbedder("some:model", Halves()).embed(["eee "])
     assert vector == (0.8, 0.6)
 
 
@@ -63,10 +63,10 @@ class Broken(Halves):
 
 @pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [], [1.0] * 20_000])
 async def test_what_is_no_vector_counts_as_no_answer(values: list[float]) -> None:
-    model = LangChain("some:model", Broken(values))
+    model = LangChainEmbedder("some:model", Broken(values))
     with pytest.raises(Temporary, match="no usable vector"):
         await model.embed(["ledger"])
-    assert (await asked(model, "ledger"))[0] is LEXICAL
+    assert (await embed_question(model, "ledger"))[0] is LEXICAL
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_a_model_by_its_name_is_asked_over_the_wire(
     database: Database, alice: Principal, serving: Endpoint
 ) -> None:
     """What shares no word is found by what it means; texts go as texts, not as tokens of some vocabulary."""
-    mine, model = Access.of(alice), named("openai:meanings", serving.url)
+    mine, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
     for body in ("the noon menu", "the card was charged twice", "a boat on the lake"):
         await write.remember(database, mine, body, trust="human", provenance=Provenance(), embedder=model)
     hits = (await search.recall(database, mine, "duplicate payment", embedder=model)).hits
@@ -93,11 +93,11 @@ async def test_while_the_model_is_away_words_stand_in_for_it(
     database: Database, alice: Principal, serving: Endpoint
 ) -> None:
     """Questions are answered by words; what is remembered gets the model's vectors once it is back."""
-    mine, model = Access.of(alice), named("openai:meanings", serving.url)
+    mine, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
     serving.away = True
     with pytest.raises(Temporary, match="does not answer"):
         await model.embed(["the card was charged twice"])
-    assert await asked(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
+    assert await embed_question(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
     await write.remember(database, mine, "charged twice", trust="human", provenance=Provenance(), embedder=model)
     serving.away = False
     assert [await reembed(database, mine, model) for _ in range(2)] == [1, 0]
@@ -106,27 +106,27 @@ async def test_while_the_model_is_away_words_stand_in_for_it(
 def test_a_model_without_its_key_is_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Permanent, match="cannot be opened"):
-        named("openai:meanings")
+        embedder_of("openai:meanings")
 
 
 @pytest.mark.parametrize("name", ["", "lexical", LEXICAL.id])
 def test_words_alone_are_the_default(name: str) -> None:
-    assert named(name) is LEXICAL
+    assert embedder_of(name) is LEXICAL
 
 
 @pytest.mark.parametrize("name", ["word2vec", "nobody:model"])
 def test_an_unknown_embedder_is_a_mistake_in_the_settings(name: str) -> None:
     with pytest.raises(Permanent) as refused:
-        named(name)
+        embedder_of(name)
     assert refused.value.code == "configuration"
 
 
 async def test_a_change_of_embedder_goes_on_in_the_background(database: Database, alice: Principal) -> None:
     """Until it is through, what waits is found by its words."""
-    mine, other = Access.of(alice), LangChain("some:model", Halves())
+    mine, other = Access.of(alice), LangChainEmbedder("some:model", Halves())
     for n in range(5):
         await write.remember(
-            database, mine, f"ledger {n} of office {n}", trust="human", provenance=Provenance(), turn=Turn("Ann")
+            database, mine, f"ledger {n} of office {n}", trust="human", provenance=Provenance(), turn=Utterance("Ann")
         )
     assert await reembed(database, mine, other, limit=3) == 3
     during = await search.recall(database, mine, "ledger", embedder=other)
@@ -146,18 +146,18 @@ async def test_a_change_that_fails_leaves_everything_as_it_was(database: Databas
 async def test_nobody_changes_the_vectors_of_others(database: Database, alice: Principal, bob: Principal) -> None:
     """R92: the write scope bounds this too."""
     await write.remember(database, Access.of(alice), "ledger", trust="human", provenance=Provenance())
-    assert await reembed(database, Access.of(bob), LangChain("some:model", Halves())) == 0
+    assert await reembed(database, Access.of(bob), LangChainEmbedder("some:model", Halves())) == 0
 
 
 @pytest.mark.skipif(bool(WEIGHTS), reason="the extra is installed")
 def test_without_its_extra_the_model_says_what_to_install() -> None:
     with pytest.raises(Permanent, match="extra 'embeddings'"):
-        named("minilm")
+        embedder_of("minilm")
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="needs the extra 'embeddings'")
 async def test_a_model_knows_paraphrases() -> None:
-    asked, near, far = await named("minilm").embed(
+    asked, near, far = await embedder_of("minilm").embed(
         ["my card was charged twice", "billed two times", "the disk is full"]
     )
     dot = [sum(a * b for a, b in zip(asked, other, strict=True)) for other in (near, far)]
@@ -167,7 +167,7 @@ async def test_a_model_knows_paraphrases() -> None:
 @pytest.mark.skipif(not WEIGHTS, reason="needs the extra 'embeddings'")
 async def test_a_model_leads_requests_to_the_right_runbook(database: Database, tenant: str) -> None:
     """The limits that were set for words do for sentence vectors too."""
-    access, model = Access.of(Principal(tenant, "countersign")), named("minilm")
+    access, model = Access.of(Principal(tenant, "countersign")), embedder_of("minilm")
     await versions.import_all(database, access, (runbooks.item(document) for document in runbooks.load()))
     await embed_knowledge(database, access, model)
     for text, right in PHRASINGS:

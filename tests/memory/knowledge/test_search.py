@@ -10,7 +10,7 @@ import pytest
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.knowledge import search, versions
-from memory.knowledge.models import Hit, Item
+from memory.knowledge.models import ItemHit, KnowledgeItem
 from memory.maintenance import reembedding
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
@@ -33,11 +33,13 @@ def access(bob: Principal) -> Access:
     return Access.of(bob)
 
 
-def item(id: str, body: str) -> Item:
-    return Item(id, "fact", id.replace(".", " "), body, "platform", date(2027, 1, 1))
+def item(id: str, body: str) -> KnowledgeItem:
+    return KnowledgeItem(id, "fact", id.replace(".", " "), body, "platform", date(2027, 1, 1))
 
 
-async def both(database: Database, access: Access, question: str, embedder: Embedder) -> tuple[list[Hit], list[Hit]]:
+async def both(
+    database: Database, access: Access, question: str, embedder: Embedder
+) -> tuple[list[ItemHit], list[ItemHit]]:
     """Return what is found by the index and by comparing everything."""
     return (
         await search.find(database, access, question, "fact", 3, embedder=embedder, follow=True),
@@ -104,7 +106,7 @@ def test_the_index_is_followed_where_that_pays() -> None:
     size = search.CROSSOVER
 
     def pays(own: int, indexed: float | None) -> bool:
-        return search.Spread("e", 1, own, None, indexed).is_followed()
+        return search.PhraseStatistics("e", 1, own, None, indexed).is_followed()
 
     assert [pays(size - 1, 0.0), pays(size + 1, 0.0), pays(10 * size, None)] == [False, True, False]
     assert [pays(2 * size, 100.0 * size), pays(11 * size, 100.0 * size)] == [False, True]

@@ -13,12 +13,12 @@ from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent
 from memory.knowledge import versions
-from memory.knowledge.models import Item, Published
+from memory.knowledge.models import KnowledgeItem, PublicationResult
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 
 pytestmark = pytest.mark.anyio
-Publish = Callable[..., Awaitable[Published]]
+Publish = Callable[..., Awaitable[PublicationResult]]
 
 SAID = {
     "billing.double-charge": ["customers say they were billed twice", "duplicate charges after the invoice run"],
@@ -28,12 +28,12 @@ SAID = {
 }
 
 
-def item(id: str = "db.disk-full", body: str = "Extend the volume first.", **changes: Any) -> Item:
+def item(id: str = "db.disk-full", body: str = "Extend the volume first.", **changes: Any) -> KnowledgeItem:
     """Return a runbook as a person would publish it."""
-    return replace(Item(id, "runbook", id.replace(".", " "), body, "platform", date(2027, 1, 1)), **changes)
+    return replace(KnowledgeItem(id, "runbook", id.replace(".", " "), body, "platform", date(2027, 1, 1)), **changes)
 
 
-def runbook(id: str, **changes: Any) -> Item:
+def runbook(id: str, **changes: Any) -> KnowledgeItem:
     """Return a runbook with its utterances in the front matter."""
     said = "".join(f"- {text}\n" for text in SAID[id])
     return item(id, f"---\nid: {id}\nutterances:\n{said}---\nRead the figures before acting on {id}.\n", **changes)
@@ -52,7 +52,7 @@ def shipping(tenant: str) -> Access:
 
 @pytest.fixture
 def publish(database: Database, access: Access) -> Publish:
-    async def act(published: Item, by: Access = access) -> Published:
+    async def act(published: KnowledgeItem, by: Access = access) -> PublicationResult:
         return await versions.publish(database, by, published)
 
     return act
@@ -79,7 +79,7 @@ async def test_an_old_run_shows_the_exact_text_that_it_used(
 async def test_publishing_the_same_again_changes_nothing(database: Database, access: Access, publish: Publish) -> None:
     first = await publish(item())
     again, pinned = await publish(item()), await publish(item(version=1))
-    assert [(p.version, p.fresh) for p in (first, again, pinned)] == [(1, True), (1, False), (1, False)]
+    assert [(p.version, p.is_new) for p in (first, again, pinned)] == [(1, True), (1, False), (1, False)]
 
 
 async def test_a_version_never_gets_another_text(publish: Publish) -> None:
@@ -100,7 +100,7 @@ async def test_a_release_may_ship_an_older_version_later_without_making_it_curre
 
 
 async def test_two_publishers_at_once_get_two_versions(database: Database, carol: Principal, bob: Principal) -> None:
-    async def act(by: Principal, n: int) -> Published:
+    async def act(by: Principal, n: int) -> PublicationResult:
         return await versions.publish(database, Access.of(by), item(body=f"Advice number {n} of {by.id}."))
 
     done = await asyncio.gather(*(act(by, n) for n in range(4) for by in (carol, bob)))
@@ -110,7 +110,7 @@ async def test_two_publishers_at_once_get_two_versions(database: Database, carol
 async def test_several_processes_import_the_same_items_once(database: Database, access: Access) -> None:
     shipped = [runbook(id, version=1) for id in SAID]
     done = await asyncio.gather(*(versions.import_all(database, access, shipped) for _ in range(4)))
-    assert sum(published.fresh for each in done for published in each) == len(SAID)
+    assert sum(published.is_new for each in done for published in each) == len(SAID)
     assert await versions.import_all(database, access, shipped) == []
 
 
@@ -159,7 +159,7 @@ async def test_a_new_version_voids_the_open_approvals_that_pin_the_old_one(
     """R77: in the publishing transaction; questions that rest on other items stay open."""
     await publish(item())
     stale, other = await waiting("db.disk-full"), await waiting("db.slow-query")
-    assert (await publish(item(body="Extend the volume by half."))).woken == [stale]
+    assert (await publish(item(body="Extend the volume by half."))).runs == [stale]
     async with database.transaction(access) as connection:
         found = await connection.execute("select run, status, reason from approvals")
         assert {row["run"]: (row["status"], row["reason"]) for row in await found.fetchall()} == {
@@ -174,7 +174,7 @@ async def test_an_older_version_published_late_voids_nothing(
     await versions.import_all(database, shipping, [item(version=3)])
     await waiting("db.disk-full")
     (late,) = await versions.import_all(database, shipping, [item(version=2, body="Drop a table if nothing helps.")])
-    assert late.woken == []
+    assert late.runs == []
 
 
 async def test_items_are_listed_page_by_page(database: Database, access: Access, publish: Publish) -> None:

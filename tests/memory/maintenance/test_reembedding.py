@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Temporary
 from memory.knowledge.models import digest
@@ -28,7 +28,7 @@ class Lengths:
         self.given: list[str] = []
         self.away = False
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return a vector per text."""
         if self.away:
             raise Temporary("unavailable", "away")
@@ -92,7 +92,7 @@ class Choosy(Lengths):
         super().__init__()
         self.tenant = tenant
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return vectors that the database refuses where the tenant is named."""
         bad = any(self.tenant in text for text in texts)
         return [(float("nan"), 1.0) for _ in texts] if bad else await super().embed(texts)

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from memory.knowledge import versions
-from memory.knowledge.models import Item
+from memory.knowledge.models import KnowledgeItem
 from memory.postgres.database import Connection, Database
 from memory.runs import records, transcripts
 from memory.runs.checkpoints import Checkpoints, leading
@@ -18,8 +18,8 @@ from memory.runs.records import Lease
 from memory.runs.results import RunRows
 from memory.scope import Access, Principal, Scope
 from memory.store import archive, erasure, pruning, search, write
-from memory.store.models import Provenance, Turn
-from memory.store.pruning import Policy
+from memory.store.models import Provenance, Utterance
+from memory.store.pruning import PruningPolicy
 from tests.conftest import Connect
 from tests.memory.runs.test_checkpoints import story
 from tools import kills
@@ -102,11 +102,11 @@ async def remember(database: Database, access: Access) -> None:
     for by in (person.id, "dave", person.id):
         provenance = Provenance(principal=by)
         await write.remember(database, access, "keeps a red bicycle", trust="human", provenance=provenance)
-    await write.remember(database, access, "x", trust="human", provenance=Provenance(), turn=Turn("Ann"))
+    await write.remember(database, access, "x", trust="human", provenance=Provenance(), turn=Utterance("Ann"))
     within = Access(person, (*access.reads, Scope("run", "r1")))
     assert (await search.recall(database, within, "bicycle")).hits
     await write.remember(database, access, "gone soon", trust="human", provenance=Provenance(), key="k")
-    await pruning.prune(database, access, Policy(facts=0))
+    await pruning.prune(database, access, PruningPolicy(facts=0))
     assert await archive.ls(database, access)
     dave = Principal(person.tenant, "dave")
     await write.remember(database, Access.of(dave), "forget me", trust="human", provenance=Provenance())
@@ -120,7 +120,7 @@ async def victim(database: Database, alice: Principal, bob: Principal) -> Access
     await remember(database, access)
     await work(database, access)
     await kills.kill(database, access, "user", "carol", "why")
-    item = Item(
+    item = KnowledgeItem(
         "db.port", "fact", "Port of the database", "The database listens on port 5432.", "ops", date(2030, 1, 1)
     )
     await versions.publish(database, Access.of(bob), item)

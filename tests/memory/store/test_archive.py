@@ -10,7 +10,7 @@ from memory.postgres.database import Database
 from memory.scope import Access, Principal
 from memory.store import archive, erasure, pruning, search, versions, write
 from memory.store.models import Memory, Provenance
-from memory.store.pruning import Policy
+from memory.store.pruning import PruningPolicy
 
 pytestmark = pytest.mark.anyio
 Say = Callable[..., Awaitable[Memory]]
@@ -42,7 +42,7 @@ async def test_a_superseded_value_comes_back_as_history(database: Database, mine
     await pruning.prune(database, mine)
     assert await versions.as_of(database, mine, "owner", valid=old.created) is None
     back = await archive.restore(database, mine, old.id)
-    assert (back, back.superseded) == (old, True)
+    assert (back, back.is_history) == (old, True)
     assert await held(database, mine) == [new.body]
     assert await versions.as_of(database, mine, "owner", valid=old.created) == old
 
@@ -52,9 +52,9 @@ async def test_a_crowded_value_whose_subject_moved_on_comes_back_as_history(
 ) -> None:
     """R93"""
     old = await say("owner is Ann")
-    await pruning.prune(database, mine, Policy(facts=0))
+    await pruning.prune(database, mine, PruningPolicy(facts=0))
     new = await say("owner is Ben")
-    assert (await archive.restore(database, mine, old.id)).superseded
+    assert (await archive.restore(database, mine, old.id)).is_history
     assert await held(database, mine) == [new.body]
     assert (await versions.versions(database, mine, "owner"))[-1].superseded_by == new.id
     assert await versions.as_of(database, mine, "owner", valid=new.created) == new
@@ -65,9 +65,9 @@ async def test_a_value_whose_successor_is_gone_holds_again(database: Database, m
     old = await say("owner is Ann")
     await say("owner is Ben")
     await pruning.prune(database, mine)
-    await pruning.prune(database, mine, Policy(facts=0))
+    await pruning.prune(database, mine, PruningPolicy(facts=0))
     back = await archive.restore(database, mine, old.id)
-    assert (back.superseded, await held(database, mine)) == (False, ["owner is Ann"])
+    assert (back.is_history, await held(database, mine)) == (False, ["owner is Ann"])
     (version,) = await versions.versions(database, mine, "owner")
     assert (version.superseded_by, version.valid_to, version.known_to) == (None, None, None)
 
@@ -77,9 +77,9 @@ async def test_a_value_that_lasts_longer_than_the_present_one_waits_for_it(
 ) -> None:
     """R94: it is history for now, and holds when the other's time is up."""
     old = await say("owner is Ann")
-    await pruning.prune(database, mine, Policy(facts=0))
+    await pruning.prune(database, mine, PruningPolicy(facts=0))
     standin = await say("owner is Ben", timedelta(hours=1))
-    assert (await archive.restore(database, mine, old.id)).superseded
+    assert (await archive.restore(database, mine, old.id)).is_history
     assert await held(database, mine) == [standin.body]
     async with database.transaction(mine) as connection:
         found = await connection.execute("select covered_until from memories where id = %s", [old.id])

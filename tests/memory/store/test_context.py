@@ -26,7 +26,7 @@ async def test_a_thousand_facts_stay_under_the_ceiling(database: Database, mine:
             await write.add(connection, mine, note)
     found = await context.assemble(database, mine, "who keeps ledger 512 of the office", ceiling=300)
     assert (0 < found.tokens <= 300, context.tokens(found.text) <= 300, "ledger 512 is" in found.text) == (True,) * 3
-    assert found.left_out == context.CANDIDATES - len(found.shown) > 0
+    assert found.omission_count == context.CANDIDATES - len(found.memories) > 0
 
 
 async def test_a_line_says_whose_word_it_is_and_which_run(database: Database, mine: Access) -> None:
@@ -36,7 +36,7 @@ async def test_a_line_says_whose_word_it_is_and_which_run(database: Database, mi
     )
     found = await context.assemble(database, mine, "refund run")
     assert found.text.startswith(f"- [m1 tool {kept.created:%Y-%m-%d} r-7] refund run done")
-    assert [each.id for each in found.shown] == [kept.id]
+    assert [each.id for each in found.memories] == [kept.id]
 
 
 async def test_what_outsiders_wrote_is_quoted_on_one_line(database: Database, mine: Access) -> None:
@@ -51,7 +51,7 @@ async def test_what_does_not_fit_makes_room_for_what_does(database: Database, mi
     await write.remember(database, mine, "ledger " * 300, trust="human", provenance=Provenance())
     await write.remember(database, mine, "ledger closed", trust="human", provenance=Provenance())
     found = await context.assemble(database, mine, "ledger", ceiling=60)
-    assert (len(found.shown), found.left_out, "closed" in found.text) == (1, 1, True)
+    assert (len(found.memories), found.omission_count, "closed" in found.text) == (1, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ async def test_a_runbooks_last_runs_come_first_newest_first(database: Database, 
             await outcomes.conclude(connection, closing, Ended(f"r-{number}", "x.refund", "done"))
     await write.remember(database, Access.of(alice), "x.refund is for Mondays", trust="human", provenance=Provenance())
     found = await context.assemble(database, Access.of(alice), "refund on mondays", subject="x.refund")
-    assert [memory.provenance.run for memory in found.shown[:3]] == ["r-4", "r-3", "r-2"]
-    assert found.marked(["m3", "m1", "m99", "m1", "r-4"]) == (found.shown[2].id, found.shown[0].id)
+    assert [memory.provenance.run for memory in found.memories[:3]] == ["r-4", "r-3", "r-2"]
+    assert found.ids_of(["m3", "m1", "m99", "m1", "r-4"]) == (found.memories[2].id, found.memories[0].id)
 
 
 async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine: Access) -> None:
@@ -84,9 +84,9 @@ async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine:
             database, mine, f"ledger {number} is kept in office {number * 7}", trust="human", provenance=Provenance()
         )
     found = await context.assemble(database, working, "where is the ledger kept", ceiling=60)
-    shown = {memory.body for memory in found.shown}
+    shown = {memory.body for memory in found.memories}
     (left, *_) = [memory.body for memory in await search.ls(database, mine) if memory.body not in shown]
-    assert len(shown) + found.left_out == 9
+    assert len(shown) + found.omission_count == 9
     kept = await write.remember(database, working, left, trust="model", provenance=Provenance(run="r-1"))
     assert kept.scope == place
     for body in shown:
@@ -104,5 +104,5 @@ async def test_earlier_outcomes_that_had_no_room_were_not_seen(database: Databas
     working = Access(alice, (*own.reads, Scope("session", "s-1")), Scope("session", "s-1"))
     found = await context.assemble(database, working, "", subject="x.refund")
     seen = await database.rows(working, "select memory::text as id from memory_seen where seer = 'session:s-1'")
-    assert sorted(row["id"] for row in seen) == sorted(memory.id for memory in found.shown)
-    assert len(found.shown) == context.FEW
+    assert sorted(row["id"] for row in seen) == sorted(memory.id for memory in found.memories)
+    assert len(found.memories) == context.FEW

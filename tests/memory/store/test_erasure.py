@@ -21,7 +21,7 @@ from memory.runs.results import RunRows
 from memory.scope import Access, Principal, Scope
 from memory.store import archive, erasure, pruning, search, transfer, write
 from memory.store.models import Memory, Provenance
-from memory.store.pruning import Policy
+from memory.store.pruning import PruningPolicy
 from tests.conftest import Connect
 from tests.memory.runs.test_checkpoints import story
 
@@ -91,7 +91,7 @@ async def spread(database: Database, access: Access, lease: Lease, canaries: lis
     for owner in ("Ann", "Ben"):
         await note(database, access, f"{canaries[0]} is owned by {owner}", "human", key="owner")
     await note(database, access, f"Again: {canaries[0]} keeps a red bicycle in Porto")
-    await pruning.prune(database, access, Policy(episodes=3))
+    await pruning.prune(database, access, PruningPolicy(episodes=3))
     await RunRows(database, lease.access, lease.run, "s1").keep("kept", _texts(canaries))
     async with database.transaction(access) as connection:
         await connection.execute(
@@ -163,7 +163,7 @@ async def test_what_was_forgotten_does_not_come_back_from_an_old_export(
     lines = [line async for line in transfer.export(database, mine)]
     await erasure.forget_person(database, alice, by="alice")
     with pytest.raises(Permanent, match="line 2"):
-        await transfer.take_in(database, mine, lines)
+        await transfer.import_lines(database, mine, lines)
 
 
 async def test_a_tombstone_says_nothing_without_the_tenants_key(
@@ -201,9 +201,9 @@ async def test_a_person_with_an_open_run_or_a_legal_hold_is_not_forgotten_yet(
     with pytest.raises(Permanent, match="cancel them or wait"):
         await erasure.forget_person(database, mine.principal, by="alice")
     await end(database, lease)
-    await pruning.prune(database, mine, Policy(episodes=0))
+    await pruning.prune(database, mine, PruningPolicy(episodes=0))
     (shelved,) = await archive.ls(database, mine)
-    await archive.hold(database, mine, shelved.id, on=True)
+    await archive.set_legal_hold(database, mine, shelved.id, on=True)
     with pytest.raises(Permanent, match="legal hold"):
         await erasure.forget_person(database, mine.principal, by="alice")
 

@@ -14,12 +14,12 @@ from memory.runs import records
 from memory.scope import Access, Principal
 from memory.store import archive, erasure, pruning, search, write
 from memory.store.models import Memory, Provenance
-from memory.store.pruning import Policy
+from memory.store.pruning import PruningPolicy
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
 Say = Callable[..., Awaitable[Memory]]
-NOTHING = Policy(facts=0, episodes=0)
+NOTHING = PruningPolicy(facts=0, episodes=0)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_under_a_legal_hold_nothing_of_a_subject_goes(database: Database, 
     old = await say("diagnosis is diabetes")
     current = await say("diagnosis is healthy")
     await pruning.prune(database, mine)
-    await archive.hold(database, mine, old.id, on=True)
+    await archive.set_legal_hold(database, mine, old.id, on=True)
     for choice in choices(current, old):
         with pytest.raises(Permanent, match=f"{old.id}.*legal hold") as refused:
             await erasure.forget(database, mine, **choice)

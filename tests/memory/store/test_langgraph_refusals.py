@@ -144,8 +144,8 @@ async def test_batches_imports_and_pruning_of_a_scope_take_turns(
     file = [line async for line in transfer.export(database, access)]
     await ours.abatch([PutOp(NOTES, f"k{key}", None) for key in range(30)])
     work = [ours.abatch([PutOp(NOTES, f"k{key}", {"n": -key}) for key in range(30)][::-1]) for _ in range(3)]
-    work += [pruning.prune(database, access, pruning.Policy(facts=20)) for _ in range(2)]
-    done = await asyncio.gather(transfer.take_in(database, access, file), *work, return_exceptions=True)
+    work += [pruning.prune(database, access, pruning.PruningPolicy(facts=20)) for _ in range(2)]
+    done = await asyncio.gather(transfer.import_lines(database, access, file), *work, return_exceptions=True)
     # Either may be first; then the import finds other values of its subjects.
     assert {error.code for error in done if isinstance(error, ControlError)} <= {"conflict"}
     assert not [error for error in done if isinstance(error, Exception) and not isinstance(error, ControlError)]

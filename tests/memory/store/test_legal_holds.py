@@ -12,7 +12,7 @@ from memory.runs import transcripts
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from memory.store import archive, pruning, write
-from memory.store.archive import Shelved
+from memory.store.archive import ArchivedMemory
 from memory.store.models import Provenance
 from tests.conftest import Connection
 from tests.memory.store.test_erasure import end, lead
@@ -37,9 +37,9 @@ async def admin(owner: Connection, tenant: str, alice: Principal) -> Access:
 
 
 @pytest.fixture
-async def shelved(database: Database, mine: Access) -> Shelved:
+async def shelved(database: Database, mine: Access) -> ArchivedMemory:
     await write.remember(database, mine, "the safe is behind the map", trust="human", provenance=Provenance())
-    await pruning.prune(database, mine, pruning.Policy(episodes=0))
+    await pruning.prune(database, mine, pruning.PruningPolicy(episodes=0))
     (row,) = await archive.ls(database, mine)
     return row
 
@@ -50,13 +50,13 @@ async def held(database: Database, access: Access) -> bool:
 
 
 async def test_an_administrator_holds_and_releases_what_anybody_archived(
-    database: Database, mine: Access, admin: Access, shelved: Shelved
+    database: Database, mine: Access, admin: Access, shelved: ArchivedMemory
 ) -> None:
     """R94: they see when and why it left, and never what it says."""
     (seen,) = await database.rows(admin, "select * from archive_of('alice', 9)")
     assert (seen["id"], seen["reason"], "body" in seen, "content" in seen) == (shelved.id, "room", False, False)
     for on in (True, False):
-        await archive.hold(database, admin, shelved.id, on=on)
+        await archive.set_legal_hold(database, admin, shelved.id, on=on)
         assert await held(database, mine) is on
     async with database.transaction(mine) as connection:
         told = [entry.body async for entry in journal.export(connection) if entry.body["kind"] == "legal_hold"]
@@ -66,16 +66,20 @@ async def test_an_administrator_holds_and_releases_what_anybody_archived(
     ]
 
 
-async def test_a_hold_is_lifted_by_administrators_alone(database: Database, mine: Access, shelved: Shelved) -> None:
+async def test_a_hold_is_lifted_by_administrators_alone(
+    database: Database, mine: Access, shelved: ArchivedMemory
+) -> None:
     """R102: or whoever wants to be forgotten would lift it first."""
-    await archive.hold(database, mine, shelved.id, on=True)
+    await archive.set_legal_hold(database, mine, shelved.id, on=True)
     with pytest.raises(REFUSED):
-        await archive.hold(database, mine, shelved.id, on=False)
+        await archive.set_legal_hold(database, mine, shelved.id, on=False)
     assert await held(database, mine)
 
 
-async def test_what_is_held_is_not_restored_to_be_forgotten(database: Database, mine: Access, shelved: Shelved) -> None:
-    await archive.hold(database, mine, shelved.id, on=True)
+async def test_what_is_held_is_not_restored_to_be_forgotten(
+    database: Database, mine: Access, shelved: ArchivedMemory
+) -> None:
+    await archive.set_legal_hold(database, mine, shelved.id, on=True)
     with pytest.raises(Permanent, match="under legal hold"):
         await archive.restore(database, mine, shelved.id)
     async with database.transaction(mine) as connection:
@@ -84,11 +88,11 @@ async def test_what_is_held_is_not_restored_to_be_forgotten(database: Database, 
 
 
 async def test_colleagues_neither_hold_nor_see_what_of_others_is_archived(
-    database: Database, mine: Access, bob: Principal, shelved: Shelved
+    database: Database, mine: Access, bob: Principal, shelved: ArchivedMemory
 ) -> None:
     """R92"""
     with pytest.raises(Permanent, match="nothing that was pruned"):
-        await archive.hold(database, Access.of(bob), shelved.id, on=True)
+        await archive.set_legal_hold(database, Access.of(bob), shelved.id, on=True)
     with pytest.raises(REFUSED):
         await database.rows(Access.of(bob), "select * from archive_of('alice', 9)")
     for internal in ("archived_rows('alice', 9)", "hold_archived('x', false, null)"):

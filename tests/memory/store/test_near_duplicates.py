@@ -80,7 +80,7 @@ async def test_no_text_with_another_meaning_is_lost(
 ) -> None:
     """R94: both are there, and neither answer says otherwise."""
     kept = [await say(text) for text in (one, other)]
-    assert [memory.linked for memory in kept] == [False, False]
+    assert [memory.is_repeat for memory in kept] == [False, False]
     assert {memory.body for memory in await search.ls(database, mine)} == {one, other}
 
 
@@ -90,8 +90,8 @@ async def test_a_true_copy_is_linked_and_the_answer_says_so(
 ) -> None:
     """R94: with the text that is kept, not with the one that was given."""
     first, second = [await say(text) for text in (one, other)]
-    assert (first.linked, second.linked, second.id, second.body) == (False, True, first.id, one)
-    assert [memory.linked for memory in await search.ls(database, mine)] == [False]
+    assert (first.is_repeat, second.is_repeat, second.id, second.body) == (False, True, first.id, one)
+    assert [memory.is_repeat for memory in await search.ls(database, mine)] == [False]
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
@@ -160,7 +160,7 @@ async def test_what_was_forgotten_before_wording_was_compared_stays_so_in_any_or
     with pytest.raises(Permanent, match="forgotten on request"):
         await say("Bob reports to Alice", trust="tool")
     with pytest.raises(Permanent, match="line 2"):
-        await transfer.take_in(database, mine, lines)
+        await transfer.import_lines(database, mine, lines)
 
 
 def test_opposites_are_small_words_and_signs() -> None:

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.errors import Permanent
 from memory.knowledge import versions
-from memory.knowledge.models import Item
+from memory.knowledge.models import KnowledgeItem
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.scope import Access, Principal
@@ -147,7 +147,9 @@ async def test_untrusted_text_does_not_replace_what_a_person_said(
 
 async def test_untrusted_text_does_not_become_knowledge(database: Database, mine: Access) -> None:
     """R103: a person must publish it as their own."""
-    item = Item("a.note", "fact", "A note", "three words here", "ann", datetime.now(UTC).date(), trust="untrusted")
+    item = KnowledgeItem(
+        "a.note", "fact", "A note", "three words here", "ann", datetime.now(UTC).date(), trust="untrusted"
+    )
     with pytest.raises(Permanent, match="published by a person"):
         await versions.publish(database, mine, item)
 
@@ -193,7 +195,7 @@ class Model:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         self.seen += texts
         return [(1.0, 0.0)] * len(texts)
 

@@ -15,13 +15,13 @@ from memory.scope import Access, Principal
 from memory.store import archive, erasure, pruning, search, write
 from memory.store.fingerprints import terms
 from memory.store.langgraph_store import MemoryStore
-from memory.store.models import Memory, Note, Provenance, Turn
-from memory.store.pruning import Candidate, Policy, choose
+from memory.store.models import Memory, Note, Provenance, Utterance
+from memory.store.pruning import PruningCandidate, PruningPolicy, choose
 from memory.store.salience import information, rarity
 
 pytestmark = pytest.mark.anyio
 Remember = Callable[..., Awaitable[Memory]]
-TIGHT = Policy(facts=2, episodes=2)
+TIGHT = PruningPolicy(facts=2, episodes=2)
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def remember(database: Database, mine: Access) -> Remember:
     return keep
 
 
-def row(body: str, **given: Any) -> Candidate:
+def row(body: str, **given: Any) -> PruningCandidate:
     plain: dict[str, Any] = {
         "id": str(uuid4()), "key": None, "trust": "human", "provenance": {}, "uses": 0, "pinned": False,
         "expired": False, "superseded": False,
     }  # fmt: skip
-    return Candidate(body=body, terms=terms(body), **{**plain, **given})
+    return PruningCandidate(body=body, terms=terms(body), **{**plain, **given})
 
 
 async def held(database: Database, access: Access) -> set[str]:
@@ -61,8 +61,8 @@ async def test_a_preview_changes_nothing_and_says_why(database: Database, mine: 
         await remember(body)
     await remember("gone soon", ttl=timedelta(0))
     seen = await pruning.preview(database, mine, TIGHT)
-    assert (seen.held, seen.reasons) == (6, {"expired": 1, "room": 3})
-    assert {leaving.body for leaving in seen.leaving} == {*SMALL, "gone soon"}
+    assert (seen.row_count, seen.reasons) == (6, {"expired": 1, "room": 3})
+    assert {leaving.body for leaving in seen.removals} == {*SMALL, "gone soon"}
     assert await held(database, mine) == {*TOLD, *SMALL}
 
 
@@ -74,7 +74,7 @@ async def test_pruning_does_what_was_previewed_and_records_it(
         await remember(body)
     seen = await pruning.preview(database, mine, TIGHT)
     report = await pruning.prune(database, mine, TIGHT, expect=seen.digest)
-    assert (report.gone, report.archived, await held(database, mine)) == (3, 3, set(TOLD))
+    assert (report.removal_count, report.archive_count, await held(database, mine)) == (3, 3, set(TOLD))
     (entry,) = await journal.read(database, mine, f"authority-{mine.principal.tenant}")
     assert (entry.kind, entry.body["policy"], entry.body["reasons"]) == ("pruned", TIGHT.version, {"room": 3})
     assert not any(body in entry.text for body in SMALL)
@@ -109,9 +109,9 @@ async def test_after_its_retention_a_row_is_a_tombstone_unless_it_is_held(
     """R94: deleted after retention, legal hold excepted."""
     for body in (*TOLD, *SMALL):
         await remember(body)
-    await pruning.prune(database, mine, Policy(facts=2, episodes=2, retention_days=0))
+    await pruning.prune(database, mine, PruningPolicy(facts=2, episodes=2, retention_days=0))
     held_row, *_ = await archive.ls(database, mine)
-    await archive.hold(database, mine, held_row.id, on=True)
+    await archive.set_legal_hold(database, mine, held_row.id, on=True)
     while await erasure.sweep(database):
         pass
     rows = await archive.ls(database, mine)
@@ -128,7 +128,7 @@ async def test_housekeeping_prunes_what_is_crowded_and_nothing_else(
         await remember(body)
     async with database.transaction(Access.of(bob)) as connection:
         await write.add(connection, Access.of(bob), Note(SMALL[0], "human", Provenance()))
-    while await pruning.tidy(database, TIGHT, limit=10_000):
+    while await pruning.prune_crowded(database, TIGHT, limit=10_000):
         pass
     assert await held(database, mine) == set(TOLD)
     assert await held(database, Access.of(bob)) == {SMALL[0]}
@@ -146,7 +146,7 @@ async def test_a_scope_that_cannot_be_pruned_keeps_no_other_from_it(
         await above.execute(
             "update memories set provenance = '5' where tenant = %s and scope = 'user:bob'", [bob.tenant]
         )
-    await pruning.tidy(database, TIGHT, limit=10_000)
+    await pruning.prune_crowded(database, TIGHT, limit=10_000)
     assert await held(database, mine) == set(TOLD)
 
 
@@ -155,7 +155,8 @@ async def test_an_answer_stays_one_when_its_question_has_left(
 ) -> None:
     """R94: pruning again later judges it as before."""
     said = [
-        await remember(body, turn=Turn("Ann", None, "s", n)) for n, body in enumerate(("Where was it?", "In Porto"))
+        await remember(body, turn=Utterance("Ann", None, "s", n))
+        for n, body in enumerate(("Where was it?", "In Porto"))
     ]
     await erasure.forget(database, mine, id=said[0].id)
     async with database.transaction(mine) as connection:
@@ -213,7 +214,7 @@ def test_one_source_cannot_fill_a_scope_by_writing_long() -> None:
     """R103: a source that is no person has a quota; beyond it, it gets only what room others leave."""
     long = " ".join(f"Zebra{n} Quark{n} because in March 2024" for n in range(9))
     flood = [row(f"{long} {n}", trust="untrusted", provenance={"run": "r1"}) for n in range(8)]
-    out = choose([*flood, *(row(body) for body in (*TOLD, *SMALL))], Policy(episodes=8))
+    out = choose([*flood, *(row(body) for body in (*TOLD, *SMALL))], PruningPolicy(episodes=8))
     assert [leaving.body.startswith("Zebra") for leaving in out] == [True] * 5
 
 
@@ -221,13 +222,13 @@ def test_one_source_cannot_fill_a_scope_by_writing_long() -> None:
 def test_no_more_leave_than_there_is_want_of_room(key: str | None) -> None:
     """R94: not even of one source, as all items of a program's store are."""
     rows = [row(f"value {n}", key=key and f"{key}{n}", trust="tool", provenance={"principal": "p"}) for n in range(9)]
-    assert len(choose(rows, Policy(facts=8, episodes=8))) == 1
+    assert len(choose(rows, PruningPolicy(facts=8, episodes=8))) == 1
 
 
 def test_what_was_just_written_leaves_last() -> None:
     """R94: whoever stores an item finds it again, however full the scope is."""
     rows = [row(TOLD[0]), row(TOLD[1]), row(SMALL[0], fresh=True)]
-    assert rows[2].id not in {leaving.id for leaving in choose(rows, Policy(episodes=1))}
+    assert rows[2].id not in {leaving.id for leaving in choose(rows, PruningPolicy(episodes=1))}
 
 
 async def test_one_item_too_many_lets_one_leave_and_not_the_newest(database: Database, mine: Access) -> None:
@@ -235,8 +236,8 @@ async def test_one_item_too_many_lets_one_leave_and_not_the_newest(database: Dat
     items = MemoryStore(database, mine)
     for number in range(9):
         await items.aput(("user", "alice"), f"item {number}", {"value": f"the value of {number}"})
-    report = await pruning.prune(database, mine, Policy(facts=8))
-    assert (report.gone, report.preview.reasons) == (1, {"room": 1})
+    report = await pruning.prune(database, mine, PruningPolicy(facts=8))
+    assert (report.removal_count, report.preview.reasons) == (1, {"room": 1})
     assert await items.aget(("user", "alice"), "item 8")
     assert len(await items.asearch(("user", "alice"), limit=20)) == 8
 
@@ -252,5 +253,5 @@ def test_use_and_telling_outrank_cheering() -> None:
     assert information(TOLD[0], terms(TOLD[0]), rare) > information(SMALL[0], terms(SMALL[0]), rare)
     used, unused = row("one plain remark", uses=3), row("other plain remark")
     answer, remark = row("in Porto", answers=True), row("in Lisbon")
-    assert [leaving.id for leaving in choose([answer, remark], Policy(episodes=1))] == [remark.id]
-    assert [leaving.id for leaving in choose([unused, used], Policy(episodes=1))] == [unused.id]
+    assert [leaving.id for leaving in choose([answer, remark], PruningPolicy(episodes=1))] == [remark.id]
+    assert [leaving.id for leaving in choose([unused, used], PruningPolicy(episodes=1))] == [unused.id]

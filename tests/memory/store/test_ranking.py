@@ -9,10 +9,10 @@ import pytest
 from memory.store.ranking import (
     LEXICAL_WEIGHTS,
     WEIGHTS,
-    Hits,
-    Line,
-    Question,
-    Ranked,
+    ScoredRow,
+    SearchQuery,
+    Timeline,
+    WordCounts,
     addends,
     beside,
     bm25,
@@ -23,7 +23,7 @@ from memory.store.ranking import (
 )
 
 SPEAKERS = ("Ann", "Bob", "Ann", "Bob", "Ann")
-LINE = Line(
+LINE = Timeline(
     ids=[bytes([n]) * 16 for n in range(5)],
     created=[0, 1, 2, 3, 4],
     sizes=[4, 6, 4, 8, 8],
@@ -35,11 +35,11 @@ LINE = Line(
 )
 
 
-def asked(*words: Hits, names: Sequence[str] = (), asks_when: bool = False) -> Question:
-    return Question(words, frozenset(names), asks_when)
+def asked(*words: WordCounts, names: Sequence[str] = (), asks_when: bool = False) -> SearchQuery:
+    return SearchQuery(words, frozenset(names), asks_when)
 
 
-def best(line: Line, question: Question, *, floor: float = 0.05, limit: int = 5) -> tuple[list[Ranked], int]:
+def best(line: Timeline, question: SearchQuery, *, floor: float = 0.05, limit: int = 5) -> tuple[list[ScoredRow], int]:
     return rank(line, question, WEIGHTS, floor=floor, limit=limit)
 
 
@@ -86,7 +86,7 @@ def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: 
 
 def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
     sizes, sessions = [5] * 6, [0] * 6
-    line = Line(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
+    line = Timeline(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
     scores = passage_scores(line, asked({2: 1}), surroundings(line.sessions))
     assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
@@ -127,4 +127,4 @@ def test_ties_go_to_the_newer_and_then_to_the_smaller_id() -> None:
 
 
 def test_an_empty_scope_has_no_answer() -> None:
-    assert best(Line([], [], [], [], [], [], [], []), asked()) == ([], 0)
+    assert best(Timeline([], [], [], [], [], [], [], []), asked()) == ([], 0)

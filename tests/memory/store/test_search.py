@@ -13,7 +13,7 @@ from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 from memory.store import context, erasure, search, write
-from memory.store.models import Memory, Provenance, Recall, Turn
+from memory.store.models import Memory, Provenance, SearchResult, Utterance
 from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ def say(database: Database, mine: Access) -> Say:
 @pytest.fixture
 async def talk(say: Say) -> list[Memory]:
     said = datetime(2023, 5, 7, tzinfo=UTC)
-    return [await say(text, turn=Turn(speaker, said, "s1", place)) for place, (speaker, text) in enumerate(TALK)]
+    return [await say(text, turn=Utterance(speaker, said, "s1", place)) for place, (speaker, text) in enumerate(TALK)]
 
 
 async def first(database: Database, access: Access, query: str) -> str:
@@ -93,7 +93,7 @@ async def test_who_is_named_counts(database: Database, mine: Access, talk: list[
 
 async def test_a_day_is_found_by_its_name(database: Database, mine: Access, say: Say) -> None:
     for month in (4, 5, 6):
-        await say(f"lunch number {month}", turn=Turn("Ann", datetime(2023, month, 3, tzinfo=UTC)))
+        await say(f"lunch number {month}", turn=Utterance("Ann", datetime(2023, month, 3, tzinfo=UTC)))
     assert await first(database, mine, "lunch in May 2023") == "lunch number 5"
 
 
@@ -106,8 +106,8 @@ async def test_a_question_about_time_prefers_what_tells_one(database: Database, 
 
 
 async def test_neighbours_end_with_their_session(database: Database, mine: Access, say: Say) -> None:
-    await say("Which hotel was it?", turn=Turn("Ann", None, "one", 0))
-    await say("Nothing else to report.", turn=Turn("Bob", None, "two", 1))
+    await say("Which hotel was it?", turn=Utterance("Ann", None, "one", 0))
+    await say("Nothing else to report.", turn=Utterance("Bob", None, "two", 1))
     found = await search.recall(database, mine, "hotel")
     assert ([hit.memory.body for hit in found.hits], found.below) == (["Which hotel was it?"], 1)
 
@@ -115,7 +115,7 @@ async def test_neighbours_end_with_their_session(database: Database, mine: Acces
 async def test_the_same_words_elsewhere_in_a_conversation_stay_there(
     database: Database, mine: Access, say: Say
 ) -> None:
-    turns = [Turn("Ann", None, "s", place) for place in (0, 1, 1)]
+    turns = [Utterance("Ann", None, "s", place) for place in (0, 1, 1)]
     kept = [await say("That sounds great, thank you!", turn=turn) for turn in turns]
     assert (kept[0].id != kept[1].id, kept[1].id == kept[2].id) == (True, True)
 
@@ -151,15 +151,15 @@ async def test_vectors_count_only_beside_a_word_that_resembles_none(database: Da
 async def test_one_session_in_two_scopes_is_two_sessions(
     database: Database, mine: Access, alice: Principal, say: Say
 ) -> None:
-    await say("Which hotel was it?", Access(alice, alice.reads, context.SHARED), turn=Turn("Ann", None, "s", 0))
-    await say("Nothing else to report.", turn=Turn("Bob", None, "s", 1))
+    await say("Which hotel was it?", Access(alice, alice.reads, context.SHARED), turn=Utterance("Ann", None, "s", 0))
+    await say("Nothing else to report.", turn=Utterance("Bob", None, "s", 1))
     found = await search.recall(database, mine, "hotel")
     assert ([hit.memory.body for hit in found.hits], found.below) == (["Which hotel was it?"], 1)
 
 
 async def test_the_same_search_gives_the_same_order(database: Database, mine: Access, talk: list[Memory]) -> None:
     """R93: also once the plan of the statement is kept."""
-    answers: list[Recall] = [await search.recall(database, mine, "the trip and the printer") for _ in range(8)]
+    answers: list[SearchResult] = [await search.recall(database, mine, "the trip and the printer") for _ in range(8)]
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -195,10 +195,16 @@ async def test_forgotten_memories_leave_no_posting(database: Database, mine: Acc
 
 @pytest.mark.parametrize(
     "turn",
-    [Turn(""), Turn("Ann", None, "s"), Turn("Ann", None, None, 3), Turn("Ann", None, "s", -1), Turn("A\0"),
-     Turn("Ann", datetime(2023, 5, 7))],
-)  # fmt: skip
-async def test_half_a_place_in_a_conversation_is_refused(say: Say, turn: Turn) -> None:
+    [
+        Utterance(""),
+        Utterance("Ann", None, "s"),
+        Utterance("Ann", None, None, 3),
+        Utterance("Ann", None, "s", -1),
+        Utterance("A\0"),
+        Utterance("Ann", datetime(2023, 5, 7)),
+    ],
+)
+async def test_half_a_place_in_a_conversation_is_refused(say: Say, turn: Utterance) -> None:
     with pytest.raises(Permanent) as refused:
         await say("hello there", turn=turn)
     assert refused.value.code == "bad_request"

@@ -13,7 +13,7 @@ from memory.scope import Access, Principal, Scope
 from memory.store import erasure, pruning, search, transfer, versions, write
 from memory.store.langgraph_store import MemoryStore
 from memory.store.models import Memory, Provenance
-from memory.store.pruning import Policy
+from memory.store.pruning import PruningPolicy
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +119,7 @@ async def test_the_same_value_told_again_lives_as_told_last(
     await say("Bonn")
     for ttl in (DAY, HOUR):
         berlin = await say("Berlin", ttl)
-    assert (berlin.linked, berlin.expires is not None) == (True, True)
+    assert (berlin.is_repeat, berlin.expires is not None) == (True, True)
     await pass_by(HOUR)
     assert await held(database, mine) == ["Bonn"]
     for ttl in (HOUR, None):
@@ -132,7 +132,7 @@ async def test_what_a_person_says_again_lives_as_they_say_now(database: Database
     """R91: also shorter than before; what others tell never shortens it."""
     first = await say("the gate code is on the wall", DAY, None)
     again = await say("the gate code is on the wall", HOUR, None)
-    assert (again.id, again.linked) == (first.id, True)
+    assert (again.id, again.is_repeat) == (first.id, True)
     assert None not in (first.expires, again.expires)
     assert again.expires is not None
     assert again.expires - again.created < 2 * HOUR
@@ -167,7 +167,7 @@ async def test_pruning_keeps_what_only_waits(database: Database, mine: Access, s
     """R94: covered is not superseded."""
     await say("Bonn")
     await say("Berlin", HOUR)
-    assert (await pruning.preview(database, mine)).leaving == ()
+    assert (await pruning.preview(database, mine)).removals == ()
 
 
 async def test_what_waits_is_exported_with_what_it_waits_for(
@@ -178,7 +178,7 @@ async def test_what_waits_is_exported_with_what_it_waits_for(
     await say("Berlin", HOUR)
     lines = [line async for line in transfer.export(database, mine)]
     theirs = Access.of(bob)
-    assert [await transfer.take_in(database, theirs, lines) for _ in range(2)] == [(2, 0), (0, 2)]
+    assert [await transfer.import_lines(database, theirs, lines) for _ in range(2)] == [(2, 0), (0, 2)]
     assert await held(database, theirs) == ["Berlin"]
     await pass_by(HOUR)
     assert await held(database, theirs) == ["Bonn"]
@@ -194,7 +194,7 @@ async def test_what_waited_holds_if_its_cover_ended_on_the_way(
     assert berlin.expires is not None
     end = berlin.expires.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0")
     late = [line.replace(end, "2026-01-01T00:00:00.0") for line in lines]
-    assert await transfer.take_in(database, Access.of(bob), late) == (1, 0)
+    assert await transfer.import_lines(database, Access.of(bob), late) == (1, 0)
     assert await held(database, Access.of(bob)) == ["Bonn"]
 
 
@@ -207,9 +207,9 @@ async def test_nothing_that_is_taken_in_holds_beside_what_waits(
     theirs = Access.of(bob)
     for body, ttl in (("Bonn", None), ("Berlin", HOUR)):
         await write.remember(database, theirs, body, trust="human", provenance=Provenance(), key="office", ttl=ttl)
-    await pruning.prune(database, theirs, Policy(facts=1))
+    await pruning.prune(database, theirs, PruningPolicy(facts=1))
     with pytest.raises(Permanent, match="another value"):
-        await transfer.take_in(database, theirs, lines)
+        await transfer.import_lines(database, theirs, lines)
 
 
 async def test_an_item_of_the_store_replaces_as_langgraph_says(

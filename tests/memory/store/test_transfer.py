@@ -14,8 +14,8 @@ from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.scope import Access, Principal
 from memory.store import archive, erasure, pruning, search, transfer, versions, write
-from memory.store.models import Memory, Note, Provenance, Turn
-from memory.store.pruning import Policy
+from memory.store.models import Memory, Note, Provenance, Utterance
+from memory.store.pruning import PruningPolicy
 
 pytestmark = pytest.mark.anyio
 Remember = Callable[..., Awaitable[Memory]]
@@ -58,7 +58,7 @@ async def test_a_fresh_install_gives_the_same_search_results(
         await remember(text)
     for owner in ("Ann", "Ben"):
         await remember(f"owner of billing is {owner}", key="owner")
-    assert await transfer.take_in(database, theirs, await lines(database, mine)) == (6, 0)
+    assert await transfer.import_lines(database, theirs, await lines(database, mine)) == (6, 0)
     for query in ("when does the ledger close", "archive", "who owns billing"):
         assert await search.recall(database, theirs, query) == await search.recall(database, mine, query)
     assert (await search.recall(database, theirs, "billing")).superseded == 1
@@ -86,27 +86,27 @@ async def live(database: Database, access: Access, remember: Remember) -> None:
         await remember(f"owner of billing is {owner}", key="owner")
     await remember("lunch is at noon", ttl=timedelta(days=1))
     for place, (speaker, said) in enumerate((("Ann", "When did you move to Porto?"), ("Ben", "In May, I think."))):
-        await remember(said, turn=Turn(speaker, datetime(2023, 5, 7, tzinfo=UTC), "chat", place))
+        await remember(said, turn=Utterance(speaker, datetime(2023, 5, 7, tzinfo=UTC), "chat", place))
     async with database.transaction(access) as connection:
         for call in ("first", "again"):
             safe = Note("the safe is behind the map", "human", Provenance(call=call), pinned=True)
             await write.add(connection, access, safe)
     for text in ("nothing much happened", "all was quiet"):
         await remember(text)
-    await pruning.prune(database, access, Policy(facts=10, episodes=6))
+    await pruning.prune(database, access, PruningPolicy(facts=10, episodes=6))
 
 
 async def everything(database: Database, access: Access) -> list[object]:
     """Return what a person can see of a scope, but where rows lie and how they are embedded."""
     queries = ("when does the ledger close", "archive", "who owns billing", "when did Ben move to Porto", "noon")
     shelved = [replace(row, scope="") for row in await archive.ls(database, access)]
-    preview = await pruning.preview(database, access, Policy(facts=1, episodes=1))
+    preview = await pruning.preview(database, access, PruningPolicy(facts=1, episodes=1))
     columns = "select id, pinned, told, answers, expires, valid_to, superseded_by from memories order by id"
     links = "select memory, digest, trust, provenance, told from memory_links order by told, memory"
     return [
         [await search.recall(database, access, query) for query in queries],
         await versions.versions(database, access, "owner"),
-        (shelved, preview.leaving),
+        (shelved, preview.removals),
         await database.rows(access, links),
         await database.rows(access, columns),
     ]
@@ -119,7 +119,7 @@ async def test_a_fresh_install_holds_all_that_the_old_one_did(
     await live(database, mine, remember)
     out = await lines(database, mine)
     assert {name for name in ("link", "archived") for line in out if f'{{"{name}":' in line} == {"link", "archived"}
-    there = [await transfer.take_in(fresh, mine, out) for _ in range(2)]
+    there = [await transfer.import_lines(fresh, mine, out) for _ in range(2)]
     assert there == [(len(out) - 1, 0), (0, len(out) - 1)]
     old, new = await everything(database, mine), await everything(fresh, mine)
     assert old == new
@@ -131,8 +131,8 @@ async def test_what_was_archived_is_restored_where_it_arrived(
 ) -> None:
     """R99 R101"""
     await remember(TEXTS[0])
-    await pruning.prune(database, mine, Policy(episodes=0))
-    await transfer.take_in(database, theirs, await lines(database, mine))
+    await pruning.prune(database, mine, PruningPolicy(episodes=0))
+    await transfer.import_lines(database, theirs, await lines(database, mine))
     (shelved,) = await archive.ls(database, theirs)
     memory = await archive.restore(database, theirs, shelved.id)
     assert (memory.body, memory.scope) == (TEXTS[0], theirs.writes)
@@ -143,11 +143,11 @@ async def test_what_was_forgotten_does_not_come_back_through_the_archive(
 ) -> None:
     """R102"""
     await remember(TEXTS[0])
-    await pruning.prune(database, mine, Policy(episodes=0))
+    await pruning.prune(database, mine, PruningPolicy(episodes=0))
     out = await lines(database, mine)
     await erasure.forget_person(database, alice, by="alice")
     with pytest.raises(Permanent, match="line 2: this was forgotten"):
-        await transfer.take_in(database, mine, out)
+        await transfer.import_lines(database, mine, out)
     assert await archive.ls(database, mine) == []
 
 
@@ -171,7 +171,7 @@ async def test_a_hostile_line_is_named_and_nothing_of_its_file_stays(
 ) -> None:
     await remember(TEXTS[0])
     with pytest.raises(Permanent, match="line 3") as refused:
-        await transfer.take_in(database, theirs, [*await lines(database, mine), line])
+        await transfer.import_lines(database, theirs, [*await lines(database, mine), line])
     assert refused.value.code == "bad_request"
     assert await search.ls(database, theirs) == []
 
@@ -181,12 +181,12 @@ async def test_an_archive_cannot_be_planted_for_somebody_else(
 ) -> None:
     """R92: it lands where the importer writes, whatever the line says."""
     await remember(TEXTS[0])
-    await pruning.prune(database, mine, Policy(episodes=0))
+    await pruning.prune(database, mine, PruningPolicy(episodes=0))
     head, line = await lines(database, mine)
     planted = json.loads(line)
     planted["archived"] |= {"scope": "user:alice", "hold": True, "tenant": "other"}
     planted["archived"]["content"] |= {"id": str(uuid4()), "scope": "user:alice", "body": "planted"}
-    assert await transfer.take_in(database, Access.of(bob), [head, json.dumps(planted)]) == (1, 0)
+    assert await transfer.import_lines(database, Access.of(bob), [head, json.dumps(planted)]) == (1, 0)
     assert [row.body for row in await archive.ls(database, mine)] == [TEXTS[0]]
     (own,) = await archive.ls(database, Access.of(bob))
     assert (own.scope, own.body, own.hold) == ("user:bob", "planted", False)
@@ -195,7 +195,7 @@ async def test_an_archive_cannot_be_planted_for_somebody_else(
 async def test_an_import_can_be_repeated(database: Database, mine: Access, theirs: Access, remember: Remember) -> None:
     await remember(TEXTS[0])
     out = await lines(database, mine)
-    assert [await transfer.take_in(database, theirs, out) for _ in range(2)] == [(1, 0), (0, 1)]
+    assert [await transfer.import_lines(database, theirs, out) for _ in range(2)] == [(1, 0), (0, 1)]
 
 
 async def test_an_export_holds_one_scope_and_nothing_that_expired(
@@ -218,7 +218,7 @@ async def test_a_forged_line_lands_in_the_importers_own_scope(
     """R92: where a row goes is said by the access."""
     await remember(TEXTS[0])
     head, line = await lines(database, mine)
-    await transfer.take_in(database, theirs, [head, json.dumps(json.loads(line) | forged)])
+    await transfer.import_lines(database, theirs, [head, json.dumps(json.loads(line) | forged)])
     assert [str(memory.scope) for memory in await search.ls(database, theirs)] == ["user:alice"]
 
 
@@ -230,7 +230,7 @@ async def test_one_bad_line_stops_the_whole_import(
         await remember(text)
     head, first, second = await lines(database, mine)
     with pytest.raises(Permanent, match="line 2"):
-        await transfer.take_in(database, theirs, [head, json.dumps(json.loads(first) | change), second])
+        await transfer.import_lines(database, theirs, [head, json.dumps(json.loads(first) | change), second])
     assert await search.ls(database, theirs) == []
 
 
@@ -239,7 +239,7 @@ async def test_one_bad_line_stops_the_whole_import(
 )
 async def test_another_file_is_refused(database: Database, theirs: Access, given: list[str]) -> None:
     with pytest.raises(Permanent, match=r"line [12]"):
-        await transfer.take_in(database, theirs, given)
+        await transfer.import_lines(database, theirs, given)
 
 
 async def test_without_a_scope_nothing_goes_out_or_in(database: Database, alice: Principal) -> None:
@@ -248,4 +248,4 @@ async def test_without_a_scope_nothing_goes_out_or_in(database: Database, alice:
         await lines(database, reading)
     given = [json.dumps({"format": transfer.FORMAT}), '{"id": "x", "body": "y", "trust": "human", "provenance": {}}']
     with pytest.raises(Permanent, match="no scope to write"):
-        await transfer.take_in(database, reading, given)
+        await transfer.import_lines(database, reading, given)

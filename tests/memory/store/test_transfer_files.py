@@ -9,13 +9,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 from memory.store import erasure, pruning, search, transfer, transfer_format, write
 from memory.store.models import Provenance
-from memory.store.pruning import Policy
+from memory.store.pruning import PruningPolicy
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def test_a_claim_that_cannot_be_is_refused_by_line_and_field(
 ) -> None:
     """R101: and nothing of its file stays."""
     with pytest.raises(Permanent, match=rf"line 3 .*\b{field}|line 3 is no memory: Invalid JSON") as refused:
-        await transfer.take_in(database, mine, file(row(), row(**claims), row()))
+        await transfer.import_lines(database, mine, file(row(), row(**claims), row()))
     assert refused.value.code == "bad_request"
     assert "relation" not in str(refused.value)
     assert await search.ls(database, mine) == []
@@ -90,7 +90,7 @@ async def test_a_claim_that_cannot_be_is_refused_by_line_and_field(
 async def test_a_value_is_not_superseded_by_itself(database: Database, mine: Access) -> None:
     one = row(key="metal")
     with pytest.raises(Permanent, match=r"line 2 .*another value of the same key"):
-        await transfer.take_in(database, mine, file(one | {"superseded_by": one["id"]}))
+        await transfer.import_lines(database, mine, file(one | {"superseded_by": one["id"]}))
 
 
 @pytest.mark.parametrize(("keys", "told"), [(("k", "k"), "leads back"), (("k", "other"), "another key")])
@@ -100,13 +100,13 @@ async def test_values_do_not_end_one_another(
     one, two = str(uuid4()), str(uuid4())
     pair = row(id=one, key=keys[0], superseded_by=two), row(id=two, key=keys[1], superseded_by=one)
     with pytest.raises(Permanent, match=f"line 2 .*{told}"):
-        await transfer.take_in(database, mine, file(*pair))
+        await transfer.import_lines(database, mine, file(*pair))
 
 
 async def test_what_a_file_says_of_its_writer_stays_a_fact(database: Database, mine: Access) -> None:
     """R92 R103: the importer answers for it."""
     forged = row(provenance={"principal": "admin", "facts": {"cost": 3}})
-    await transfer.take_in(database, mine, file(forged))
+    await transfer.import_lines(database, mine, file(forged))
     (memory,) = await search.ls(database, mine)
     assert memory.provenance.principal == "alice"
     assert memory.provenance.facts == {"cost": 3, "imported_from": "admin"}
@@ -118,14 +118,14 @@ async def test_forgetting_a_person_leaves_what_others_imported_under_the_name(
     """R102: nobody's rows go because a file named somebody."""
     archived = {"reason": "room", "policy": "p", "pruned_by": "bob", "pruned": "2026-01-01T00:00:00Z"}
     archived |= {"retained_until": "2100-01-01T00:00:00Z", "content": row(provenance={"principal": "bob"})}
-    await transfer.take_in(database, mine, file(row(provenance={"principal": "bob"}), {"archived": archived}))
+    await transfer.import_lines(database, mine, file(row(provenance={"principal": "bob"}), {"archived": archived}))
     await erasure.forget_person(database, bob, by="bob")
     assert len(await search.ls(database, mine)) == 1
     assert [set(line) & {"archived"} for line in await out(database, mine)] == [set(), {"archived"}]
 
 
 async def test_nothing_is_newer_than_now_or_used_without_bounds(database: Database, mine: Access) -> None:
-    await transfer.take_in(database, mine, file(row(created="9000-01-01T00:00:00Z", uses=2**31 - 1)))
+    await transfer.import_lines(database, mine, file(row(created="9000-01-01T00:00:00Z", uses=2**31 - 1)))
     (memory,) = await search.ls(database, mine)
     assert memory.created <= datetime.now(UTC) + timedelta(minutes=1)
     assert memory.uses == 1000
@@ -134,7 +134,7 @@ async def test_nothing_is_newer_than_now_or_used_without_bounds(database: Databa
 async def test_a_file_pins_only_a_part_of_the_room(database: Database, mine: Access) -> None:
     """R94: also when it comes in pieces."""
     for _ in range(3):
-        await transfer.take_in(database, mine, file(*(row(pinned=True) for _ in range(90))))
+        await transfer.import_lines(database, mine, file(*(row(pinned=True) for _ in range(90))))
     lines = await out(database, mine)
     assert (len(lines), sum(line["pinned"] for line in lines)) == (270, 200)
 
@@ -144,7 +144,7 @@ async def test_the_database_takes_no_count_below_nothing_and_no_time_that_cannot
     database: Database, mine: Access, claims: dict[str, Any]
 ) -> None:
     """R91 R94: whoever writes, housekeeping can count on it."""
-    await transfer.take_in(database, mine, file(row()))
+    await transfer.import_lines(database, mine, file(row()))
     ((column, value),) = claims.items()
     with pytest.raises(psycopg.errors.CheckViolation):
         async with database.transaction(mine) as connection:
@@ -153,8 +153,8 @@ async def test_the_database_takes_no_count_below_nothing_and_no_time_that_cannot
 
 async def test_an_imported_scope_can_be_pruned(database: Database, mine: Access) -> None:
     """R94"""
-    await transfer.take_in(database, mine, file(*(row(uses=2**31 - 1, told=2**31 - 1) for _ in range(20))))
-    assert (await pruning.prune(database, mine, Policy(episodes=5))).gone == 15
+    await transfer.import_lines(database, mine, file(*(row(uses=2**31 - 1, told=2**31 - 1) for _ in range(20))))
+    assert (await pruning.prune(database, mine, PruningPolicy(episodes=5))).removal_count == 15
 
 
 async def test_what_somebody_else_has_goes_in_under_an_id_of_its_own(
@@ -167,7 +167,7 @@ async def test_what_somebody_else_has_goes_in_under_an_id_of_its_own(
         await write.remember(database, theirs, "the map hangs", trust="human", provenance=Provenance())
     head, *rest = [line async for line in transfer.export(database, theirs)]
     for given in (rest, rest[::-1]):
-        await transfer.take_in(database, mine, [head, *given])
+        await transfer.import_lines(database, mine, [head, *given])
     lines = await out(database, mine)
     assert len(lines) == len(rest)
     held = {line["body"]: line for line in lines if "body" in line}
@@ -184,8 +184,8 @@ async def test_a_successor_that_came_first_under_another_id_is_still_one(
     for owner in ("Ann", "Ben"):
         await write.remember(database, theirs, owner, trust="human", provenance=Provenance(), key="owner")
     head, first, second = [line async for line in transfer.export(database, theirs)]
-    await transfer.take_in(database, mine, [head, second])
-    await transfer.take_in(database, mine, [head, first])
+    await transfer.import_lines(database, mine, [head, second])
+    await transfer.import_lines(database, mine, [head, first])
     held = {line["body"]: line for line in await out(database, mine)}
     assert held["Ann"]["superseded_by"] == held["Ben"]["id"]
 
@@ -193,7 +193,7 @@ async def test_a_successor_that_came_first_under_another_id_is_still_one(
 async def test_a_subject_with_another_value_here_stops_the_import_by_line(database: Database, mine: Access) -> None:
     await write.remember(database, mine, "iron", trust="human", provenance=Provenance(), key="metal")
     with pytest.raises(Permanent, match="line 3: another value") as refused:
-        await transfer.take_in(database, mine, file(row(), row(key="metal")))
+        await transfer.import_lines(database, mine, file(row(), row(key="metal")))
     assert refused.value.code == "conflict"
     assert [memory.body for memory in await search.ls(database, mine)] == ["iron"]
 
@@ -214,7 +214,7 @@ async def test_what_has_expired_is_left_out_and_blocks_nothing(
         "told": "2026-01-01T00:00:00Z",
     }
     given = file(over, row(key="metal", body="copper"), {"link": link})
-    assert await transfer.take_in(database, mine, given) == (1, 0)
+    assert await transfer.import_lines(database, mine, given) == (1, 0)
     assert [memory.body for memory in await search.ls(database, mine)] == ["copper"]
 
 
@@ -226,7 +226,7 @@ async def test_a_large_scope_travels_in_pieces_any_of_which_may_be_repeated(
     pieces = list(transfer_format.pieces(given, most=50_000))
     assert len(pieces) > 2
     assert all(len(json.dumps(piece)) <= 50_000 and piece[0] == HEAD for piece in pieces)
-    counts = [await transfer.take_in(database, mine, piece) for piece in [*pieces, pieces[0]]]
+    counts = [await transfer.import_lines(database, mine, piece) for piece in [*pieces, pieces[0]]]
     assert (sum(kept for kept, _ in counts), counts[-1][0]) == (1_203, 0)
     lines = await out(database, mine)
     assert {line["id"] for line in lines} == {json.loads(line)["id"] for line in given[1:]}
@@ -243,7 +243,7 @@ class Counting:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return a vector for each text."""
         self.asked += texts
         return [(1.0, 0.0) for _ in texts]
@@ -252,7 +252,7 @@ class Counting:
 async def test_a_model_is_asked_once_about_what_goes_in_twice(database: Database, mine: Access) -> None:
     model, given = Counting(), file(*(row() for _ in range(3)))
     for _ in range(2):
-        await transfer.take_in(database, mine, given, embedder=model)
+        await transfer.import_lines(database, mine, given, embedder=model)
     assert len(model.asked) == 3
 
 
@@ -266,7 +266,7 @@ async def test_no_text_ends_a_line_of_the_file(database: Database, mine: Access)
 
 async def test_an_export_that_is_not_read_holds_no_connection(database: Database, mine: Access) -> None:
     """R92: more stalled readers than connections, and others are served."""
-    await transfer.take_in(database, mine, file(*(row() for _ in range(3))))
+    await transfer.import_lines(database, mine, file(*(row() for _ in range(3))))
     stalled = [transfer.export(database, mine) for _ in range(14)]
     for lines in stalled:
         assert [await anext(lines) for _ in range(2)]
@@ -276,7 +276,7 @@ async def test_an_export_that_is_not_read_holds_no_connection(database: Database
 async def test_what_is_written_while_an_export_is_read_gives_no_subject_two_values(
     database: Database, mine: Access
 ) -> None:
-    await transfer.take_in(database, mine, file(*(row() for _ in range(transfer.PAGE))))
+    await transfer.import_lines(database, mine, file(*(row() for _ in range(transfer.PAGE))))
     await write.remember(database, mine, "iron", trust="human", provenance=Provenance(), key="metal")
     lines = transfer.export(database, mine)
     found = [await anext(lines) for _ in range(2)]
@@ -291,4 +291,4 @@ async def test_every_column_of_a_memory_travels_or_is_made_anew(database: Databa
         mine,
         "select attname from pg_attribute where attrelid = 'memories'::regclass and attnum > 0 and not attisdropped",
     )
-    assert {line["attname"] for line in found} == set(transfer_format.Exported.model_fields) | set(transfer.DERIVED)
+    assert {line["attname"] for line in found} == set(transfer_format.MemoryLine.model_fields) | set(transfer.DERIVED)

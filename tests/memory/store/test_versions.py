@@ -100,10 +100,10 @@ async def test_a_pinned_memory_stays_and_the_journal_knows_who_pinned_it(databas
     kept = await write.remember(database, mine, "Tuesday", trust="human", provenance=Provenance())
     for _ in range(2):
         await versions.pin(database, mine, kept.id, on=True)
-    await pruning.prune(database, mine, pruning.Policy(episodes=0))
+    await pruning.prune(database, mine, pruning.PruningPolicy(episodes=0))
     assert [memory.id for memory in await search.ls(database, mine)] == [kept.id]
     await versions.pin(database, mine, kept.id, on=False)
-    await pruning.prune(database, mine, pruning.Policy(episodes=0))
+    await pruning.prune(database, mine, pruning.PruningPolicy(episodes=0))
     assert await search.ls(database, mine) == []
     assert [(body["memory"], body["on"], body["by"]) for body in await acts(database, mine, "pinned")] == [
         (kept.id, True, "alice"),

@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from memory.embeddings.embedder import Vector
+from memory.embeddings.embedder import Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres.database import Database
@@ -227,7 +227,7 @@ class Tiny:
     id = "tiny-2"
     lexical = False
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         return [(1.0, 0.0) for _ in texts]
 
 
