@@ -228,3 +228,9 @@ def _is_small(value: object) -> bool:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def lease_of(config: RunnableConfig) -> Lease | None:
+    """Return the lease under which a configuration runs; None for one that only reads, or that is not ours."""
+    lease = config.get("configurable", {}).get(_LEASE)
+    return lease if isinstance(lease, Lease) else None

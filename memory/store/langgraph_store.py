@@ -105,7 +105,7 @@ class _Row:
 
 
 class MemoryStore(BaseStore):
-    """What one access may read and write, as a LangGraph store; made inside the running loop.
+    """What one access may read and write, as a LangGraph store; made inside the running loop, or given it.
 
     Its synchronous methods work from other threads, as LangGraph calls them from synchronous nodes.
     """
@@ -120,12 +120,13 @@ class MemoryStore(BaseStore):
         trust: Trust = "tool",
         ttl: TTLConfig | None = None,
         embedder: Embedder = LEXICAL,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._database = database
         self._access = access
         self._trust: Trust = trust
         self._embedder = embedder
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self.ttl_config = ttl
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
