@@ -10,7 +10,7 @@ from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
 from memory.governance import policy_version, principals
-from memory.governance.principals import Issued
+from memory.governance.principals import NewKey
 from memory.knowledge import versions
 from memory.postgres.database import Database
 from memory.postgres.migrate import migrate
@@ -54,7 +54,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     """
     applied = await migrate(addresses.owner_url, FUNCTIONS)
     await admit(addresses.owner_url, addresses.app)
-    fresh = await principals.found(addresses.owner_url, settings.tenant, people(settings.tenant))
+    fresh = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
     database = await Database.open(addresses.app, size=2)
     try:
         return SetUp(applied, fresh, *await _fill(settings, database, activate=activate))
@@ -79,7 +79,7 @@ async def check(settings: Settings, database: Database, policy: str) -> None:
 
 async def first_key(
     settings: Settings, addresses: Addresses, person: str, *, label: str = "first key", days: int | None = None
-) -> Issued:
+) -> NewKey:
     """Make a key with the owner's authority, before anybody has one; without `days` it never expires."""
     return await principals.bootstrap(addresses.owner_url, settings.tenant, person, label, days)
 

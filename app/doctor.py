@@ -143,7 +143,7 @@ def _embedder(settings: Settings) -> Diagnosis:
 async def _vectors(embedder: str, database: Database) -> Diagnosis:
     if unknown := await _unknown("vectors", database):
         return unknown
-    left = await reembedding.waiting(database, embedder)
+    left = await reembedding.backlog(database, embedder)
     if left.memories or left.knowledge:
         found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"
         return Diagnosis("vectors", "warn", found, "workers make them in the background; until then words find these")
@@ -177,7 +177,7 @@ def _ago(seconds: float | None) -> str:
 async def _room(database: Database) -> Diagnosis:
     if unknown := await _unknown("room for memories", database):
         return unknown
-    if crowded := await duties.crowded(database):
+    if crowded := await duties.count_full_scopes(database):
         fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
         return Diagnosis("room for memories", "warn", f"{crowded:,} scope(s) hold more than their room", fix)
     return Diagnosis("room for memories", "ok", "every scope has room")

@@ -36,7 +36,7 @@ async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOT
     """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
     async with database.system() as connection, connection.transaction():
         found = {*await records.sweep(connection), *await records.expire(connection)}
-        found |= set(await records.forgotten(connection, forgotten))
+        found |= set(await records.overdue(connection, forgotten))
         for run in sorted(found):
             await waiting.defer(connection, run)
     return sorted(found)

@@ -20,7 +20,7 @@ from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.postgres.database import Database
 from memory.runs import endings, records
 from memory.runs.checkpoints import Checkpoints, leading
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.runs.queue import Queue, Seat
 from memory.runs.records import Lease
 
@@ -124,7 +124,7 @@ class Driver:
         """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
         row = await records.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
-        ended = Ended.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
+        ended = RunOutcome.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
         async with self._database.transaction(lease.access) as connection:
             await records.finish(
                 connection,

@@ -11,8 +11,8 @@ from graphs.planning.validation import Card
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.governance import approvals, journal
-from memory.governance.approvals import Standing
-from memory.governance.journal import Entry
+from memory.governance.approvals import ApprovalView
+from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.records import Lease
@@ -41,10 +41,10 @@ class Deps:
     """Business amount of an action, in minor units."""
     cards: Mapping[str, Card]
     rows: Callable[[Lease], Cuts]
-    standing: Callable[[Lease, str], Awaitable[Standing]]
+    standing: Callable[[Lease, str], Awaitable[ApprovalView]]
     answers: Callable[[Lease], Awaitable[Sequence[str]]]
     """What the requester answered to this run's questions so far."""
-    entries: Callable[[Lease], Awaitable[Sequence[Entry]]]
+    entries: Callable[[Lease], Awaitable[Sequence[JournalEntry]]]
     """The run's journal."""
     embedder: Embedder = LEXICAL
     """What memory is searched with."""
@@ -68,7 +68,7 @@ class Deps:
             amount=lambda action: admit(action, catalog).facts.amount,
             cards=catalog.cards,
             rows=lambda lease: _Rows(RunRows(database, lease.access, lease.run, "cut")),
-            standing=lambda lease, approval: approvals.standing(database, lease.access, approval),
+            standing=lambda lease, approval: approvals.view(database, lease.access, approval),
             answers=_answers(database),
             entries=_entries(database),
             embedder=embedder,
@@ -132,9 +132,9 @@ def _answers(database: Database) -> Callable[[Lease], Awaitable[Sequence[str]]]:
     return answers
 
 
-def _entries(database: Database) -> Callable[[Lease], Awaitable[Sequence[Entry]]]:
-    async def entries(lease: Lease) -> Sequence[Entry]:
-        found: list[Entry] = []
+def _entries(database: Database) -> Callable[[Lease], Awaitable[Sequence[JournalEntry]]]:
+    async def entries(lease: Lease) -> Sequence[JournalEntry]:
+        found: list[JournalEntry] = []
         while page := await journal.read(
             database, lease.access, lease.run, after=found[-1].seq if found else 0, limit=_PAGE
         ):

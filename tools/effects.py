@@ -170,7 +170,7 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
     }
 
 
-def _memory(story: list[journal.Entry]) -> dict[str, list[str]]:
+def _memory(story: list[journal.JournalEntry]) -> dict[str, list[str]]:
     """Return the ids of the memories that were before the planner, and of those that the plan rests on."""
     told = [entry.body for entry in story if entry.kind == "recalled"]
     return {name: told[-1].get(name, []) if told else [] for name in ("shown", "cited")}
@@ -187,7 +187,7 @@ async def resolve(connection: Connection, effect: str, state: Literal["done", "f
     return row["state"], row["run"]
 
 
-async def _of_run(database: Database, access: Access, run: str) -> list[journal.Entry]:
+async def _of_run(database: Database, access: Access, run: str) -> list[journal.JournalEntry]:
     async with database.transaction(access) as connection:
         return [entry async for entry in journal.export(connection, run)]
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
 from memory.errors import Permanent
+from memory.runs.results import ResultSlice as Part
 from memory.runs.results import RunRows
-from memory.runs.results import Slice as Part
 from memory.runs.rows import amount
 from tools import cel
 from tools.action import Json

@@ -11,7 +11,7 @@ from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, Servi
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
 from memory.governance import approvals
-from memory.governance.approvals import Decided
+from memory.governance.approvals import VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
 
@@ -37,7 +37,7 @@ async def ls(  # the framework passes each part of a request by name
     services: ServicesDep,
     caller: CallerDep,
     *,
-    status: approvals.Status | None = None,
+    status: approvals.ApprovalStatus | None = None,
     run: str | None = None,
     limit: Limit = 50,
     cursor: str | None = None,
@@ -82,7 +82,7 @@ async def decide(  # the framework passes each part of a request by name
             channel=decision.channel,
             edited=edited,
         )
-        if decided.woken and decided.run:
+        if decided.wakes_run and decided.run:
             await services.queue.defer(connection, decided.run)
         return _told(approval, decided)
 
@@ -95,7 +95,7 @@ async def decide(  # the framework passes each part of a request by name
     return answer
 
 
-def _told(approval: str, decided: Decided) -> dict[str, Any]:
+def _told(approval: str, decided: VoteResult) -> dict[str, Any]:
     names = ("code", "run", "status", "votes", "need", "decided_by")
     return {"approval": approval, **{name: getattr(decided, name) for name in names}}
 
@@ -144,12 +144,12 @@ async def _sample(services: Services, caller: Caller, row: Mapping[str, Any]) ->
         return []
 
 
-def _slice(value: object) -> results.Slice | None:
+def _slice(value: object) -> results.ResultSlice | None:
     if isinstance(value, Mapping):
         found = cast(Mapping[str, object], value)
         if {"handle", "start", "count", "digest"} <= found.keys():
             names = ("handle", "start", "count", "digest", "total")
-            return cast(results.Slice, {name: found.get(name, 0) for name in names})
+            return cast(results.ResultSlice, {name: found.get(name, 0) for name in names})
         return next((part for item in found.values() if (part := _slice(item))), None)
     if isinstance(value, list):
         return next((part for item in cast(list[object], value) if (part := _slice(item))), None)

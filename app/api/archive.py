@@ -51,7 +51,7 @@ async def ls(
     """
     if person is not None and person != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
-        await principals.exists(services.database, caller.access, person)
+        await principals.require(services.database, caller.access, person)
         others = await archive.entries_of(services.database, caller.access, person, limit=limit)
         return {"items": [views.jsonable(asdict(row)) for row in others], "next": None}
     found = await archive.ls(services.database, caller.access, limit=limit + 1, after=place(after))

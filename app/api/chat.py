@@ -10,7 +10,7 @@ from app.api.dependencies import Body, Caller, CallerDep, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
 from memory.runs import endings, records
-from memory.runs.records import Standing
+from memory.runs.records import ThreadState
 
 router = APIRouter(tags=["chat"])
 
@@ -80,7 +80,7 @@ async def _take(
     return await start_run.begin(connection, services, request, thread=thread, correlation=correlation)
 
 
-def _busy(standing: Standing) -> Refusal:
+def _busy(standing: ThreadState) -> Refusal:
     waits = f"waits for approval {standing.waits_for!r}" if standing.waits_for else f"is {standing.status}"
     return Refusal(
         "busy",

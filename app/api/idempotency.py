@@ -24,14 +24,14 @@ Work = Callable[[Connection], Awaitable[dict[str, Any]]]
 
 
 async def perform(
-    services: Services, caller: Caller, request: idempotency.Request | None, work: Work
+    services: Services, caller: Caller, request: idempotency.IdempotentRequest | None, work: Work
 ) -> tuple[Any, bool]:
     """Do the work in one transaction, or return what was answered before; the flag says that it was.
 
     Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.runs.idempotency`.
     """
     async with services.database.transaction(caller.access) as connection:
-        if request and (old := await idempotency.answered(connection, request)) is not None:
+        if request and (old := await idempotency.earlier_answer(connection, request)) is not None:
             return old, True
         answer = await work(connection)
         if request:
@@ -39,9 +39,9 @@ async def perform(
         return answer, False
 
 
-def keyed(key: str | None, route: str, body: Body) -> idempotency.Request | None:
+def keyed(key: str | None, route: str, body: Body) -> idempotency.IdempotentRequest | None:
     """Describe the request if its sender chose a key."""
-    return idempotency.Request.of(key, route, body.model_dump(mode="json")) if key else None
+    return idempotency.IdempotentRequest.of(key, route, body.model_dump(mode="json")) if key else None
 
 
 def mark(response: Response, replayed: bool) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -29,7 +28,8 @@ async def verify(services: ServicesDep, caller: CallerDep, run: str | None = Non
     """Recompute the chains; `broken` names the first bad entry of each run."""
     async with services.database.transaction(caller.access) as connection:
         found = await journal.verify(connection, run)
-    return {"ok": found.ok, **asdict(found)}
+    broken = [{"run": gap.run, "seq": gap.seq, "what": gap.problem} for gap in found.breaks]
+    return {"ok": found.ok, "runs": found.runs, "entries": found.entries, "broken": broken}
 
 
 async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:

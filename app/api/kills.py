@@ -67,6 +67,6 @@ async def _is_there(services: Services, caller: Caller, stop: KillRequest) -> No
     elif stop.kind == "tool":
         services.catalog.get(stop.name)
     elif stop.kind == "user":
-        await principals.exists(services.database, caller.access, stop.name)
+        await principals.require(services.database, caller.access, stop.name)
     elif stop.name not in _ROLES:
         raise Permanent("not_found", f"there is no agent role {stop.name!r}; there are {', '.join(_ROLES)}")

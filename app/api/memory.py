@@ -103,7 +103,7 @@ async def as_of(
 @router.get("/embedder", operation_id="show_embedder")
 async def embedder(services: ServicesDep, caller: CallerDep) -> Any:
     """Say what memory is searched with besides words, and how much of the tenant's still waits for its vectors."""
-    waiting = await reembedding.waiting(services.database, services.embedder.id, tenant=caller.principal.tenant)
+    waiting = await reembedding.backlog(services.database, services.embedder.id, tenant=caller.principal.tenant)
     return {"embedder": services.embedder.id, "waiting": asdict(waiting)}
 
 
@@ -147,7 +147,7 @@ async def forget_person(
     """Forget a person: memories, copies, results and transcripts of their runs; the receipt stands in the journal."""
     if person != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
-        await principals.exists(services.database, caller.access, person)
+        await principals.require(services.database, caller.access, person)
     whom = Principal(caller.principal.tenant, person)
     return asdict(await erasure.forget_person(services.database, whom, by=caller.principal.id))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 
 _NOT_DONE = frozenset({"replayed", "failed", "skipped"})
 
@@ -30,7 +30,7 @@ class Pace:
         return {**shown, "seconds_left": None if left is None else round(left, 1), "text": _words(shown, body, left)}
 
 
-def latest(entries: Iterable[Entry]) -> dict[str, Any] | None:
+def latest(entries: Iterable[JournalEntry]) -> dict[str, Any] | None:
     """Return the progress after the last entry, or None if none is batched."""
     pace, found = Pace(), None
     for entry in entries:

@@ -11,7 +11,7 @@ from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, Servi
 from app.api.problems import trace_of
 from memory.errors import Permanent
 from memory.governance import journal
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from memory.postgres.database import Connection
 from memory.runs import endings, outcomes, previews, records
 
@@ -135,7 +135,7 @@ async def events(
     return stream.response(services, caller.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
 
 
-def recorded(entry: Entry) -> dict[str, Any]:
+def recorded(entry: JournalEntry) -> dict[str, Any]:
     """Return an entry with its place in the chain."""
     return {
         "run": entry.run,
@@ -146,8 +146,8 @@ def recorded(entry: Entry) -> dict[str, Any]:
     }
 
 
-async def _all(services: Services, caller: Caller, run: str) -> list[Entry]:
-    found: list[Entry] = []
+async def _all(services: Services, caller: Caller, run: str) -> list[JournalEntry]:
+    found: list[JournalEntry] = []
     while True:
         after = found[-1].seq if found else 0
         some = await journal.read(services.database, caller.access, run, after=after, limit=_PAGE)

@@ -117,9 +117,9 @@ async def begin(  # one run has this many facts
     return {"run": run, "thread": thread, "after": 0}
 
 
-async def own(connection: Connection, caller: Caller, thread: str) -> records.Standing | None:
+async def own(connection: Connection, caller: Caller, thread: str) -> records.ThreadState | None:
     """Return where the caller's thread stands; raises Permanent("forbidden") for somebody else's."""
-    standing = await records.standing(connection, thread)
+    standing = await records.thread_state(connection, thread)
     if standing and standing.owner != caller.principal.id:
         raise Permanent("forbidden", f"thread {thread!r} belongs to {standing.owner!r}; start one of your own")
     return standing

@@ -15,7 +15,7 @@ from app.api.dependencies import Services
 from app.api.progress import Pace
 from app.api.start_run import ENDED
 from memory.governance import approvals, journal
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from memory.runs import records
 from memory.scope import Access
 
@@ -62,7 +62,7 @@ class ServerEvent:
         return f"event: {self.name}\n{place}data: {json.dumps(self.data, default=str)}\n\n".encode()
 
 
-def events(entry: Entry, pace: Pace) -> list[ServerEvent]:
+def events(entry: JournalEntry, pace: Pace) -> list[ServerEvent]:
     """Return what an entry tells clients; most entries of the machinery tell nothing."""
     body = entry.body
     found = _found(entry.run, body, pace)

@@ -28,7 +28,7 @@ async def ls(
     whose = person or caller.principal.id
     if whose != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
-        await principals.exists(services.database, caller.access, whose)
+        await principals.require(services.database, caller.access, whose)
     found = await transcripts.ls(services.database, caller.access, of=whose, limit=limit + 1, after=moment(after))
     shown = found[:limit]
     return {
@@ -72,5 +72,5 @@ async def _may_read(thread: str, services: Services, caller: Caller) -> None:
 
 async def _held(thread: str, services: Services, caller: Caller, *, on: bool) -> dict[str, Any]:
     auth.demand(caller.principal, auth.ADMIN)
-    await transcripts.hold(services.database, caller.access, thread, on=on)
+    await transcripts.set_legal_hold(services.database, caller.access, thread, on=on)
     return {"thread": thread, "hold": on}

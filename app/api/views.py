@@ -6,7 +6,7 @@ from typing import Any, cast
 from fastapi.encoders import jsonable_encoder
 
 from app.api.progress import latest
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 
 _SPENT = ("tokens", "micros", "calls")
 _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})
@@ -36,7 +36,7 @@ def cost(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**named, "millis": {"spent": row["spent_millis"]}}
 
 
-def run(row: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
+def run(row: Mapping[str, Any], entries: Iterable[JournalEntry]) -> dict[str, Any]:
     """Return everything of a run: plan, steps with their roles, progress, cost, results and the manual list."""
     found = list(entries)
     nothing: dict[str, Any] = {}
@@ -55,13 +55,13 @@ def run(row: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
     }
 
 
-def _memory(entries: Iterable[Entry]) -> dict[str, list[str]]:
+def _memory(entries: Iterable[JournalEntry]) -> dict[str, list[str]]:
     """Return the ids of memories that were before its planner, and of those that its plans rest on."""
     told = [entry.body for entry in entries if entry.kind == "recalled"]
     return {name: list(dict.fromkeys(id for body in told for id in body.get(name, ()))) for name in ("shown", "cited")}
 
 
-def steps(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+def steps(entries: Iterable[JournalEntry]) -> list[dict[str, Any]]:
     """Return what became of each plan step so far, in the order in which they began; batches are counted together."""
     found: dict[str, dict[str, Any]] = {}
     for body in (entry.body for entry in entries if "step" in entry.body):

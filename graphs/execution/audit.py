@@ -11,7 +11,7 @@ from typing import Any
 from graphs.execution.cursor import UNDO
 from graphs.planning.plan import Plan
 from graphs.state import State
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from tools.action import Json
 
 
@@ -49,7 +49,7 @@ Body = Mapping[str, Any]
 class _Record:
     """The journal by kind and step."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[JournalEntry]) -> None:
         self._bodies: dict[str, list[Body]] = {}
         for entry in entries:
             self._bodies.setdefault(entry.kind, []).append(entry.body)
@@ -67,7 +67,7 @@ def _base(name: str) -> str:
     return name if name.endswith(UNDO) else name.split("#", maxsplit=1)[0]
 
 
-def compare(plan: Plan, state: State, entries: Sequence[Entry]) -> AuditFinding:
+def compare(plan: Plan, state: State, entries: Sequence[JournalEntry]) -> AuditFinding:
     """Return what is not as the plan expected, step by step."""
     record = _Record(entries)
     approvals = {str(body["approval"]) for body in record.of("permitted") if body.get("approval")}

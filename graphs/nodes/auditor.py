@@ -8,7 +8,7 @@ from graphs.execution.capabilities import Invocation, Node, Record
 from graphs.execution.cursor import plan_of
 from graphs.planning.plan import Plan
 from graphs.state import End, Obstacle, State, Update
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from memory.runs.records import Lease
 from tools.action import Json
 
@@ -16,7 +16,7 @@ _STOPPED = frozenset({"approval_timeout", "in_doubt"})
 _MONEY = frozenset({"amount", "price"})
 
 
-def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[Entry]]], record: Record) -> Node:
+def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[JournalEntry]]], record: Record) -> Node:
     """Return the auditor node: it reads the journal, and adds its own finding to it."""
 
     async def auditor(state: State, turn: Invocation) -> Update:

@@ -10,10 +10,10 @@ from langgraph.types import interrupt
 from graphs.execution.capabilities import Invocation, Node
 from graphs.execution.cursor import UNDO, plan_of
 from graphs.state import Obstacle, Override, State, Update
-from memory.governance.approvals import Standing
+from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
 
-ReadStanding = Callable[[Lease, str], Awaitable[Standing]]
+ReadStanding = Callable[[Lease, str], Awaitable[ApprovalView]]
 ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]
 
 
@@ -37,7 +37,7 @@ async def _approval(state: State, lease: Lease, approval: str, standing: ReadSta
     return _decided(state, found, approval)
 
 
-def _decided(state: State, found: Standing, approval: str) -> Update:
+def _decided(state: State, found: ApprovalView, approval: str) -> Update:
     match found.status:
         case "open":
             return {}
@@ -54,7 +54,7 @@ def _decided(state: State, found: Standing, approval: str) -> Update:
             return _refused(state, found, approval)
 
 
-def _refused(state: State, found: Standing, approval: str) -> Update:
+def _refused(state: State, found: ApprovalView, approval: str) -> Update:
     """Return the end of the run; a compensation that people refuse is theirs to do, and the others go on."""
     if undo := state.get("undo"):
         return {"outcome": None, "undo": undo[1:], "manual": [*state.get("manual", []), undo[0]]}

@@ -11,8 +11,8 @@ from memory.errors import Permanent
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
-Status = Literal["open", "approved", "rejected", "edited", "expired", "void"]
-Answer = Literal["approve", "reject", "edit", "ask"]
+ApprovalStatus = Literal["open", "approved", "rejected", "edited", "expired", "void"]
+VoteKind = Literal["approve", "reject", "edit", "ask"]
 
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
@@ -21,16 +21,16 @@ _COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, reque
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ApprovalView:
     """Where a round stands, as the gate node reads it."""
 
-    status: Status
+    status: ApprovalStatus
     reason: str | None
     edited: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class VoteResult:
     """What became of one person's answer; `code` is `ok` or the reason why it does not count."""
 
     code: str
@@ -39,7 +39,7 @@ class Decided:
     votes: int
     need: int
     decided_by: str | None
-    woken: bool
+    wakes_run: bool
     """True if the run must be woken, in the same transaction."""
 
 
@@ -48,24 +48,32 @@ async def decide(
     *,
     approval: str,
     nonce: str,
-    decision: Answer,
+    decision: VoteKind,
     reason: str,
     channel: str,
     edited: Mapping[str, Any] | None = None,
-) -> Decided:
+) -> VoteResult:
     """Count one answer of the entered person; refusals come back as codes because each is journaled and commits."""
     body = {"approval": approval, "nonce": nonce, "decision": decision, "reason": reason, "channel": channel}
     cursor = await connection.execute("select * from decide(%s)", [Jsonb({**body, "edited": edited})])
     row = await cursor.fetchone() or {}
-    return Decided(**row)
+    return VoteResult(
+        code=row["code"],
+        run=row["run"],
+        status=row["status"],
+        votes=row["votes"],
+        need=row["need"],
+        decided_by=row["decided_by"],
+        wakes_run=row["woken"],
+    )
 
 
-async def standing(database: Database, access: Access, approval: str) -> Standing:
+async def view(database: Database, access: Access, approval: str) -> ApprovalView:
     """Return where a round stands; raises Permanent("not_found")."""
     found = await database.rows(access, f"select {_STATUS}, reason, edited from approvals where id = %s", approval)
     if not found:
         raise _unknown(approval)
-    return Standing(found[0]["status"], found[0]["reason"], found[0]["edited"])
+    return ApprovalView(found[0]["status"], found[0]["reason"], found[0]["edited"])
 
 
 async def show(database: Database, access: Access, approval: str) -> dict[str, Any]:
@@ -96,7 +104,7 @@ async def ls(
     database: Database,
     access: Access,
     *,
-    status: Status | None = None,
+    status: ApprovalStatus | None = None,
     run: str | None = None,
     limit: int = 50,
     before: tuple[datetime, str] | None = None,

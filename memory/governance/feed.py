@@ -23,11 +23,11 @@ class Feed:
         self._listening = asyncio.Event()
 
     @property
-    def followed(self) -> frozenset[str]:
+    def runs(self) -> frozenset[str]:
         """Return the runs that somebody follows right now."""
         return frozenset(self._followers)
 
-    async def listening(self) -> None:
+    async def ready(self) -> None:
         """Return once notifications come in; until then, and after a lost connection, followers poll."""
         await self._listening.wait()
 

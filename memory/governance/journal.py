@@ -24,7 +24,7 @@ _ENTRY = "run, seq, prev, hash, body, words, salt"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One recorded fact; `seq` counts from 1 within its run, without gaps."""
 
     run: str
@@ -68,7 +68,7 @@ class Break:
 
     run: str
     seq: int
-    what: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class Verification:
 
     runs: int
     entries: int
-    broken: list[Break] = field(default_factory=list[Break])
+    breaks: list[Break] = field(default_factory=list[Break])
 
     @property
     def ok(self) -> bool:
         """Return whether every chain holds."""
-        return not self.broken
+        return not self.breaks
 
 
 async def append(
@@ -103,19 +103,19 @@ async def append(
     return row["fresh"], row["body"]
 
 
-async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[Entry]:
+async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[JournalEntry]:
     """Return entries of a run in order, those after `after`, at most `limit`."""
     query = f"select {_ENTRY} from journal where run = %s and seq > %s order by seq limit %s"
     return [_entry(row) for row in await database.rows(access, query, run, after, limit)]
 
 
-async def of_effect(database: Database, access: Access, effect: str) -> list[Entry]:
+async def of_effect(database: Database, access: Access, effect: str) -> list[JournalEntry]:
     """Return the entries that name an effect, in order."""
     query = f"select {_ENTRY} from journal where effect = %s order by seq"
     return [_entry(row) for row in await database.rows(access, query, effect)]
 
 
-async def export(connection: Connection, run: str | None = None) -> AsyncIterator[Entry]:
+async def export(connection: Connection, run: str | None = None) -> AsyncIterator[JournalEntry]:
     """Yield every visible entry, run by run in order, within the caller's transaction."""
     async with connection.cursor(name="journal_export") as cursor:
         await cursor.execute(
@@ -154,7 +154,7 @@ def genesis(run: str) -> bytes:
     return hashlib.sha256(f"countersign journal {run}".encode()).digest()
 
 
-def chained(prev: bytes, run: str, seq: int, text: str) -> bytes:
+def chain_hash(prev: bytes, run: str, seq: int, text: str) -> bytes:
     """Return the hash of an entry: SHA-256 over previous hash, run, sequence (4 bytes, big endian) and body."""
     return hashlib.sha256(prev + run.encode() + seq.to_bytes(4, "big", signed=True) + text.encode()).digest()
 
@@ -175,7 +175,7 @@ class _Chain:
         self._found: Break | None = None
         self._gone: set[int] = set()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalEntry) -> None:
         if self._found:
             return
         self._seq += 1
@@ -183,14 +183,14 @@ class _Chain:
             self._found = Break(self._run, self._seq, f"entry {self._seq} is missing; {entry.seq} follows instead")
         elif entry.prev != self._head:
             self._found = Break(self._run, entry.seq, "it does not continue the entry before it")
-        elif entry.hash != chained(entry.prev, self._run, entry.seq, entry.text):
+        elif entry.hash != chain_hash(entry.prev, self._run, entry.seq, entry.text):
             self._found = Break(self._run, entry.seq, "its content is not what was recorded")
         elif not entry.is_sealed:
             self._found = Break(self._run, entry.seq, "its words are not what was recorded")
         self._head = entry.hash
         self._note_forgotten(entry)
 
-    def _note_forgotten(self, entry: Entry) -> None:
+    def _note_forgotten(self, entry: JournalEntry) -> None:
         if entry.is_forgotten:
             self._gone.add(entry.seq)
         elif entry.kind == "forgotten":
@@ -210,6 +210,6 @@ class _Chain:
         return Break(self._run, seq, f"the run's head is entry {self._recorded[0]}, the journal ends with {self._seq}")
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: Mapping[str, Any]) -> JournalEntry:
     prev, hash = bytes(row["prev"]), bytes(row["hash"])
-    return Entry(row["run"], row["seq"], prev, hash, row["body"], row["words"], row["salt"])
+    return JournalEntry(row["run"], row["seq"], prev, hash, row["body"], row["words"], row["salt"])

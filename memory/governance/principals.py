@@ -17,7 +17,7 @@ _SELF = "founder"
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class NewKey:
     """A new key; `secret` is shown once and kept nowhere."""
 
     id: str
@@ -25,7 +25,7 @@ class Issued:
     secret: str
 
 
-def hashed(secret: str) -> bytes:
+def key_hash(secret: str) -> bytes:
     """Return what is stored of a key; keys are 32 random bytes, so a plain hash is enough."""
     return hashlib.sha256(secret.encode()).digest()
 
@@ -33,7 +33,7 @@ def hashed(secret: str) -> bytes:
 async def authenticate(database: Database, secret: str) -> Principal:
     """Return whose key this is; raises Permanent("unauthenticated") for an unknown, expired or revoked one."""
     async with database.system() as connection:
-        cursor = await connection.execute("select * from principal_of_key(%s)", [hashed(secret)])
+        cursor = await connection.execute("select * from principal_of_key(%s)", [key_hash(secret)])
         row = await cursor.fetchone()
     if row is None:
         raise Permanent("unauthenticated", "this key is unknown; ask an administrator for one")
@@ -42,7 +42,7 @@ async def authenticate(database: Database, secret: str) -> Principal:
     return Principal(row["tenant"], row["id"], frozenset(row["groups"]), row["limit_alone"], row["limit_joint"])
 
 
-async def issue(database: Database, access: Access, person: str, *, label: str = "", days: int | None = None) -> Issued:
+async def issue(database: Database, access: Access, person: str, *, label: str = "", days: int | None = None) -> NewKey:
     """Make a key for an existing person of the entered tenant, valid for `days` or for good.
 
     Raises Permanent("not_found") for others; the database refuses whoever is no administrator.
@@ -52,7 +52,7 @@ async def issue(database: Database, access: Access, person: str, *, label: str =
         return await _issue(connection, person, label, days)
 
 
-async def exists(database: Database, access: Access, person: str) -> None:
+async def require(database: Database, access: Access, person: str) -> None:
     """Raise Permanent("not_found") unless the tenant has this person."""
     async with database.transaction(access) as connection:
         await _known(connection, person)
@@ -74,7 +74,7 @@ async def revoke(database: Database, access: Access, key: str) -> None:
         raise Permanent("not_found", f"there is no key {key!r}; `countersign keys ls` lists them")
 
 
-async def found(owner_url: str, tenant: str, people: Sequence[Principal]) -> bool:
+async def create_tenant(owner_url: str, tenant: str, people: Sequence[Principal]) -> bool:
     """Create a tenant with its first people, as the database's owner; leaves an existing tenant alone.
 
     Returns whether the tenant is new.
@@ -94,7 +94,7 @@ async def found(owner_url: str, tenant: str, people: Sequence[Principal]) -> boo
     return True
 
 
-async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: int | None = None) -> Issued:
+async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: int | None = None) -> NewKey:
     """Make a key with the owner's authority, for the first ones; raises Permanent("not_found")."""
     async with await _as_owner(owner_url) as connection, connection.transaction():
         await _enter(connection, tenant)
@@ -119,11 +119,11 @@ async def _known(connection: Connection, person: str) -> None:
         raise Permanent("not_found", f"there is no person {person!r} in this tenant; name one who exists")
 
 
-async def _issue(connection: Connection, person: str, label: str, days: int | None) -> Issued:
+async def _issue(connection: Connection, person: str, label: str, days: int | None) -> NewKey:
     secret = "cs_" + secrets.token_urlsafe(32)
     cursor = await connection.execute(
         "select id from create_key(%s, %s, %s, clock_timestamp() + make_interval(days => %s))",
-        [person, hashed(secret), label, days],
+        [person, key_hash(secret), label, days],
     )
     row = await cursor.fetchone() or {}
-    return Issued(row["id"], person, secret)
+    return NewKey(row["id"], person, secret)

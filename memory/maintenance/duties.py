@@ -32,7 +32,7 @@ async def ls(database: Database) -> list[Duty]:
         return [Duty(**row) for row in await found.fetchall()]
 
 
-async def crowded(database: Database, policy: PruningPolicy = STANDARD) -> int:
+async def count_full_scopes(database: Database, policy: PruningPolicy = STANDARD) -> int:
     """Count scopes of any tenant that hold more than their room, up to a thousand; those full of pins stay so."""
     async with database.system() as connection:
         found = await connection.execute(

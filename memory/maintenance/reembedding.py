@@ -22,15 +22,15 @@ from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
 
 _LOG = logging.getLogger(__name__)
-BITE = 100
-KEEPER = "embedding"
+BATCH_SIZE = 100
+EMBEDDER = "embedding"
 _SCOPES = 10
 _TEXTS = 10
 """About as many texts as an item of knowledge has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """What still has the vectors of another embedder."""
 
     memories: int
@@ -38,14 +38,14 @@ class Waiting:
     """Current items; until none waits, knowledge is searched by words alone."""
 
 
-async def waiting(database: Database, embedder: str, *, tenant: str | None = None) -> Waiting:
+async def backlog(database: Database, embedder: str, *, tenant: str | None = None) -> Backlog:
     """Count what waits for vectors of the embedder with this id, in one tenant or in all."""
     async with database.system() as connection:
         found = await connection.execute("select * from count_foreign(%s, %s)", [embedder, tenant])
-        return Waiting(**(await found.fetchone() or {}))
+        return Backlog(**(await found.fetchone() or {}))
 
 
-async def advance(database: Database, embedder: Embedder, *, limit: int = BITE) -> int:
+async def advance(database: Database, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
     """Give up to `limit` memories and a few items of knowledge, of any tenants, the vectors of `embedder`.
 
     Returns how many there were; 0 if none waits, or if another worker is at it. Also sees to the index of knowledge
@@ -59,7 +59,7 @@ async def advance(database: Database, embedder: Embedder, *, limit: int = BITE) 
         return known + await _memories(database, embedder, limit)
 
 
-async def reembed(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
+async def embed_memories(database: Database, access: Access, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
     """Give up to `limit` memories of the write scope the vectors of `embedder`; returns how many there were.
 
     Repeat until it returns 0. A memory that changes hands meanwhile is left to the next call.
@@ -86,7 +86,7 @@ async def reembed(database: Database, access: Access, embedder: Embedder, *, lim
     return len(rows)
 
 
-async def embed_knowledge(database: Database, access: Access, embedder: Embedder, *, limit: int = BITE) -> int:
+async def embed_knowledge(database: Database, access: Access, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
     """Give up to `limit` current items of the access's tenant vectors of `embedder`, beside those for words.
 
     Versions stay as they were published; vectors of other embedders go. Returns how many items there were.
@@ -121,7 +121,7 @@ async def _knowledge(database: Database, embedder: Embedder, limit: int) -> int:
         tenants = [str(row["tenant"]) for row in await found.fetchall()]
     done = 0
     for tenant in tenants:
-        access = Access(Principal(tenant, KEEPER), ())
+        access = Access(Principal(tenant, EMBEDDER), ())
         done += await _apart(tenant, embed_knowledge(database, access, embedder, limit=limit - done))
         if done >= limit:
             break
@@ -135,8 +135,8 @@ async def _memories(database: Database, embedder: Embedder, limit: int) -> int:
     done = 0
     for row in scopes:
         scope = Scope.parse(row["scope"])
-        access = Access(Principal(row["tenant"], KEEPER), (scope,), scope)
-        done += await _apart(row["tenant"], reembed(database, access, embedder, limit=limit - done))
+        access = Access(Principal(row["tenant"], EMBEDDER), (scope,), scope)
+        done += await _apart(row["tenant"], embed_memories(database, access, embedder, limit=limit - done))
         if done >= limit:
             break
     return done

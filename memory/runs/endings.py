@@ -4,18 +4,20 @@ import json
 
 from memory.postgres.database import Connection, Database
 from memory.runs import outcomes, records
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal
 from memory.store import erasure
 
 
-async def close(database: Database, connection: Connection, principal: Principal, ended: Ended, request: str) -> None:
+async def close(
+    database: Database, connection: Connection, principal: Principal, ended: RunOutcome, request: str
+) -> None:
     """Erase a run's working memory, leave its outcome and its requester's summary, in the transaction that ends it.
 
     Who only looked something up leaves nothing to remember: the journal has it, and lists stay free for what was said.
     Enters the transaction anew; whoever goes on in it enters it again.
     """
-    shared, own = outcomes.closing(principal, ended.run), Access.of(principal)
+    shared, own = outcomes.closing_access(principal, ended.run), Access.of(principal)
     await database.enter(connection, shared)
     if ended.is_glance:
         await erasure.erase_run(connection, ended.run)
@@ -44,6 +46,6 @@ async def _close(database: Database, connection: Connection, tenant: str, run: s
     row = await found.fetchone() or {}
     told = await connection.execute("select body from journal where run = %s order by seq", [run])
     entries = [json.loads(entry["body"]) for entry in await told.fetchall()]
-    ended = Ended.of(row, entries, row["ended"], status="cancelled", reason="cancelled")
+    ended = RunOutcome.of(row, entries, row["ended"], status="cancelled", reason="cancelled")
     request = str(row["input"].get("request") or "")
     await close(database, connection, Principal(tenant, row["requester"]), ended, request)

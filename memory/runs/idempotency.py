@@ -16,7 +16,7 @@ _KEEP_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class IdempotentRequest:
     """One keyed request of one person; equal bodies on one route have equal hashes."""
 
     key: str
@@ -24,13 +24,13 @@ class Request:
     hash: str
 
     @classmethod
-    def of(cls, key: str, route: str, body: object) -> "Request":
+    def of(cls, key: str, route: str, body: object) -> "IdempotentRequest":
         """Describe a request by its parsed body."""
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
         return cls(key, route, hashlib.sha256(f"{route}\n{text}".encode()).hexdigest())
 
 
-async def answered(connection: Connection, request: Request) -> dict[str, Any] | None:
+async def earlier_answer(connection: Connection, request: IdempotentRequest) -> dict[str, Any] | None:
     """Return the answer that this request got before, or None and hold its key until the transaction ends.
 
     Raises Permanent("idempotency_mismatch") if the key came with another body, Permanent("conflict") while the first
@@ -56,7 +56,7 @@ async def answered(connection: Connection, request: Request) -> dict[str, Any] |
     return old["answer"]
 
 
-async def record(connection: Connection, request: Request, answer: Mapping[str, Any]) -> None:
+async def record(connection: Connection, request: IdempotentRequest, answer: Mapping[str, Any]) -> None:
     """Keep the answer, in the transaction that did the work; the person's old ones go."""
     await connection.execute(
         "delete from requests where created < clock_timestamp() - make_interval(hours => %s)", [_KEEP_HOURS]

@@ -23,7 +23,7 @@ _POINTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunOutcome:
     """How a run ended; counts and names only, no words of its requester, since the whole tenant may read it."""
 
     run: str
@@ -42,7 +42,9 @@ class Ended:
     """A person called one tool that only reads."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str) -> "Ended":
+    def of(
+        cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str
+    ) -> "RunOutcome":
         """Return how a run ends (`status`, `reason`), from its row and the bodies of its journal."""
         plan: Mapping[str, Any] = row["plan"] or {}
         calls = [body for body in entries if body["kind"] in ("read", "outcome")]
@@ -98,7 +100,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepOutcome:
     """What came of one step of a run, its batches taken together."""
 
     step: str
@@ -112,12 +114,12 @@ class Outcome:
     """The effects that it had, or the checkpoint that it read from."""
 
 
-def closing(principal: Principal, run: str) -> Access:
+def closing_access(principal: Principal, run: str) -> Access:
     """Return the access with which the transaction that ends a run is entered."""
     return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
 
 
-async def conclude(connection: Connection, access: Access, ended: Ended) -> Memory:
+async def conclude(connection: Connection, access: Access, ended: RunOutcome) -> Memory:
     """Erase the run's working memory and leave its outcome, in a transaction entered with `closing`.
 
     A run that was resumed and ends again supersedes its earlier outcome.
@@ -129,7 +131,7 @@ async def conclude(connection: Connection, access: Access, ended: Ended) -> Memo
     return await write.add(connection, Access(access.principal, (SHARED,), SHARED), note)
 
 
-async def summarise(connection: Connection, access: Access, ended: Ended, request: str) -> Memory:
+async def summarise(connection: Connection, access: Access, ended: RunOutcome, request: str) -> Memory:
     """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
 
     It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
@@ -143,7 +145,7 @@ async def summarise(connection: Connection, access: Access, ended: Ended, reques
     return await write.add(connection, access, Note(ended.summary(request), "untrusted", provenance))
 
 
-async def steps(database: Database, access: Access, run: str) -> list[Outcome]:
+async def steps(database: Database, access: Access, run: str) -> list[StepOutcome]:
     """Return what came of each step of a run that was begun, in their order; also while it is under way."""
     rows = await database.rows(
         access,
@@ -153,7 +155,7 @@ async def steps(database: Database, access: Access, run: str) -> list[Outcome]:
     return [_outcome(row) for row in rows]
 
 
-def _outcome(row: Mapping[str, Any]) -> Outcome:
-    return Outcome(
+def _outcome(row: Mapping[str, Any]) -> StepOutcome:
+    return StepOutcome(
         row["step"], row["tool"], row["status"], row["duration"], cost=row["cost"], pointers=tuple(row["pointers"])
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from memory.postgres.database import Database
-from memory.runs.rows import Row
+from memory.runs.rows import ResultRow
 from memory.scope import Access
 
 ROWS = 20
@@ -30,7 +30,7 @@ select g.place, w.row
 """
 
 
-async def first(database: Database, access: Access, run: str, found: Mapping[str, Any]) -> dict[str, list[Row]]:
+async def first(database: Database, access: Access, run: str, found: Mapping[str, Any]) -> dict[str, list[ResultRow]]:
     """Return the first rows of each slice in `found`, the results of a run, by its place there (`call.found`).
 
     Empty for whoever did not start the run, and without slices of other runs' handles.
@@ -47,7 +47,7 @@ async def first(database: Database, access: Access, run: str, found: Mapping[str
         [part["start"] + min(part["count"], ROWS) for part in parts.values()],
         run,
     )
-    shown: dict[str, list[Row]] = {}
+    shown: dict[str, list[ResultRow]] = {}
     for row in rows:
         shown.setdefault(row["place"], []).append(json.loads(row["row"]))
     return shown

@@ -76,7 +76,7 @@ async def expire(connection: Connection) -> list[str]:
     return await _ids(connection, "select id from expire_approvals()")
 
 
-async def forgotten(connection: Connection, seconds: float) -> list[str]:
+async def overdue(connection: Connection, seconds: float) -> list[str]:
     """Return runs that have been queued for `seconds` without being taken: their wake-up may be lost."""
     return await _ids(connection, "select id from forgotten_runs(make_interval(secs => %s))", seconds)
 
@@ -195,7 +195,7 @@ def _refused(run: str, row: Mapping[str, Any], why: str) -> Permanent:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ThreadState:
     """The newest run of a thread."""
 
     run: str
@@ -211,7 +211,7 @@ class Standing:
         return self.status in ("queued", "running", "waiting")
 
 
-async def standing(connection: Connection, thread: str) -> Standing | None:
+async def thread_state(connection: Connection, thread: str) -> ThreadState | None:
     """Return where a thread stands, or None if nobody has used it; locks nothing."""
     cursor = await connection.execute(
         "select id, requester, status, waits_for, seq from runs where thread = %s and kind = 'run' "
@@ -219,4 +219,6 @@ async def standing(connection: Connection, thread: str) -> Standing | None:
         [thread],
     )
     row = await cursor.fetchone()
-    return None if row is None else Standing(row["id"], row["requester"], row["status"], row["waits_for"], row["seq"])
+    return (
+        None if row is None else ThreadState(row["id"], row["requester"], row["status"], row["waits_for"], row["seq"])
+    )

@@ -16,12 +16,12 @@ from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres import locks
 from memory.postgres.database import Connection, Database
-from memory.runs.rows import Row, Tally, digest, pages
+from memory.runs.rows import ResultRow, Tally, digest, pages
 from memory.scope import Access
 from memory.store import search, write
 from memory.store.models import Provenance, SearchResult
 
-Classify = Callable[[Row], str | None]
+Classify = Callable[[ResultRow], str | None]
 
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
 _HEADER = "insert into results (handle, run, name, count, total, digest, shape) "
@@ -29,7 +29,7 @@ _ROWS = f"select row {_PART} order by ord"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
 
 
-class Slice(TypedDict):
+class ResultSlice(TypedDict):
     """A part of a result by reference; plain JSON, as it stands in results, arguments and approvals."""
 
     handle: str
@@ -58,7 +58,7 @@ class RunRows:
         address = json.dumps([self._access.principal.tenant, self._run, self._step, name])
         return "h_" + hashlib.sha256(address.encode()).hexdigest()[:24]
 
-    async def keep(self, name: str, rows: AsyncIterator[Row]) -> Slice:
+    async def keep(self, name: str, rows: AsyncIterator[ResultRow]) -> ResultSlice:
         """Store rows under this step and return the slice of all; the first writer wins, also after a crash.
 
         Raises Permanent("bad_request") for rows that hold floats, NUL characters or broken text.
@@ -74,9 +74,9 @@ class RunRows:
                 _HEADER + "values (%s, %s, %s, %s, %s, %s, %s)",
                 [handle, self._run, f"{self._step}/{name}", tally.count, tally.total, tally.digest, Jsonb(tally.shape)],
             )
-        return Slice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
+        return ResultSlice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
 
-    async def recall(self, name: str, query: str, limit: int) -> tuple[Slice, SearchResult]:
+    async def recall(self, name: str, query: str, limit: int) -> tuple[ResultSlice, SearchResult]:
         """Keep under this step what the access's memory answers, best first; scores in thousandths.
 
         Texts lie here and not in any journal, so that whoever wrote them can still be forgotten.
@@ -95,7 +95,7 @@ class RunRows:
         )
         return kept.id
 
-    async def read(self, part: Slice) -> AsyncIterator[Row]:
+    async def read(self, part: ResultSlice) -> AsyncIterator[ResultRow]:
         """Yield the rows of a slice in order, after its digest was found right."""
         async with self._database.transaction(self._access) as connection:
             await self._inside(connection, part)
@@ -106,7 +106,7 @@ class RunRows:
         for text in texts:
             yield json.loads(text)
 
-    async def sample(self, part: Slice, count: int) -> list[Row]:
+    async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
         """Return the first rows of a slice, for people to look at."""
         async with self._database.transaction(self._access) as connection:
             await self._own(connection, part)
@@ -114,26 +114,28 @@ class RunRows:
             found = await connection.execute(_ROWS, first)
             return [json.loads(row["row"]) for row in await found.fetchall()]
 
-    async def whole(self, handle: str) -> Slice:
+    async def whole(self, handle: str) -> ResultSlice:
         """Return the slice that covers a handle of this run; raises Permanent("forged_authority") for any other."""
         async with self._database.transaction(self._access) as connection:
             if kept := await self._whole(connection, handle):
                 return kept
         raise _foreign(handle)
 
-    async def cut(self, part: Slice, start: int, count: int) -> Slice:
+    async def cut(self, part: ResultSlice, start: int, count: int) -> ResultSlice:
         """Return up to `count` rows of a slice, counted from its own beginning, as a slice with digest and total."""
         first = part["start"] + start
         found = await self._measure(part, first, min(first + count, part["start"] + part["count"]), max(count, 1))
-        return found[0] if found else Slice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
+        return (
+            found[0] if found else ResultSlice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
+        )
 
-    async def cuts(self, part: Slice, start: int, size: int) -> list[Slice]:
+    async def cuts(self, part: ResultSlice, start: int, size: int) -> list[ResultSlice]:
         """Return every batch of `size` rows of a slice, counted from its `start`, in one query."""
         return await self._measure(part, part["start"] + start, part["start"] + part["count"], size)
 
     async def split(
-        self, part: Slice, classify: Classify, *, fields: frozenset[str], names: Sequence[str], otherwise: str
-    ) -> dict[str, Slice]:
+        self, part: ResultSlice, classify: Classify, *, fields: frozenset[str], names: Sequence[str], otherwise: str
+    ) -> dict[str, ResultSlice]:
         """Partition a slice by a rule over `fields`; returns one slice per name, empty ones included.
 
         `classify` is asked once per distinct combination of the fields and answers a name, or None for `otherwise`.
@@ -147,7 +149,9 @@ class RunRows:
             kept = {name: await self._whole(connection, handles[name]) for name in every}
         return {name: found for name, found in kept.items() if found is not None}
 
-    async def _partition(self, connection: Connection, part: Slice, rule: "_Rule", handles: Mapping[str, str]) -> None:
+    async def _partition(
+        self, connection: Connection, part: ResultSlice, rule: "_Rule", handles: Mapping[str, str]
+    ) -> None:
         combination = rule.combination()
         found = await connection.execute(
             sql.SQL("select distinct {} as fields ").format(combination) + sql.SQL(_PART), _span(part)
@@ -184,7 +188,7 @@ class RunRows:
             },
         )
 
-    async def _measure(self, part: Slice, start: int, end: int, size: int) -> list[Slice]:
+    async def _measure(self, part: ResultSlice, start: int, end: int, size: int) -> list[ResultSlice]:
         if start < part["start"] or size < 1:
             raise Permanent("bad_request", f"no batches of {size!r} rows from {start!r}; both must be positive")
         async with self._database.transaction(self._access) as connection:
@@ -198,9 +202,9 @@ class RunRows:
                 """,
                 {"handle": part["handle"], "start": start, "end": end, "size": size},
             )
-            return [Slice(handle=part["handle"], **row) for row in await found.fetchall()]
+            return [ResultSlice(handle=part["handle"], **row) for row in await found.fetchall()]
 
-    async def _insert(self, connection: Connection, handle: str, page: Sequence[Row], tally: Tally) -> None:
+    async def _insert(self, connection: Connection, handle: str, page: Sequence[ResultRow], tally: Tally) -> None:
         start = tally.count
         texts, amounts = tally.add(page)
         # Row security does not allow COPY, and arrays are slow to write; canonical rows hold no line breaks.
@@ -219,15 +223,15 @@ class RunRows:
         await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, %s))", [handle, locks.RESULT])
         return handle
 
-    async def _whole(self, connection: Connection, handle: str) -> Slice | None:
+    async def _whole(self, connection: Connection, handle: str) -> ResultSlice | None:
         found = await connection.execute(
             "select handle, 0 as start, count, digest, total from results where handle = %s and run = %s",
             [handle, self._run],
         )
         row = await found.fetchone()
-        return Slice(**row) if row else None
+        return ResultSlice(**row) if row else None
 
-    async def _inside(self, connection: Connection, part: Slice) -> Slice:
+    async def _inside(self, connection: Connection, part: ResultSlice) -> ResultSlice:
         whole = await self._whole(connection, part["handle"])
         if whole is None:
             raise _foreign(part["handle"])
@@ -235,7 +239,7 @@ class RunRows:
             raise _forged(part)
         return whole
 
-    async def _own(self, connection: Connection, part: Slice) -> None:
+    async def _own(self, connection: Connection, part: ResultSlice) -> None:
         whole = await self._inside(connection, part)
         actual = whole["digest"]
         if part["count"] != whole["count"]:
@@ -263,7 +267,7 @@ class _Rule:
         return self._classify(dict(zip(self._fields, values, strict=True))) or self._otherwise
 
 
-async def _remembered(found: SearchResult) -> AsyncIterator[Row]:
+async def _remembered(found: SearchResult) -> AsyncIterator[ResultRow]:
     for hit in found.hits:
         memory = hit.memory
         yield {
@@ -276,7 +280,7 @@ async def _remembered(found: SearchResult) -> AsyncIterator[Row]:
         }
 
 
-def _span(part: Slice) -> dict[str, Any]:
+def _span(part: ResultSlice) -> dict[str, Any]:
     return {"handle": part["handle"], "start": part["start"], "end": part["start"] + part["count"]}
 
 
@@ -286,7 +290,7 @@ def _foreign(handle: str) -> Permanent:
     )
 
 
-def _forged(part: Slice) -> Permanent:
+def _forged(part: ResultSlice) -> Permanent:
     return Permanent(
         "forged_authority",
         f"rows {part['start']}+{part['count']} of {part['handle']!r} are not those that were kept; cut the slice again",

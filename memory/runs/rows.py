@@ -7,8 +7,8 @@ from typing import Any
 
 from memory.errors import Permanent
 
-Row = Mapping[str, Any]
-Value = None | bool | int | float | str | Sequence["Value"] | Mapping[str, "Value"]
+ResultRow = Mapping[str, Any]
+CellValue = None | bool | int | float | str | Sequence["CellValue"] | Mapping[str, "CellValue"]
 
 PAGE = 5_000
 """Rows per insert: large enough to be fast, small enough to stream."""
@@ -29,7 +29,7 @@ class Tally:
         """Return the SHA-256 of the canonical rows so far, joined by newlines."""
         return self._hash.hexdigest()
 
-    def add(self, page: Sequence[Row]) -> tuple[list[str], list[int]]:
+    def add(self, page: Sequence[ResultRow]) -> tuple[list[str], list[int]]:
         """Take in a page and return the canonical texts and the amounts of its rows."""
         texts, amounts = [canonical(row) for row in page], [amount(row) for row in page]
         if not self.count and page:
@@ -40,9 +40,9 @@ class Tally:
         return texts, amounts
 
 
-async def pages(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
+async def pages(rows: AsyncIterator[ResultRow]) -> AsyncIterator[list[ResultRow]]:
     """Yield the rows in lists of at most `PAGE`, none of them empty."""
-    page: list[Row] = []
+    page: list[ResultRow] = []
     async for row in rows:
         page.append(row)
         if len(page) == PAGE:
@@ -52,7 +52,7 @@ async def pages(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
         yield page
 
 
-def canonical(row: Row) -> str:
+def canonical(row: ResultRow) -> str:
     """Return the text of a row: sorted keys, no spaces, as `tools.action.canonical` writes it.
 
     Raises Permanent("bad_request") for what the database could not keep or a digest should not cover.
@@ -67,7 +67,7 @@ def canonical(row: Row) -> str:
     return text
 
 
-def _unfit(value: Value) -> bool:
+def _unfit(value: CellValue) -> bool:
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, Mapping):
@@ -77,7 +77,7 @@ def _unfit(value: Value) -> bool:
     return isinstance(value, float)
 
 
-def amount(row: Row) -> int:
+def amount(row: ResultRow) -> int:
     """Return the row's `amount` in minor units, or 0 if it has none."""
     value = row.get("amount", 0)
     return value if isinstance(value, int) else 0

@@ -20,7 +20,7 @@ from memory.runs import compression
 from memory.scope import Access, Principal
 
 _LOG = logging.getLogger(__name__)
-KEEPER = "housekeeping"
+HOUSEKEEPER = "housekeeping"
 AGE = timedelta(days=7)
 """How long a finished run stays as it is, for those who look into it or fork it."""
 RETENTION = timedelta(days=365)
@@ -41,7 +41,7 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TranscriptContent:
     """What is in a transcript that people can read."""
 
     transcript: Transcript
@@ -74,7 +74,7 @@ async def sweep(
     done, failed = list[str](), list[Exception]()
     for row in due:
         try:
-            if await archive(database, Access(Principal(row["tenant"], KEEPER), ()), row["thread"], retention):
+            if await transcribe(database, Access(Principal(row["tenant"], HOUSEKEEPER), ()), row["thread"], retention):
                 done.append(row["thread"])
         except (ControlError, psycopg.Error, ValueError) as error:
             _LOG.warning("thread %r of tenant %r cannot be archived: %s", row["thread"], row["tenant"], error)
@@ -84,7 +84,7 @@ async def sweep(
     return done
 
 
-async def archive(database: Database, access: Access, thread: str, retention: timedelta = RETENTION) -> bool:
+async def transcribe(database: Database, access: Access, thread: str, retention: timedelta = RETENTION) -> bool:
     """Move what a thread left behind into the archive; False if there is nothing or a run has not come to rest."""
     async with database.transaction(access) as connection:
         found = await connection.execute("select read_transcript(%s) as text", [thread])
@@ -113,7 +113,7 @@ async def restore(database: Database, access: Access, thread: str) -> None:
             raise _missing(thread)
 
 
-async def hold(database: Database, access: Access, thread: str, *, on: bool) -> None:
+async def set_legal_hold(database: Database, access: Access, thread: str, *, on: bool) -> None:
     """Keep an archived thread beyond its retention, or let it go again; raises Permanent("not_found")."""
     row = await database.call(access, "hold_transcript", thread, on)
     if not row["hold_transcript"]:
@@ -156,7 +156,7 @@ async def owner(database: Database, access: Access, thread: str) -> str:
     return str(rows[0]["requester"])
 
 
-async def show(database: Database, access: Access, thread: str) -> Told:
+async def show(database: Database, access: Access, thread: str) -> TranscriptContent:
     """Return what a transcript tells, without putting it back; raises Permanent("not_found") after its retention."""
     rows = await database.rows(access, f"select {_TRANSCRIPT}, content from transcripts where thread = %s", thread)
     packed = rows[0].pop("content") if rows else None
@@ -167,7 +167,7 @@ async def show(database: Database, access: Access, thread: str) -> Told:
     calls = sorted(parts["calls"], key=lambda call: call["id"])
     counts = {name: len(some) for name, some in parts.items()}
     state = _state(database, parts)
-    return Told(Transcript(**rows[0]), tuple(moments), state, calls=tuple(calls), rows=counts)
+    return TranscriptContent(Transcript(**rows[0]), tuple(moments), state, calls=tuple(calls), rows=counts)
 
 
 def _moment(row: Mapping[str, Any]) -> dict[str, Any]:

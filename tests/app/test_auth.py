@@ -38,7 +38,7 @@ async def test_only_the_hash_of_a_key_is_stored(
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [bob.tenant])
         rows = await (await owner.execute("select * from keys where id = %s", [issued.id])).fetchall()
-    assert rows[0]["hash"] == principals.hashed(issued.secret)
+    assert rows[0]["hash"] == principals.key_hash(issued.secret)
     assert issued.secret not in str(rows)
 
 
@@ -58,7 +58,7 @@ async def test_a_key_of_another_tenant_cannot_be_revoked(
 ) -> None:
     issued = await principals.issue(database, root, "bob")
     other = Principal(f"{bob.tenant}-c", "eve", frozenset({"admin"}))
-    await principals.found(urls.owner, other.tenant, [other])
+    await principals.create_tenant(urls.owner, other.tenant, [other])
     with pytest.raises(Permanent, match="no key"):
         await principals.revoke(database, Access.of(other), issued.id)
     assert await principals.authenticate(database, issued.secret) == bob
@@ -89,8 +89,8 @@ async def test_the_database_lets_nobody_do_what_their_groups_may_not(
 
 
 async def test_founding_twice_leaves_what_is_there(urls: Urls, tenant: str, database: Database) -> None:
-    assert await principals.found(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=5)])
-    assert not await principals.found(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=9)])
+    assert await principals.create_tenant(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=5)])
+    assert not await principals.create_tenant(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=9)])
     issued = await principals.bootstrap(urls.owner, f"{tenant}-b", "eve", "first")
     assert (await principals.authenticate(database, issued.secret)).limit_alone == 5
 

@@ -74,8 +74,8 @@ async def test_it_says_whether_housekeeping_lives(urls: Urls, database: Database
 
 async def test_it_counts_scopes_over_their_room(urls: Urls, database: Database, alice: Principal) -> None:
     """R94."""
-    before = await duties.crowded(database, PruningPolicy(episodes=1))
+    before = await duties.count_full_scopes(database, PruningPolicy(episodes=1))
     for body in ("the gate is green", "invoice 4711 was paid"):
         await write.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
-    assert await duties.crowded(database, PruningPolicy(episodes=1)) == before + 1
+    assert await duties.count_full_scopes(database, PruningPolicy(episodes=1)) == before + 1
     assert (await found(urls, "room for memories")).verdict in {"ok", "warn"}

@@ -102,7 +102,7 @@ async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Sta
     async with working(stage, waiting):
         run = await deferred(stage, waiting, plan=plan(pay("a")))
         await ended(stage, run, "waiting")
-        assert (await stage.decide(run)).woken
+        assert (await stage.decide(run)).wakes_run
         async with stage.database.transaction(stage.access) as connection:
             await waiting.defer(connection, run)
         await ended(stage, run)

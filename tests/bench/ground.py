@@ -62,7 +62,7 @@ async def ground() -> AsyncGenerator[Ground]:
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
         await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
-        await principals.found(server.urls.owner, TENANT, [ALICE, BOB])
+        await principals.create_tenant(server.urls.owner, TENANT, [ALICE, BOB])
         database = await Database.open(server.urls.app, size=16)
         try:
             yield Ground(server, database, Access.of(ALICE), Path(folder))

@@ -10,8 +10,8 @@ from graphs.deps import Deps, Planner
 from graphs.planning.plan import Plan
 from memory.clock import Clock
 from memory.governance import approvals, journal, policy_version
-from memory.governance.approvals import Decided
-from memory.governance.journal import Entry
+from memory.governance.approvals import VoteResult
+from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints
@@ -107,7 +107,7 @@ class Stage:
         """Return the run's row."""
         return await records.get(self.database, self.access, run)
 
-    async def entries(self, run: str) -> list[Entry]:
+    async def entries(self, run: str) -> list[JournalEntry]:
         """Return the run's journal."""
         return await journal.read(self.database, self.access, run, limit=5000)
 
@@ -130,7 +130,7 @@ class Stage:
         who: str = "bob",
         decision: Literal["approve", "reject", "edit", "ask"] = "approve",
         **more: Any,
-    ) -> Decided:
+    ) -> VoteResult:
         """Let a person answer the run's open question."""
         asked = await self.open_approval(run)
         async with self.database.transaction(Access.of(self.people[who])) as connection:
@@ -205,6 +205,6 @@ def close(desk: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def trace(entries: list[Entry]) -> list[str]:
+def trace(entries: list[JournalEntry]) -> list[str]:
     """Return kinds and steps of a journal, in order."""
     return [" ".join(filter(None, [entry.kind, entry.body.get("step")])) for entry in entries]

@@ -139,7 +139,7 @@ async def shelve(town: Town, canary: Canaries, run: str) -> None:
         yield {"text": canary()}
 
     await RunRows(town.system.database, town.access, run, "s1").keep(canary(), rows())
-    assert await transcripts.archive(town.system.database, town.access, (await town.row(run))["thread"])
+    assert await transcripts.transcribe(town.system.database, town.access, (await town.row(run))["thread"])
 
 
 async def live(town: Town, canary: Canaries) -> None:

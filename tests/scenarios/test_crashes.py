@@ -11,7 +11,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from memory.governance import approvals
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from memory.postgres.roles import Urls
 from tests.scenarios import victim
 from tests.scenarios.town import Town, Towns, town
@@ -116,7 +116,7 @@ async def business(place: Town) -> list[Any]:
     return found
 
 
-def normal(entries: list[Entry]) -> list[Any]:
+def normal(entries: list[JournalEntry]) -> list[Any]:
     """Return entries without times and attempts, every id replaced by the order in which it first appears."""
     known: dict[str, str] = {}
 

@@ -39,15 +39,15 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         yield found
 
 
-async def waiting(town: Town) -> reembedding.Waiting:
-    return await reembedding.waiting(town.system.database, town.system.embedder.id, tenant=town.settings.tenant)
+async def waiting(town: Town) -> reembedding.Backlog:
+    return await reembedding.backlog(town.system.database, town.system.embedder.id, tenant=town.settings.tenant)
 
 
 async def caught_up(town: Town) -> None:
     """Wait until the worker has given everything vectors of the model."""
 
     async def through() -> bool:
-        return await waiting(town) == reembedding.Waiting(0, 0)
+        return await waiting(town) == reembedding.Backlog(0, 0)
 
     await until(through, "vectors of the model")
 

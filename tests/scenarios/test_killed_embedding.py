@@ -38,8 +38,8 @@ def worker(place: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-async def left(place: Town) -> reembedding.Waiting:
-    return await reembedding.waiting(place.system.database, place.system.embedder.id)
+async def left(place: Town) -> reembedding.Backlog:
+    return await reembedding.backlog(place.system.database, place.system.embedder.id)
 
 
 async def remembered(place: Town) -> None:
@@ -66,16 +66,16 @@ async def test_a_worker_killed_amid_new_vectors_leaves_the_rest_to_another(
             model.stops_at = STOP
             with worker(place, tmp_path / "log") as process:
                 await until(model.reached.is_set, "the third bite", 60)
-                assert await left(place) == reembedding.Waiting(50, 0)
+                assert await left(place) == reembedding.Backlog(50, 0)
                 os.kill(process.pid, signal.SIGKILL)
                 assert process.wait() == -signal.SIGKILL
-            assert await left(place) == reembedding.Waiting(50, 0)
+            assert await left(place) == reembedding.Backlog(50, 0)
             model.stops_at = ""
             model.released.set()
             with worker(place, tmp_path / "log"):
 
                 async def through() -> bool:
-                    return await left(place) == reembedding.Waiting(0, 0)
+                    return await left(place) == reembedding.Backlog(0, 0)
 
                 await until(through, "the rest of the vectors", 60)
     asked = Counter(text for request in model.requests for text in request["input"] if "remark" in text)

@@ -37,7 +37,7 @@ async def test_a_short_run_and_a_long_one_get_five_times_smaller_and_come_back_w
         await town.ended(long)
         for run in (short, long):
             before = await whole(database, access, run)
-            assert await transcripts.archive(database, access, run)
+            assert await transcripts.transcribe(database, access, run)
             (kept, *_) = await transcripts.ls(database, access)
             assert (kept.packed or 0) * 5 <= kept.size
             assert await rows_of(database, access, run) == []
@@ -53,7 +53,7 @@ async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, mon
             database, access = town.system.database, town.access
             run = await refunded(town)
             before = await whole(database, access, run)
-            assert await transcripts.archive(database, access, run)
+            assert await transcripts.transcribe(database, access, run)
             assert await whole(database, access, run) == ["{'prompt': None, 'answer': None}"]
             told = await transcripts.show(database, access, run)
             assert (len(told.calls), told.rows["calls"], bool(told.calls[0]["prompt"])) == (1, 1, True)
@@ -69,7 +69,7 @@ async def test_after_its_retention_a_tombstone_is_left(towns: Towns, superuser: 
     async with towns() as town, town.worker():
         database, access = town.system.database, town.access
         run = await refunded(town)
-        assert await transcripts.archive(database, access, run)
+        assert await transcripts.transcribe(database, access, run)
         async with superuser() as above:
             await above.execute("update transcripts set retained_until = now() where thread = %s", [run])
         await transcripts.sweep(database, limit=1000)

@@ -19,7 +19,7 @@ from app.world.service import open_world, server
 from app.world.store import connect, expected, load, observed
 from memory.clock import SystemClock, new_id
 from memory.governance import approvals, journal
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from memory.knowledge import versions
 from memory.knowledge.models import KnowledgeItem
 from memory.postgres.roles import Urls
@@ -87,7 +87,7 @@ class Town:
         """Return a run's row."""
         return await records.get(self.system.database, self.access, run)
 
-    async def entries(self, run: str) -> list[Entry]:
+    async def entries(self, run: str) -> list[JournalEntry]:
         """Return a run's journal."""
         return await journal.read(self.system.database, self.access, run, limit=5000)
 
@@ -115,7 +115,7 @@ class Town:
                 reason=reason,
                 channel="test",
             )
-            if decided.woken and decided.run:
+            if decided.wakes_run and decided.run:
                 await self.system.queue.defer(connection, decided.run)
             return decided.code
 

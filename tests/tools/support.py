@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from memory.clock import Clock
 from memory.errors import Permanent, Temporary
 from memory.governance import approvals, journal, policy_version
-from memory.governance.approvals import Answer, Decided
+from memory.governance.approvals import VoteKind, VoteResult
 from memory.postgres.database import Connection, Database
 from memory.runs import records
 from memory.runs.records import Lease
@@ -229,7 +229,7 @@ class Desk:
         assert (outcome.state, bool(outcome.approval)) == ("held", True), outcome
         return str(outcome.approval)
 
-    async def decide(self, approval: str, who: str, decision: Answer = "approve", **options: Any) -> Decided:
+    async def decide(self, approval: str, who: str, decision: VoteKind = "approve", **options: Any) -> VoteResult:
         """Let a person answer with the nonce that the approval shows."""
         access = self.access(who)
         nonce = options.pop("nonce", None) or (await approvals.show(self.database, access, approval))["nonce"]

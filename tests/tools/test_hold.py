@@ -48,7 +48,7 @@ async def test_rejected_is_an_answer_and_not_a_reason_to_ask_again(desk: Desk) -
     await desk.decide(approval, "bob", "reject", reason="not ours")
     outcome = await desk.gateway.perform(lease, refund(lease))
     assert (outcome.state, outcome.code, outcome.approval) == ("denied", "approval_rejected", approval)
-    assert (await approvals.standing(desk.database, lease.access, approval)).reason == "not ours"
+    assert (await approvals.view(desk.database, lease.access, approval)).reason == "not ours"
     assert await desk.count("approvals") == 1
 
 
@@ -101,7 +101,7 @@ async def test_adopting_another_plan_voids_the_open_question(desk: Desk) -> None
     approval = await desk.ask(lease, refund(lease))
     budget = {"tokens": 1, "micros": 1, "calls": 9}
     await records.adopt(desk.database, lease, plan={}, plan_hash="plan-2", budget=budget, facts={})
-    assert (await approvals.standing(desk.database, lease.access, approval)).status == "void"
+    assert (await approvals.view(desk.database, lease.access, approval)).status == "void"
 
 
 async def test_eight_consumers_of_one_approval_make_one_effect(desk: Desk) -> None:
@@ -180,7 +180,7 @@ async def test_edited_arguments_are_decided_anew(desk: Desk) -> None:
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     await desk.decide(approval, "bob", "edit", reason="less", edited={"id": "a", "amount": 5})
-    standing = await approvals.standing(desk.database, lease.access, approval)
+    standing = await approvals.view(desk.database, lease.access, approval)
     assert (standing.status, standing.edited) == ("edited", {"id": "a", "amount": 5})
     again = await desk.ask(lease, refund(lease, amount=5))
     await desk.decide(again, "carol")
@@ -194,7 +194,7 @@ async def test_activating_another_policy_voids_questions_and_wakes_their_runs(de
     approval = await desk.ask(lease, refund(lease))
     assert await records.park(desk.database, lease, approval) == "waiting"
     assert await desk.activate("f" * 64) == [lease.run]
-    standing = await approvals.standing(desk.database, lease.access, approval)
+    standing = await approvals.view(desk.database, lease.access, approval)
     run = await records.get(desk.database, lease.access, lease.run)
     assert (standing.status, standing.reason, run["status"]) == ("void", "stale_policy", "queued")
 

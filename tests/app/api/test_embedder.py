@@ -57,5 +57,5 @@ async def test_how_much_waits_after_a_change_is_shown_per_tenant(
     told = await a.get("/api/memory/embedder")
     assert told.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
     assert (await a.get("/api/memory/search", params={"q": "menu"})).json()["hidden"]["foreign"] == 1
-    await reembedding.reembed(services.database, mine, services.embedder)
+    await reembedding.embed_memories(services.database, mine, services.embedder)
     assert (await a.get("/api/memory/embedder")).json()["waiting"]["memories"] == 0

@@ -29,7 +29,7 @@ async def test_while_the_first_is_at_work_the_second_is_told_so(
     a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     async with services.database.transaction(Access.of(alice)) as connection:
-        await idempotency.answered(connection, idempotency.Request.of("k1", "POST /api/runs", {}))
+        await idempotency.earlier_answer(connection, idempotency.IdempotentRequest.of("k1", "POST /api/runs", {}))
         answer = await a.post("/api/runs", json={"message": "x"}, headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 
@@ -50,13 +50,13 @@ async def test_a_refused_request_keeps_no_answer(a: httpx2.AsyncClient) -> None:
 
 
 async def test_answers_are_seen_by_their_own_person_only(services: Services, alice: Principal, bob: Principal) -> None:
-    request = idempotency.Request.of("k", "r", {"x": 1})
+    request = idempotency.IdempotentRequest.of("k", "r", {"x": 1})
     async with services.database.transaction(Access.of(alice)) as connection:
         await idempotency.record(connection, request, {"run": "1"})
     async with services.database.transaction(Access.of(bob)) as connection:
         cursor = await connection.execute("select * from requests")
         assert await cursor.fetchall() == []
     async with services.database.transaction(Access.of(alice)) as connection:
-        assert await idempotency.answered(connection, request) == {"run": "1"}
+        assert await idempotency.earlier_answer(connection, request) == {"run": "1"}
         with pytest.raises(Permanent, match="another request"):
-            await idempotency.answered(connection, idempotency.Request.of("k", "r", {"x": 2}))
+            await idempotency.earlier_answer(connection, idempotency.IdempotentRequest.of("k", "r", {"x": 2}))

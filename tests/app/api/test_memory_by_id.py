@@ -58,7 +58,7 @@ def keep(database: Database, alice: Principal) -> Keep:
         await story(Checkpoints(database)).ainvoke({"lines": [WORD]}, leading(lease, fresh=True), context=lease)
         async with database.transaction(access) as connection:
             await records.finish(connection, lease, status="done", reason=None, message="", body={})
-        assert await transcripts.archive(database, access, run)
+        assert await transcripts.transcribe(database, access, run)
         return run
 
     return make

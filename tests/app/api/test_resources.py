@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from app.api.dependencies import Services
-from memory.governance.journal import chained
+from memory.governance.journal import chain_hash
 from memory.scope import Principal
 from tests.app.conftest import Client, RecordingQueue, decision
 from tests.conftest import Connect
@@ -81,7 +81,7 @@ async def test_an_export_can_be_verified_without_us(b: httpx2.AsyncClient, asked
     entries = [json.loads(line) for line in answer.text.splitlines()]
     assert len(entries) > 3
     for entry in entries:
-        again = chained(bytes.fromhex(entry["prev"]), entry["run"], entry["seq"], entry["body"])
+        again = chain_hash(bytes.fromhex(entry["prev"]), entry["run"], entry["seq"], entry["body"])
         assert again.hex() == entry["hash"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from app.api.dependencies import Services
 from app.commands import terminal
 from memory.runs import records
-from memory.runs.results import RunRows, Slice
+from memory.runs.results import ResultSlice, RunRows
 from memory.scope import Access, Principal
 from memory.store import write
 from memory.store.models import Provenance
@@ -68,8 +68,8 @@ async def test_arguments_that_do_not_fit_are_a_usage_error(run: Run) -> None:
     assert (ran.code, "does not take this" in ran.err) == (2, True)
 
 
-def slice_of(count: int, total: int) -> Slice:
-    return Slice(handle="h_1", start=0, count=count, total=total, digest="")
+def slice_of(count: int, total: int) -> ResultSlice:
+    return ResultSlice(handle="h_1", start=0, count=count, total=total, digest="")
 
 
 async def rows(count: int) -> AsyncIterator[Mapping[str, Any]]:

@@ -7,18 +7,18 @@ import pytest
 
 from graphs.execution.audit import compare
 from graphs.state import State
-from memory.governance.journal import Entry
+from memory.governance.journal import JournalEntry
 from tests.graphs.stage import HOLD, POLICY, Stages, close, pay, pay_all, plan, read
 
 pytestmark = pytest.mark.anyio
 PAID = plan(read(), pay_all())
 
 
-def entry(**body: Any) -> Entry:
-    return Entry("run", 1, b"", b"", json.dumps(body))
+def entry(**body: Any) -> JournalEntry:
+    return JournalEntry("run", 1, b"", b"", json.dumps(body))
 
 
-def done(step: str, paid: int = 10) -> Entry:
+def done(step: str, paid: int = 10) -> JournalEntry:
     return entry(kind="outcome", step=step, state="done", outcome={"result": {"paid": paid}})
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.worker import Driver
-from memory.governance.approvals import Standing
+from memory.governance.approvals import ApprovalView
 from memory.runs import records
 from memory.runs.records import Lease
 from tests.graphs.stage import HOLD, POLICY, Stages, pay, pay_all, plan, read
@@ -35,7 +35,7 @@ async def test_a_run_that_is_cancelled_on_its_way_to_a_gate_ends(stages: Stages)
     stage = stages(policy=POLICY + HOLD)
     run, deps = await stage.start(plan=plan(pay("a"))), stage.deps()
 
-    async def standing(lease: Lease, approval: str) -> Standing:
+    async def standing(lease: Lease, approval: str) -> ApprovalView:
         if not await stage.bodies(run, "cancel"):
             async with stage.database.transaction(stage.access) as connection:
                 assert await records.cancel(connection, run, "enough") == "running"

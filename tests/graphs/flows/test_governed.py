@@ -68,7 +68,7 @@ async def test_one_question_covers_canary_and_batches(stages: Stages) -> None:
     row = await stage.run(plan(read(), canary, pay_all(start=5, gate="money")))
     asked = await stage.open_approval(row["id"])
     assert (row["status"], len(asked["items"]), asked["exposure"]) == ("waiting", 3, sum(range(100, 125)))
-    assert (await stage.decide(row["id"])).woken
+    assert (await stage.decide(row["id"])).wakes_run
     await stage.driver().drive(row["id"])
     assert ((await stage.row(row["id"]))["status"], len(stage.shop.paid)) == ("done", 25)
     assert len(await stage.bodies(row["id"], "held")) == 1

@@ -35,7 +35,7 @@ async def test_a_run_of_a_hundred_batches_keeps_less_than_200_kb_of_checkpoints(
     ]
     row = await stage.run(plan(*steps))
     await stage.decide(row["id"], "bob")
-    assert (await stage.decide(row["id"], "carol")).woken
+    assert (await stage.decide(row["id"], "carol")).wakes_run
     await stage.driver().drive(row["id"])
     found = await size(stage, row["thread"])
     assert ((await stage.row(row["id"]))["status"], len(stage.shop.paid)) == ("done", 1000)

@@ -14,7 +14,7 @@ from memory.embeddings.providers import LangChainEmbedder, embedder_of
 from memory.embeddings.vectors import embed_question
 from memory.errors import Permanent, Temporary
 from memory.knowledge import versions
-from memory.maintenance.reembedding import embed_knowledge, reembed
+from memory.maintenance.reembedding import embed_knowledge, embed_memories
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 from memory.store import search, write
@@ -100,7 +100,7 @@ async def test_while_the_model_is_away_words_stand_in_for_it(
     assert await embed_question(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
     await write.remember(database, mine, "charged twice", trust="human", provenance=Provenance(), embedder=model)
     serving.away = False
-    assert [await reembed(database, mine, model) for _ in range(2)] == [1, 0]
+    assert [await embed_memories(database, mine, model) for _ in range(2)] == [1, 0]
 
 
 def test_a_model_without_its_key_is_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,10 +128,10 @@ async def test_a_change_of_embedder_goes_on_in_the_background(database: Database
         await write.remember(
             database, mine, f"ledger {n} of office {n}", trust="human", provenance=Provenance(), turn=Utterance("Ann")
         )
-    assert await reembed(database, mine, other, limit=3) == 3
+    assert await embed_memories(database, mine, other, limit=3) == 3
     during = await search.recall(database, mine, "ledger", embedder=other)
     assert (len(during.hits), during.foreign) == (5, 2)
-    assert [await reembed(database, mine, other, limit=3) for _ in range(2)] == [2, 0]
+    assert [await embed_memories(database, mine, other, limit=3) for _ in range(2)] == [2, 0]
     assert (await search.recall(database, mine, "ledger", embedder=other)).foreign == 0
 
 
@@ -139,14 +139,14 @@ async def test_a_change_that_fails_leaves_everything_as_it_was(database: Databas
     mine = Access.of(alice)
     await write.remember(database, mine, "ledger", trust="human", provenance=Provenance())
     with pytest.raises(OSError, match="away"):
-        await reembed(database, mine, Failing())
+        await embed_memories(database, mine, Failing())
     assert (await search.recall(database, mine, "ledger")).foreign == 0
 
 
 async def test_nobody_changes_the_vectors_of_others(database: Database, alice: Principal, bob: Principal) -> None:
     """R92: the write scope bounds this too."""
     await write.remember(database, Access.of(alice), "ledger", trust="human", provenance=Provenance())
-    assert await reembed(database, Access.of(bob), LangChainEmbedder("some:model", Halves())) == 0
+    assert await embed_memories(database, Access.of(bob), LangChainEmbedder("some:model", Halves())) == 0
 
 
 @pytest.mark.skipif(bool(WEIGHTS), reason="the extra is installed")

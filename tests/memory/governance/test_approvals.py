@@ -114,7 +114,7 @@ async def test_a_late_vote_is_refused_and_closes_the_question(desk: Desk, owner:
     assert await records.park(desk.database, lease, approval) == "waiting"
     await late(owner, lease, approval)
     answer = await desk.decide(approval, "bob")
-    assert (answer.code, answer.status, answer.woken) == ("approval_expired", "expired", True)
+    assert (answer.code, answer.status, answer.wakes_run) == ("approval_expired", "expired", True)
 
 
 async def test_the_sweep_closes_what_nobody_answered_and_wakes_the_run(desk: Desk, owner: Connection) -> None:
@@ -122,18 +122,18 @@ async def test_the_sweep_closes_what_nobody_answered_and_wakes_the_run(desk: Des
     lease, approval = await held(desk)
     await records.park(desk.database, lease, approval)
     await late(owner, lease, approval)
-    assert (await approvals.standing(desk.database, lease.access, approval)).status == "expired"
+    assert (await approvals.view(desk.database, lease.access, approval)).status == "expired"
     async with desk.database.system() as connection, connection.transaction():
         assert lease.run in await records.expire(connection)
         assert await (await connection.execute("select current_tenant() as t")).fetchone() == {"t": None}
-    standing = await approvals.standing(desk.database, lease.access, approval)
+    standing = await approvals.view(desk.database, lease.access, approval)
     run = await records.get(desk.database, lease.access, lease.run)
     assert (standing.reason, run["status"]) == ("approval_timeout", "queued")
 
 
 async def test_an_unknown_approval_is_not_found(desk: Desk) -> None:
     assert (await desk.decide("no-such", "bob", nonce="n")).code == "not_found"
-    for read in (approvals.show, approvals.standing):
+    for read in (approvals.show, approvals.view):
         with pytest.raises(Permanent, match="there is no approval 'no-such'"):
             await read(desk.database, desk.access("bob"), "no-such")
 
@@ -154,7 +154,7 @@ async def test_a_rejection_by_one_ends_the_question(desk: Desk) -> None:
     await desk.decide(approval, "bob")
     answer = await desk.decide(approval, "carol", "reject", reason="twice the sum")
     assert (answer.status, answer.decided_by) == ("rejected", "carol")
-    assert (await approvals.standing(desk.database, desk.access("bob"), approval)).reason == "twice the sum"
+    assert (await approvals.view(desk.database, desk.access("bob"), approval)).reason == "twice the sum"
 
 
 async def test_a_question_to_the_requester_leaves_the_gate_open(desk: Desk) -> None:

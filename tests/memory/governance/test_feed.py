@@ -58,7 +58,7 @@ async def test_a_notification_wakes_before_the_catch_up_does(desk: Desk, urls: U
     """R120"""
     lease = await desk.run()
     async with Feed.open(urls.app) as feed:
-        await feed.listening()
+        await feed.ready()
         async with aclosing(feed.wakeups(lease.run)) as wakeups:
             await anext(wakeups)
             woken = asyncio.ensure_future(anext(wakeups))
@@ -71,7 +71,7 @@ async def test_a_notification_wakes_before_the_catch_up_does(desk: Desk, urls: U
 async def test_other_runs_wake_nobody_here(desk: Desk, urls: Urls) -> None:
     one, two = await desk.run(), await desk.run()
     async with Feed.open(urls.app) as feed:
-        await feed.listening()
+        await feed.ready()
         async with aclosing(feed.wakeups(one.run)) as wakeups:
             await anext(wakeups)
             woken = asyncio.ensure_future(anext(wakeups))
@@ -85,12 +85,12 @@ async def test_a_lost_connection_is_opened_again_and_followers_read_on(
 ) -> None:
     lease = await desk.run()
     async with Feed.open(urls.app) as feed:
-        await feed.listening()
+        await feed.ready()
         with caplog.at_level(logging.WARNING, "memory.feed"):
             async with superuser() as connection:
                 await connection.execute(END)
             seen, _ = await asyncio.gather(follow(feed, desk, lease, 3), grow(desk, lease, 2))
-            await feed.listening()
+            await feed.ready()
     assert (seen, "lost its connection" in caplog.text) == ([1, 2, 3], True)
 
 
@@ -98,4 +98,4 @@ async def test_a_follower_that_leaves_is_forgotten(desk: Desk, urls: Urls) -> No
     lease = await desk.run()
     async with Feed.open(urls.app) as feed:
         await follow(feed, desk, lease, 1)
-        assert feed.followed == frozenset()
+        assert feed.runs == frozenset()

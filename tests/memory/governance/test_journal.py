@@ -49,7 +49,7 @@ async def test_hashes_can_be_computed_from_the_entries_alone(desk: Desk, lease: 
     """R114"""
     head = journal.genesis(lease.run)
     for entry in await journal.read(desk.database, lease.access, lease.run):
-        head = journal.chained(head, entry.run, entry.seq, entry.text)
+        head = journal.chain_hash(head, entry.run, entry.seq, entry.text)
         assert entry.hash == head
 
 
@@ -61,7 +61,7 @@ async def test_a_run_that_grows_while_it_is_verified_does_not_look_broken(desk: 
     growing = asyncio.create_task(grow())
     found = await asyncio.gather(*(verify(desk) for _ in range(20)))
     await growing
-    assert [each.broken for each in found] == [[]] * 20
+    assert [each.breaks for each in found] == [[]] * 20
 
 
 async def test_what_was_said_is_chained_by_its_digest_alone(desk: Desk, lease: Lease) -> None:
@@ -121,8 +121,8 @@ async def test_whatever_is_changed_is_found_and_its_place_named(
         for part in statement.split(";"):
             await connection.execute(part.replace("%(run)s", f"'{lease.run}'").encode())
     found = await verify(desk)
-    assert [(place.run, place.seq) for place in found.broken] == [(lease.run, seq)]
-    assert (found.ok, what in found.broken[0].what) == (False, True)
+    assert [(place.run, place.seq) for place in found.breaks] == [(lease.run, seq)]
+    assert (found.ok, what in found.breaks[0].problem) == (False, True)
 
 
 async def test_the_owner_edits_with_triggers_off_and_is_found(desk: Desk, lease: Lease, owner: Connection) -> None:
@@ -130,7 +130,7 @@ async def test_the_owner_edits_with_triggers_off_and_is_found(desk: Desk, lease:
     async with owner.transaction(), tampering(owner):
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [lease.access.principal.tenant])
         await owner.execute('update journal set body = \'{"kind": "note"}\' where run = %s and seq = 5', [lease.run])
-    assert [place.seq for place in (await verify(desk)).broken] == [5]
+    assert [place.seq for place in (await verify(desk)).breaks] == [5]
 
 
 @pytest.mark.parametrize("statement", ["update journal set body = body", "delete from journal", "truncate journal"])

@@ -195,4 +195,4 @@ async def test_the_app_writes_vectors_through_the_two_functions_alone(
 
 
 async def left(database: Database, access: Access) -> int:
-    return (await reembedding.waiting(database, Short.id, tenant=access.principal.tenant)).knowledge
+    return (await reembedding.backlog(database, Short.id, tenant=access.principal.tenant)).knowledge

@@ -44,7 +44,7 @@ async def remember(database: Database, person: Principal, count: int) -> None:
 
 
 async def left(database: Database, person: Principal, embedder: str = Lengths.id) -> int:
-    return (await reembedding.waiting(database, embedder, tenant=person.tenant)).memories
+    return (await reembedding.backlog(database, embedder, tenant=person.tenant)).memories
 
 
 async def finish(database: Database, model: Lengths, *people: Principal) -> None:
@@ -68,10 +68,10 @@ async def test_a_killed_worker_leaves_the_rest_to_the_next(database: Database, a
     """Every bite is committed on its own; what failed half way is as it was."""
     model = Lengths()
     await remember(database, alice, 6)
-    assert await reembedding.reembed(database, Access.of(alice), model, limit=4) == 4
+    assert await reembedding.embed_memories(database, Access.of(alice), model, limit=4) == 4
     model.away = True
     with pytest.raises(Temporary):
-        await reembedding.reembed(database, Access.of(alice), model)
+        await reembedding.embed_memories(database, Access.of(alice), model)
     assert await left(database, alice) == 2
     model.away = False
     await finish(database, model, alice)
@@ -120,4 +120,4 @@ async def test_an_item_from_before_its_front_matter_was_checked_gets_vectors_too
     row = await database.call(Access.of(bob), "publish_knowledge", known)
     assert row["code"] == "ok"
     assert await reembedding.embed_knowledge(database, Access.of(bob), Lengths()) == 1
-    assert (await reembedding.waiting(database, Lengths.id, tenant=bob.tenant)).knowledge == 0
+    assert (await reembedding.backlog(database, Lengths.id, tenant=bob.tenant)).knowledge == 0

@@ -89,7 +89,7 @@ async def work(database: Database, access: Access) -> None:
         await connection.execute(
             "insert into requests (key, route, hash, answer) values ('k', 'r', %s, %s)", ["0" * 64, Jsonb({})]
         )
-    assert await transcripts.archive(database, access, lease.thread)
+    assert await transcripts.transcribe(database, access, lease.thread)
 
 
 async def _rows() -> AsyncIterator[dict[str, str]]:

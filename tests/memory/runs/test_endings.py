@@ -7,7 +7,7 @@ import pytest
 
 from memory.postgres.database import Database
 from memory.runs import endings
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal, Scope
 from memory.store import search, write
 from memory.store.models import Provenance
@@ -26,12 +26,12 @@ def row(source: str, *effects: str) -> dict[str, Any]:
     [("given", ["read"], True), ("given", ["write"], False), ("runbook", ["read"], False)],
 )
 def test_only_a_read_that_a_person_called_is_a_glance(source: str, effects: list[str], *, glance: bool) -> None:
-    ended = Ended.of(row(source, *effects), [], NOW, status="done")
+    ended = RunOutcome.of(row(source, *effects), [], NOW, status="done")
     assert ended.is_glance is glance
 
 
 def test_a_run_without_a_plan_is_no_glance() -> None:
-    assert Ended.of({**row("given"), "plan": None}, [], NOW, status="cancelled").is_glance is False
+    assert RunOutcome.of({**row("given"), "plan": None}, [], NOW, status="cancelled").is_glance is False
 
 
 async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Principal) -> None:
@@ -40,5 +40,5 @@ async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Pr
     working = Access(alice, (*own.reads, place), place)
     await write.remember(database, working, "half way", trust="untrusted", provenance=Provenance(source="x"))
     async with database.transaction(own) as connection:
-        await endings.close(database, connection, alice, Ended("r-1", "call.x", "done", is_glance=True), "call x")
+        await endings.close(database, connection, alice, RunOutcome("r-1", "call.x", "done", is_glance=True), "call x")
     assert await search.ls(database, working) == []

@@ -10,19 +10,19 @@ import pytest
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import outcomes, records
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal
 from memory.store import context, erasure, search, write
 from memory.store.models import Provenance
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
-ENDED = Ended("r-1", "billing.double-charge", "done", millis=1200, tools={"billing.refund": 2}, pointers=("e-1",))
+ENDED = RunOutcome("r-1", "billing.double-charge", "done", millis=1200, tools={"billing.refund": 2}, pointers=("e-1",))
 
 
-async def leave(database: Database, person: Principal, ended: Ended, request: str) -> None:
+async def leave(database: Database, person: Principal, ended: RunOutcome, request: str) -> None:
     """End a run as the worker does: the shared outcome, then the requester's own summary."""
-    closing, own = outcomes.closing(person, ended.run), Access.of(person)
+    closing, own = outcomes.closing_access(person, ended.run), Access.of(person)
     async with database.transaction(closing) as connection:
         await outcomes.conclude(connection, closing, ended)
         await database.enter(connection, own)
@@ -57,7 +57,7 @@ async def test_no_request_keeps_a_run_from_ending(database: Database, alice: Pri
 
 
 async def test_a_run_that_ends_twice_has_one_summary(database: Database, alice: Principal) -> None:
-    await leave(database, alice, Ended("r-1", "billing.double-charge", "stopped", "killed"), "refund it")
+    await leave(database, alice, RunOutcome("r-1", "billing.double-charge", "stopped", "killed"), "refund it")
     await leave(database, alice, ENDED, "refund it")
     assert sorted(each.provenance.facts["status"] for each in await search.ls(database, Access.of(alice))) == [
         "done",
@@ -69,14 +69,14 @@ async def test_similar_runs_are_found_in_a_crowd(database: Database, alice: Prin
     """R98"""
     await leave(database, alice, ENDED, "refund it")
     for number in range(20):
-        other = Ended(f"r-{number + 2}", "db.disk-full", "failed", "step_failed")
+        other = RunOutcome(f"r-{number + 2}", "db.disk-full", "failed", "step_failed")
         await leave(database, alice, other, "the disk is full")
     (found,) = [hit for hit in await context.similar(database, Access.of(alice), ENDED.subject, limit=1)]
     assert found.memory.provenance.facts == ENDED.facts
 
 
 async def test_two_runs_that_end_at_once_leave_both(database: Database, alice: Principal) -> None:
-    await asyncio.gather(*(leave(database, alice, Ended(f"r-{n}", "x.y", "done"), "same words") for n in range(4)))
+    await asyncio.gather(*(leave(database, alice, RunOutcome(f"r-{n}", "x.y", "done"), "same words") for n in range(4)))
     kept = await search.ls(database, Access.of(alice))
     assert {each.provenance.run for each in kept if each.scope.kind == "user"} == {f"r-{n}" for n in range(4)}
 
@@ -86,7 +86,9 @@ def test_an_ending_names_what_it_did_by_id() -> None:
     began = datetime(2026, 1, 5, 9, tzinfo=UTC)
     row: dict[str, Any] = {"id": "r-1", "plan": None, "created": began, "spent_tokens": 7, "spent_micros": 3}
     entries = [{"kind": "outcome", "tool": "a.b", "effect": effect} for effect in ("e-1", "e-1", "e-2")]
-    ended = Ended.of(row, [*entries, {"kind": "held"}], began.replace(second=2), status="failed", reason="step_failed")
+    ended = RunOutcome.of(
+        row, [*entries, {"kind": "held"}], began.replace(second=2), status="failed", reason="step_failed"
+    )
     assert ended.facts == {
         "status": "failed",
         "duration": 2000,

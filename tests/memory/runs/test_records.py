@@ -112,8 +112,8 @@ async def test_runs_of_a_living_worker_stay_unless_it_hangs(desk: Desk) -> None:
 async def test_a_run_whose_wake_up_was_lost_is_found(desk: Desk) -> None:
     name = await start(desk, "t1")
     async with desk.database.system() as connection:
-        assert name in await records.forgotten(connection, 0)
-        assert name not in await records.forgotten(connection, 60)
+        assert name in await records.overdue(connection, 0)
+        assert name not in await records.overdue(connection, 60)
 
 
 async def test_an_adopted_plan_is_journaled_once_and_brings_its_budget(desk: Desk) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from memory.errors import Permanent
 from memory.postgres.database import Database
-from memory.runs.results import RunRows, Slice
+from memory.runs.results import ResultSlice, RunRows
 from memory.scope import Access, Principal
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def rows(count: int, first: int = 0) -> AsyncIterator[Mapping[str, Any]]:
         }
 
 
-async def listed(reader: RunRows, part: Slice) -> list[Any]:
+async def listed(reader: RunRows, part: ResultSlice) -> list[Any]:
     return [row async for row in reader.read(part)]
 
 
@@ -133,7 +133,7 @@ async def test_split_asks_once_per_combination_and_loses_no_row(steps: Steps) ->
 async def test_split_gives_empty_groups_too_and_repeats_to_the_same_handles(steps: Steps) -> None:
     kept = await steps("found").keep("all", rows(6))
 
-    async def split() -> dict[str, Slice]:
+    async def split() -> dict[str, ResultSlice]:
         return await steps("g").split(kept, lambda _: None, fields=frozenset(), names=["none"], otherwise="rest")
 
     first = await split()
@@ -175,7 +175,7 @@ async def test_another_tenants_handle_is_forged(database: Database, alice: Princ
 )
 async def test_a_slice_that_was_changed_is_forged(steps: Steps, change: dict[str, Any]) -> None:
     kept = await steps("found").keep("all", rows(3))
-    forged = Slice(**cast(Any, {**kept, **change}))
+    forged = ResultSlice(**cast(Any, {**kept, **change}))
     for use in (listed(steps("x"), forged), steps("x").cut(forged, 0, 1), steps("x").sample(forged, 1)):
         with pytest.raises(Permanent) as refused:
             await use

@@ -5,7 +5,7 @@ import pytest
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import outcomes
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal, Scope
 from memory.store import context, search, write
 from memory.store.models import Note, Provenance
@@ -66,9 +66,9 @@ def test_tokens_are_rather_counted_too_high(text: str, least: int) -> None:
 async def test_a_runbooks_last_runs_come_first_newest_first(database: Database, alice: Principal) -> None:
     """R98: three of them, whatever else is found."""
     for number in range(5):
-        closing = outcomes.closing(alice, f"r-{number}")
+        closing = outcomes.closing_access(alice, f"r-{number}")
         async with database.transaction(closing) as connection:
-            await outcomes.conclude(connection, closing, Ended(f"r-{number}", "x.refund", "done"))
+            await outcomes.conclude(connection, closing, RunOutcome(f"r-{number}", "x.refund", "done"))
     await write.remember(database, Access.of(alice), "x.refund is for Mondays", trust="human", provenance=Provenance())
     found = await context.assemble(database, Access.of(alice), "refund on mondays", subject="x.refund")
     assert [memory.provenance.run for memory in found.memories[:3]] == ["r-4", "r-3", "r-2"]
@@ -97,9 +97,9 @@ async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine:
 async def test_earlier_outcomes_that_had_no_room_were_not_seen(database: Database, alice: Principal) -> None:
     """R103"""
     for number in range(5):
-        closing = outcomes.closing(alice, f"r-{number}")
+        closing = outcomes.closing_access(alice, f"r-{number}")
         async with database.transaction(closing) as connection:
-            await outcomes.conclude(connection, closing, Ended(f"r-{number}", "x.refund", "done"))
+            await outcomes.conclude(connection, closing, RunOutcome(f"r-{number}", "x.refund", "done"))
     own = Access.of(alice)
     working = Access(alice, (*own.reads, Scope("session", "s-1")), Scope("session", "s-1"))
     found = await context.assemble(database, working, "", subject="x.refund")

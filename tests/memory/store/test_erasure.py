@@ -213,7 +213,7 @@ async def test_a_transcript_is_archived_small_and_restored_whole(database: Datab
     lease = await lead("the run looked at batch 17 and found nothing to refund; " * 40)
     await end(database, lease)
     before = await rows_of(database, mine, lease.thread)
-    assert await transcripts.archive(database, mine, lease.thread)
+    assert await transcripts.transcribe(database, mine, lease.thread)
     assert await rows_of(database, mine, lease.thread) == []
     (kept,) = await transcripts.ls(database, mine)
     assert kept.packed is not None
@@ -226,7 +226,7 @@ async def test_two_keepers_archive_a_thread_once(database: Database, mine: Acces
     """R99: the second finds nothing, and does not put nothing over what the first kept."""
     lease = await lead("x")
     await end(database, lease)
-    both = await asyncio.gather(*(transcripts.archive(database, mine, lease.thread) for _ in range(2)))
+    both = await asyncio.gather(*(transcripts.transcribe(database, mine, lease.thread) for _ in range(2)))
     assert sorted(both) == [False, True]
     await transcripts.restore(database, mine, lease.thread)
     assert await rows_of(database, mine, lease.thread)
@@ -244,7 +244,7 @@ async def rows_of(database: Database, access: Access, thread: str) -> list[str]:
 
 async def test_a_transcript_of_an_open_run_stays_hot(database: Database, mine: Access, lead: Lead) -> None:
     lease = await lead("x")
-    assert not await transcripts.archive(database, mine, lease.thread)
+    assert not await transcripts.transcribe(database, mine, lease.thread)
     assert await rows_of(database, mine, lease.thread)
 
 
@@ -256,9 +256,9 @@ async def test_after_its_retention_a_transcript_is_a_tombstone_unless_it_is_held
     for _ in range(2):
         lease = await lead("x")
         await end(database, lease)
-        await transcripts.archive(database, mine, lease.thread)
+        await transcripts.transcribe(database, mine, lease.thread)
         threads.append(lease.thread)
-    await transcripts.hold(database, mine, threads[0], on=True)
+    await transcripts.set_legal_hold(database, mine, threads[0], on=True)
     async with superuser() as above:
         await above.execute("update transcripts set retained_until = now() where thread = any(%s)", [threads])
     await transcripts.sweep(database)
@@ -284,7 +284,7 @@ async def test_a_forged_transcript_is_not_restored(database: Database, mine: Acc
     """R99: only the text that was archived goes back."""
     lease = await lead("x")
     await end(database, lease)
-    await transcripts.archive(database, mine, lease.thread)
+    await transcripts.transcribe(database, mine, lease.thread)
     forged = json.dumps({"checkpoints": [], "blobs": [], "writes": [], "calls": []})
     row = await database.call(mine, "restore_transcript", lease.thread, forged)
     assert row == {"restore_transcript": False}

@@ -43,7 +43,7 @@ def choices(*memories: Memory) -> list[dict[str, Any]]:
     return [*({"id": memory.id} for memory in memories), {"key": "diagnosis"}, {"everything": True}]
 
 
-async def receipts(database: Database, access: Access) -> list[journal.Entry]:
+async def receipts(database: Database, access: Access) -> list[journal.JournalEntry]:
     entries = await journal.read(database, access, f"authority-{access.principal.tenant}")
     return [entry for entry in entries if entry.kind == "forgotten"]
 

@@ -107,12 +107,12 @@ async def test_a_transcript_is_held_by_administrators_and_whoever_opened_it(
     """R99"""
     lease = await lead("x")
     await end(database, lease)
-    await transcripts.archive(database, mine, lease.thread)
-    await transcripts.hold(database, mine, lease.thread, on=True)
+    await transcripts.transcribe(database, mine, lease.thread)
+    await transcripts.set_legal_hold(database, mine, lease.thread, on=True)
     for access, on in ((mine, False), (Access.of(bob), True), (Access.of(bob), False)):
         with pytest.raises(REFUSED):
-            await transcripts.hold(database, access, lease.thread, on=on)
-    await transcripts.hold(database, admin, lease.thread, on=False)
+            await transcripts.set_legal_hold(database, access, lease.thread, on=on)
+    await transcripts.set_legal_hold(database, admin, lease.thread, on=False)
     assert [kept.hold for kept in await transcripts.ls(database, mine)] == [False]
 
 
@@ -122,7 +122,7 @@ async def test_a_transcript_is_read_without_being_put_back(
     """R99: and taking it back is on the record."""
     lease = await lead("the run looked at batch 17")
     await end(database, lease)
-    await transcripts.archive(database, mine, lease.thread)
+    await transcripts.transcribe(database, mine, lease.thread)
     told = await transcripts.show(database, mine, lease.thread)
     assert len(told.moments) == told.rows["checkpoints"] > 0
     assert told.state["lines"][0] == "the run looked at batch 17"

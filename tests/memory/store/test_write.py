@@ -14,7 +14,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import outcomes
-from memory.runs.outcomes import Ended
+from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal, Scope
 from memory.store import context, erasure, search, write
 from memory.store.models import Memory, Provenance
@@ -127,8 +127,10 @@ async def test_a_finished_run_leaves_an_outcome_and_no_working_memory(
     run = str(uuid4())
     working = Access(alice, (*alice.reads, Scope("run", run)), Scope("run", run))
     await remember("half of the batches done", working)
-    closing = outcomes.closing(alice, run)
-    ended = Ended(run, "billing.double-charge", "done", millis=12_400, tools={"billing.refund_batch": 100}, micros=7)
+    closing = outcomes.closing_access(alice, run)
+    ended = RunOutcome(
+        run, "billing.double-charge", "done", millis=12_400, tools={"billing.refund_batch": 100}, micros=7
+    )
     async with database.transaction(closing) as connection:
         kept = await outcomes.conclude(connection, closing, ended)
     assert await counted(superuser, alice.tenant) == 1
@@ -140,10 +142,10 @@ async def test_working_memory_stays_if_the_ending_does_not_commit(
     database: Database, alice: Principal, remember: Remember
 ) -> None:
     run = Scope("run", str(uuid4()))
-    working, closing = Access(alice, (run,), run), outcomes.closing(alice, run.id)
+    working, closing = Access(alice, (run,), run), outcomes.closing_access(alice, run.id)
     await remember("half of the batches done", working)
     async with database.transaction(closing) as connection:
-        await outcomes.conclude(connection, closing, Ended(run.id, "x", "done"))
+        await outcomes.conclude(connection, closing, RunOutcome(run.id, "x", "done"))
         raise psycopg.Rollback
     assert len(await search.ls(database, working)) == 1
 
@@ -152,9 +154,9 @@ async def test_similar_runs_are_found_by_their_subject(database: Database, alice
     """R98: a colleague's run of the same runbook is found, as figures."""
     for subject in ("billing.double-charge", "db.disk-full"):
         run = str(uuid4())
-        closing = outcomes.closing(alice, run)
+        closing = outcomes.closing_access(alice, run)
         async with database.transaction(closing) as connection:
-            await outcomes.conclude(connection, closing, Ended(run, subject, "done"))
+            await outcomes.conclude(connection, closing, RunOutcome(run, subject, "done"))
     (first, *_) = await context.similar(database, Access.of(bob), "billing.double-charge")
     assert first.memory.body.startswith("billing.double-charge done")
 
@@ -162,7 +164,7 @@ async def test_similar_runs_are_found_by_their_subject(database: Database, alice
 async def test_an_outcome_stays_concise_whatever_happened(alice: Principal) -> None:
     """R97: at most 300 characters."""
     tools = {f"service{n}.some_long_verb": n for n in range(60)}
-    ended = Ended(str(uuid4()), "a" * 500, "failed", "step_failed", 10**9, tools, 10**12, 10**12)
+    ended = RunOutcome(str(uuid4()), "a" * 500, "failed", "step_failed", 10**9, tools, 10**12, 10**12)
     assert len(ended.text) <= outcomes.TEXT_LIMIT
 
 
