@@ -25,7 +25,7 @@ from app.world.store import load as load_story
 from graphs.flows.governed import Graph, build
 from memory.errors import Permanent
 from memory.governance import approvals, journal
-from memory.governance.approvals import Standing
+from memory.governance.approvals import ApprovalView
 from memory.postgres.schema_version import holds
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
@@ -124,7 +124,7 @@ class Local:
         """Return the snapshot of a run at one of its checkpoints, by default the latest."""
         return await self.graph.aget_state(await self.config(run, checkpoint or (await self._last(run))))
 
-    async def journal(self, run: str) -> list[journal.Entry]:
+    async def journal(self, run: str) -> list[journal.JournalEntry]:
         """Return the first thousand entries of a run's journal, in order."""
         return list(await journal.read(self.system.database, self._access("alice"), run, limit=1000))
 
@@ -140,8 +140,8 @@ class Local:
         if lease is None:
             raise Permanent("conflict", f"thread {row['thread']!r} is led by somebody else; wait until it rests")
 
-        async def answered(*_: object) -> Standing:
-            return Standing(status, "tried in a notebook", None)
+        async def answered(*_: object) -> ApprovalView:
+            return ApprovalView(status, "tried in a notebook", None)
 
         flow = build(replace(self.system.deps, standing=answered), Checkpoints(self.system.database))
         config = leading(lease, checkpoint=checkpoint)
