@@ -28,12 +28,12 @@ class Addresses:
     @property
     def owner_url(self) -> str:
         """Return the owner's address; raises Permanent("configuration") if it is not known."""
-        return _needed(self.owner, "COUNTERSIGN_DATABASE_OWNER_URL", "the role that owns the database")
+        return _require(self.owner, "COUNTERSIGN_DATABASE_OWNER_URL", "the role that owns the database")
 
     @property
     def business_url(self) -> str:
         """Return the world's address; raises Permanent("configuration") if it is not known."""
-        return _needed(self.world, "COUNTERSIGN_WORLD_DATABASE_URL", "the role of the demo business")
+        return _require(self.world, "COUNTERSIGN_WORLD_DATABASE_URL", "the role of the demo business")
 
 
 @contextmanager
@@ -64,12 +64,12 @@ def world_port(settings: Settings) -> int:
 def service_keys(settings: Settings) -> Mapping[str, str]:
     """Return the key of each agent role at the business services; made up once per data folder if none is set."""
     return {
-        "researcher": _plain(settings.world_key_read) or _generated(settings.data_dir, "world-read"),
-        "executor": _plain(settings.world_key_write) or _generated(settings.data_dir, "world-write"),
+        "researcher": _plain(settings.world_key_read) or _stored_key(settings.data_dir, "world-read"),
+        "executor": _plain(settings.world_key_write) or _stored_key(settings.data_dir, "world-write"),
     }
 
 
-def _generated(folder: Path, name: str) -> str:
+def _stored_key(folder: Path, name: str) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Secrets(folder / "secrets").of(name)
@@ -84,7 +84,7 @@ def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _needed(url: str | None, setting: str, role: str) -> str:
+def _require(url: str | None, setting: str, role: str) -> str:
     if url is None:
         raise Permanent("configuration", f"this needs the address of {role}; set {setting}")
     return url

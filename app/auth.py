@@ -35,5 +35,5 @@ def secret_of(headers: Mapping[str, str]) -> str:
 def demand(principal: Principal, *groups: str) -> None:
     """Let only members of one of the groups pass; raises Permanent("forbidden")."""
     if not principal.groups & set(groups):
-        wanted = " or ".join(repr(group) for group in groups)
-        raise Permanent("forbidden", f"{principal.id!r} is not in group {wanted}; ask somebody who is")
+        names = " or ".join(repr(group) for group in groups)
+        raise Permanent("forbidden", f"{principal.id!r} is not in group {names}; ask somebody who is")

@@ -52,12 +52,12 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
 
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
-    applied = await migrate(addresses.owner_url, FUNCTIONS)
+    migrations = await migrate(addresses.owner_url, FUNCTIONS)
     await admit(addresses.owner_url, addresses.app)
-    fresh = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
+    is_new = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
     database = await Database.open(addresses.app, size=2)
     try:
-        return SetUp(applied, fresh, *await _fill(settings, database, activate=activate))
+        return SetUp(migrations, is_new, *await _fill(settings, database, activate=activate))
     finally:
         await database.close()
 
@@ -89,7 +89,7 @@ def people(tenant: str) -> list[Principal]:
     return [Principal(tenant, name, groups, alone, joint) for name, (groups, alone, joint) in _PEOPLE.items()]
 
 
-def shipped(folder: Path | None = None) -> list[versions.KnowledgeItem]:
+def release_items(folder: Path | None = None) -> list[versions.KnowledgeItem]:
     """Return the runbooks of the release, and those of a folder beside them, as knowledge items."""
     documents = [*runbooks.load(), *(runbooks.load(folder) if folder else [])]
     return [
@@ -108,7 +108,7 @@ def shipped(folder: Path | None = None) -> list[versions.KnowledgeItem]:
 
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
     access = policy_version.installation(settings.tenant)
-    await versions.import_all(database, access, shipped(settings.runbook_dir))
+    await versions.import_all(database, access, release_items(settings.runbook_dir))
     version = PolicySet.load(Catalog.discover().cards, settings.policy_dir).version
     active = await policy_version.policy(database, access)
     if active is None or (activate and active != version):

@@ -21,7 +21,7 @@ from app.commands import (
     tools,
     transcripts,
 )
-from app.commands.terminal import FAILED, INTERRUPTED, OK, emit, exit_code, note
+from app.commands.terminal import FAILURE, INTERRUPTION, OK, emit, exit_code, note
 from memory.errors import ControlError
 
 _LOG = logging.getLogger(__name__)
@@ -56,38 +56,38 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: list[str]) -> int:
     """Run a command line and return its exit code; errors are one message on stderr, without a traceback."""
     debug = "--debug" in argv
-    given = [argument for argument in argv if argument != "--debug"]
+    arguments = [argument for argument in argv if argument != "--debug"]
     if debug:
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
     try:
-        app(given, prog_name="countersign", standalone_mode=True)
+        app(arguments, prog_name="countersign", standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTION
     except Exception as error:  # noqa: BLE001  # the edge: whatever it is, people get one message and a code
         _LOG.debug("this is where it happened", exc_info=True)
-        return _told(error, as_json="--json" in given)
+        return _report(error, as_json="--json" in arguments)
     return OK
 
 
-def _told(failed: Exception, *, as_json: bool) -> int:
+def _report(failure: Exception, *, as_json: bool) -> int:
     """Say what went wrong in one message, as an object too where one was asked for; return the exit code for it."""
-    error = _cause(failed)
+    error = _cause(failure)
     if isinstance(error, ControlError):
-        code, detail, left = error.code, str(error), exit_code(error)
+        code, detail, status = error.code, str(error), exit_code(error)
     else:
-        code, left = "internal", FAILED
+        code, status = "internal", FAILURE
         detail = f"{type(error).__name__}: {error} (next: repeat it with --debug and report what that prints)"
     note(f"{code}: {detail}")
     if as_json:
         emit({"error": {"code": code, "detail": detail}})
-    return left
+    return status
 
 
 def _cause(error: Exception) -> BaseException:
     """Return the first error of what was done together: the group's own message says nothing."""
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup):
-        found = cast("BaseExceptionGroup[BaseException]", found).exceptions[0]
-    return found
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
+    return cause

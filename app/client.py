@@ -18,7 +18,7 @@ _RECONNECTS = 20
 _PAUSE = 0.5
 
 
-class Refused(Permanent):
+class ApiRefusal(Permanent):
     """The API said no; `problem` is its whole problem document."""
 
     def __init__(self, code: Code, message: str, problem: Mapping[str, Any]) -> None:
@@ -74,8 +74,8 @@ class Api:
 
     async def get(self, path: str, **params: str | int | None) -> Any:
         """Return the answer of a read."""
-        given = {name: value for name, value in params.items() if value is not None}
-        return _object(await self._send("GET", path, params=given))
+        query = {name: value for name, value in params.items() if value is not None}
+        return _object(await self._send("GET", path, params=query))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer of a request."""
@@ -87,9 +87,9 @@ class Api:
 
     async def lines(self, path: str, **params: str | None) -> AsyncIterator[str]:
         """Yield the lines of an export."""
-        given = {name: value for name, value in params.items() if value is not None}
+        query = {name: value for name, value in params.items() if value is not None}
         try:
-            async with self._client.stream("GET", path, params=given) as response:
+            async with self._client.stream("GET", path, params=query) as response:
                 await _refuse(response)
                 async for line in response.aiter_lines():
                     yield line
@@ -147,14 +147,14 @@ class Api:
 
 
 _STREAM = {"Accept": "text/event-stream"}
-_OURS = "is this our API? see COUNTERSIGN_URL"
+_URL_HINT = "is this our API? see COUNTERSIGN_URL"
 
 
 def _object(response: httpx2.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise Refused("internal", f"{response.url.host!r} answers, but not in JSON; {_OURS}", {}) from None
+        raise ApiRefusal("internal", f"{response.url.host!r} answers, but not in JSON; {_URL_HINT}", {}) from None
 
 
 async def _refuse(response: httpx2.Response) -> None:
@@ -162,14 +162,14 @@ async def _refuse(response: httpx2.Response) -> None:
         return
     await response.aread()
     try:
-        told: Mapping[str, Any] = response.json()
-        code = told["code"]
+        problem: Mapping[str, Any] = response.json()
+        code = problem["code"]
     except (ValueError, KeyError, TypeError):
-        raise Refused("internal", f"HTTP {response.status_code} without an explanation; {_OURS}", {}) from None
-    detail = f"{told['detail']} (next: {told['next']})"
+        raise ApiRefusal("internal", f"HTTP {response.status_code} without an explanation; {_URL_HINT}", {}) from None
+    detail = f"{problem['detail']} (next: {problem['next']})"
     if code == "unavailable":
         raise Temporary("unavailable", detail)
-    raise Refused(cast(Code, code) if code in CODES else "internal", detail, told)
+    raise ApiRefusal(cast(Code, code) if code in CODES else "internal", detail, problem)
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[StreamEvent]:

@@ -26,7 +26,7 @@ _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
-_HERE = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ async def examine(settings: Settings) -> list[Diagnosis]:
     return [
         _python(),
         _disk(settings),
-        await _place("API", settings.api, "/readyz", "COUNTERSIGN_URL, or COUNTERSIGN_HOST and COUNTERSIGN_PORT"),
-        await _place("business services", world_url(settings), "/livez", "COUNTERSIGN_WORLD_URL"),
+        await _endpoint("API", settings.api, "/readyz", "COUNTERSIGN_URL, or COUNTERSIGN_HOST and COUNTERSIGN_PORT"),
+        await _endpoint("business services", world_url(settings), "/livez", "COUNTERSIGN_WORLD_URL"),
         _embedder(settings),
     ]
 
@@ -60,20 +60,20 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
     try:
         return [
             Diagnosis("database role", "ok", "the app's role stands below row security"),
-            await _told("migrations", database, _migrations),
-            await _told("clock", database, _clock),
-            await _told("vectors", database, partial(_vectors, id_of(settings.embeddings))),
-            await _told("housekeeping", database, _housekeeping),
-            await _told("room for memories", database, _room),
+            await _run_check("migrations", database, _migrations),
+            await _run_check("clock", database, _clock),
+            await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
+            await _run_check("housekeeping", database, _housekeeping),
+            await _run_check("room for memories", database, _room),
         ]
     finally:
         await database.close()
 
 
-def reach(settings: Settings, held: ExitStack) -> tuple[Diagnosis, Addresses | None]:
+def reach(settings: Settings, stack: ExitStack) -> tuple[Diagnosis, Addresses | None]:
     """Start or find the database and hold it with `held`; the places are None if it cannot be reached."""
     try:
-        addresses = held.enter_context(addresses_of(settings))
+        addresses = stack.enter_context(addresses_of(settings))
     except ControlError as error:
         return Diagnosis("postgres", "fail", str(error), "mend what the message names"), None
     return Diagnosis(
@@ -82,38 +82,41 @@ def reach(settings: Settings, held: ExitStack) -> tuple[Diagnosis, Addresses | N
 
 
 def _python() -> Diagnosis:
-    found = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info >= _LEAST_PYTHON
-    return Diagnosis("python", "ok" if good else "fail", found, "" if good else "install Python 3.11 or newer")
+    version = ".".join(map(str, sys.version_info[:3]))
+    is_supported = sys.version_info >= _LEAST_PYTHON
+    return Diagnosis(
+        "python", "ok" if is_supported else "fail", version, "" if is_supported else "install Python 3.11 or newer"
+    )
 
 
 def _disk(settings: Settings) -> Diagnosis:
-    place = settings.data_dir.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    told = f"{str(settings.data_dir)!r}, {free // 10**6:,} MB free"
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{str(settings.data_dir)!r}, {free // 10**6:,} MB free"
     if free < _LEAST_FREE:
-        return Diagnosis("data folder", "warn", told, "make room or set COUNTERSIGN_DATA_DIR to another disk")
-    return Diagnosis("data folder", "ok", told)
+        return Diagnosis("data folder", "warn", text, "make room or set COUNTERSIGN_DATA_DIR to another disk")
+    return Diagnosis("data folder", "ok", text)
 
 
-async def _place(name: str, url: str, probe: str, setting: str) -> Diagnosis:
+async def _endpoint(name: str, url: str, probe: str, setting: str) -> Diagnosis:
     """Say whether something answers where the settings say, and if not, whether it could be started there."""
     if await answers(url + probe):
         return Diagnosis(name, "ok", f"answers at {url}")
-    at = urlsplit(url)
-    if at.hostname not in _HERE:
+    address = urlsplit(url)
+    if address.hostname not in _LOOPBACK:
         return Diagnosis(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
-    family = socket.AF_INET6 if ":" in (at.hostname or "") else socket.AF_INET
+    family = socket.AF_INET6 if ":" in (address.hostname or "") else socket.AF_INET
     with socket.socket(family) as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            free.bind((at.hostname or "", at.port or 80))
+            free.bind((address.hostname or "", address.port or 80))
         except OSError as error:
-            told = f"port {at.port} is no use: {error.strerror or 'in use'}, and what is there is not ready or not ours"
-            return Diagnosis(name, "warn", told, f"end that process, or set {setting}")
-    return Diagnosis(name, "ok", f"not running; port {at.port} is free for it")
+            reason = error.strerror or "in use"
+            text = f"port {address.port} is no use: {reason}, and what is there is not ready or not ours"
+            return Diagnosis(name, "warn", text, f"end that process, or set {setting}")
+    return Diagnosis(name, "ok", f"not running; port {address.port} is free for it")
 
 
 async def _migrations(database: Database) -> Diagnosis:
@@ -127,42 +130,42 @@ async def _migrations(database: Database) -> Diagnosis:
 async def _clock(database: Database) -> Diagnosis:
     async with database.system() as connection:
         apart = await seconds_apart(connection, time.time())
-    good = abs(apart) <= _MOST_SECONDS_APART
-    fix = "" if good else "set both clocks by NTP; permits live two minutes"
-    return Diagnosis("clock", "ok" if good else "warn", f"{apart:+.1f} s between here and the database", fix)
+    is_close = abs(apart) <= _MOST_SECONDS_APART
+    fix = "" if is_close else "set both clocks by NTP; permits live two minutes"
+    return Diagnosis("clock", "ok" if is_close else "warn", f"{apart:+.1f} s between here and the database", fix)
 
 
 def _embedder(settings: Settings) -> Diagnosis:
     try:
-        found = embedder_of(settings.embeddings, settings.embeddings_base_url).id
+        embedder = embedder_of(settings.embeddings, settings.embeddings_base_url).id
     except ControlError as error:
         return Diagnosis("embeddings", "fail", str(error), "mend it or set COUNTERSIGN_EMBEDDINGS=lexical")
-    return Diagnosis("embeddings", "ok", found)
+    return Diagnosis("embeddings", "ok", embedder)
 
 
 async def _vectors(embedder: str, database: Database) -> Diagnosis:
-    if unknown := await _unknown("vectors", database):
-        return unknown
-    left = await reembedding.backlog(database, embedder)
-    if left.memories or left.knowledge:
-        found = f"{left.memories:,} memories and {left.knowledge:,} items of knowledge wait for {embedder!r}"
-        return Diagnosis("vectors", "warn", found, "workers make them in the background; until then words find these")
+    if unready := await _unready("vectors", database):
+        return unready
+    backlog = await reembedding.backlog(database, embedder)
+    if backlog.memories or backlog.knowledge:
+        text = f"{backlog.memories:,} memories and {backlog.knowledge:,} items of knowledge wait for {embedder!r}"
+        return Diagnosis("vectors", "warn", text, "workers make them in the background; until then words find these")
     return Diagnosis("vectors", "ok", f"all of {embedder!r}")
 
 
 async def _housekeeping(database: Database) -> Diagnosis:
     """Say when each duty was last done by any worker, and what failed since."""
-    if unknown := await _unknown("housekeeping", database):
-        return unknown
-    found = await duties.ls(database)
-    troubled = [f"{duty.duty} ({duty.trouble}, {_ago(duty.failed)})" for duty in found if duty.trouble]
-    if troubled:
+    if unready := await _unready("housekeeping", database):
+        return unready
+    latest = await duties.ls(database)
+    troubles = [f"{duty.duty} ({duty.trouble}, {_ago(duty.failed)})" for duty in latest if duty.trouble]
+    if troubles:
         fix = "look for it in the log of the workers; the other duties go on"
-        return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubled)}", fix)
-    oldest = max((duty.done or 0 for duty in found), default=None)
+        return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubles)}", fix)
+    oldest = max((duty.done or 0 for duty in latest), default=None)
     if oldest is None or oldest > _LONGEST_ROUND:
-        told = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
-        return Diagnosis("housekeeping", "warn", told, "start a worker: `countersign worker`, or `countersign up`")
+        text = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
+        return Diagnosis("housekeeping", "warn", text, "start a worker: `countersign worker`, or `countersign up`")
     return Diagnosis("housekeeping", "ok", f"last done {_ago(oldest)}")
 
 
@@ -175,15 +178,15 @@ def _ago(seconds: float | None) -> str:
 
 
 async def _room(database: Database) -> Diagnosis:
-    if unknown := await _unknown("room for memories", database):
-        return unknown
-    if crowded := await duties.count_full_scopes(database):
+    if unready := await _unready("room for memories", database):
+        return unready
+    if count := await duties.count_full_scopes(database):
         fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
-        return Diagnosis("room for memories", "warn", f"{crowded:,} scope(s) hold more than their room", fix)
+        return Diagnosis("room for memories", "warn", f"{count:,} scope(s) hold more than their room", fix)
     return Diagnosis("room for memories", "ok", "every scope has room")
 
 
-async def _unknown(check: str, database: Database) -> Diagnosis | None:
+async def _unready(check: str, database: Database) -> Diagnosis | None:
     """Return that nothing can be said yet, if the database has not this release's shape."""
     async with database.system() as connection:
         if await missing(connection, FUNCTIONS):
@@ -191,7 +194,7 @@ async def _unknown(check: str, database: Database) -> Diagnosis | None:
     return None
 
 
-async def _told(name: str, database: Database, check: Callable[[Database], Awaitable[Diagnosis]]) -> Diagnosis:
+async def _run_check(name: str, database: Database, check: Callable[[Database], Awaitable[Diagnosis]]) -> Diagnosis:
     try:
         return await check(database)
     except ControlError as error:

@@ -21,69 +21,69 @@ _LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 60.0
-FORGOTTEN_SECONDS = 10.0
-_TROUBLED_SECONDS = 5.0
+GRACE_SECONDS = 10.0
+_PAUSE_AFTER_ERROR = 5.0
 _VECTORS_SECONDS = 5.0
 _VECTORS_AWAY_SECONDS = 60.0
 _BITES = 100
 """How often one duty is repeated in a round at most, while it finds more to do."""
 
 T = TypeVar("T")
-Duty = Callable[[Database], Awaitable[object]]
+DutyFunction = Callable[[Database], Awaitable[object]]
 
 
-async def sweep(database: Database, waiting: Queue, *, forgotten: float = FORGOTTEN_SECONDS) -> list[str]:
+async def sweep(database: Database, waiting: Queue, *, grace: float = GRACE_SECONDS) -> list[str]:
     """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
     async with database.system() as connection, connection.transaction():
-        found = {*await records.sweep(connection), *await records.expire(connection)}
-        found |= set(await records.overdue(connection, forgotten))
-        for run in sorted(found):
+        runs = {*await records.sweep(connection), *await records.expire(connection)}
+        runs |= set(await records.overdue(connection, grace))
+        for run in sorted(runs):
             await waiting.defer(connection, run)
-    return sorted(found)
+    return sorted(runs)
 
 
-async def jobs(database: Database) -> None:
+async def delete_finished_jobs(database: Database) -> None:
     """Delete jobs that are done."""
     async with database.system() as connection:
         await queue.tidy(connection)
 
 
-async def expired(database: Database) -> None:
+async def delete_expired_memories(database: Database) -> None:
     """Delete what expired until nothing is left of it."""
-    await _until_nothing(lambda: erasure.sweep(database))
+    await _repeat(lambda: erasure.sweep(database))
 
 
-async def full(database: Database) -> None:
+async def prune_full_scopes(database: Database) -> None:
     """Prune scopes that hold more than their room, until all have been looked at that anything can leave from."""
-    await _until_nothing(lambda: pruning.prune_crowded(database))
+    await _repeat(lambda: pruning.prune_crowded(database))
 
 
-async def rest(database: Database) -> None:
+async def archive_transcripts(database: Database) -> None:
     """Archive the transcripts of threads that came to rest."""
-    await _until_nothing(lambda: transcripts.sweep(database))
+    await _repeat(lambda: transcripts.sweep(database))
 
 
-TIDYING: Mapping[str, Duty] = {
-    "finished jobs": jobs,
-    "expired memories": expired,
-    "full scopes": full,
-    "transcripts": rest,
+TIDYING: Mapping[str, DutyFunction] = {
+    "finished jobs": delete_finished_jobs,
+    "expired memories": delete_expired_memories,
+    "full scopes": prune_full_scopes,
+    "transcripts": archive_transcripts,
 }
 
 
-async def tidy(database: Database, tidying: Mapping[str, Duty] = TIDYING) -> None:
+async def tidy(database: Database, tidying: Mapping[str, DutyFunction] = TIDYING) -> None:
     """Do each duty once and note what came of it; never raises for what goes wrong with one."""
     for name, duty in tidying.items():
-        trouble = _named(await cared(name, duty(database)))
-        await cared(f"noting {name}", duties.note(database, name, trouble))
+        trouble = _error_name(await attempt(name, duty(database)))
+        await attempt(f"noting {name}", duties.note(database, name, trouble))
 
 
 async def sweep_on(database: Database, waiting: Queue) -> None:
     """Look after runs for ever."""
     while True:
-        done = await cared("a sweep", sweep(database, waiting))
-        unforeseen = isinstance(done, Exception) and not isinstance(done, ControlError)
-        await asyncio.sleep(_TROUBLED_SECONDS if unforeseen else SWEEP_SECONDS)
+        result = await attempt("a sweep", sweep(database, waiting))
+        is_unexpected = isinstance(result, Exception) and not isinstance(result, ControlError)
+        await asyncio.sleep(_PAUSE_AFTER_ERROR if is_unexpected else SWEEP_SECONDS)
 
 
 async def tidy_on(database: Database) -> None:
@@ -96,7 +96,7 @@ async def tidy_on(database: Database) -> None:
 async def beat_on(database: Database, number: int) -> None:
     """Say for ever that the worker with this number lives."""
     while True:
-        await cared("a heartbeat", _beat(database, number))
+        await attempt("a heartbeat", _beat(database, number))
         await asyncio.sleep(BEAT_SECONDS)
 
 
@@ -105,17 +105,17 @@ async def embed_on(database: Database, embedder: Embedder) -> None:
     loop = asyncio.get_running_loop()
     while True:
         began, pause = loop.time(), _VECTORS_SECONDS
-        done = await cared("vectors", reembedding.advance(database, embedder))
-        if isinstance(done, Exception):
+        result = await attempt("vectors", reembedding.advance(database, embedder))
+        if isinstance(result, Exception):
             pause = _VECTORS_AWAY_SECONDS
-        elif done:
-            _LOG.info("%s text(s) have vectors of %r now", done, embedder.id)
+        elif result:
+            _LOG.info("%s text(s) have vectors of %r now", result, embedder.id)
             pause = loop.time() - began
-        await cared("noting vectors", duties.note(database, "vectors", _named(done)))
+        await attempt("noting vectors", duties.note(database, "vectors", _error_name(result)))
         await asyncio.sleep(pause)
 
 
-async def cared(name: str, work: Awaitable[T]) -> T | Exception:
+async def attempt(name: str, work: Awaitable[T]) -> T | Exception:
     """Return what a work returns, or the error that it failed with, which is logged then."""
     try:
         return await work
@@ -127,8 +127,8 @@ async def cared(name: str, work: Awaitable[T]) -> T | Exception:
         return error
 
 
-def _named(done: object) -> str:
-    return type(done).__name__ if isinstance(done, Exception) else ""
+def _error_name(result: object) -> str:
+    return type(result).__name__ if isinstance(result, Exception) else ""
 
 
 async def _beat(database: Database, number: int) -> None:
@@ -136,8 +136,8 @@ async def _beat(database: Database, number: int) -> None:
         await records.beat(connection, number)
 
 
-async def _until_nothing(bite: Callable[[], Awaitable[int | Sized]]) -> None:
+async def _repeat(step: Callable[[], Awaitable[int | Sized]]) -> None:
     for _ in range(_BITES):
-        done = await bite()
-        if not (done if isinstance(done, int) else len(done)):
+        result = await step()
+        if not (result if isinstance(result, int) else len(result)):
             return

@@ -40,7 +40,7 @@ class Business:
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run one long work until it ends or SIGTERM asks for its end; everything opened is closed either way."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_told(work))
+        runner.run(_until_signal(work))
 
 
 async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> None:
@@ -105,9 +105,11 @@ def listening(host: str, port: int, flag: str = "--port") -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        taken = error.errno == errno.EADDRINUSE
-        why = "is taken by another process; end that one" if taken else f"cannot be used ({error.strerror}); check it"
-        raise Permanent("configuration", f"port {port} on {host!r} {why} or choose another with {flag}") from error
+        in_use = error.errno == errno.EADDRINUSE
+        reason = (
+            "is taken by another process; end that one" if in_use else f"cannot be used ({error.strerror}); check it"
+        )
+        raise Permanent("configuration", f"port {port} on {host!r} {reason} or choose another with {flag}") from error
     return listener
 
 
@@ -119,10 +121,10 @@ async def _work(system: "System") -> None:
 
 async def _together(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None] | None) -> None:
     """Run both until either ends; an error of one ends the other."""
-    tasks = [asyncio.ensure_future(each) for each in (first, second) if each is not None]
+    tasks = [asyncio.ensure_future(work) for work in (first, second) if work is not None]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        ready, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ready:
             task.result()
     finally:
         for task in tasks:
@@ -130,20 +132,20 @@ async def _together(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until_told(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _until_signal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     task = asyncio.ensure_future(work())
-    told = False
+    has_signal = False
 
     def end() -> None:
-        nonlocal told
-        told = True
+        nonlocal has_signal
+        has_signal = True
         task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
         await task
     except asyncio.CancelledError:
-        if not told:
+        if not has_signal:
             raise
 
 

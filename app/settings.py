@@ -14,7 +14,7 @@ from memory.embeddings.providers import check
 from memory.errors import Permanent
 
 PREFIX = "COUNTERSIGN_"
-NESTED = "__"
+SEPARATOR = "__"
 TOML = Path("countersign.toml")
 DOTENV = Path(".env")
 _BY_FILE = "_file"
@@ -87,16 +87,16 @@ def load(
 
     Raises Permanent("configuration") that names the wrong key and, where one is near, the right one.
     """
-    here = folder or Path.cwd()
-    given = _toml(here / TOML)
-    for variables, where in (
-        (dotenv_values(here / DOTENV), ".env"),
+    base = folder or Path.cwd()
+    values = _toml(base / TOML)
+    for variables, source in (
+        (dotenv_values(base / DOTENV), ".env"),
         (os.environ if environ is None else environ, "the environment"),
     ):
-        _merge(given, _variables({name: value for name, value in variables.items() if value}, where))
-    _merge(given, {name: value for name, value in (flags or {}).items() if value is not None})
+        _merge(values, _variables({name: value for name, value in variables.items() if value}, source))
+    _merge(values, {name: value for name, value in (flags or {}).items() if value is not None})
     try:
-        return Settings(**given)
+        return Settings(**values)
     except ValidationError as error:
         raise Permanent("configuration", "; ".join(_problem(item) for item in error.errors())) from None
 
@@ -105,23 +105,23 @@ def _toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
-    _refuse_unknown(found, str(path))
-    return found
+    _refuse_unknown(values, str(path))
+    return values
 
 
-def _variables(env: Mapping[str, str], where: str) -> dict[str, Any]:
+def _variables(env: Mapping[str, str], source: str) -> dict[str, Any]:
     """Return what variables set; the bare alias is the weakest, then files, then values."""
-    ours = {name[len(PREFIX) :].lower(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
-    files = {name: ours.pop(name) for name in list(ours) if name.endswith(_BY_FILE)}
-    found: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if "DATABASE_URL" in env else {}
-    found |= {name.removesuffix(_BY_FILE): _secret(name, Path(path)) for name, path in files.items()}
-    for name, value in ours.items():
-        _merge(found, _nest(name.split(NESTED), value))
-    _refuse_unknown(found, where, _spelled)
-    return found
+    own_values = {name[len(PREFIX) :].lower(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
+    files = {name: own_values.pop(name) for name in list(own_values) if name.endswith(_BY_FILE)}
+    values: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if "DATABASE_URL" in env else {}
+    values |= {name.removesuffix(_BY_FILE): _secret(name, Path(path)) for name, path in files.items()}
+    for name, value in own_values.items():
+        _merge(values, _nest(name.split(SEPARATOR), value))
+    _refuse_unknown(values, source, _variable_name)
+    return values
 
 
 def _secret(name: str, path: Path) -> str:
@@ -148,18 +148,18 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
             into[name] = dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]  # same
 
 
-def _spelled(name: str) -> str:
+def _variable_name(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def _refuse_unknown(names: Iterable[str], where: str, spelled: Callable[[str], str] = str) -> None:
+def _refuse_unknown(names: Iterable[str], source: str, spelling: Callable[[str], str] = str) -> None:
     for name in names:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f"did you mean {spelled(near[0])!r}?" if near else "`countersign config show` lists the settings"
-            raise Permanent("configuration", f"unknown setting {spelled(name)!r} in {where}; {hint}")
+            hint = f"did you mean {spelling(near[0])!r}?" if near else "`countersign config show` lists the settings"
+            raise Permanent("configuration", f"unknown setting {spelling(name)!r} in {source}; {hint}")
 
 
 def _problem(item: Any) -> str:
-    name = PREFIX + NESTED.join(str(part).upper() for part in item["loc"])
+    name = PREFIX + SEPARATOR.join(str(part).upper() for part in item["loc"])
     return f"setting {name!r} is not usable: {item['msg']}; change or remove it"

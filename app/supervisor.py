@@ -14,7 +14,7 @@ from signal import SIGKILL, SIGTERM
 import httpx2
 from pydantic import SecretStr
 
-from app.settings import NESTED, PREFIX, Settings
+from app.settings import PREFIX, SEPARATOR, Settings
 from memory.errors import Permanent, Temporary
 from memory.postgres.embedded import Embedded
 
@@ -149,11 +149,11 @@ async def supervise(
 async def _failing_with(tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[None]:
     """Interrupt the block with the first error of a task."""
     body = asyncio.current_task()
-    failed: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def interrupt(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and body:
-            failed.append(error)
+            errors.append(error)
             body.cancel()
 
     for task in tasks:
@@ -161,9 +161,9 @@ async def _failing_with(tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[N
     try:
         yield
     except asyncio.CancelledError:
-        if failed and body:
+        if errors and body:
             body.uncancel()
-            raise failed[0] from None
+            raise errors[0] from None
         raise
     finally:
         for task in tasks:
@@ -183,8 +183,8 @@ class ServerKeeper:
         while True:
             await asyncio.sleep(_POSTGRES_SECONDS)
             if await asyncio.to_thread(lambda: self.server.pid) is None:
-                gone, self.server = self.server, await asyncio.to_thread(self._attach)
-                await asyncio.to_thread(gone.close)
+                dead_server, self.server = self.server, await asyncio.to_thread(self._attach)
+                await asyncio.to_thread(dead_server.close)
                 self.recoveries += 1
 
     def close(self) -> None:
@@ -192,12 +192,12 @@ class ServerKeeper:
         self.server.close()
 
 
-async def until(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+async def until(probe: Callable[[], Awaitable[bool]], name: str, seconds: float = 30.0) -> None:
     """Wait until `probe` says yes; raises Temporary("unavailable") naming `what` after `seconds`."""
     end = time.monotonic() + seconds
     while not await probe():
         if time.monotonic() > end:
-            raise Temporary("unavailable", f"{what} did not answer within {seconds:.0f} s; see its log")
+            raise Temporary("unavailable", f"{name} did not answer within {seconds:.0f} s; see its log")
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -216,13 +216,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _variables(prefix: str, values: Mapping[str, object]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            found |= _variables(f"{prefix}{name.upper()}{NESTED}", value)  # pyright: ignore[reportUnknownArgumentType]  # dumped settings
+            variables |= _variables(f"{prefix}{name.upper()}{SEPARATOR}", value)  # pyright: ignore[reportUnknownArgumentType]  # dumped settings
         else:
-            found[prefix + name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return found
+            variables[prefix + name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return variables
 
 
 def _clean(variables: Mapping[str, str]) -> dict[str, str]:

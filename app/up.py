@@ -27,7 +27,7 @@ class Ready:
     prompt: str = PROMPT
 
 
-def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customers: int) -> None:
+def up(settings: Settings, announce: Callable[[Ready], None], *, seed: int, customers: int) -> None:
     """Run everything until interrupted; `told` is called once it answers.
 
     Raises Permanent("configuration") for a port that is taken, before anything is started.
@@ -35,11 +35,11 @@ def up(settings: Settings, told: Callable[[Ready], None], *, seed: int, customer
     listening(settings.host, settings.port).close()
     listening(settings.host, world_port(settings), "--world-port").close()
     with addresses_of(settings) as addresses:
-        run(lambda: _run(settings, addresses, told, seed=seed, customers=customers))
+        run(lambda: _run(settings, addresses, announce, seed=seed, customers=customers))
 
 
 async def _run(
-    settings: Settings, addresses: Addresses, told: Callable[[Ready], None], *, seed: int, customers: int
+    settings: Settings, addresses: Addresses, announce: Callable[[Ready], None], *, seed: int, customers: int
 ) -> None:
     await bootstrap.set_up(settings, addresses)
     service_keys(settings)
@@ -55,17 +55,17 @@ async def _run(
         Child("serve", ("serve", "--no-worker"), variables),
         Child("worker", ("worker",), variables),
     ]
-    watched = (
+    keeper = (
         ServerKeeper(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
         if addresses.is_embedded
         else None
     )
     try:
-        async with supervise(children, logs=settings.data_dir / "logs", server=watched):
+        async with supervise(children, logs=settings.data_dir / "logs", server=keeper):
             await until(lambda: answers(f"{settings.api}/readyz"), "the API", _START_SECONDS)
             await until(lambda: answers(f"{world}/livez"), "the demo business", _START_SECONDS)
-            told(Ready(settings.api, world, keys))
+            announce(Ready(settings.api, world, keys))
             await asyncio.Event().wait()
     finally:
-        if watched:
-            watched.close()
+        if keeper:
+            keeper.close()

@@ -74,8 +74,8 @@ class Driver:
             if again:
                 await self._heed_cancellation(lease)
             state = await self._advance(lease)
-            if asked := state.get("__interrupt__"):
-                return await self._park(lease, asked[0].value)
+            if interrupts := state.get("__interrupt__"):
+                return await self._park(lease, interrupts[0].value)
             ending = RunEnding(**state["end"])
         except (LeaseLost, Temporary):
             raise
@@ -110,21 +110,21 @@ class Driver:
     async def _invoke(self, lease: Lease, *, fresh: bool) -> dict[str, Any]:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
         config = {**leading(lease, fresh=fresh), "recursion_limit": STEPS_LIMIT}
-        found = None if fresh else await self._saver.aget_tuple(leading(lease))
-        if found and found.checkpoint["channel_values"].get("end"):
-            return found.checkpoint["channel_values"]
-        given: State | None = None if found else await begun(lease, self._deps.adopt, self._deps.cards)
-        return await self._graph.ainvoke(given, config, context=lease, durability="sync")
+        checkpoint = None if fresh else await self._saver.aget_tuple(leading(lease))
+        if checkpoint and checkpoint.checkpoint["channel_values"].get("end"):
+            return checkpoint.checkpoint["channel_values"]
+        first_state: State | None = None if checkpoint else await begun(lease, self._deps.adopt, self._deps.cards)
+        return await self._graph.ainvoke(first_state, config, context=lease, durability="sync")
 
-    async def _park(self, lease: Lease, asked: Mapping[str, Any]) -> str:
-        waits_for = asked["approval"] if asked["kind"] == "approval" else "clarify"
-        return await records.park(self._database, lease, waits_for, asked.get("answers", 0))
+    async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
+        waits_for = question["approval"] if question["kind"] == "approval" else "clarify"
+        return await records.park(self._database, lease, waits_for, question.get("answers", 0))
 
     async def _finish(self, lease: Lease, ending: RunEnding) -> None:
         """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
         row = await records.get(self._database, lease.access, lease.run)
         entries = [entry.body for entry in await self._deps.entries(lease)]
-        ended = RunOutcome.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
+        outcome = RunOutcome.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
         async with self._database.transaction(lease.access) as connection:
             await records.finish(
                 connection,
@@ -136,7 +136,7 @@ class Driver:
             )
             request = str(row["input"].get("request") or "")
             # By words alone: no transaction waits for a model, and its vectors follow in the background.
-            await endings.close(self._database, connection, lease.access.principal, ended, request)
+            await endings.close(self._database, connection, lease.access.principal, outcome, request)
 
 
 def ending_of(error: ControlError) -> RunEnding:
@@ -155,35 +155,35 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
     """
     async with Seat.take(database.url) as seat:
         driver = Driver(database, deps, clock, seat.number)
-        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def drive(run: str) -> None:
             try:
                 await driver.drive(run)
             except ControlError as error:
-                if not broken.done():
-                    broken.set_exception(error)
+                if not failure.done():
+                    failure.set_exception(error)
 
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(seat.lost(), name="seat")
-                group.create_task(_until(broken), name="broken")
+                group.create_task(_until(failure), name="broken")
                 group.create_task(housekeeping.sweep_on(database, waiting), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
-        except* ControlError as lost:
-            raise _first(lost) from None
+        except* ControlError as errors:
+            raise _first(errors) from None
 
 
-async def _until(broken: asyncio.Future[None]) -> None:
-    await broken
+async def _until(failure: asyncio.Future[None]) -> None:
+    await failure
 
 
 def _first(group: BaseExceptionGroup[ControlError]) -> ControlError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, ControlError)
-    return found
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ControlError)
+    return error

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field, ValidationError
 
 from app.api import idempotency, views
-from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, ServicesDep, moment, page
+from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
 from memory.governance import approvals
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
 
 
-class DecisionRequest(Body):
+class DecisionRequest(RequestBody):
     """One person's answer to one round."""
 
     decision: Literal["approve", "reject", "edit", "ask"]
@@ -65,53 +65,55 @@ async def decide(  # the framework passes each part of a request by name
     services: ServicesDep,
     caller: CallerDep,
     *,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won."""
     if decision.decision != "approve" and not decision.reason.strip():
         raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
-    edited = await _edited(services, caller, approval, decision)
+    new_arguments = await _new_arguments(services, caller, approval, decision)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        decided = await approvals.decide(
+        receipt = await approvals.decide(
             connection,
             approval=approval,
             nonce=decision.nonce,
             decision=decision.decision,
             reason=decision.reason,
             channel=decision.channel,
-            edited=edited,
+            edited=new_arguments,
         )
-        if decided.wakes_run and decided.run:
-            await services.queue.defer(connection, decided.run)
-        return _told(approval, decided)
+        if receipt.wakes_run and receipt.run:
+            await services.queue.defer(connection, receipt.run)
+        return _answer(approval, receipt)
 
-    keyed = idempotency.keyed(key, f"decide {approval}", decision)
-    answer, replayed = await idempotency.perform(services, caller, keyed, work)
+    idempotent_request = idempotency.request_of(key, f"decide {approval}", decision)
+    answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
-        raise _refused(answer)
-    idempotency.mark(response, replayed)
+        raise _refusal(answer)
+    idempotency.mark(response, is_replay)
     return answer
 
 
-def _told(approval: str, decided: VoteResult) -> dict[str, Any]:
+def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
     names = ("code", "run", "status", "votes", "need", "decided_by")
-    return {"approval": approval, **{name: getattr(decided, name) for name in names}}
+    return {"approval": approval, **{name: getattr(receipt, name) for name in names}}
 
 
-def _refused(answer: Mapping[str, Any]) -> Refusal:
+def _refusal(answer: Mapping[str, Any]) -> Refusal:
     code = cast(Code, answer["code"]) if answer["code"] in CODES else "conflict"
-    who = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
+    decider = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
     state = (
-        f"it is {answer['status']}{who}, {answer['votes']} of {answer['need']} approvals" if answer["status"] else ""
+        f"it is {answer['status']}{decider}, {answer['votes']} of {answer['need']} approvals"
+        if answer["status"]
+        else ""
     )
     message = f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}"
-    more = {name: value for name, value in answer.items() if name not in ("code", "status")}
-    return Refusal(code, message, **more, approval_status=answer["status"])
+    details = {name: value for name, value in answer.items() if name not in ("code", "status")}
+    return Refusal(code, message, **details, approval_status=answer["status"])
 
 
-async def _edited(
+async def _new_arguments(
     services: Services, caller: Caller, approval: str, decision: DecisionRequest
 ) -> dict[str, Any] | None:
     if decision.decision != "edit":
@@ -125,9 +127,9 @@ async def _edited(
     try:
         return tool.arguments.model_validate(decision.edited or {}).model_dump(mode="json")
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refusal(
-            "invalid_arguments", f"{tool.name!r} does not take this: {'; '.join(told)}", problems=told
+            "invalid_arguments", f"{tool.name!r} does not take this: {'; '.join(problems)}", problems=problems
         ) from None
 
 
@@ -146,11 +148,11 @@ async def _sample(services: Services, caller: Caller, row: Mapping[str, Any]) ->
 
 def _slice(value: object) -> results.ResultSlice | None:
     if isinstance(value, Mapping):
-        found = cast(Mapping[str, object], value)
-        if {"handle", "start", "count", "digest"} <= found.keys():
+        fields = cast(Mapping[str, object], value)
+        if {"handle", "start", "count", "digest"} <= fields.keys():
             names = ("handle", "start", "count", "digest", "total")
-            return cast(results.ResultSlice, {name: found.get(name, 0) for name in names})
-        return next((part for item in found.values() if (part := _slice(item))), None)
+            return cast(results.ResultSlice, {name: fields.get(name, 0) for name in names})
+        return next((part for item in fields.values() if (part := _slice(item))), None)
     if isinstance(value, list):
         return next((part for item in cast(list[object], value) if (part := _slice(item))), None)
     return None

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import idempotency, start_run, stream, views
-from app.api.dependencies import Body, Caller, CallerDep, Services, ServicesDep
+from app.api.dependencies import Caller, CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
 from memory.runs import endings, records
@@ -25,7 +25,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class ChatRequest(Body):
+class ChatRequest(RequestBody):
     """One message of the caller."""
 
     message: start_run.ChatMessage
@@ -37,46 +37,46 @@ class ChatRequest(Body):
 
 @router.post("/api/chat", operation_id="chat", responses=_ANSWERS)
 async def chat(  # the framework passes each part of a request by name
-    said: ChatRequest,
+    body: ChatRequest,
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
     *,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Start a run with a message, or answer the question that the thread's run asked its requester."""
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return await _take(connection, services, caller, said=said, correlation=trace_of(request))
+        return await _take(connection, services, caller, body=body, correlation=trace_of(request))
 
-    keyed = idempotency.keyed(key, "POST /api/chat", said)
-    begun, replayed = await idempotency.perform(services, caller, keyed, work)
+    idempotent_request = idempotency.request_of(key, "POST /api/chat", body)
+    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     if "application/json" not in accept or "text/event-stream" in accept:
-        headers = {"X-Run-Id": begun["run"], **({idempotency.REPLAYED: "true"} if replayed else {})}
-        return stream.response(services, caller.access, begun["run"], begun["after"], headers)
-    row = await stream.settled(services, caller.access, begun["run"])
+        headers = {"X-Run-Id": receipt["run"], **({idempotency.REPLAY_HEADER: "true"} if is_replay else {})}
+        return stream.response(services, caller.access, receipt["run"], receipt["after"], headers)
+    row = await stream.wait_for_end_or_gate(services, caller.access, receipt["run"])
     answer = JSONResponse(views.jsonable(views.answer(row)))
-    idempotency.mark(answer, replayed)
+    idempotency.mark(answer, is_replay)
     return answer
 
 
 async def _take(
-    connection: Connection, services: Services, caller: Caller, *, said: ChatRequest, correlation: str
+    connection: Connection, services: Services, caller: Caller, *, body: ChatRequest, correlation: str
 ) -> dict[str, Any]:
-    thread = said.thread
+    thread = body.thread
     standing = await start_run.own(connection, caller, thread) if thread else None
     if standing and standing.open:
-        if standing.waits_for == "clarify" and not said.supersedes:
-            await records.answer(connection, standing.run, said.message)
+        if standing.waits_for == "clarify" and not body.supersedes:
+            await records.answer(connection, standing.run, body.message)
             await services.queue.defer(connection, standing.run)
             return {"run": standing.run, "thread": thread, "after": standing.seq}
-        if not said.supersedes:
+        if not body.supersedes:
             raise _busy(standing)
         reason = "superseded by a new message"
         await endings.cancel(services.database, connection, caller.access, standing.run, reason)
         thread = None
-    request = start_run.RunRequest(said.message)
+    request = start_run.RunRequest(body.message)
     return await start_run.begin(connection, services, request, thread=thread, correlation=correlation)
 
 

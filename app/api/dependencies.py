@@ -93,7 +93,7 @@ def _refuse_unstorable(value: object, depth: int = 0) -> None:
             _refuse_unstorable(item, depth + 1)
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """Base of request bodies: unknown fields are errors, and every text in it can be stored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,13 +105,13 @@ class Body(BaseModel):
         return value
 
 
-def _filled(text: str) -> str:
+def _refuse_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("this may not be empty")
     return text
 
 
-Filled = AfterValidator(_filled)
+NotBlank = AfterValidator(_refuse_blank)
 
 
 def cursor(*values: object) -> str:
@@ -136,6 +136,6 @@ def page(
     rows: Sequence[Mapping[str, Any]], limit: int, at: str, show: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return a page of a list that was asked for one row more than `limit`, ordered by (`at`, id)."""
-    shown = rows[:limit]
-    more = cursor(shown[-1][at], shown[-1]["id"]) if len(rows) > limit else None
-    return {"items": [show(row) for row in shown], "next": more}
+    items = rows[:limit]
+    next_cursor = cursor(items[-1][at], items[-1]["id"]) if len(rows) > limit else None
+    return {"items": [show(row) for row in items], "next": next_cursor}

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app import auth
 from app.api import idempotency, views
-from app.api.dependencies import Body, CallerDep, Filled, Limit, ServicesDep
+from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, ServicesDep
 from memory.postgres.database import Connection
 from tools import effects
 from tools.action import OutcomeState
@@ -15,11 +15,11 @@ from tools.action import OutcomeState
 router = APIRouter(prefix="/api/effects", tags=["effects"])
 
 
-class Resolution(Body):
+class Resolution(RequestBody):
     """What a person found out about an effect in doubt."""
 
     state: Literal["done", "failed"]
-    note: Annotated[str, Filled, Field(max_length=2000)]
+    note: Annotated[str, NotBlank, Field(max_length=2000)]
     """How they know."""
 
 
@@ -44,24 +44,24 @@ async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
 @router.post("/{effect:path}/resolve", operation_id="resolve_effect")
 async def resolve(  # the framework passes each part of a request by name
     effect: str,
-    finding: Resolution,
+    resolution: Resolution,
     response: Response,
     services: ServicesDep,
     caller: CallerDep,
     *,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
 ) -> Any:
     """Say what became of an effect in doubt; for operators. Nothing is sent to the service."""
     auth.demand(caller.principal, *auth.OPERATORS)
-    meant = (await effects.show(services.database, caller.access, effect))["id"]
+    effect_id = (await effects.show(services.database, caller.access, effect))["id"]
 
     async def work(connection: Connection) -> dict[str, Any]:
-        state, run = await effects.resolve(connection, meant, finding.state, finding.note)
-        return {"effect": meant, "state": state, "run": run}
+        state, run = await effects.resolve(connection, effect_id, resolution.state, resolution.note)
+        return {"effect": effect_id, "state": state, "run": run}
 
-    keyed = idempotency.keyed(key, f"resolve {effect}", finding)
-    answer, replayed = await idempotency.perform(services, caller, keyed, work)
-    idempotency.mark(response, replayed)
+    idempotent_request = idempotency.request_of(key, f"resolve {effect}", resolution)
+    answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    idempotency.mark(response, is_replay)
     return answer
 
 

@@ -37,9 +37,9 @@ class Guard:
 
         refusal = _refusal(scope, headers)
         if refusal is None:
-            found = await _read(receive, scope)
-            if found is not None:
-                await self._app(scope, found, tell)
+            replay = await _read(receive, scope)
+            if replay is not None:
+                await self._app(scope, replay, tell)
                 return
             refusal = ("too_large", f"the body is larger than {MOST_BYTES:,} bytes; send less")
         await problems.response(Request(scope), *refusal)(scope, receive, tell)
@@ -47,16 +47,16 @@ class Guard:
 
 def trace(headers: Headers) -> str:
     """Return the id that the client sent, from `X-Correlation-Id` or `traceparent`, or a new one."""
-    given = headers.get(CORRELATION, "")
-    if _ID.fullmatch(given):
-        return given
+    correlation = headers.get(CORRELATION, "")
+    if _ID.fullmatch(correlation):
+        return correlation
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     return parent.group(1) if parent else uuid4().hex
 
 
 def _refusal(scope: Scope, headers: Headers) -> tuple[Code, str] | None:
-    place = scope.get("raw_path", b"") + scope.get("query_string", b"") + scope["path"].encode(errors="replace")
-    if b"%00" in place or b"\x00" in place:
+    address = scope.get("raw_path", b"") + scope.get("query_string", b"") + scope["path"].encode(errors="replace")
+    if b"%00" in address or b"\x00" in address:
         return "bad_request", "the address holds a zero byte; remove it"
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > MOST_BYTES:
@@ -76,12 +76,12 @@ async def _read(receive: Receive, scope: Scope) -> Receive | None:
     if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
         return receive
     chunks: list[Message] = []
-    size, more = 0, True
-    while more:
+    size, has_more = 0, True
+    while has_more:
         message = await receive()
         chunks.append(message)
         size += len(message.get("body", b""))
-        more = message.get("more_body", False)
+        has_more = message.get("more_body", False)
         if size > MOST_BYTES:
             return None
 

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import Header, Response
 
-from app.api.dependencies import Body, Caller, Services
+from app.api.dependencies import Caller, RequestBody, Services
 from memory.postgres.database import Connection
 from memory.runs import idempotency
 
-REPLAYED = "Idempotency-Replayed"
+REPLAY_HEADER = "Idempotency-Replayed"
 
-Key = Annotated[
+IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -20,11 +20,11 @@ Key = Annotated[
         description="repeat a request safely: the same key with the same body gets the first answer",
     ),
 ]
-Work = Callable[[Connection], Awaitable[dict[str, Any]]]
+IdempotentWork = Callable[[Connection], Awaitable[dict[str, Any]]]
 
 
 async def perform(
-    services: Services, caller: Caller, request: idempotency.IdempotentRequest | None, work: Work
+    services: Services, caller: Caller, request: idempotency.IdempotentRequest | None, work: IdempotentWork
 ) -> tuple[Any, bool]:
     """Do the work in one transaction, or return what was answered before; the flag says that it was.
 
@@ -39,12 +39,12 @@ async def perform(
         return answer, False
 
 
-def keyed(key: str | None, route: str, body: Body) -> idempotency.IdempotentRequest | None:
+def request_of(key: str | None, route: str, body: RequestBody) -> idempotency.IdempotentRequest | None:
     """Describe the request if its sender chose a key."""
     return idempotency.IdempotentRequest.of(key, route, body.model_dump(mode="json")) if key else None
 
 
-def mark(response: Response, replayed: bool) -> None:
+def mark(response: Response, is_replay: bool) -> None:
     """Say in a header that this answer was given before."""
-    if replayed:
-        response.headers[REPLAYED] = "true"
+    if is_replay:
+        response.headers[REPLAY_HEADER] = "true"

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import Caller, CallerDep, Services, ServicesDep
-from app.api.runs import recorded
+from app.api.runs import entry_view
 from memory.governance import journal
 from memory.runs import records
 
@@ -27,9 +27,9 @@ async def export(services: ServicesDep, caller: CallerDep, run: str | None = Non
 async def verify(services: ServicesDep, caller: CallerDep, run: str | None = None) -> dict[str, Any]:
     """Recompute the chains; `broken` names the first bad entry of each run."""
     async with services.database.transaction(caller.access) as connection:
-        found = await journal.verify(connection, run)
-    broken = [{"run": gap.run, "seq": gap.seq, "what": gap.problem} for gap in found.breaks]
-    return {"ok": found.ok, "runs": found.runs, "entries": found.entries, "broken": broken}
+        verification = await journal.verify(connection, run)
+    broken = [{"run": gap.run, "seq": gap.seq, "what": gap.problem} for gap in verification.breaks]
+    return {"ok": verification.ok, "runs": verification.runs, "entries": verification.entries, "broken": broken}
 
 
 async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:
@@ -37,4 +37,4 @@ async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIt
         async for entry in journal.export(connection, run):
             # Body and words as text: parsing and printing them again could change what the hashes cover.
             texts = {"body": entry.text, "words": entry.words, "salt": entry.salt and str(entry.salt)}
-            yield (json.dumps({**recorded(entry), **texts}) + "\n").encode()
+            yield (json.dumps({**entry_view(entry), **texts}) + "\n").encode()

@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.dependencies import Body, CallerDep, ServicesDep
+from app.api.dependencies import CallerDep, RequestBody, ServicesDep
 from memory.governance import principals
 
 router = APIRouter(tags=["keys"])
 
 
-class Wanted(Body):
+class KeyRequest(RequestBody):
     """A key for an existing person."""
 
     person: Annotated[str, Field(min_length=1, max_length=63)]
@@ -23,7 +23,7 @@ class Wanted(Body):
 
 
 @router.get("/api/me", operation_id="me")
-async def me(caller: CallerDep) -> dict[str, Any]:
+async def show_caller(caller: CallerDep) -> dict[str, Any]:
     """Say whose key this is, with groups and limits in minor units."""
     person = caller.principal
     limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
@@ -38,13 +38,13 @@ async def ls(services: ServicesDep, caller: CallerDep) -> Any:
 
 
 @router.post("/api/keys", status_code=201, operation_id="create_key")
-async def create(wanted: Wanted, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+async def create(request: KeyRequest, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Make a key for a person; its secret is in this answer and nowhere else. For administrators."""
     auth.demand(caller.principal, auth.ADMIN)
-    issued = await principals.issue(
-        services.database, caller.access, wanted.person, label=wanted.label, days=wanted.days
+    key = await principals.issue(
+        services.database, caller.access, request.person, label=request.label, days=request.days
     )
-    return {**asdict(issued), "days": wanted.days}
+    return {**asdict(key), "days": request.days}
 
 
 @router.post("/api/keys/{key}/revoke", operation_id="revoke_key")

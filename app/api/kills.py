@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
-from app.api.dependencies import Body, Caller, CallerDep, Filled, Services, ServicesDep
+from app.api.dependencies import Caller, CallerDep, NotBlank, RequestBody, Services, ServicesDep
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.runs import records
@@ -18,13 +18,13 @@ router = APIRouter(prefix="/api/kills", tags=["kills"])
 _ROLES: tuple[str, ...] = get_args(Role)
 
 
-class KillRequest(Body):
+class KillRequest(RequestBody):
     """What to stop, and why."""
 
     kind: Reach
     name: Annotated[str, Field(max_length=200)] = ""
     """The run, agent role, tool or person; empty for all."""
-    reason: Annotated[str, Filled, Field(max_length=1000)]
+    reason: Annotated[str, NotBlank, Field(max_length=1000)]
 
 
 @router.get("", operation_id="list_kills")

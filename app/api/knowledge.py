@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Body, CallerDep, Filled, Limit, Services, ServicesDep, cursor
+from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, Services, ServicesDep, cursor
 from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
@@ -18,18 +18,18 @@ from memory.knowledge import versions
 from memory.knowledge.models import LAST_VERSION, Day, ItemKind, KnowledgeItem, KnowledgeVersion, check
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
-_ASKED = 2000
+_QUERY_CHARS = 2000
 _LARGEST = 2**31 - 1
 
 
-class Publication(Body):
+class Publication(RequestBody):
     """A new version of an item. A runbook's text says its title, owner, review date and version itself."""
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     kind: ItemKind
-    title: Annotated[str, Filled, Field(max_length=200)] | None = None
-    body: Annotated[str, Filled]
-    owner: Annotated[str, Filled, Field(max_length=100)] | None = None
+    title: Annotated[str, NotBlank, Field(max_length=200)] | None = None
+    body: Annotated[str, NotBlank]
+    owner: Annotated[str, NotBlank, Field(max_length=100)] | None = None
     review_by: Day | None = None
     note: Annotated[str, Field(max_length=500)] = ""
     version: Annotated[int, Field(ge=1, le=LAST_VERSION, strict=True)] | None = None
@@ -53,25 +53,29 @@ async def ls(
     after: Annotated[str | None, Query(alias="cursor")] = None,
 ) -> Any:
     """List current items, or with `id` the versions of one; `overdue` ones should have been reviewed by now."""
-    found = await versions.ls(services.database, caller.access, kind=kind, id=id, limit=limit + 1, after=_place(after))
-    shown = found[:limit]
+    rows = await versions.ls(
+        services.database, caller.access, kind=kind, id=id, limit=limit + 1, after=_position(after)
+    )
+    items = rows[:limit]
     return {
-        "items": [{k: v for k, v in _shown(item, services).items() if k != "body"} for item in shown],
-        "next": cursor(shown[-1].id, shown[-1].version) if len(found) > limit else None,
+        "items": [{k: v for k, v in _view(item, services).items() if k != "body"} for item in items],
+        "next": cursor(items[-1].id, items[-1].version) if len(rows) > limit else None,
     }
 
 
 @router.get("/search", operation_id="search_knowledge")
 async def search(
-    q: Annotated[str, Filled, Query(min_length=1)],
+    q: Annotated[str, NotBlank, Query(min_length=1)],
     services: ServicesDep,
     caller: CallerDep,
     kind: ItemKind = "runbook",
     limit: Annotated[int, Query(ge=1, le=50)] = 5,
 ) -> Any:
     """Find the current items of a kind that a text resembles most, with a score from 0 to 1; its beginning counts."""
-    found = await versions.find(services.database, caller.access, q[:_ASKED], kind, limit, embedder=services.embedder)
-    return {"items": [{k: v for k, v in asdict(hit).items() if k != "body"} for hit in found]}
+    hits = await versions.find(
+        services.database, caller.access, q[:_QUERY_CHARS], kind, limit, embedder=services.embedder
+    )
+    return {"items": [{k: v for k, v in asdict(hit).items() if k != "body"} for hit in hits]}
 
 
 @router.get("/{id}", operation_id="show_knowledge")
@@ -79,7 +83,7 @@ async def show(
     id: str, services: ServicesDep, caller: CallerDep, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None
 ) -> Any:
     """Show an item's text, the newest or exactly the version that a plan pinned."""
-    return _shown(await versions.show(services.database, caller.access, id, version), services)
+    return _view(await versions.show(services.database, caller.access, id, version), services)
 
 
 @router.post("", status_code=201, operation_id="publish_knowledge")
@@ -90,22 +94,22 @@ async def publish(item: Publication, services: ServicesDep, caller: CallerDep) -
     overdue text may not wait for its review.
     """
     auth.demand(caller.principal, *auth.OPERATORS)
-    wanted = _runbook(item, services) if item.kind == "runbook" else KnowledgeItem(**item.model_dump())
-    check(wanted)
-    await _refuse_past(wanted, services, caller)
-    published = await versions.publish(services.database, caller.access, wanted)
+    new_item = _runbook(item, services) if item.kind == "runbook" else KnowledgeItem(**item.model_dump())
+    check(new_item)
+    await _refuse_past(new_item, services, caller)
+    publication = await versions.publish(services.database, caller.access, new_item)
     # The runs are queued already; if we die here, the workers' sweep finds them.
     async with services.database.transaction(caller.access) as connection:
-        for run in published.runs:
+        for run in publication.runs:
             await services.queue.defer(connection, run)
-    return {"id": item.id, "version": published.version, "fresh": published.is_new, "woken": published.runs}
+    return {"id": item.id, "version": publication.version, "fresh": publication.is_new, "woken": publication.runs}
 
 
-def _shown(item: KnowledgeVersion, services: Services) -> dict[str, Any]:
+def _view(item: KnowledgeVersion, services: Services) -> dict[str, Any]:
     return views.jsonable({**asdict(item), "overdue": item.review_by < services.clock.now().date()})
 
 
-def _place(text: str | None) -> tuple[str, int] | None:
+def _position(text: str | None) -> tuple[str, int] | None:
     if text is None:
         return None
     try:
@@ -123,19 +127,21 @@ def _runbook(item: Publication, services: Services) -> KnowledgeItem:
         )
     )
     document = runbooks.parse(item.body)
-    told = runbooks.item(document)
-    asked = item.model_dump(include={"id", "title", "owner", "review_by", "version"}, exclude_none=True)
-    if other := {name: getattr(told, name) for name, value in asked.items() if getattr(told, name) != value}:
-        said = ", ".join(f"{name} {str(value)!r}" for name, value in other.items())
-        raise Permanent("bad_request", f"the runbook's text says {said}, the request does not; make them agree")
+    document_item = runbooks.item(document)
+    claims = item.model_dump(include={"id", "title", "owner", "review_by", "version"}, exclude_none=True)
+    if other := {
+        name: getattr(document_item, name) for name, value in claims.items() if getattr(document_item, name) != value
+    }:
+        differences = ", ".join(f"{name} {str(value)!r}" for name, value in other.items())
+        raise Permanent("bad_request", f"the runbook's text says {differences}, the request does not; make them agree")
     if problems := runbooks.problems(document.runbook, services.catalog.cards):
         raise invalid(problems)
-    return replace(told, note=item.note)
+    return replace(document_item, note=item.note)
 
 
 async def _refuse_past(item: KnowledgeItem, services: Services, caller: CallerDep) -> None:
     if item.review_by >= services.clock.now().date():
         return
     before = await versions.ls(services.database, caller.access, id=item.id, limit=1)
-    if not any(known.review_by == item.review_by for known in before):
+    if not any(version.review_by == item.review_by for version in before):
         raise Permanent("bad_request", f"the review date {item.review_by} of {item.id!r} is over; set one to come")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Body, Caller, CallerDep, Filled, Limit, Services, ServicesDep, cursor, moment
+from app.api.dependencies import Caller, CallerDep, Limit, NotBlank, RequestBody, Services, ServicesDep, cursor, moment
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.maintenance import reembedding
@@ -23,38 +23,38 @@ from memory.store.models import Memory, Provenance
 from memory.store.write import BODY_BYTES
 
 router = APIRouter(prefix="/api/memory", tags=["memory"])
-_ASKED = 2000
+_QUERY_CHARS = 2000
 """Characters of a question that are searched for."""
-_UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"
+_INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs that show nothing."""
 
 
-def _said(text: str) -> str:
-    if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in _UNSEEN for sign in text):
+def _require_readable(text: str) -> str:
+    if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in _INVISIBLE for sign in text):
         raise ValueError("this shows nothing")
     if (size := len(text.encode())) > BODY_BYTES:
         raise ValueError(f"this has {size:,} bytes and a memory at most {BODY_BYTES:,}; remember where it is kept")
     return text
 
 
-def _named(text: str) -> str:
-    return _said(unicodedata.normalize("NFC", text).strip())
+def _normalize_subject(text: str) -> str:
+    return _require_readable(unicodedata.normalize("NFC", text).strip())
 
 
-Subject = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_named)]
+Subject = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_normalize_subject)]
 """Two spellings of the same letters are one subject, and blanks around it do not count."""
 
 
-class Remembered(Body):
+class NewMemory(RequestBody):
     """Something to remember in the caller's own scope."""
 
-    body: Annotated[str, AfterValidator(_said)]
+    body: Annotated[str, AfterValidator(_require_readable)]
     key: Subject | None = None
     """Subject; a new text on it replaces the old one."""
     ttl_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86400, strict=True)] | None = None
 
 
-class Import(Body):
+class Import(RequestBody):
     """Lines of an export."""
 
     lines: Annotated[list[str], Field(min_length=1, max_length=20_000)]
@@ -68,21 +68,23 @@ async def ls(
     after: Annotated[str | None, Query(alias="cursor")] = None,
 ) -> Any:
     """List what the caller's scopes hold, newest first."""
-    found = await search.ls(services.database, caller.access, limit=limit + 1, after=place(after))
-    items = found[:limit]
-    more = cursor(items[-1].created, items[-1].id) if len(found) > limit else None
-    return {"items": [shown(memory) for memory in items], "next": more}
+    rows = await search.ls(services.database, caller.access, limit=limit + 1, after=position(after))
+    items = rows[:limit]
+    next_cursor = cursor(items[-1].created, items[-1].id) if len(rows) > limit else None
+    return {"items": [view(memory) for memory in items], "next": next_cursor}
 
 
 @router.get("/search", operation_id="search_memories")
 async def search_memories(
-    q: Annotated[str, Query(min_length=1), Filled], services: ServicesDep, caller: CallerDep, limit: Limit = 10
+    q: Annotated[str, Query(min_length=1), NotBlank], services: ServicesDep, caller: CallerDep, limit: Limit = 10
 ) -> Any:
     """Find similar memories in the caller's scopes; says how many were left out, and why. A question's start counts."""
-    found = await search.recall(services.database, caller.access, q[:_ASKED], limit=limit, embedder=services.embedder)
-    hits = [{**shown(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in found.hits]
-    hidden = {name: getattr(found, name) for name in ("expired", "superseded", "below", "foreign")}
-    return {"items": hits, "hidden": hidden}
+    result = await search.recall(
+        services.database, caller.access, q[:_QUERY_CHARS], limit=limit, embedder=services.embedder
+    )
+    hits = [{**view(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in result.hits]
+    omissions = {name: getattr(result, name) for name in ("expired", "superseded", "below", "foreign")}
+    return {"items": hits, "hidden": omissions}
 
 
 @router.get("/as-of", operation_id="memory_as_of")
@@ -94,10 +96,10 @@ async def as_of(
     known: Annotated[AwareDatetime | None, Query(description="as far as it was known then; unset means now")] = None,
 ) -> Any:
     """Show the value that a subject had at a moment; what was pruned or has expired since is not found."""
-    found = await versions.as_of(services.database, caller.access, key, valid=valid, known=known)
-    if found is None:
+    memory = await versions.as_of(services.database, caller.access, key, valid=valid, known=known)
+    if memory is None:
         raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
-    return shown(found)
+    return view(memory)
 
 
 @router.get("/embedder", operation_id="show_embedder")
@@ -108,7 +110,7 @@ async def embedder(services: ServicesDep, caller: CallerDep) -> Any:
 
 
 @router.post("", status_code=201, operation_id="add_memory")
-async def add(note: Remembered, services: ServicesDep, caller: CallerDep) -> Any:
+async def add(note: NewMemory, services: ServicesDep, caller: CallerDep) -> Any:
     """Remember a text in the caller's own scope; one that is there already is `linked` and not stored again."""
     memory = await write.remember(
         services.database,
@@ -120,7 +122,7 @@ async def add(note: Remembered, services: ServicesDep, caller: CallerDep) -> Any
         ttl=timedelta(seconds=note.ttl_seconds) if note.ttl_seconds else None,
         embedder=services.embedder,
     )
-    return {**shown(memory), "linked": memory.is_repeat}
+    return {**view(memory), "linked": memory.is_repeat}
 
 
 @router.get("/export", operation_id="export_memories", response_class=StreamingResponse)
@@ -132,8 +134,10 @@ async def export(services: ServicesDep, caller: CallerDep) -> StreamingResponse:
 @router.post("/import", operation_id="import_memories")
 async def take_in(file: Import, services: ServicesDep, caller: CallerDep) -> dict[str, int]:
     """Put exported lines into the caller's own scope, all or none; what is there already is counted, not copied."""
-    taken, known = await transfer.import_lines(services.database, caller.access, file.lines, embedder=services.embedder)
-    return {"imported": taken, "known": known}
+    imports, duplicates = await transfer.import_lines(
+        services.database, caller.access, file.lines, embedder=services.embedder
+    )
+    return {"imported": imports, "known": duplicates}
 
 
 @router.delete("", operation_id="forget_person")
@@ -148,25 +152,27 @@ async def forget_person(
     if person != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
         await principals.require(services.database, caller.access, person)
-    whom = Principal(caller.principal.tenant, person)
-    return asdict(await erasure.forget_person(services.database, whom, by=caller.principal.id))
+    principal = Principal(caller.principal.tenant, person)
+    return asdict(await erasure.forget_person(services.database, principal, by=caller.principal.id))
 
 
 @router.get("/{memory}", operation_id="show_memory")
 async def show(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Show one memory with its origin, its times, and who told it again."""
-    found = await versions.show(services.database, caller.access, memory.lower())
-    links = await versions.tellings(services.database, caller.access, found.memory.id)
-    return {**_version(found), "links": [views.jsonable(asdict(link)) for link in links]}
+    version = await versions.show(services.database, caller.access, memory.lower())
+    links = await versions.tellings(services.database, caller.access, version.memory.id)
+    return {**_version(version), "links": [views.jsonable(asdict(link)) for link in links]}
 
 
 @router.get("/{memory}/history", operation_id="memory_history")
 async def list_versions(memory: str, services: ServicesDep, caller: CallerDep) -> Any:
     """List the values that the subject of a memory has and had in its scope, as far as they are kept, newest first."""
-    found = await versions.show(services.database, caller.access, memory.lower())
-    key, scope = found.memory.key, found.memory.scope
-    every = [found] if key is None else await versions.versions(services.database, caller.access, key, scope=scope)
-    return {"items": [_version(version) for version in every]}
+    memory_version = await versions.show(services.database, caller.access, memory.lower())
+    key, scope = memory_version.memory.key, memory_version.memory.scope
+    history = (
+        [memory_version] if key is None else await versions.versions(services.database, caller.access, key, scope=scope)
+    )
+    return {"items": [_version(version) for version in history]}
 
 
 @router.post("/{memory}/pin", operation_id="pin_memory")
@@ -186,10 +192,10 @@ async def unpin(memory: str, services: ServicesDep, caller: CallerDep) -> dict[s
 @router.delete("/{memory}", operation_id="forget_memory")
 async def forget(memory: str, services: ServicesDep, caller: CallerDep) -> dict[str, int]:
     """Forget one memory of the caller's own scope, with every value of its subject, newer and archived ones too."""
-    gone = await erasure.forget(services.database, caller.access, id=memory.lower())
-    if not gone:
+    count = await erasure.forget(services.database, caller.access, id=memory.lower())
+    if not count:
         raise Permanent("not_found", f"you have no memory {memory!r}; `countersign memory ls` lists yours")
-    return {"forgotten": gone}
+    return {"forgotten": count}
 
 
 async def _lines(services: Services, caller: Caller) -> AsyncIterator[bytes]:
@@ -197,21 +203,21 @@ async def _lines(services: Services, caller: Caller) -> AsyncIterator[bytes]:
         yield f"{line}\n".encode()
 
 
-def place(text: str | None) -> tuple[datetime, str] | None:
+def position(text: str | None) -> tuple[datetime, str] | None:
     """Return the time and id of a memory that a cursor stands for; raises Permanent("bad_request")."""
-    found = moment(text)
+    pair = moment(text)
     try:
-        return found and (found[0], str(UUID(found[1])))
+        return pair and (pair[0], str(UUID(pair[1])))
     except ValueError as error:
         raise Permanent("bad_request", f"cursor {text!r} is not one that this list returned; leave it out") from error
 
 
 def _version(version: versions.MemoryVersion) -> dict[str, Any]:
     times = {name: value for name, value in asdict(version).items() if name != "memory"}
-    return {**shown(version.memory), **views.jsonable(times)}
+    return {**view(version.memory), **views.jsonable(times)}
 
 
-def shown(memory: Memory) -> dict[str, Any]:
+def view(memory: Memory) -> dict[str, Any]:
     """Return a memory as every answer shows it."""
-    told = {name: value for name, value in asdict(memory).items() if name not in ("is_repeat", "is_history")}
-    return views.jsonable({**told, "scope": str(memory.scope)})
+    fields = {name: value for name, value in asdict(memory).items() if name not in ("is_repeat", "is_history")}
+    return views.jsonable({**fields, "scope": str(memory.scope)})

@@ -111,27 +111,27 @@ _OF_STATUS: Mapping[int, Code] = {404: "not_found", 413: "too_large", 415: "unsu
 class Refusal(Permanent):
     """A refusal that tells more than its message, such as the decision that won or the problems of a plan."""
 
-    def __init__(self, code: Code, message: str, **more: Any) -> None:
+    def __init__(self, code: Code, message: str, **extras: Any) -> None:
         super().__init__(code, message)
-        self.more = more
+        self.extras = extras
 
 
-def response(request: Request, code: Code, detail: str, *, status: int | None = None, **more: Any) -> JSONResponse:
+def response(request: Request, code: Code, detail: str, *, status: int | None = None, **extras: Any) -> JSONResponse:
     """Return a problem document for a code; `status` only where HTTP demands another one than the code's own."""
-    kind = PROBLEMS[code]
-    number = status or kind.status
+    problem = PROBLEMS[code]
+    number = status or problem.status
     body = {
         "type": f"/docs/codes#{code}",
-        "title": kind.title,
+        "title": problem.title,
         "status": number,
         "code": code,
         "detail": detail,
-        "next": kind.next,
+        "next": problem.next,
         "instance": request.url.path,
         "trace_id": trace_of(request),
     }
     headers = {"WWW-Authenticate": "Bearer"} if number == HTTPStatus.UNAUTHORIZED else {}
-    return JSONResponse({**more, **body}, number, media_type=MEDIA_TYPE, headers=headers)
+    return JSONResponse({**extras, **body}, number, media_type=MEDIA_TYPE, headers=headers)
 
 
 def trace_of(request: Request) -> str:
@@ -141,39 +141,40 @@ def trace_of(request: Request) -> str:
 
 def install(app: FastAPI) -> None:
     """Answer every failure of the app as a problem document."""
-    app.add_exception_handler(ControlError, _controlled)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _plain)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(ControlError, _answer_control_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
-async def _controlled(request: Request, error: Exception) -> JSONResponse:
-    known = cast(ControlError, error)
-    more: Mapping[str, Any] = known.more if isinstance(known, Refusal) else {}
-    answer = response(request, known.code, str(known), **more)
-    if isinstance(known, Temporary):
-        answer.headers["Retry-After"] = str(max(1, round(known.delay)))
+async def _answer_control_error(request: Request, error: Exception) -> JSONResponse:
+    control_error = cast(ControlError, error)
+    extras: Mapping[str, Any] = control_error.extras if isinstance(control_error, Refusal) else {}
+    answer = response(request, control_error.code, str(control_error), **extras)
+    if isinstance(control_error, Temporary):
+        answer.headers["Retry-After"] = str(max(1, round(control_error.delay)))
     return answer
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    found: Sequence[Any] = cast(RequestValidationError, error).errors()
+async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    failures: Sequence[Any] = cast(RequestValidationError, error).errors()
     errors = [
-        {"at": ".".join(map(str, item["loc"])), "problem": item["msg"].removeprefix("Value error, ")} for item in found
+        {"at": ".".join(map(str, item["loc"])), "problem": item["msg"].removeprefix("Value error, ")}
+        for item in failures
     ]
-    told = "; ".join(f"{item['at']}: {item['problem']}" for item in errors[:5])
-    return response(request, "bad_request", f"the request is not valid: {told}", status=422, errors=errors[:20])
+    messages = "; ".join(f"{item['at']}: {item['problem']}" for item in errors[:5])
+    return response(request, "bad_request", f"the request is not valid: {messages}", status=422, errors=errors[:20])
 
 
-async def _plain(request: Request, error: Exception) -> JSONResponse:
-    known = cast(HTTPException, error)
-    code = _OF_STATUS.get(known.status_code, "bad_request")
-    detail = f"{request.method} {request.url.path}: {known.detail}"
-    answer = response(request, code, detail, status=known.status_code)
-    answer.headers.update(known.headers or {})
+async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+    http_error = cast(HTTPException, error)
+    code = _OF_STATUS.get(http_error.status_code, "bad_request")
+    detail = f"{request.method} {request.url.path}: {http_error.detail}"
+    answer = response(request, code, detail, status=http_error.status_code)
+    answer.headers.update(http_error.headers or {})
     return answer
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+async def _answer_unexpected_error(request: Request, error: Exception) -> JSONResponse:
     _LOG.error("request %s failed", trace_of(request), exc_info=error)
     return response(request, "internal", "the request failed for a reason that nobody foresaw; it is logged")

@@ -18,34 +18,38 @@ class Pace:
 
     def note(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the progress that an outcome reports, with seconds left once two batches were seen."""
-        told: Mapping[str, Any] | None = body.get("progress")
-        if not told or not told.get("of"):
+        report: Mapping[str, Any] | None = body.get("progress")
+        if not report or not report.get("of"):
             return None
-        at, batch, of = datetime.fromisoformat(body["at"]), int(told["batch"]), int(told["of"])
-        if self._step != told["step"]:
-            self._step, self._first = told["step"], (batch, at)
-        seen = batch - self._first[0]
-        left = (at - self._first[1]).total_seconds() / seen * (of - batch) if seen > 0 else None
-        shown = {name: told.get(name) for name in ("step", "batch", "of", "done", "total")}
-        return {**shown, "seconds_left": None if left is None else round(left, 1), "text": _words(shown, body, left)}
+        at, batch, of = datetime.fromisoformat(body["at"]), int(report["batch"]), int(report["of"])
+        if self._step != report["step"]:
+            self._step, self._first = report["step"], (batch, at)
+        batches = batch - self._first[0]
+        seconds_left = (at - self._first[1]).total_seconds() / batches * (of - batch) if batches > 0 else None
+        view = {name: report.get(name) for name in ("step", "batch", "of", "done", "total")}
+        return {
+            **view,
+            "seconds_left": None if seconds_left is None else round(seconds_left, 1),
+            "text": _words(view, body, seconds_left),
+        }
 
 
 def latest(entries: Iterable[JournalEntry]) -> dict[str, Any] | None:
     """Return the progress after the last entry, or None if none is batched."""
-    pace, found = Pace(), None
+    pace, progress = Pace(), None
     for entry in entries:
         body = entry.body
         if body["kind"] == "outcome":
-            found = pace.note(body) or found
-    return found
+            progress = pace.note(body) or progress
+    return progress
 
 
-def _words(shown: Mapping[str, Any], body: Mapping[str, Any], left: float | None) -> str:
-    words = [f"batch {shown['batch']}/{shown['of']}"]
-    if shown["done"] is not None:
-        words.append(f"{shown['done']:,} {_verb(body)}")
-    if left is not None and shown["batch"] != shown["of"]:
-        words.append(f"about {max(1, round(left))} s left")
+def _words(view: Mapping[str, Any], body: Mapping[str, Any], seconds_left: float | None) -> str:
+    words = [f"batch {view['batch']}/{view['of']}"]
+    if view["done"] is not None:
+        words.append(f"{view['done']:,} {_verb(body)}")
+    if seconds_left is not None and view["batch"] != view["of"]:
+        words.append(f"about {max(1, round(seconds_left))} s left")
     return ", ".join(words)
 
 
@@ -53,5 +57,5 @@ def _verb(body: Mapping[str, Any]) -> str:
     """Name what a batch counts by its own result: `refunded`, `escalated`, `notified`."""
     outcome: Mapping[str, Any] = body.get("outcome") or {}
     result: Mapping[str, Any] = outcome.get("result") or outcome
-    counted = [name for name, value in result.items() if name.endswith("ed") and isinstance(value, int)]
-    return next((name for name in counted if name not in _NOT_DONE), "done")
+    names = [name for name, value in result.items() if name.endswith("ed") and isinstance(value, int)]
+    return next((name for name in names if name not in _NOT_DONE), "done")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import auth
 from app.api import idempotency, start_run, stream, views
-from app.api.dependencies import Body, Caller, CallerDep, Limit, Services, ServicesDep, moment, page
+from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import trace_of
 from memory.errors import Permanent
 from memory.governance import journal
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/runs", tags=["runs"])
 _PAGE = 1000
 
 
-class ReasonRequest(Body):
+class ReasonRequest(RequestBody):
     """Why."""
 
     reason: str = ""
@@ -27,29 +27,29 @@ class ReasonRequest(Body):
 
 @router.post("", status_code=202, operation_id="start_run")
 async def start(  # the framework passes each part of a request by name
-    wanted: start_run.Start,
+    body: start_run.Start,
     request: Request,
     response: Response,
     services: ServicesDep,
     caller: CallerDep,
     *,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Start a run with a message, a runbook with inputs, or a complete plan; 422 lists what is wrong with a plan."""
-    understood = await start_run.understand(services, caller, wanted)
+    run_request = await start_run.understand(services, caller, body)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        if wanted.thread:
-            await start_run.own(connection, caller, wanted.thread)
+        if body.thread:
+            await start_run.own(connection, caller, body.thread)
         return await start_run.begin(
-            connection, services, understood, thread=wanted.thread, correlation=trace_of(request)
+            connection, services, run_request, thread=body.thread, correlation=trace_of(request)
         )
 
-    keyed = idempotency.keyed(key, "POST /api/runs", wanted)
-    begun, replayed = await idempotency.perform(services, caller, keyed, work)
-    idempotency.mark(response, replayed)
-    response.headers["Location"] = f"/api/runs/{begun['run']}"
-    return begun
+    idempotent_request = idempotency.request_of(key, "POST /api/runs", body)
+    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    idempotency.mark(response, is_replay)
+    response.headers["Location"] = f"/api/runs/{receipt['run']}"
+    return receipt
 
 
 @router.get("", operation_id="list_runs")
@@ -65,35 +65,35 @@ async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, 
     row = await records.get(services.database, caller.access, run)
     gate = await stream.open_gate(services, caller.access, row)
     step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
-    shown = views.run(row, await _all(services, caller, run))
+    view = views.run(row, await _entries(services, caller, run))
     # Only whoever asked for the run sees any.
-    rows = await previews.first(services.database, caller.access, run, shown["result"].get("results") or {})
-    return {**shown, "rows": rows, "outcomes": step_outcomes, "gate": gate}
+    rows = await previews.first(services.database, caller.access, run, view["result"].get("results") or {})
+    return {**view, "rows": rows, "outcomes": step_outcomes, "gate": gate}
 
 
 @router.post("/{run}/cancel", operation_id="cancel_run")
 async def cancel(
     run: str,
-    why: ReasonRequest,
+    body: ReasonRequest,
     response: Response,
     services: ServicesDep,
     caller: CallerDep,
     *,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
 ) -> Any:
     """End a run; one that is at work stops before its next call. For its requester and for operators."""
     await _may_steer(services, caller, run)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        reason = why.reason or "cancelled by a person"
+        reason = body.reason or "cancelled by a person"
         return {"run": run, "status": await endings.cancel(services.database, connection, caller.access, run, reason)}
 
-    return await _steer(services, caller, response, idempotency.keyed(key, f"cancel {run}", why), work)
+    return await _steer(services, caller, response, idempotency.request_of(key, f"cancel {run}", body), work)
 
 
 @router.post("/{run}/resume", operation_id="resume_run", status_code=202)
 async def resume(
-    run: str, response: Response, services: ServicesDep, caller: CallerDep, *, key: idempotency.Key = None
+    run: str, response: Response, services: ServicesDep, caller: CallerDep, *, key: idempotency.IdempotencyKey = None
 ) -> Any:
     """Queue a stopped run again. For its requester and for operators."""
     await _may_steer(services, caller, run)
@@ -103,7 +103,7 @@ async def resume(
         await services.queue.defer(connection, run)
         return {"run": run, "status": "queued"}
 
-    return await _steer(services, caller, response, idempotency.keyed(key, f"resume {run}", ReasonRequest()), work)
+    return await _steer(services, caller, response, idempotency.request_of(key, f"resume {run}", ReasonRequest()), work)
 
 
 @router.get("/{run}/journal", operation_id="run_journal")
@@ -117,7 +117,10 @@ async def read(
     """Read what was recorded of a run, in order, from entry `after` on."""
     await records.get(services.database, caller.access, run)
     entries = await journal.read(services.database, caller.access, run, after=after, limit=limit)
-    return {"items": [recorded(entry) for entry in entries], "next": entries[-1].seq if len(entries) == limit else None}
+    return {
+        "items": [entry_view(entry) for entry in entries],
+        "next": entries[-1].seq if len(entries) == limit else None,
+    }
 
 
 @router.get("/{run}/events", operation_id="run_events", response_class=Response)
@@ -135,7 +138,7 @@ async def events(
     return stream.response(services, caller.access, run, int(last_event_id or min(after, 2**31 - 1)), {"X-Run-Id": run})
 
 
-def recorded(entry: JournalEntry) -> dict[str, Any]:
+def entry_view(entry: JournalEntry) -> dict[str, Any]:
     """Return an entry with its place in the chain."""
     return {
         "run": entry.run,
@@ -146,14 +149,14 @@ def recorded(entry: JournalEntry) -> dict[str, Any]:
     }
 
 
-async def _all(services: Services, caller: Caller, run: str) -> list[JournalEntry]:
-    found: list[JournalEntry] = []
+async def _entries(services: Services, caller: Caller, run: str) -> list[JournalEntry]:
+    entries: list[JournalEntry] = []
     while True:
-        after = found[-1].seq if found else 0
-        some = await journal.read(services.database, caller.access, run, after=after, limit=_PAGE)
-        found += some
-        if len(some) < _PAGE:
-            return found
+        after = entries[-1].seq if entries else 0
+        batch = await journal.read(services.database, caller.access, run, after=after, limit=_PAGE)
+        entries += batch
+        if len(batch) < _PAGE:
+            return entries
 
 
 async def _may_steer(services: Services, caller: Caller, run: str) -> None:
@@ -163,8 +166,8 @@ async def _may_steer(services: Services, caller: Caller, run: str) -> None:
 
 
 async def _steer(
-    services: Services, caller: Caller, response: Response, keyed: Any, work: idempotency.Work
+    services: Services, caller: Caller, response: Response, idempotent_request: Any, work: idempotency.IdempotentWork
 ) -> dict[str, Any]:
-    answer, replayed = await idempotency.perform(services, caller, keyed, work)
-    idempotency.mark(response, replayed)
+    answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    idempotency.mark(response, is_replay)
     return answer

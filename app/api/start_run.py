@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from app.api.dependencies import Body, Caller, Filled, Services
+from app.api.dependencies import Caller, NotBlank, RequestBody, Services
 from app.api.problems import Refusal
 from graphs.planning import runbooks, slots
 from graphs.planning.plan import Budget, Plan
@@ -18,14 +18,14 @@ from memory.postgres.database import Connection
 from memory.runs import records
 from tools.action import canonical
 
-ENDED: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+FINAL_STATUSES: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
 """Statuses in which nobody works on a run any more."""
 
 ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-ChatMessage = Annotated[str, Filled, Field(max_length=8000)]
+ChatMessage = Annotated[str, NotBlank, Field(max_length=8000)]
 
 
-class Start(Body):
+class Start(RequestBody):
     """Exactly one of message, runbook or plan."""
 
     message: ChatMessage | None = None
@@ -41,13 +41,13 @@ class RunRequest:
     """What a run is asked to do, in the form that its graph starts from."""
 
     text: str
-    given: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
     runbook: str | None = None
     inputs: Mapping[str, bool | int | str] = field(default_factory=dict[str, bool | int | str])
 
     def as_json(self) -> dict[str, Any]:
         """Return the request as the run row and the journal keep it."""
-        return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.given}
+        return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.plan}
 
 
 async def understand(services: Services, caller: Caller, start: Start) -> RunRequest:
@@ -59,8 +59,8 @@ async def understand(services: Services, caller: Caller, start: Start) -> RunReq
     if start.message is not None:
         return RunRequest(start.message)
     if start.plan is not None:
-        return given(services, read(start.plan))
-    return await _named(services, caller, str(start.runbook), start.inputs)
+        return from_plan(services, read(start.plan))
+    return await _from_runbook(services, caller, str(start.runbook), start.inputs)
 
 
 def read(raw: Mapping[str, Any]) -> Plan:
@@ -68,29 +68,31 @@ def read(raw: Mapping[str, Any]) -> Plan:
     try:
         return Plan.model_validate({**raw, "source": "given"})
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, item['loc'])) or 'plan'}: {item['msg']}" for item in error.errors()]
-        raise invalid(told) from None
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'plan'}: {item['msg']}" for item in error.errors()]
+        raise invalid(problems) from None
 
 
-def given(services: Services, plan: Plan) -> RunRequest:
+def from_plan(services: Services, plan: Plan) -> RunRequest:
     """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`.
 
     A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
     """
-    told = validate(plan, services.catalog.cards)
+    problems = validate(plan, services.catalog.cards)
     if plan.kind != "repair":
-        told.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
-    asked = plan.budget.model_dump(include=plan.budget.model_fields_set)
-    told += [
-        f"budget.{name}: at most {services.budget[name]} here" for name in asked if asked[name] > services.budget[name]
+        problems.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
+    bounds = plan.budget.model_dump(include=plan.budget.model_fields_set)
+    problems += [
+        f"budget.{name}: at most {services.budget[name]} here"
+        for name in bounds
+        if bounds[name] > services.budget[name]
     ]
-    plan = plan.model_copy(update={"budget": Budget(**{**services.budget, **asked})})
+    plan = plan.model_copy(update={"budget": Budget(**{**services.budget, **bounds})})
     try:
         canonical(plan.model_dump(mode="json"))
     except TypeError as error:
-        told.append(str(error))
-    if told:
-        raise invalid(told)
+        problems.append(str(error))
+    if problems:
+        raise invalid(problems)
     return RunRequest(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
 
 
@@ -126,21 +128,23 @@ async def own(connection: Connection, caller: Caller, thread: str) -> records.Th
 
 
 def _budget(services: Services, request: RunRequest) -> dict[str, int]:
-    own: Mapping[str, int] = (request.given or {}).get("budget", {})
+    own: Mapping[str, int] = (request.plan or {}).get("budget", {})
     return {**services.budget, **own}
 
 
-async def _named(services: Services, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]) -> RunRequest:
+async def _from_runbook(
+    services: Services, caller: Caller, id: str, inputs: Mapping[str, bool | int | str]
+) -> RunRequest:
     item = await versions.current(services.database, caller.access, id)
     if item.kind != "runbook":
         raise Permanent("not_found", f"{id!r} is no runbook; `countersign knowledge ls` lists those there are")
-    known = runbooks.parse(item.body, version=item.version).runbook.slots
-    told = [f"inputs.{name}: {id!r} has no such slot" for name in inputs if name not in known]
-    told += [
-        f"inputs.{name}: {value!r} is no {known[name].type}"
+    slot_types = runbooks.parse(item.body, version=item.version).runbook.slots
+    problems = [f"inputs.{name}: {id!r} has no such slot" for name in inputs if name not in slot_types]
+    problems += [
+        f"inputs.{name}: {value!r} is no {slot_types[name].type}"
         for name, value in inputs.items()
-        if name in known and not slots.fits(known[name].type, value)
+        if name in slot_types and not slots.fits(slot_types[name].type, value)
     ]
-    if told:
-        raise invalid(told)
+    if problems:
+        raise invalid(problems)
     return RunRequest(f"runbook {id}", runbook=id, inputs=dict(inputs))

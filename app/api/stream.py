@@ -13,17 +13,17 @@ from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import Services
 from app.api.progress import Pace
-from app.api.start_run import ENDED
+from app.api.start_run import FINAL_STATUSES
 from memory.governance import approvals, journal
 from memory.governance.journal import JournalEntry
 from memory.runs import records
 from memory.scope import Access
 
-Name = Literal["run", "step", "gate", "progress", "message", "end"]
+EventName = Literal["run", "step", "gate", "progress", "message", "end"]
 _QUIET_SECONDS = 15.0
 _PAGE = 200
 _ALIVE = b": still here\n\n"
-_NAMES: Mapping[str, Name] = {
+_NAMES: Mapping[str, EventName] = {
     "requested": "run",
     "resumed": "run",
     "cancel": "run",
@@ -51,27 +51,27 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class ServerEvent:
     """One thing that happened, as clients see it."""
 
-    name: Name
+    name: EventName
     data: Mapping[str, Any]
     seq: int | None = None
     """Set on the last event of an entry: reading on after it misses nothing."""
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """Return the event in the format of server-sent events."""
-        place = "" if self.seq is None else f"id: {self.seq}\n"
-        return f"event: {self.name}\n{place}data: {json.dumps(self.data, default=str)}\n\n".encode()
+        id_line = "" if self.seq is None else f"id: {self.seq}\n"
+        return f"event: {self.name}\n{id_line}data: {json.dumps(self.data, default=str)}\n\n".encode()
 
 
 def events(entry: JournalEntry, pace: Pace) -> list[ServerEvent]:
     """Return what an entry tells clients; most entries of the machinery tell nothing."""
     body = entry.body
-    found = _found(entry.run, body, pace)
-    if found:
-        found[-1] = ServerEvent(found[-1].name, found[-1].data, entry.seq)
-    return found
+    server_events = _events_of(entry.run, body, pace)
+    if server_events:
+        server_events[-1] = ServerEvent(server_events[-1].name, server_events[-1].data, entry.seq)
+    return server_events
 
 
-def _found(run: str, body: Mapping[str, Any], pace: Pace) -> list[ServerEvent]:
+def _events_of(run: str, body: Mapping[str, Any], pace: Pace) -> list[ServerEvent]:
     name = _NAMES.get(body["kind"])
     if name is None:
         return []
@@ -96,64 +96,64 @@ def response(services: Services, access: Access, run: str, after: int, headers: 
 
 async def follow(services: Services, access: Access, run: str, after: int) -> AsyncIterator[bytes]:
     """Yield encoded events until the run has ended and everything was told; comments keep quiet streams alive."""
-    teller = _Teller(services, access, run, after)
+    reader = _JournalReader(services, access, run, after)
     async for _ in services.feed.wakeups(run):
-        async for event in teller.news():
-            yield event.encoded()
-        if await teller.done():
+        async for event in reader.read_events():
+            yield event.encode()
+        if await reader.is_finished():
             return
-        if teller.quiet():
+        if reader.is_due_for_comment():
             yield _ALIVE
 
 
-class _Teller:
+class _JournalReader:
     """One client's place in a run's journal."""
 
     def __init__(self, services: Services, access: Access, run: str, after: int) -> None:
-        self._parts = services
+        self._services = services
         self._access = access
         self._run = run
         self._after = after
         self._pace = Pace()
-        self._spoke = _now()
+        self._last_write = _loop_time()
 
-    async def news(self) -> AsyncIterator[ServerEvent]:
+    async def read_events(self) -> AsyncIterator[ServerEvent]:
         """Yield what was recorded since the last time."""
         while entries := await journal.read(
-            self._parts.database, self._access, self._run, after=self._after, limit=_PAGE
+            self._services.database, self._access, self._run, after=self._after, limit=_PAGE
         ):
             for event in [event for entry in entries for event in events(entry, self._pace)]:
                 if event.name == "end":
-                    yield await self._last_word()
+                    yield await self._final_message()
                 yield event
-            self._after, self._spoke = entries[-1].seq, _now()
+            self._after, self._last_write = entries[-1].seq, _loop_time()
 
-    async def done(self) -> bool:
+    async def is_finished(self) -> bool:
         """Return whether the run has ended and everything of it was told."""
-        row = await records.get(self._parts.database, self._access, self._run)
-        return row["status"] in ENDED and row["seq"] <= self._after
+        row = await records.get(self._services.database, self._access, self._run)
+        return row["status"] in FINAL_STATUSES and row["seq"] <= self._after
 
-    def quiet(self) -> bool:
+    def is_due_for_comment(self) -> bool:
         """Return whether the client should hear that we are still here."""
-        if _now() - self._spoke <= _QUIET_SECONDS:
+        if _loop_time() - self._last_write <= _QUIET_SECONDS:
             return False
-        self._spoke = _now()
+        self._last_write = _loop_time()
         return True
 
-    async def _last_word(self) -> ServerEvent:
-        row = await records.get(self._parts.database, self._access, self._run)
+    async def _final_message(self) -> ServerEvent:
+        row = await records.get(self._services.database, self._access, self._run)
         return ServerEvent("message", {"run": self._run, "from": "countersign", "text": row["message"]})
 
 
-def _now() -> float:
+def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def settled(services: Services, access: Access, run: str) -> dict[str, Any]:
+async def wait_for_end_or_gate(services: Services, access: Access, run: str) -> dict[str, Any]:
     """Wait until a run ended or needs a person; returns its row, with the open `gate` if there is one."""
     async for _ in services.feed.wakeups(run):
         row = await records.get(services.database, access, run)
-        if row["status"] in ENDED:
+        if row["status"] in FINAL_STATUSES:
             return {**row, "gate": None}
         if gate := await open_gate(services, access, row):
             return {**row, "status": "waiting", "gate": gate}
@@ -166,12 +166,12 @@ async def open_gate(services: Services, access: Access, row: Mapping[str, Any]) 
         return {"kind": "clarify", "question": await _question(services, access, row)}
     if row["status"] not in ("running", "waiting"):
         return None
-    opened = await approvals.ls(services.database, access, status="open", run=row["id"], limit=1)
-    return {"kind": "approval", "approval": opened[0]["id"]} if opened else None
+    rounds = await approvals.ls(services.database, access, status="open", run=row["id"], limit=1)
+    return {"kind": "approval", "approval": rounds[0]["id"]} if rounds else None
 
 
 async def _question(services: Services, access: Access, row: Mapping[str, Any]) -> dict[str, Any]:
     after = max(0, row["seq"] - 50)
     entries = await journal.read(services.database, access, row["id"], after=after, limit=50)
-    asked = [entry.body for entry in entries if entry.kind in ("clarify",)]
-    return _plain(asked[-1]) if asked else {}
+    questions = [entry.body for entry in entries if entry.kind in ("clarify",)]
+    return _plain(questions[-1]) if questions else {}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, ValidationError
 
 from app.api import idempotency, start_run
-from app.api.dependencies import Body, CallerDep, Services, ServicesDep
+from app.api.dependencies import CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from graphs.planning.plan import Plan
 from memory.postgres.database import Connection
@@ -16,21 +16,21 @@ from memory.postgres.database import Connection
 router = APIRouter(prefix="/api/tools", tags=["tools"])
 
 
-class ToolCall(Body):
+class ToolCall(RequestBody):
     """The arguments of one call."""
 
     args: Mapping[str, Any] = Field(default_factory=dict[str, Any])
 
 
 @router.get("", operation_id="list_tools")
-async def ls(services: ServicesDep, _by: CallerDep) -> dict[str, Any]:
+async def ls(services: ServicesDep, _caller: CallerDep) -> dict[str, Any]:
     """List the tools with what each may change."""
     names = ("name", "summary", "effect", "roles", "reversible")
     return {"items": [{name: getattr(card, name) for name in names} for card in services.catalog.cards.values()]}
 
 
 @router.get("/{name}", operation_id="show_tool")
-async def show(name: str, services: ServicesDep, _by: CallerDep) -> dict[str, Any]:
+async def show(name: str, services: ServicesDep, _caller: CallerDep) -> dict[str, Any]:
     """Show a tool's card: schema, roles, cost, idempotency, how it is undone, how it can fail."""
     services.catalog.get(name)
     return asdict(services.catalog.cards[name])
@@ -39,25 +39,25 @@ async def show(name: str, services: ServicesDep, _by: CallerDep) -> dict[str, An
 @router.post("/{name}/call", status_code=202, operation_id="call_tool")
 async def call(  # the framework passes each part of a request by name
     name: str,
-    wanted: ToolCall,
+    body: ToolCall,
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
     *,
     response: Response,
-    key: idempotency.Key = None,
+    key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
-    understood = start_run.given(services, _plan(services, name, wanted.args))
+    run_request = start_run.from_plan(services, _plan(services, name, body.args))
 
     async def work(connection: Connection) -> dict[str, Any]:
-        return await start_run.begin(connection, services, understood, thread=None, correlation=trace_of(request))
+        return await start_run.begin(connection, services, run_request, thread=None, correlation=trace_of(request))
 
-    keyed = idempotency.keyed(key, f"call {name}", wanted)
-    begun, replayed = await idempotency.perform(services, caller, keyed, work)
-    idempotency.mark(response, replayed)
-    response.headers["Location"] = f"/api/runs/{begun['run']}"
-    return begun
+    idempotent_request = idempotency.request_of(key, f"call {name}", body)
+    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    idempotency.mark(response, is_replay)
+    response.headers["Location"] = f"/api/runs/{receipt['run']}"
+    return receipt
 
 
 def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
@@ -65,8 +65,10 @@ def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
     try:
         tool.arguments.model_validate(args)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise Refusal("invalid_arguments", f"{name!r} does not take this: {'; '.join(told)}", problems=told) from None
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise Refusal(
+            "invalid_arguments", f"{name!r} does not take this: {'; '.join(problems)}", problems=problems
+        ) from None
     backout = tool.compensate and f"undone by {tool.compensate}"
     step = {
         "id": "call",

@@ -12,7 +12,7 @@ from memory.governance import principals
 from memory.runs import transcripts
 
 router = APIRouter(prefix="/api/transcripts", tags=["transcripts"])
-Person = Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")]
+PersonFilter = Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")]
 
 
 @router.get("", operation_id="list_transcripts")
@@ -22,18 +22,18 @@ async def ls(
     *,
     limit: Limit = 50,
     after: Annotated[str | None, Query(alias="cursor")] = None,
-    person: Person = None,
+    person: PersonFilter = None,
 ) -> Any:
     """List archived threads of the caller, newest first; `packed` is unset once only a tombstone is left."""
-    whose = person or caller.principal.id
-    if whose != caller.principal.id:
+    owner = person or caller.principal.id
+    if owner != caller.principal.id:
         auth.demand(caller.principal, auth.ADMIN)
-        await principals.require(services.database, caller.access, whose)
-    found = await transcripts.ls(services.database, caller.access, of=whose, limit=limit + 1, after=moment(after))
-    shown = found[:limit]
+        await principals.require(services.database, caller.access, owner)
+    rows = await transcripts.ls(services.database, caller.access, of=owner, limit=limit + 1, after=moment(after))
+    items = rows[:limit]
     return {
-        "items": [views.jsonable(asdict(one)) for one in shown],
-        "next": cursor(shown[-1].archived, shown[-1].thread) if len(found) > limit else None,
+        "items": [views.jsonable(asdict(row)) for row in items],
+        "next": cursor(items[-1].archived, items[-1].thread) if len(rows) > limit else None,
     }
 
 
@@ -41,8 +41,8 @@ async def ls(
 async def show(thread: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Read a transcript without putting it back: its checkpoints, the state in the end, and what models were asked."""
     await _may_read(thread, services, caller)
-    told = asdict(await transcripts.show(services.database, caller.access, thread))
-    return views.jsonable({**told.pop("transcript"), **told})
+    fields = asdict(await transcripts.show(services.database, caller.access, thread))
+    return views.jsonable({**fields.pop("transcript"), **fields})
 
 
 @router.post("/{thread}/restore", operation_id="restore_transcript")
@@ -56,13 +56,13 @@ async def restore(thread: str, services: ServicesDep, caller: CallerDep) -> dict
 @router.post("/{thread}/hold", operation_id="hold_transcript")
 async def hold(thread: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Keep a transcript beyond its retention; its person cannot be forgotten then. For administrators."""
-    return await _held(thread, services, caller, on=True)
+    return await _set_hold(thread, services, caller, on=True)
 
 
 @router.delete("/{thread}/hold", operation_id="release_transcript")
 async def release(thread: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """End a legal hold; from then on the retention counts again. For administrators."""
-    return await _held(thread, services, caller, on=False)
+    return await _set_hold(thread, services, caller, on=False)
 
 
 async def _may_read(thread: str, services: Services, caller: Caller) -> None:
@@ -70,7 +70,7 @@ async def _may_read(thread: str, services: Services, caller: Caller) -> None:
         auth.demand(caller.principal, auth.ADMIN)
 
 
-async def _held(thread: str, services: Services, caller: Caller, *, on: bool) -> dict[str, Any]:
+async def _set_hold(thread: str, services: Services, caller: Caller, *, on: bool) -> dict[str, Any]:
     auth.demand(caller.principal, auth.ADMIN)
     await transcripts.set_legal_hold(services.database, caller.access, thread, on=on)
     return {"thread": thread, "hold": on}

@@ -8,7 +8,7 @@ from fastapi.encoders import jsonable_encoder
 from app.api.progress import latest
 from memory.governance.journal import JournalEntry
 
-_SPENT = ("tokens", "micros", "calls")
+_COST_NAMES = ("tokens", "micros", "calls")
 _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})
 
 
@@ -30,25 +30,26 @@ def answer(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def cost(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run spent, reserved and may spend, in integers."""
-    named = {
-        n: {"spent": row[f"spent_{n}"], "reserved": row[f"reserved_{n}"], "limit": row[f"limit_{n}"]} for n in _SPENT
+    costs = {
+        n: {"spent": row[f"spent_{n}"], "reserved": row[f"reserved_{n}"], "limit": row[f"limit_{n}"]}
+        for n in _COST_NAMES
     }
-    return {**named, "millis": {"spent": row["spent_millis"]}}
+    return {**costs, "millis": {"spent": row["spent_millis"]}}
 
 
 def run(row: Mapping[str, Any], entries: Iterable[JournalEntry]) -> dict[str, Any]:
     """Return everything of a run: plan, steps with their roles, progress, cost, results and the manual list."""
-    found = list(entries)
-    nothing: dict[str, Any] = {}
-    ended = next((entry.body for entry in reversed(found) if entry.kind == "ended"), nothing)
-    result = {name: value for name, value in ended.items() if name not in _MACHINERY}
+    entry_list = list(entries)
+    empty: dict[str, Any] = {}
+    outcome = next((entry.body for entry in reversed(entry_list) if entry.kind == "ended"), empty)
+    result = {name: value for name, value in outcome.items() if name not in _MACHINERY}
     names = ("input", "plan", "plan_hash", "answers", "attempt", "seq")
     return {
         **summary(row),
         **{name: row[name] for name in names},
-        "steps": steps(found),
-        "memory": _memory(found),
-        "progress": latest(found),
+        "steps": steps(entry_list),
+        "memory": _memory(entry_list),
+        "progress": latest(entry_list),
         "cost": cost(row),
         "result": result,
         "manual": result.get("manual", []),
@@ -57,20 +58,22 @@ def run(row: Mapping[str, Any], entries: Iterable[JournalEntry]) -> dict[str, An
 
 def _memory(entries: Iterable[JournalEntry]) -> dict[str, list[str]]:
     """Return the ids of memories that were before its planner, and of those that its plans rest on."""
-    told = [entry.body for entry in entries if entry.kind == "recalled"]
-    return {name: list(dict.fromkeys(id for body in told for id in body.get(name, ()))) for name in ("shown", "cited")}
+    bodies = [entry.body for entry in entries if entry.kind == "recalled"]
+    return {
+        name: list(dict.fromkeys(id for body in bodies for id in body.get(name, ()))) for name in ("shown", "cited")
+    }
 
 
 def steps(entries: Iterable[JournalEntry]) -> list[dict[str, Any]]:
     """Return what became of each plan step so far, in the order in which they began; batches are counted together."""
-    found: dict[str, dict[str, Any]] = {}
+    step_views: dict[str, dict[str, Any]] = {}
     for body in (entry.body for entry in entries if "step" in entry.body):
         name = str(body["step"]).partition("#")[0]
-        step = found.setdefault(name, {"step": name, "tool": None, "role": None, "state": "proposed", "calls": 0})
+        step = step_views.setdefault(name, {"step": name, "tool": None, "role": None, "state": "proposed", "calls": 0})
         step |= {part: body[part] for part in ("tool", "role") if body.get(part)}
         step["state"] = _state(body, step["state"])
         step["calls"] += body["kind"] in ("outcome", "read")
-    return list(found.values())
+    return list(step_views.values())
 
 
 def _state(body: Mapping[str, Any], before: str) -> str:
@@ -82,12 +85,12 @@ def _state(body: Mapping[str, Any], before: str) -> str:
 def gate(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return an approval as lists show it."""
     names = ("id", "run", "round", "requester", "status", "reason", "need", "groups", "exposure", "step", "opened")
-    more = ("expires", "decided", "decided_by", "rules")
-    shown: Mapping[str, Any] = row["shown"]
+    decision_names = ("expires", "decided", "decided_by", "rules")
+    question: Mapping[str, Any] = row["shown"]
     return {
-        **{name: row[name] for name in (*names, *more)},
+        **{name: row[name] for name in (*names, *decision_names)},
         "approvals": row.get("approvals"),
-        "title": shown.get("title"),
+        "title": question.get("title"),
     }
 
 
@@ -119,27 +122,27 @@ def _changes(row: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str,
     if old is None or old["status"] not in ("void", "edited"):
         return None
     names = ("plan_hash", "policy", "pins", "exposure", "step", "need", "shown")
-    was, now = ({name: each[name] for name in names} for each in (old, row))
-    before, after = _leaves(was), _leaves(now)
-    changed = {
-        place: {"was": before.get(place), "is": after.get(place)}
-        for place in sorted({*before, *after})
-        if before.get(place) != after.get(place)
+    old_terms, new_terms = ({name: terms_row[name] for name in names} for terms_row in (old, row))
+    before, after = _leaves(old_terms), _leaves(new_terms)
+    changes = {
+        path: {"was": before.get(path), "is": after.get(path)}
+        for path in sorted({*before, *after})
+        if before.get(path) != after.get(path)
     }
-    return {"approval": old["id"], "status": old["status"], "reason": old["reason"], "changed": changed}
+    return {"approval": old["id"], "status": old["status"], "reason": old["reason"], "changed": changes}
 
 
-def _leaves(value: object, place: str = "") -> dict[str, Any]:
+def _leaves(value: object, path: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
         inner = cast(Mapping[str, object], value).items()
     elif isinstance(value, list):
         inner = [(str(number), item) for number, item in enumerate(cast(list[object], value))]
     else:
-        return {place: value}
-    found: dict[str, Any] = {}
+        return {path: value}
+    leaves: dict[str, Any] = {}
     for name, item in inner:
-        found |= _leaves(item, f"{place}.{name}" if place else name)
-    return found
+        leaves |= _leaves(item, f"{path}.{name}" if path else name)
+    return leaves
 
 
 def _waiting(gate: Mapping[str, Any] | None) -> str:
@@ -147,5 +150,5 @@ def _waiting(gate: Mapping[str, Any] | None) -> str:
         return ""
     if gate["kind"] == "approval":
         return f"waits for people: decide approval {gate['approval']}"
-    asked: Mapping[str, Any] = gate["question"]
-    return str(asked.get("question") or asked.get("text") or "please say more precisely what you want")
+    question: Mapping[str, Any] = gate["question"]
+    return str(question.get("question") or question.get("text") or "please say more precisely what you want")

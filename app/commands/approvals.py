@@ -12,10 +12,10 @@ from app.commands.terminal import AsJson, ask, cell, fields, money, outline, say
 from memory.errors import Permanent
 
 app = typer.Typer(help="See what people are asked, and decide.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="Id of the approval.")]
-Why = Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with your name.")]
-Nonce = Annotated[str | None, typer.Option(help="The round you read; unset means the one shown now.")]
-Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
+ApprovalId = Annotated[str, typer.Argument(help="Id of the approval.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with your name.")]
+NonceOption = Annotated[str | None, typer.Option(help="The round you read; unset means the one shown now.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
 
 
 @app.command("ls")
@@ -26,56 +26,70 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List approvals, newest first."""
-    found = ask(lambda api: api.get("/api/approvals", status=status, run=run, limit=limit))
+    answer = ask(lambda api: api.get("/api/approvals", status=status, run=run, limit=limit))
     columns = ("id", "status", "step", "need", "approvals", "exposure", "requester", "expires")
 
     def people(page: Mapping[str, Any]) -> None:
         rows = [{**row, "exposure": money(row["exposure"])} for row in page["items"]]
         table(rows, columns, "nobody is asked anything")
 
-    show(found, as_json, people)
+    show(answer, as_json, people)
 
 
 @app.command("show")
-def show_approval(approval: Id, as_json: AsJson = False) -> None:
+def show_approval(approval: ApprovalId, as_json: AsJson = False) -> None:
     """Show what is asked: actions, amounts, a sample, how it is taken back, who must agree, and what changed."""
     show(ask(lambda api: api.get(f"/api/approvals/{segment(approval)}")), as_json, print_approval)
 
 
 @app.command()
-def approve(approval: Id, reason: Why = "", nonce: Nonce = None, yes: Sure = False, as_json: AsJson = False) -> None:
+def approve(
+    approval: ApprovalId,
+    reason: ReasonOption = "",
+    nonce: NonceOption = None,
+    yes: YesOption = False,
+    as_json: AsJson = False,
+) -> None:
     """Agree to exactly what is shown."""
     _decide(approval, "approve", reason=reason, nonce=nonce, yes=yes, as_json=as_json)
 
 
 @app.command()
-def reject(approval: Id, reason: Why, nonce: Nonce = None, yes: Sure = False, as_json: AsJson = False) -> None:
+def reject(
+    approval: ApprovalId,
+    reason: ReasonOption,
+    nonce: NonceOption = None,
+    yes: YesOption = False,
+    as_json: AsJson = False,
+) -> None:
     """Refuse; the reason goes into the plan."""
     _decide(approval, "reject", reason=reason, nonce=nonce, yes=yes, as_json=as_json)
 
 
 @app.command()
 def edit(  # one option per field of the decision
-    approval: Id,
+    approval: ApprovalId,
     *,
     args: Annotated[str, typer.Option(help="The complete new arguments, as JSON.")],
-    reason: Why,
-    nonce: Nonce = None,
-    yes: Sure = False,
+    reason: ReasonOption,
+    nonce: NonceOption = None,
+    yes: YesOption = False,
     as_json: AsJson = False,
 ) -> None:
     """Change the arguments; they are checked again, and asked for again if policy says so."""
-    edited = parsed(args)
-    _decide(approval, "edit", reason=reason, nonce=nonce, yes=yes, as_json=as_json, edited=edited)
+    new_arguments = parse_object(args)
+    _decide(approval, "edit", reason=reason, nonce=nonce, yes=yes, as_json=as_json, new_arguments=new_arguments)
 
 
 @app.command("ask")
-def question(approval: Id, text: Annotated[str, typer.Argument(help="The question.")], as_json: AsJson = False) -> None:
+def question(
+    approval: ApprovalId, text: Annotated[str, typer.Argument(help="The question.")], as_json: AsJson = False
+) -> None:
     """Ask the requester something; the gate stays open."""
     _decide(approval, "ask", reason=text, nonce=None, yes=True, as_json=as_json)
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parse_object(text: str) -> dict[str, Any]:
     """Return a JSON object from the command line; raises typer.BadParameter."""
     try:
         value = json.loads(text)
@@ -86,37 +100,44 @@ def parsed(text: str) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]  # checked by the API
 
 
-def print_approval(it: Mapping[str, Any]) -> None:
+def print_approval(approval: Mapping[str, Any]) -> None:
     """Print an approval so that a person can decide."""
-    shown: Mapping[str, Any] = it["shown"]
-    fields(it, ("id", "run", "round", "status", "reason", "requester", "step", "opened", "expires"))
-    say(f"what      {it['actions']} action(s), {money(it['exposure'])} in all: "
-        + ", ".join(f"{count} x {tool}" for tool, count in it["tools"].items()))  # fmt: skip
-    groups = cell(it["groups"] or "any group")
-    say(f"who       {it['approvals']} of {it['need']} approvals, of {groups}, not {it['requester']}")
-    say(f"why held  {cell(it['rules'])}")
-    say(f"rests on  plan {it['plan_hash'][:12]}, policy {it['policy'][:12]}, knowledge {cell(it['pins'])}")
-    outline(shown, "  ")
-    if it["sample"]:
-        table(it["sample"], tuple(it["sample"][0]), "")
-    table(it["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
-    if replaces := it["replaces"]:
+    question: Mapping[str, Any] = approval["shown"]
+    fields(approval, ("id", "run", "round", "status", "reason", "requester", "step", "opened", "expires"))
+    say(f"what      {approval['actions']} action(s), {money(approval['exposure'])} in all: "
+        + ", ".join(f"{count} x {tool}" for tool, count in approval["tools"].items()))  # fmt: skip
+    groups = cell(approval["groups"] or "any group")
+    say(f"who       {approval['approvals']} of {approval['need']} approvals, of {groups}, not {approval['requester']}")
+    say(f"why held  {cell(approval['rules'])}")
+    plan, policy = approval["plan_hash"][:12], approval["policy"][:12]
+    say(f"rests on  plan {plan}, policy {policy}, knowledge {cell(approval['pins'])}")
+    outline(question, "  ")
+    if approval["sample"]:
+        table(approval["sample"], tuple(approval["sample"][0]), "")
+    table(approval["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
+    if replaces := approval["replaces"]:
         say(f"replaces  {replaces['approval']} ({replaces['status']}: {replaces['reason']})")
         for name, change in replaces["changed"].items():
             say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
-    say(f"nonce     {it['nonce']}")
+    say(f"nonce     {approval['nonce']}")
 
 
 def _decide(
     approval: str, kind: str, *, reason: str, nonce: str | None, yes: bool, as_json: bool,
-    edited: Mapping[str, Any] | None = None,
+    new_arguments: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     path = f"/api/approvals/{segment(approval)}"
-    shown = ask(lambda api: api.get(path))
+    view = ask(lambda api: api.get(path))
     if not yes and not as_json and nonce is None and sys.stdin.isatty():
-        print_approval(shown)
+        print_approval(view)
         typer.confirm(f"{kind} this?", abort=True)
-    body = {"decision": kind, "nonce": nonce or shown["nonce"], "reason": reason, "channel": "cli", "edited": edited}
+    body = {
+        "decision": kind,
+        "nonce": nonce or view["nonce"],
+        "reason": reason,
+        "channel": "cli",
+        "edited": new_arguments,
+    }
 
     async def send(api: Api) -> Any:
         return await api.post(f"{path}/decisions", body)
@@ -124,4 +145,8 @@ def _decide(
     answer = ask(send)
     if answer["code"] != "ok":
         raise Permanent("conflict", f"the decision was not counted: {answer['code']}")
-    show(answer, as_json, lambda it: say(f"{kind}: {it['status']}, {it['votes']} of {it['need']} approvals"))
+    show(
+        answer,
+        as_json,
+        lambda result: say(f"{kind}: {result['status']}, {result['votes']} of {result['need']} approvals"),
+    )

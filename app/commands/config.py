@@ -16,6 +16,6 @@ config = typer.Typer(help="How this installation is set up.", no_args_is_help=Tr
 @config.command("show")
 def show_config(as_json: AsJson = False) -> None:
     """Show the settings; secrets are hidden."""
-    found = settings().model_dump(mode="json")
-    hidden = {name: "(set)" if name in SECRETS and value else value for name, value in found.items()}
-    show(hidden, as_json, lambda it: fields(it, tuple(it)))
+    values = settings().model_dump(mode="json")
+    public_values = {name: "(set)" if name in SECRETS and value else value for name, value in values.items()}
+    show(public_values, as_json, lambda view: fields(view, tuple(view)))

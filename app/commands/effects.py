@@ -8,11 +8,12 @@ import typer
 from app.client import segment
 from app.commands.terminal import (
     AsJson,
+    RunFilter,
     ask,
     cell,
     fields,
+    memory_line,
     money,
-    recalled,
     say,
     show,
     table,
@@ -21,7 +22,6 @@ from memory.errors import Permanent
 
 effects = typer.Typer(help="What agents changed.", no_args_is_help=True)
 EffectId = Annotated[str, typer.Argument(help="Id or natural key of the effect.")]
-Run = Annotated[str | None, typer.Option(help="Of this run only.")]
 
 
 @effects.command("show")
@@ -42,22 +42,22 @@ def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
         "claimed",
         "settled",
     )
-    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda it: fields(it, names))
+    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda view: fields(view, names))
 
 
 @effects.command("ls")
 def list_effects(
-    run: Run = None, state: Annotated[str | None, typer.Option(help="Such as in_doubt.")] = None, limit: int = 20,
+    run: RunFilter = None, state: Annotated[str | None, typer.Option(help="Such as in_doubt.")] = None, limit: int = 20,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """List effects, newest first."""
-    found = ask(lambda api: api.get("/api/effects", run=run, state=state, limit=limit))
+    answer = ask(lambda api: api.get("/api/effects", run=run, state=state, limit=limit))
     columns = ("id", "state", "tool", "step", "amount", "key")
 
     def people(page: Mapping[str, Any]) -> None:
         table([{**row, "amount": money(row["amount"])} for row in page["items"]], columns, "no effects")
 
-    show(found, as_json, people)
+    show(answer, as_json, people)
 
 
 @effects.command()
@@ -72,7 +72,7 @@ def resolve(
     show(
         answer,
         as_json,
-        lambda it: say(f"effect {effect} is {it['state']}; continue: countersign runs resume {it['run']}"),
+        lambda result: say(f"effect {effect} is {result['state']}; continue: countersign runs resume {result['run']}"),
     )
 
 
@@ -81,23 +81,23 @@ def explain(effect: EffectId, as_json: AsJson = False) -> None:
     show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}/explain")), as_json, _print_chain)
 
 
-def _print_chain(it: Mapping[str, Any]) -> None:
-    if not it.get("effect"):
+def _print_chain(chain: Mapping[str, Any]) -> None:
+    if not chain.get("effect"):
         raise Permanent("not_found", "the answer explains nothing; ask for another effect")
-    request, effect = it["request"], it["effect"]
-    approval: Mapping[str, Any] = it["approval"] or {}
+    request, effect = chain["request"], chain["effect"]
+    approval: Mapping[str, Any] = chain["approval"] or {}
     votes: list[Mapping[str, Any]] = approval.get("votes") or []
-    said: Mapping[str, Any] = request.get("input") or {}
-    say(f"request   {said.get('request', '')!r} by {request.get('requester')} at {request.get('created')}")
+    run_input: Mapping[str, Any] = request.get("input") or {}
+    say(f"request   {run_input.get('request', '')!r} by {request.get('requester')} at {request.get('created')}")
     say(f"          correlation {request.get('correlation')}, run {request.get('id')}")
-    say(f"plan      {it['plan']['hash']}, step {it['plan']['step']}, knowledge {cell(it['plan']['pins'])}")
-    if told := recalled(it["memory"]):
-        say(f"memory    {told}")
-    say(f"verdict   policy {it['verdict']['policy']}, rules {cell(it['verdict']['rules']) or '-'}")
+    say(f"plan      {chain['plan']['hash']}, step {chain['plan']['step']}, knowledge {cell(chain['plan']['pins'])}")
+    if memories := memory_line(chain["memory"]):
+        say(f"memory    {memories}")
+    say(f"verdict   policy {chain['verdict']['policy']}, rules {cell(chain['verdict']['rules']) or '-'}")
     say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
     for vote in votes:
         say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {vote['reason'] or '-'}")
-    say(f"permit    {it['permit']} (digest)")
+    say(f"permit    {chain['permit']} (digest)")
     say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
-    say(f"response  {cell(it['response'])}")
-    say("entries   " + ", ".join(f"{entry['seq']} {entry['kind']}" for entry in it["entries"]))
+    say(f"response  {cell(chain['response'])}")
+    say("entries   " + ", ".join(f"{entry['seq']} {entry['kind']}" for entry in chain["entries"]))

@@ -9,6 +9,7 @@ import typer
 from app.client import Api, segment
 from app.commands.terminal import (
     AsJson,
+    RunFilter,
     ask,
     cell,
     say,
@@ -16,7 +17,6 @@ from app.commands.terminal import (
 )
 
 journal = typer.Typer(help="What happened, in an order that cannot be changed unseen.", no_args_is_help=True)
-Run = Annotated[str | None, typer.Option(help="Of this run only.")]
 
 
 @journal.command("show")
@@ -24,28 +24,28 @@ def show_journal(run: Annotated[str, typer.Argument(help="Id of the run.")], as_
     """Show what was recorded of a run."""
 
     async def read(api: Api) -> dict[str, Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         after: int | None = 0
         while after is not None:
             page = await api.get(f"/api/runs/{segment(run)}/journal", after=after, limit=200)
-            found += page["items"]
+            items += page["items"]
             after = page["next"]
-        return {"run": run, "items": found}
+        return {"run": run, "items": items}
 
     show(ask(read), as_json, _print_entries)
 
 
 @journal.command()
-def verify(run: Run = None, as_json: AsJson = False) -> None:
+def verify(run: RunFilter = None, as_json: AsJson = False) -> None:
     """Recompute the chains; exit code 6 if one does not hold."""
-    found = ask(lambda api: api.get("/api/journal/verify", run=run))
-    show(found, as_json, _print_verification)
-    if not found["ok"]:
+    verification = ask(lambda api: api.get("/api/journal/verify", run=run))
+    show(verification, as_json, _print_verification)
+    if not verification["ok"]:
         raise typer.Exit(6)
 
 
 @journal.command()
-def export(run: Run = None) -> None:
+def export(run: RunFilter = None) -> None:
     """Print every entry as a line of JSON."""
 
     async def copy(api: Api) -> None:
@@ -55,15 +55,16 @@ def export(run: Run = None) -> None:
     ask(copy)
 
 
-def _print_entries(found: Mapping[str, Any]) -> None:
-    for entry in found["items"]:
+def _print_entries(answer: Mapping[str, Any]) -> None:
+    for entry in answer["items"]:
         body: dict[str, Any] = dict(entry["body"])
         at, kind = body.pop("at"), body.pop("kind")
-        told = ", ".join(f"{name}={cell(value)[:80]}" for name, value in body.items() if value not in (None, [], {}))
-        say(f"{entry['seq']:>4}  {at[11:23]}  {kind:<10} {told}")
+        details = ", ".join(f"{name}={cell(value)[:80]}" for name, value in body.items() if value not in (None, [], {}))
+        say(f"{entry['seq']:>4}  {at[11:23]}  {kind:<10} {details}")
 
 
-def _print_verification(found: Mapping[str, Any]) -> None:
-    say(f"{found['entries']:,} entries of {found['runs']:,} run(s): {'every chain holds' if found['ok'] else 'BROKEN'}")
-    for broken in found["broken"]:
-        say(f"run {broken['run']}, entry {broken['seq']}: {broken['what']}")
+def _print_verification(verification: Mapping[str, Any]) -> None:
+    result = "every chain holds" if verification["ok"] else "BROKEN"
+    say(f"{verification['entries']:,} entries of {verification['runs']:,} run(s): {result}")
+    for breach in verification["broken"]:
+        say(f"run {breach['run']}, entry {breach['seq']}: {breach['what']}")

@@ -24,10 +24,10 @@ def create(
 ) -> None:
     """Make a key; its secret is printed once."""
     if bootstrap:
-        issued = _bootstrap(person, label or "bootstrap", days)
+        new_key = _bootstrap(person, label or "bootstrap", days)
     else:
-        issued = ask(lambda api: api.post("/api/keys", {"person": person, "label": label, "days": days}))
-    show(issued, as_json, lambda it: say(it["secret"]))
+        new_key = ask(lambda api: api.post("/api/keys", {"person": person, "label": label, "days": days}))
+    show(new_key, as_json, lambda view: say(view["secret"]))
 
 
 @keys.command("ls")
@@ -40,14 +40,14 @@ def list_keys(as_json: AsJson = False) -> None:
 @keys.command()
 def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: AsJson = False) -> None:
     """End a key at once."""
-    done = ask(lambda api: api.post(f"/api/keys/{segment(key)}/revoke", {}))
-    show(done, as_json, lambda it: fields(it, ("id", "revoked")))
+    answer = ask(lambda api: api.post(f"/api/keys/{segment(key)}/revoke", {}))
+    show(answer, as_json, lambda view: fields(view, ("id", "revoked")))
 
 
 def _bootstrap(person: str, label: str, days: int) -> dict[str, Any]:
     from app.addresses import addresses_of
     from app.bootstrap import first_key
 
-    told = settings()
-    with addresses_of(told) as addresses:
-        return asdict(asyncio.run(first_key(told, addresses, person, label=label, days=days)))
+    options = settings()
+    with addresses_of(options) as addresses:
+        return asdict(asyncio.run(first_key(options, addresses, person, label=label, days=days)))

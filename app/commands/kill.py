@@ -15,24 +15,32 @@ def kill(
     kind: KillTarget = "all",
     name: TargetName = "",
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why.")] = "stopped from the command line",
-    pulled: Annotated[bool, typer.Option("--list", help="Only list what is stopped.")] = False,
+    list_only: Annotated[bool, typer.Option("--list", help="Only list what is stopped.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Stop everything, or a run, agent role, tool or person; nothing within reach is permitted any more."""
-    if pulled:
-        found = ask(lambda api: api.get("/api/kills"))
+    if list_only:
+        answer = ask(lambda api: api.get("/api/kills"))
         show(
-            found,
+            answer,
             as_json,
             lambda page: table(page["items"], ("kind", "name", "reason", "by", "at"), "nothing is stopped"),
         )
         return
-    done = ask(lambda api: api.post("/api/kills", {"kind": kind, "name": name, "reason": reason}))
-    show(done, as_json, lambda it: say(f"stopped: {kind} {name}".rstrip() + "; release it with countersign unkill"))
+    answer = ask(lambda api: api.post("/api/kills", {"kind": kind, "name": name, "reason": reason}))
+    show(
+        answer,
+        as_json,
+        lambda _answer: say(f"stopped: {kind} {name}".rstrip() + "; release it with countersign unkill"),
+    )
 
 
 def unkill(kind: KillTarget = "all", name: TargetName = "", as_json: AsJson = False) -> None:
     """Release the stop switch; stopped runs stay so until they are resumed."""
-    place = "all" if kind == "all" else f"{segment(kind)}/{segment(name)}"
-    done = ask(lambda api: api.delete(f"/api/kills/{place}"))
-    show(done, as_json, lambda it: say(f"released: {kind} {name}".rstrip() + "; continue with countersign runs resume"))
+    path = "all" if kind == "all" else f"{segment(kind)}/{segment(name)}"
+    answer = ask(lambda api: api.delete(f"/api/kills/{path}"))
+    show(
+        answer,
+        as_json,
+        lambda _answer: say(f"released: {kind} {name}".rstrip() + "; continue with countersign runs resume"),
+    )

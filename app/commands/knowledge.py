@@ -8,37 +8,37 @@ from typing import Annotated, Any, Literal
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, Cursor, Limit, ask, more, say, show, table
+from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, print_page, say, show, table
 from memory.errors import Permanent
 
 knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
-Sort = Literal["runbook", "fact", "config"]
+KindName = Literal["runbook", "fact", "config"]
 
 
 @knowledge.command("ls")
 def list_knowledge(
     id: Annotated[str | None, typer.Option(help="List the versions of this item.")] = None,
-    kind: Annotated[Sort | None, typer.Option(help="Only these.")] = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    kind: Annotated[KindName | None, typer.Option(help="Only these.")] = None,
+    limit: LimitOption = 100,
+    cursor: CursorOption = None,
     as_json: AsJson = False,
 ) -> None:
     """List what is known, in its newest version."""
-    found = ask(lambda api: api.get("/api/knowledge", id=id, kind=kind, limit=limit, cursor=cursor))
+    answer = ask(lambda api: api.get("/api/knowledge", id=id, kind=kind, limit=limit, cursor=cursor))
     columns = ("id", "version", "kind", "title", "owner", "review_by", "overdue")
-    show(found, as_json, lambda page: more(page, columns, "nothing is known"))
+    show(answer, as_json, lambda page: print_page(page, columns, "nothing is known"))
 
 
 @knowledge.command("search")
 def search_knowledge(
     query: str,
-    kind: Sort = "runbook",
+    kind: KindName = "runbook",
     limit: Annotated[int, typer.Option(min=1, max=50, help="How many at most.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Find the runbooks, facts or configuration that a text resembles most."""
-    found = ask(lambda api: api.get("/api/knowledge/search", q=query, kind=kind, limit=limit))
-    show(found, as_json, lambda page: table(page["items"], ("score", "id", "version", "title"), "nothing is similar"))
+    answer = ask(lambda api: api.get("/api/knowledge/search", q=query, kind=kind, limit=limit))
+    show(answer, as_json, lambda page: table(page["items"], ("score", "id", "version", "title"), "nothing is similar"))
 
 
 @knowledge.command("show")
@@ -46,8 +46,8 @@ def show_knowledge(
     id: str, version: Annotated[int | None, typer.Option(min=1)] = None, as_json: AsJson = False
 ) -> None:
     """Print an item, the newest or one version; into a file exactly as it was published."""
-    shown = ask(lambda api: api.get(f"/api/knowledge/{segment(id)}", version=version))
-    show(shown, as_json, lambda it: _print(it["body"]))
+    answer = ask(lambda api: api.get(f"/api/knowledge/{segment(id)}", version=version))
+    show(answer, as_json, lambda item: _print(item["body"]))
 
 
 @knowledge.command()
@@ -68,13 +68,17 @@ def publish(  # one option per field of an item
     item = {**_runbook(body), **about} if id is None else {"kind": kind, "id": id, **about}
     if id is not None and (missing := [name for name, value in about.items() if not value]):
         raise typer.BadParameter(f"give --{', --'.join(missing).replace('_', '-')}")
-    done = ask(lambda api: api.post("/api/knowledge", {**item, "body": body, "note": message}))
-    show(done, as_json, _published)
+    answer = ask(lambda api: api.post("/api/knowledge", {**item, "body": body, "note": message}))
+    show(answer, as_json, _print_publication)
 
 
-def _published(it: Mapping[str, Any]) -> None:
-    done = f"is published; {len(it['woken'])} run(s) plan again" if it["fresh"] else "is there already, with this text"
-    say(f"{it['id']} version {it['version']} {done}")
+def _print_publication(publication: Mapping[str, Any]) -> None:
+    status = (
+        f"is published; {len(publication['woken'])} run(s) plan again"
+        if publication["fresh"]
+        else "is there already, with this text"
+    )
+    say(f"{publication['id']} version {publication['version']} {status}")
 
 
 def _print(body: str) -> None:

@@ -16,15 +16,15 @@ Data = Mapping[str, Any]
 async def watch(events: AsyncIterator[StreamEvent], *, wait: bool, quiet: bool = False) -> dict[str, Any]:
     """Print a run's events; returns run, thread, status and reason when it ends, or people must decide."""
     screen = Screen(quiet=quiet)
-    found: dict[str, Any] = {"run": None, "thread": None, "status": "running", "reason": None}
+    outcome: dict[str, Any] = {"run": None, "thread": None, "status": "running", "reason": None}
     async for event in events:
-        found |= {name: event.data[name] for name in ("run", "thread") if event.data.get(name)}
+        outcome |= {name: event.data[name] for name in ("run", "thread") if event.data.get(name)}
         screen.show(event)
         if event.name == "end":
-            found |= {"status": event.data["status"], "reason": event.data.get("reason")}
+            outcome |= {"status": event.data["status"], "reason": event.data.get("reason")}
         if event.data.get("kind") in _ASKS and not wait:
-            return found | {"status": "waiting"}
-    return found
+            return outcome | {"status": "waiting"}
+    return outcome
 
 
 class Screen:
@@ -81,7 +81,7 @@ def _end(data: Data) -> str:
     )
 
 
-def _planned(data: Data) -> str:
+def _plan(data: Data) -> str:
     steps: list[Any] = data.get("steps", [])
     return f"plan {data.get('id', '')}: {' > '.join(str(step['id']) for step in steps)}"
 
@@ -95,11 +95,11 @@ def _step(data: Data) -> str:
     return f"  {data.get('step') or data['kind']}: {data.get('tool') or ''} {data.get('state') or data['kind']}"
 
 
-def _audited(data: Data) -> str:
+def _audit(data: Data) -> str:
     return f"  checked: {'nothing' if data['ok'] else 'something'} unexpected happened"
 
 
-def _held(data: Data) -> str:
+def _gate(data: Data) -> str:
     return (
         f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
         f"action(s), {money(data['exposure'])} in all\n"
@@ -131,10 +131,10 @@ def _message(data: Data) -> str:
 
 _BY_NAME: Mapping[str, Callable[[Data], str]] = {"run": _run, "message": _message, "end": _end}
 _BY_KIND: Mapping[str, Callable[[Data], str]] = {
-    "planned": _planned,
+    "planned": _plan,
     "outcome": _outcome,
-    "audited": _audited,
-    "held": _held,
+    "audited": _audit,
+    "held": _gate,
     "clarify": _clarify,
     "question": _question,
     "approval": _approval,

@@ -8,11 +8,11 @@ from urllib.parse import quote
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, Cursor, Limit, ask, fields, more, say, show, table
+from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, fields, print_page, say, show, table
 
-Shelved = Annotated[str, typer.Argument(help="Id in the archive.")]
-Release = Annotated[bool, typer.Option("--release", help="End the hold; the retention counts again.")]
-Person = Annotated[str | None, typer.Option(help="For administrators: whose.")]
+ArchiveId = Annotated[str, typer.Argument(help="Id in the archive.")]
+ReleaseOption = Annotated[bool, typer.Option("--release", help="End the hold; the retention counts again.")]
+PersonOption = Annotated[str | None, typer.Option(help="For administrators: whose.")]
 _ROOM = 100_000
 
 
@@ -26,13 +26,17 @@ def forget(
     if (memory is None) == (person is None):
         raise typer.BadParameter("give either the id of a memory or --person NAME")
     if person is None:
-        gone = ask(lambda api: api.delete(f"/api/memory/{segment(memory or '')}"))
-        show(gone, as_json, lambda it: say(f"forgot {it['forgotten']} row(s)"))
+        answer = ask(lambda api: api.delete(f"/api/memory/{segment(memory or '')}"))
+        show(answer, as_json, lambda result: say(f"forgot {result['forgotten']} row(s)"))
         return
     if not yes:
         _ask_back(person)
     receipt = ask(lambda api: api.delete(f"/api/memory?person={quote(person, safe='')}"))
-    show(receipt, as_json, lambda it: fields({**it["counts"], "receipt": it["person"]}, (*it["counts"], "receipt")))
+    show(
+        receipt,
+        as_json,
+        lambda result: fields({**result["counts"], "receipt": result["person"]}, (*result["counts"], "receipt")),
+    )
 
 
 def prune(
@@ -43,30 +47,34 @@ def prune(
 ) -> None:
     """Show which of your memories would leave, and why; with --apply, archive exactly those."""
     room = {name: count for name, count in (("facts", facts), ("episodes", episodes)) if count is not None}
-    seen = ask(lambda api: api.post("/api/memory/prune", room))
+    report = ask(lambda api: api.post("/api/memory/prune", room))
     if apply:
-        seen = ask(lambda api: api.post("/api/memory/prune", {**room, "expect": seen["digest"]}))
-    show(seen, as_json, _pruned)
+        report = ask(lambda api: api.post("/api/memory/prune", {**room, "expect": report["digest"]}))
+    show(report, as_json, _print_pruning)
 
 
-def archive(limit: Limit = 20, cursor: Cursor = None, person: Person = None, as_json: AsJson = False) -> None:
+def archive(
+    limit: LimitOption = 20, cursor: CursorOption = None, person: PersonOption = None, as_json: AsJson = False
+) -> None:
     """List what was pruned and can still be taken back; of others, administrators do not see what it says."""
     columns = ("id", "scope", "reason", "body", "pruned", "retained_until", "hold")
-    found = ask(lambda api: api.get("/api/memory/archive", limit=limit, cursor=cursor, person=person))
-    show(found, as_json, lambda page: more(page, columns, "nothing is archived"))
+    answer = ask(lambda api: api.get("/api/memory/archive", limit=limit, cursor=cursor, person=person))
+    show(answer, as_json, lambda page: print_page(page, columns, "nothing is archived"))
 
 
-def restore(memory: Shelved, as_json: AsJson = False) -> None:
+def restore(memory: ArchiveId, as_json: AsJson = False) -> None:
     """Take back one memory that was pruned."""
     back = ask(lambda api: api.post(f"/api/memory/archive/{segment(memory)}/restore", {}))
-    show(back, as_json, _restored)
+    show(back, as_json, _print_restore)
 
 
-def hold(memory: Shelved, release: Release = False, as_json: AsJson = False) -> None:
+def hold(memory: ArchiveId, release: ReleaseOption = False, as_json: AsJson = False) -> None:
     """Keep what was pruned beyond its retention, or end that; for administrators."""
-    place = f"/api/memory/archive/{segment(memory)}/hold"
-    done = ask(lambda api: api.delete(place) if release else api.post(place, {}))
-    show(done, as_json, lambda it: say(f"{it['id']} is {'under legal hold' if it['hold'] else 'released'}"))
+    path = f"/api/memory/archive/{segment(memory)}/hold"
+    answer = ask(lambda api: api.delete(path) if release else api.post(path, {}))
+    show(
+        answer, as_json, lambda result: say(f"{result['id']} is {'under legal hold' if result['hold'] else 'released'}")
+    )
 
 
 def _ask_back(person: str) -> None:
@@ -76,14 +84,14 @@ def _ask_back(person: str) -> None:
     typer.confirm(f"{about}. Forget {person!r}?", abort=True, err=True)
 
 
-def _restored(it: Mapping[str, Any]) -> None:
-    past = "; its subject has another value now, so it is history (memory show --history)" if it["superseded"] else ""
-    say(f"remembered again as {it['id']} in {it['scope']}{past}")
+def _print_restore(view: Mapping[str, Any]) -> None:
+    past = "; its subject has another value now, so it is history (memory show --history)" if view["superseded"] else ""
+    say(f"remembered again as {view['id']} in {view['scope']}{past}")
 
 
-def _pruned(it: Mapping[str, Any]) -> None:
-    table(it["leaving"], ("id", "reason", "worth", "body"), "nothing has to leave")
-    if it["done"]:
-        say(f"{it['gone']} of {it['held']} left {it['scope']}; {it['archived']} can be restored")
-    elif it["leaving"]:
-        say(f"{len(it['leaving'])} of {it['held']} would leave {it['scope']}; repeat with --apply")
+def _print_pruning(report: Mapping[str, Any]) -> None:
+    table(report["leaving"], ("id", "reason", "worth", "body"), "nothing has to leave")
+    if report["done"]:
+        say(f"{report['gone']} of {report['held']} left {report['scope']}; {report['archived']} can be restored")
+    elif report["leaving"]:
+        say(f"{len(report['leaving'])} of {report['held']} would leave {report['scope']}; repeat with --apply")

@@ -8,7 +8,7 @@ import typer
 
 from app.client import Api, segment
 from app.commands.live import checklist, watch
-from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, note, recalled, say, settings, show, table
+from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, memory_line, note, say, settings, show, table
 
 runs = typer.Typer(help="Look at runs, cancel or resume them.", no_args_is_help=True)
 
@@ -36,9 +36,9 @@ def chat(
 @runs.command("ls")
 def ls(limit: int = 20, as_json: AsJson = False) -> None:
     """List runs, newest first."""
-    found = ask(lambda api: api.get("/api/runs", limit=limit))
+    answer = ask(lambda api: api.get("/api/runs", limit=limit))
     columns = ("run", "status", "reason", "requester", "created", "request")
-    show(found, as_json, lambda page: table(page["items"], columns, "there are no runs yet; try `countersign chat`"))
+    show(answer, as_json, lambda page: table(page["items"], columns, "there are no runs yet; try `countersign chat`"))
 
 
 @runs.command("show")
@@ -49,17 +49,17 @@ def show_run(
     """Show plan, steps, progress, cost and results of a run."""
     if follow:
         asyncio.run(_follow(run, quiet=as_json))
-    shown = ask(lambda api: api.get(f"/api/runs/{segment(run)}"))
-    show(shown, as_json, _print_run)
+    view = ask(lambda api: api.get(f"/api/runs/{segment(run)}"))
+    show(view, as_json, _print_run)
     if follow:
-        leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
+        leave("waiting" if view["gate"] else view["status"], view["reason"])
 
 
 @runs.command()
 def cancel(run: RunId, reason: Annotated[str, typer.Option(help="Why.")] = "", as_json: AsJson = False) -> None:
     """End a run; one at work stops before its next call."""
     answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/cancel", {"reason": reason}))
-    show(answer, as_json, lambda it: say(f"run {run} is {it['status']}"))
+    show(answer, as_json, lambda result: say(f"run {run} is {result['status']}"))
 
 
 @runs.command()
@@ -67,23 +67,25 @@ def resume(run: RunId, as_json: AsJson = False) -> None:
     """Queue a stopped run again."""
     answer = ask(lambda api: api.post(f"/api/runs/{segment(run)}/resume", {}))
     show(
-        answer, as_json, lambda it: say(f"run {run} is {it['status']}; watch it: countersign runs show {run} --follow")
+        answer,
+        as_json,
+        lambda result: say(f"run {run} is {result['status']}; watch it: countersign runs show {run} --follow"),
     )
 
 
 async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[str, str | None]:
     async with Api.of(settings()) as api:
-        found = await watch(api.say(body), wait=wait, quiet=as_json)
+        outcome = await watch(api.say(body), wait=wait, quiet=as_json)
         if as_json:
-            emit(await api.get(f"/api/runs/{found['run']}"))
-    return found["status"], found["reason"]
+            emit(await api.get(f"/api/runs/{outcome['run']}"))
+    return outcome["status"], outcome["reason"]
 
 
 async def _follow(run: str, *, quiet: bool) -> None:
     async with Api.of(settings()) as api:
-        shown = await api.get(f"/api/runs/{segment(run)}")
-        if shown["gate"] is None and shown["status"] in ("queued", "running", "waiting"):
-            await watch(api.follow(run, str(shown["seq"])), wait=False, quiet=quiet)
+        view = await api.get(f"/api/runs/{segment(run)}")
+        if view["gate"] is None and view["status"] in ("queued", "running", "waiting"):
+            await watch(api.follow(run, str(view["seq"])), wait=False, quiet=quiet)
 
 
 async def _talk(thread: str | None) -> None:
@@ -91,8 +93,8 @@ async def _talk(thread: str | None) -> None:
     async with Api.of(settings()) as api:
         while message := (await asyncio.to_thread(_line)).strip():
             body = {"message": message, **({"thread": thread} if thread else {})}
-            found = await watch(api.say(body), wait=False)
-            thread = found["thread"] or thread
+            outcome = await watch(api.say(body), wait=False)
+            thread = outcome["thread"] or thread
 
 
 def _line() -> str:
@@ -110,10 +112,10 @@ def _print_run(run: Mapping[str, Any]) -> None:
     table(run["steps"], ("step", "tool", "role", "state", "calls"), "no step has begun")
     if run["progress"]:
         say(run["progress"]["text"])
-    spent: Mapping[str, Any] = run["cost"]
-    say("spent: " + ", ".join(f"{name} {one['spent']}/{one.get('limit', '-')}" for name, one in spent.items()))
-    if told := recalled(run["memory"]):
-        say(f"memory: {told}")
+    costs: Mapping[str, Any] = run["cost"]
+    say("spent: " + ", ".join(f"{name} {cost['spent']}/{cost.get('limit', '-')}" for name, cost in costs.items()))
+    if memories := memory_line(run["memory"]):
+        say(f"memory: {memories}")
     for line in checklist(run["manual"]):
         say(line)
     gate = run["gate"]

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.commands.terminal import FAILED, AsJson, emit, note, say, settings, table
+from app.commands.terminal import FAILURE, AsJson, emit, note, say, settings, table
 
 Seed = Annotated[int, typer.Option(help="Which story the demo business tells.")]
 Customers = Annotated[int, typer.Option(min=1, help="How many customers the demo business has.")]
 Folder = Annotated[Path | None, typer.Option(help="Where everything is kept (default .countersign).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen at; loopback unless you mean it.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen at.")]
-Situation = Literal["double_charge", "quiet", "invoice_night"]
+SituationName = Literal["double_charge", "quiet", "invoice_night"]
 FULL = 60_000
 
 
@@ -37,7 +37,7 @@ def up(  # one option per thing that people may want elsewhere
     """Start everything, stay up, and print addresses, keys and something to say."""
     from app.up import Ready, up
 
-    def told(ready: Ready) -> None:
+    def announce(ready: Ready) -> None:
         if as_json:
             emit(asdict(ready))
             sys.stdout.flush()
@@ -52,7 +52,7 @@ def up(  # one option per thing that people may want elsewhere
 
     note("starting Postgres, the demo business, the API and a worker")
     world_url = f"http://127.0.0.1:{world_port}" if world_port else None
-    up(settings(data_dir=data_dir, port=port, world_url=world_url), told, seed=seed, customers=customers)
+    up(settings(data_dir=data_dir, port=port, world_url=world_url), announce, seed=seed, customers=customers)
 
 
 def demo(
@@ -78,9 +78,9 @@ def serve(
     from app.addresses import addresses_of
 
     _log()
-    told = settings(host=host, port=port)
-    with addresses_of(told) as addresses:
-        processes.run(lambda: processes.serve(told, addresses, worker=worker))
+    options = settings(host=host, port=port)
+    with addresses_of(options) as addresses:
+        processes.run(lambda: processes.serve(options, addresses, worker=worker))
 
 
 def worker(lanes: Annotated[int | None, typer.Option(min=1, max=64, help="Runs at once.")] = None) -> None:
@@ -89,9 +89,9 @@ def worker(lanes: Annotated[int | None, typer.Option(min=1, max=64, help="Runs a
     from app.addresses import addresses_of
 
     _log()
-    told = settings(lanes=lanes)
-    with addresses_of(told) as addresses:
-        processes.run(lambda: processes.lead(told, addresses))
+    options = settings(lanes=lanes)
+    with addresses_of(options) as addresses:
+        processes.run(lambda: processes.lead(options, addresses))
 
 
 def world(  # one option per dial of the demo business
@@ -99,7 +99,7 @@ def world(  # one option per dial of the demo business
     instance: Annotated[str, typer.Option(help="Name of this copy of the business.")] = "world",
     seed: Seed = 1,
     customers: Customers = FULL,
-    situation: Annotated[Situation, typer.Option(help="What happened there.")] = "double_charge",
+    situation: Annotated[SituationName, typer.Option(help="What happened there.")] = "double_charge",
     faults: Annotated[str, typer.Option(help="none, drop7, drop3, slow, flaky500 or fail_batch:N")] = "none",
     permits: Annotated[bool, typer.Option(help="Demand a permit for each write.")] = True,
     reset: Annotated[bool, typer.Option(help="Load the story again although the instance has one.")] = False,
@@ -111,10 +111,10 @@ def world(  # one option per dial of the demo business
     from app.addresses import addresses_of
 
     _log()
-    told = settings(host=host)
+    options = settings(host=host)
     copy = processes.Business(instance, seed, customers, situation, faults, permits, reset, port)
-    with addresses_of(told) as addresses:
-        processes.run(lambda: processes.business(told, addresses, copy))
+    with addresses_of(options) as addresses:
+        processes.run(lambda: processes.business(options, addresses, copy))
 
 
 def migrate(as_json: AsJson = False) -> None:
@@ -123,36 +123,37 @@ def migrate(as_json: AsJson = False) -> None:
     from app.bootstrap import set_up
 
     _log()
-    told = settings()
-    with addresses_of(told) as addresses:
-        done = asyncio.run(set_up(told, addresses, activate=True))
+    options = settings()
+    with addresses_of(options) as addresses:
+        result = asyncio.run(set_up(options, addresses, activate=True))
     if as_json:
-        emit(asdict(done))
+        emit(asdict(result))
         return
-    say(f"applied {', '.join(done.migrations)}" if done.migrations else "the database was up to date")
-    say(f"policy {done.policy[:12]} is in force")
-    if done.voided:
-        say(f"open questions of {len(done.voided)} run(s) are void and will be asked again: {', '.join(done.voided)}")
+    say(f"applied {', '.join(result.migrations)}" if result.migrations else "the database was up to date")
+    say(f"policy {result.policy[:12]} is in force")
+    if result.voided:
+        runs = ", ".join(result.voided)
+        say(f"open questions of {len(result.voided)} run(s) are void and will be asked again: {runs}")
 
 
 def doctor(as_json: AsJson = False) -> None:
     """Check python, database, roles, migrations, ports, data folder and clock; each finding says what to do."""
     from app.doctor import Diagnosis, examine, examine_database, reach
 
-    told = settings()
-    findings: list[Diagnosis] = asyncio.run(examine(told))
-    with ExitStack() as held:
-        found, addresses = reach(told, held)
-        findings.append(found)
-        findings += asyncio.run(examine_database(addresses, told)) if addresses else []
-    rows: list[dict[str, Any]] = [asdict(finding) for finding in findings]
+    options = settings()
+    diagnoses: list[Diagnosis] = asyncio.run(examine(options))
+    with ExitStack() as stack:
+        reachability, addresses = reach(options, stack)
+        diagnoses.append(reachability)
+        diagnoses += asyncio.run(examine_database(addresses, options)) if addresses else []
+    rows: list[dict[str, Any]] = [asdict(diagnosis) for diagnosis in diagnoses]
     bad = any(row["verdict"] == "fail" for row in rows)
     if as_json:
         emit({"ok": not bad, "findings": rows})
     else:
         table(rows, ("check", "verdict", "found", "fix"), "")
     if bad:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILURE)
 
 
 def _log() -> None:

@@ -11,27 +11,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.client import Api, Refused
+from app.client import Api, ApiRefusal
 from app.settings import Settings, load
 from memory.errors import Code, ControlError
 
-OK, FAILED, USAGE, WAITING, DENIED, BUDGET, BROKEN, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 69, 130
+OK, FAILURE, USAGE, WAITING, DENIAL, BUDGET, BAD_JOURNAL, UNAVAILABLE, INTERRUPTION = 0, 1, 2, 3, 4, 5, 6, 69, 130
 _OF_CODE: Mapping[Code, int] = {
     "unavailable": UNAVAILABLE,
     "approval_required": WAITING,
     "budget_exceeded": BUDGET,
-    "journal_broken": BROKEN,
-    "policy_denied": DENIED,
-    "policy_error": DENIED,
-    "no_capability": DENIED,
-    "role_scope": DENIED,
-    "agent_scope": DENIED,
-    "tainted": DENIED,
-    "forged_authority": DENIED,
-    "approval_rejected": DENIED,
+    "journal_broken": BAD_JOURNAL,
+    "policy_denied": DENIAL,
+    "policy_error": DENIAL,
+    "no_capability": DENIAL,
+    "role_scope": DENIAL,
+    "agent_scope": DENIAL,
+    "tainted": DENIAL,
+    "forged_authority": DENIAL,
+    "approval_rejected": DENIAL,
 }
-_USED_WRONGLY = frozenset({"bad_request", "invalid_arguments"})
-_OF_STATUS = {"done": OK, "denied": DENIED, "waiting": WAITING}
+_USAGE_CODES = frozenset({"bad_request", "invalid_arguments"})
+_OF_STATUS = {"done": OK, "denied": DENIAL, "waiting": WAITING}
 
 INVALID = 422
 """HTTP status of a request that does not fit its schema: a usage error that only the API could see."""
@@ -42,8 +42,9 @@ _WIDE = 400
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
-Cursor = Annotated[str | None, typer.Option(help="Where the page before ended.")]
+RunFilter = Annotated[str | None, typer.Option(help="Of this run only.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+CursorOption = Annotated[str | None, typer.Option(help="Where the page before ended.")]
 
 
 def settings(**flags: Any) -> Settings:
@@ -63,8 +64,10 @@ def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
 
 def out() -> Console:
     """Return where answers go."""
-    seen = sys.stdout.isatty()
-    return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=not seen, width=None if seen else _WIDE)
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout, highlight=False, emoji=False, soft_wrap=not is_terminal, width=None if is_terminal else _WIDE
+    )
 
 
 def say(text: str = "") -> None:
@@ -90,22 +93,22 @@ def show(value: Mapping[str, Any], as_json: bool, people: Callable[[Mapping[str,
         people(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str) -> None:
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty_text: str) -> None:
     """Print rows as a table, or say that there are none."""
     if not rows:
-        say(nothing)
+        say(empty_text)
         return
-    found = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        found.add_column(column.replace("_", " "), overflow="fold")
+        grid.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        found.add_row(*(_plain(cell(row.get(column))) for column in columns))
-    out().print(found)
+        grid.add_row(*(_plain(cell(row.get(column))) for column in columns))
+    out().print(grid)
 
 
-def more(page: Mapping[str, Any], columns: Sequence[str], nothing: str) -> None:
+def print_page(page: Mapping[str, Any], columns: Sequence[str], empty_text: str) -> None:
     """Print a page of a list, and how to go on if it is not the last."""
-    table(page["items"], columns, nothing)
+    table(page["items"], columns, empty_text)
     if page["next"]:
         note(f"there are more; repeat with --cursor {page['next']}")
 
@@ -121,24 +124,24 @@ def cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | None = None, place: str = "") -> None:
+def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | None = None, path: str = "") -> None:
     """Print nested values, one per line; results by reference are told by what they hold and their first `rows`."""
     for name, item in value.items():
         inner: Mapping[str, Any] = cast(Mapping[str, Any], item) if isinstance(item, Mapping) else {}
-        many: list[object] = cast(list[object], item) if isinstance(item, list) else []
+        items: list[object] = cast(list[object], item) if isinstance(item, list) else []
         if "handle" in inner:
-            _result(name, inner, indent, (rows or {}).get(place + name))
+            _result(name, inner, indent, (rows or {}).get(path + name))
         elif inner:
             say(f"{indent}{name}:")
-            outline(inner, indent + "  ", rows=rows, place=f"{place}{name}.")
-        elif any(isinstance(each, dict) for each in many):
-            for each in many:
-                say(f"{indent}{name}: {cell(each)}")
+            outline(inner, indent + "  ", rows=rows, path=f"{path}{name}.")
+        elif any(isinstance(entry, dict) for entry in items):
+            for entry in items:
+                say(f"{indent}{name}: {cell(entry)}")
         else:
             say(f"{indent}{name}: {cell(cast(object, item))}")
 
 
-def recalled(memory: Mapping[str, Any]) -> str:
+def memory_line(memory: Mapping[str, Any]) -> str:
     """Return by id which memories a planner was shown and which its plans rest on; empty where it saw none."""
     rests = f"; plans rest on {cell(memory['cited'])}" if memory["cited"] else ""
     return f"shown {cell(memory['shown'])}{rests}" if memory["shown"] else ""
@@ -147,18 +150,18 @@ def recalled(memory: Mapping[str, Any]) -> str:
 def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:
     """Print how much a result holds, a sum only of what has amounts, and its first rows, each on one line."""
     money_in = f", {money(part['total'])} in all" if part["total"] or any("amount" in row for row in rows or ()) else ""
-    many = "row" if part["count"] == 1 else "rows"
-    say(f"{indent}{name}: {part['count']:,} {many}{money_in} ({part['handle']})")
+    unit = "row" if part["count"] == 1 else "rows"
+    say(f"{indent}{name}: {part['count']:,} {unit}{money_in} ({part['handle']})")
     for row in (rows or ())[:_FIRST]:
         say(f"{indent}  - {_short(row)}")
-    if rows and (left := part["count"] - len(rows[:_FIRST])) > 0:
-        say(f"{indent}  and {left:,} more")
+    if rows and (remainder := part["count"] - len(rows[:_FIRST])) > 0:
+        say(f"{indent}  and {remainder:,} more")
 
 
 def _short(row: Mapping[str, Any]) -> str:
     text = _cut(" ".join(str(row.get("text", "")).split()))
-    told = {**row, "amount": money(row["amount"])} if isinstance(row.get("amount"), int) else row
-    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in told.items() if name != "text"))
+    fields = {**row, "amount": money(row["amount"])} if isinstance(row.get("amount"), int) else row
+    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in fields.items() if name != "text"))
     return f"{text} ({about})" if text else about
 
 
@@ -184,13 +187,13 @@ def money(minor: int) -> str:
 
 def leave(status: str, reason: str | None) -> None:
     """End the command with the exit code that a run's status stands for."""
-    by_reason = next((code for name, code in _OF_CODE.items() if name == reason), FAILED)
+    by_reason = next((code for name, code in _OF_CODE.items() if name == reason), FAILURE)
     if code := _OF_STATUS.get(status, by_reason):
         raise typer.Exit(code)
 
 
 def exit_code(error: ControlError) -> int:
     """Return the exit code that an error stands for."""
-    if isinstance(error, Refused) and error.code in _USED_WRONGLY and error.problem["status"] == INVALID:
+    if isinstance(error, ApiRefusal) and error.code in _USAGE_CODES and error.problem["status"] == INVALID:
         return USAGE
-    return _OF_CODE.get(error.code, FAILED)
+    return _OF_CODE.get(error.code, FAILURE)

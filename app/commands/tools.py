@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.client import Api, segment
-from app.commands.approvals import parsed
+from app.commands.approvals import parse_object
 from app.commands.live import watch
 from app.commands.terminal import (
     AsJson,
@@ -32,8 +32,8 @@ def list_tools(as_json: AsJson = False) -> None:
 @tools.command("show")
 def show_tool(name: str, as_json: AsJson = False) -> None:
     """Show a tool's card."""
-    shown = ask(lambda api: api.get(f"/api/tools/{segment(name)}"))
-    show(shown, as_json, lambda it: fields(it, tuple(it)))
+    card = ask(lambda api: api.get(f"/api/tools/{segment(name)}"))
+    show(card, as_json, lambda view: fields(view, tuple(view)))
 
 
 @tools.command()
@@ -43,22 +43,22 @@ def call(
     as_json: AsJson = False,
 ) -> None:
     """Call one tool under the same rules as any agent; exit code 3 if people must agree first."""
-    given = parsed(args)
+    arguments = parse_object(args)
 
     async def run(api: Api) -> dict[str, Any]:
-        begun = await api.post(f"/api/tools/{segment(name)}/call", {"args": given})
-        await watch(api.follow(begun["run"]), wait=False, quiet=as_json)
-        return await api.get(f"/api/runs/{begun['run']}")
+        receipt = await api.post(f"/api/tools/{segment(name)}/call", {"args": arguments})
+        await watch(api.follow(receipt["run"]), wait=False, quiet=as_json)
+        return await api.get(f"/api/runs/{receipt['run']}")
 
-    shown = ask(run)
+    result = ask(run)
     if as_json:
-        emit(shown)
+        emit(result)
     else:
-        _print_result(shown)
-    leave("waiting" if shown["gate"] else shown["status"], shown["reason"])
+        _print_result(result)
+    leave("waiting" if result["gate"] else result["status"], result["reason"])
 
 
 def _print_result(run: Mapping[str, Any]) -> None:
     body: Mapping[str, Any] = run["result"]
     results: Mapping[str, Any] = body.get("results") or {}
-    outline(results.get("call") or {}, "  ", rows=run["rows"], place="call.")
+    outline(results.get("call") or {}, "  ", rows=run["rows"], path="call.")

@@ -7,17 +7,17 @@ import sys
 import time
 
 from app.addresses import Addresses
-from app.demo.figures import Repaired
+from app.demo.figures import Repair
 from app.demo.prevent import INVOICES, prevent
-from app.demo.proof import Proof, chain, proven, result
+from app.demo.proof import Proof, chain, prove, result
 from app.demo.repair import repair
-from app.demo.stage import NAIVE, NIGHT, NIGHT_NAIVE, WORLD, Stage, emptied, loaded, prepared
+from app.demo.stage import NAIVE, NIGHT, NIGHT_NAIVE, WORLD, Stage, empty_database, prepare, wait_for
 from app.demo.telling import Teller
 from app.settings import Settings
 
 __all__ = ["demo"]
 
-_SEEN = {
+_COUNT_TITLES = {
     "refunds": "refunds made",
     "duplicate_effects": "refunded more than once",
     "escalated": "escalated (bank dispute)",
@@ -35,7 +35,7 @@ def demo(
     `keep` leaves everything running until it is interrupted. Raises Permanent for a database that is not empty or
     is in use, Temporary for one that is away.
     """
-    with emptied(settings) as (own, addresses):
+    with empty_database(settings) as (own, addresses):
         return asyncio.run(_play(own, addresses, seed=seed, customers=customers, as_json=as_json, keep=keep))
 
 
@@ -44,43 +44,45 @@ async def _play(
 ) -> int:
     began, tell = time.monotonic(), Teller(aside=as_json)
     tell.note("starting Postgres and four copies of the business")
-    stage = await prepared(settings, addresses)
+    stage = await prepare(settings, addresses)
     async with stage.business(seed=seed, customers=customers, invoices=INVOICES):
-        await loaded(stage, NIGHT, NIGHT_NAIVE)
+        await wait_for(stage, NIGHT, NIGHT_NAIVE)
         tell.act("Prevent", f"{INVOICES} customers are charged by a service that commits and then drops the reply.")
-        prevented = await prevent(stage, tell)
-        await loaded(stage, WORLD, NAIVE)
+        prevention = await prevent(stage, tell)
+        await wait_for(stage, WORLD, NAIVE)
         tell.act("Repair", f"Friday night, {customers:,} customers: a naive retry job has charged most of them again.")
         async with stage.control_plane(WORLD) as supervisor:
-            repaired = await repair(stage, tell, lambda: supervisor.kill("worker"))
-            proof = await proven(stage, prevented, repaired)
-            _tell_proof(tell, repaired, proof)
+            repair_result = await repair(stage, tell, lambda: supervisor.kill("worker"))
+            proof = await prove(stage, prevention, repair_result)
+            _tell_proof(tell, repair_result, proof)
             _tell_end(tell, stage, proof, time.monotonic() - began)
             if as_json:
-                sys.stdout.write(json.dumps(result(prevented, repaired, proof)) + "\n")
+                sys.stdout.write(json.dumps(result(prevention, repair_result, proof)) + "\n")
                 sys.stdout.flush()
             if keep:
                 await asyncio.Event().wait()
-    return 0 if proof.held else 1
+    return 0 if proof.is_met else 1
 
 
-def _tell_proof(tell: Teller, repaired: Repaired, proof: Proof) -> None:
-    tell.line(f"The run says: {repaired.message.splitlines()[0]}")
+def _tell_proof(tell: Teller, repair: Repair, proof: Proof) -> None:
+    tell.line(f"The run says: {repair.message.splitlines()[0]}")
     tell.times(proof.times)
     tell.act("Proof", "Counted over fresh connections as the business's own database role, not from any report.")
-    tell.counts({"labels say": proof.expected, "Countersign": proof.observed, "naive, permits off": proof.naive}, _SEEN)
+    tell.counts(
+        {"labels say": proof.truth, "Countersign": proof.counts, "naive, permits off": proof.naive}, _COUNT_TITLES
+    )
     tell.line(f"Checkpoints of the run take {proof.checkpoint_bytes / 1000:,.0f} KB; {proof.journal['entries']:,} "
               f"journal entries in {proof.journal['runs']} chains re-hashed.")  # fmt: skip
     tell.line("One refund batch, explained:")
-    for link in chain(proof.explained):
+    for link in chain(proof.explanation):
         tell.line(f"  {link}")
     tell.checks(proof.checks)
 
 
 def _tell_end(tell: Teller, stage: Stage, proof: Proof, seconds: float) -> None:
-    broken = sum(not check.held for check in proof.checks)
-    tell.line(f"{'Everything held' if not broken else f'{broken} checks BROKE'}; {seconds:.0f} s in all.")
-    folder, effect = stage.settings.data_dir, proof.explained["effect"]["id"]
+    failures = sum(not check.is_met for check in proof.checks)
+    tell.line(f"{'Everything held' if not failures else f'{failures} checks BROKE'}; {seconds:.0f} s in all.")
+    folder, effect = stage.settings.data_dir, proof.explanation["effect"]["id"]
     command, key = shlex.quote(sys.argv[0]), stage.keys["alice"]
     tell.act("Explore", "The data stay until the next demo. In one terminal the first, in another the others:")
     tell.line(f"COUNTERSIGN_DATA_DIR={folder} {command} up")

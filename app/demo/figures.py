@@ -11,18 +11,18 @@ Entries = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Prevented:
+class Prevention:
     """The first act: the same charges, twice over."""
 
-    asked: int
+    invoices: int
     naive: Counts
-    governed: Counts
+    countersign: Counts
     read_back: int
     """Lost replies that were found to have succeeded, so that nothing was sent again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class Repair:
     """The second act: one run, from the chat message to its end."""
 
     run: str
@@ -47,29 +47,29 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ProofCheck:
     """One claim and whether it held."""
 
     claim: str
-    held: bool
-    found: str
+    is_met: bool
+    evidence: str
 
 
-def times(repaired: Repaired) -> Times:
+def times(repair: Repair) -> Times:
     """Return where the time went, by the journal's own clock."""
-    moments = [(entry["body"]["kind"], datetime.fromisoformat(entry["body"]["at"])) for entry in repaired.entries]
-    whole = (moments[-1][1] - moments[0][1]).total_seconds()
+    moments = [(entry["body"]["kind"], datetime.fromisoformat(entry["body"]["at"])) for entry in repair.entries]
+    total = (moments[-1][1] - moments[0][1]).total_seconds()
     gates = recovery = 0.0
-    opened: datetime | None = None
+    gate_start: datetime | None = None
     for kind, at in moments:
         if kind == "held":
-            opened = at
-        elif kind == "approval" and opened:
-            gates, opened = gates + (at - opened).total_seconds(), None
-    if repaired.killed_at:
-        later = [at for _, at in moments if at > repaired.killed_at]
-        recovery = (later[0] - repaired.killed_at).total_seconds() if later else 0.0
-    return Times(story=whole - gates - recovery, gates=gates, recovery=recovery)
+            gate_start = at
+        elif kind == "approval" and gate_start:
+            gates, gate_start = gates + (at - gate_start).total_seconds(), None
+    if repair.killed_at:
+        later = [at for _, at in moments if at > repair.killed_at]
+        recovery = (later[0] - repair.killed_at).total_seconds() if later else 0.0
+    return Times(story=total - gates - recovery, gates=gates, recovery=recovery)
 
 
 def times_performed(entries: Entries, tool: str) -> int:
@@ -77,32 +77,34 @@ def times_performed(entries: Entries, tool: str) -> int:
     return sum(entry["body"]["kind"] == "outcome" and entry["body"]["tool"] == tool for entry in entries)
 
 
-def checks(prevented: Prevented, repaired: Repaired, expected: Counts, found: Mapping[str, Any]) -> list[Check]:
+def checks(prevention: Prevention, repair: Repair, truth: Counts, figures: Mapping[str, Any]) -> list[ProofCheck]:
     """Return everything that the demo promises, with what was found."""
-    seen: Counts = found["observed"]
-    same = ("refunds", "escalated", "manual", "amount")
+    counts: Counts = figures["observed"]
+    names = ("refunds", "escalated", "manual", "amount")
     return [
-        _equal("every invoice was charged once", prevented.governed["charges"], prevented.asked),
-        _equal("no customer was charged twice", prevented.governed["double_charges"], 0),
-        _more("the naive client charged people twice", prevented.naive["double_charges"]),
-        _equal("the run ended well", repaired.status, "done"),
-        *(_equal(f"{name}: as the labels say", seen[name], expected[name]) for name in same),
-        _equal("no charge was refunded twice", seen["duplicate_effects"], 0),
-        _equal("no look-alike was touched", seen["lookalikes_touched"], 0),
-        _equal("nothing was refunded that should not be", seen["harm"], 0),
-        _more("the naive client refunded some twice", found["naive"]["duplicate_effects"]),
-        _equal("the retry job was paused once", times_performed(repaired.entries, "billing.pause_job"), 1),
-        _equal("one approval was void when its runbook changed", repaired.approvals["voided"], 1),
-        _equal("a killed worker was survived", repaired.kills, 1),
-        _equal("the journal's chains hold", found["journal"]["ok"], True),
-        Check("state never holds the rows", found["ids"] <= 5, f"{found['ids']} charge ids in its largest value"),
+        _equal("every invoice was charged once", prevention.countersign["charges"], prevention.invoices),
+        _equal("no customer was charged twice", prevention.countersign["double_charges"], 0),
+        _positive("the naive client charged people twice", prevention.naive["double_charges"]),
+        _equal("the run ended well", repair.status, "done"),
+        *(_equal(f"{name}: as the labels say", counts[name], truth[name]) for name in names),
+        _equal("no charge was refunded twice", counts["duplicate_effects"], 0),
+        _equal("no look-alike was touched", counts["lookalikes_touched"], 0),
+        _equal("nothing was refunded that should not be", counts["harm"], 0),
+        _positive("the naive client refunded some twice", figures["naive"]["duplicate_effects"]),
+        _equal("the retry job was paused once", times_performed(repair.entries, "billing.pause_job"), 1),
+        _equal("one approval was void when its runbook changed", repair.approvals["voided"], 1),
+        _equal("a killed worker was survived", repair.kills, 1),
+        _equal("the journal's chains hold", figures["journal"]["ok"], True),
+        ProofCheck(
+            "state never holds the rows", figures["ids"] <= 5, f"{figures['ids']} charge ids in its largest value"
+        ),
     ]
 
 
-def _equal(claim: str, found: object, wanted: object) -> Check:
-    told = f"{found:,}" if isinstance(found, int) and not isinstance(found, bool) else str(found)
-    return Check(claim, found == wanted, told if found == wanted else f"{told}, expected {wanted}")
+def _equal(claim: str, value: object, target: object) -> ProofCheck:
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return ProofCheck(claim, value == target, text if value == target else f"{text}, expected {target}")
 
 
-def _more(claim: str, found: int) -> Check:
-    return Check(claim, found > 0, f"{found:,}")
+def _positive(claim: str, count: int) -> ProofCheck:
+    return ProofCheck(claim, count > 0, f"{count:,}")

@@ -36,8 +36,8 @@ class Naive:
 
     async def refund_all(self) -> None:
         """Refund whatever the duplicate query returns, batch by batch."""
-        found = await self.rows("duplicates")
-        for batch in _batches({"charge": row["charge"], "amount": row["amount"]} for row in found):
+        rows = await self.rows("duplicates")
+        for batch in _batches({"charge": row["charge"], "amount": row["amount"]} for row in rows):
             await self._insist("refund_batch", {"charges": batch})
 
     async def close(self) -> None:
@@ -63,5 +63,5 @@ class Naive:
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
-    every = list(rows)
-    return (every[start : start + _BATCH] for start in range(0, len(every), _BATCH))
+    items = list(rows)
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

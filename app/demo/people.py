@@ -16,7 +16,7 @@ _EVENTS = {"Accept": "text/event-stream"}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StoryEvent:
     """One event that the API streamed."""
 
     name: str
@@ -47,47 +47,47 @@ class Person:
 
     async def journal(self, run: str) -> list[dict[str, Any]]:
         """Return every entry of a run."""
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         after: int | None = 0
         while after is not None:
             page = await self.get(f"/api/runs/{run}/journal", after=after, limit=200)
-            found, after = found + page["items"], page["next"]
-        return found
+            entries, after = entries + page["items"], page["next"]
+        return entries
 
     @asynccontextmanager
-    async def says(self, message: str) -> AsyncGenerator[AsyncIterator[Told]]:
+    async def says(self, message: str) -> AsyncGenerator[AsyncIterator[StoryEvent]]:
         """Send a chat message and follow what comes of it, until the run ends."""
         async with self._client.stream("POST", "/api/chat", json={"message": message}, headers=_EVENTS) as response:
             yield await _events(response)
 
     @asynccontextmanager
-    async def follows(self, run: str) -> AsyncGenerator[AsyncIterator[Told]]:
+    async def follows(self, run: str) -> AsyncGenerator[AsyncIterator[StoryEvent]]:
         """Follow a run from its beginning to its end."""
         async with self._client.stream("GET", f"/api/runs/{run}/events", headers=_EVENTS) as response:
             yield await _events(response)
 
     async def approves(self, approval: str, reason: str) -> str:
         """Read an approval, countersign exactly what was read, and return its status then."""
-        shown = await self.get(f"/api/approvals/{approval}")
-        decision = {"decision": "approve", "nonce": shown["nonce"], "reason": reason}
+        view = await self.get(f"/api/approvals/{approval}")
+        decision = {"decision": "approve", "nonce": view["nonce"], "reason": reason}
         return (await self.post(f"/api/approvals/{approval}/decisions", decision))["status"]
 
 
-async def _events(response: httpx2.Response) -> AsyncIterator[Told]:
+async def _events(response: httpx2.Response) -> AsyncIterator[StoryEvent]:
     if response.is_error:
         await response.aread()
         _answer(response)
-    return _told(response)
+    return _parse_events(response)
 
 
-async def _told(response: httpx2.Response) -> AsyncIterator[Told]:
+async def _parse_events(response: httpx2.Response) -> AsyncIterator[StoryEvent]:
     name = ""
     async for line in response.aiter_lines():
         field, _, value = line.partition(": ")
         if field == "event":
             name = value
         elif field == "data":
-            yield Told(name, json.loads(value))
+            yield StoryEvent(name, json.loads(value))
 
 
 def _answer(response: httpx2.Response) -> Any:

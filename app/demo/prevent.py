@@ -3,32 +3,32 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.demo.figures import Prevented
+from app.demo.figures import Prevention
 from app.demo.naive import Naive
 from app.demo.people import Person
 from app.demo.stage import NIGHT, NIGHT_NAIVE, Stage
 from app.demo.telling import Teller
-from app.world.store import observed
+from app.world.store import actual_counts
 
 INVOICES = 600
 _STEPS = 50
 """Charges per plan; a dozen plans keep all lanes busy."""
 
 
-async def prevent(stage: Stage, tell: Teller) -> Prevented:
+async def prevent(stage: Stage, tell: Teller) -> Prevention:
     """Charge everybody with both clients, each on its own instance of the same seed, and count what really happened."""
     naive = await _naive(stage)
     tell.line(f"The naive client asked again whenever no reply came: {naive['double_charges']:,} customers paid twice.")
     async with stage.control_plane(NIGHT), Person("alice", stage.keys["alice"], stage.api) as alice:
         runs = await _start(alice, await _invoices(stage))
-        entries = [entry for run in runs for entry in await _followed(alice, run, tell)]
-    governed = await observed(stage.urls.business_url, NIGHT.name)
+        entries = [entry for run in runs for entry in await _journal_after(alice, run, tell)]
+    countersign = await actual_counts(stage.addresses.business_url, NIGHT.name)
     read_back = sum(bool(entry["body"].get("attempt", {}).get("read_back")) for entry in entries)
     tell.line(
         f"Countersign lost {read_back:,} replies too, looked each up by its key, and sent none again: "
-        f"{governed['double_charges']:,} paid twice."
+        f"{countersign['double_charges']:,} paid twice."
     )
-    return Prevented(asked=INVOICES, naive=naive, governed=governed, read_back=read_back)
+    return Prevention(invoices=INVOICES, naive=naive, countersign=countersign, read_back=read_back)
 
 
 async def _naive(stage: Stage) -> dict[str, int]:
@@ -37,7 +37,7 @@ async def _naive(stage: Stage) -> dict[str, int]:
         await client.charge_all()
     finally:
         await client.close()
-    return await observed(stage.urls.business_url, NIGHT_NAIVE.name)
+    return await actual_counts(stage.addresses.business_url, NIGHT_NAIVE.name)
 
 
 async def _invoices(stage: Stage) -> list[dict[str, Any]]:
@@ -49,8 +49,8 @@ async def _invoices(stage: Stage) -> list[dict[str, Any]]:
 
 
 async def _start(alice: Person, invoices: Sequence[dict[str, Any]]) -> list[str]:
-    started = [await alice.post("/api/runs", {"plan": plan}) for plan in _plans(invoices)]
-    return [run["run"] for run in started]
+    receipts = [await alice.post("/api/runs", {"plan": plan}) for plan in _plans(invoices)]
+    return [run["run"] for run in receipts]
 
 
 def _plans(invoices: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -70,10 +70,10 @@ def _step(number: int, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _followed(alice: Person, run: str, tell: Teller) -> list[dict[str, Any]]:
+async def _journal_after(alice: Person, run: str, tell: Teller) -> list[dict[str, Any]]:
     """Wait for a run's end and return its journal."""
     async with alice.follows(run) as events:
-        async for told in events:
-            if told.name == "end":
-                tell.note(f"run {run[-6:]}: {told.data['status']}")
+        async for event in events:
+            if event.name == "end":
+                tell.note(f"run {run[-6:]}: {event.data['status']}")
     return await alice.journal(run)

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from app.demo.figures import Repaired
-from app.demo.people import Person, Told
+from app.demo.figures import Repair
+from app.demo.people import Person, StoryEvent
 from app.demo.stage import Stage
 from app.demo.telling import Teller
 from app.up import PROMPT
 
 RUNBOOK = "billing.double-charge"
 _KILL_AT = 37
-_ADDED = "\n\nAmended during the incident: say in the customer message that the refund needs up to three bank days.\n"
+_AMENDMENT = (
+    "\n\nAmended during the incident: say in the customer message that the refund needs up to three bank days.\n"
+)
 
 
 @dataclass(slots=True)
@@ -26,47 +28,49 @@ class Act:
     tell: Teller
     kill: Callable[[], None]
     run: str = ""
-    voided: int = 0
-    decided: int = 0
-    asked: set[str] = field(default_factory=set[str])
+    void_count: int = 0
+    decision_count: int = 0
+    approvals: set[str] = field(default_factory=set[str])
     killed_at: datetime | None = None
 
-    async def see(self, told: Told) -> None:
+    async def see(self, event: StoryEvent) -> None:
         """React to one event, as the people of the story would."""
-        kind = told.data.get("kind")
-        if told.name == "run":
-            self.run = told.data["run"]
+        kind = event.data.get("kind")
+        if event.name == "run":
+            self.run = event.data["run"]
         elif kind == "planned":
-            self.tell.line(_plan(told.data))
+            self.tell.line(_plan(event.data))
         elif kind == "held":
-            await self._gate(told.data)
-        elif kind == "approval" and told.data["status"] == "void":
-            self.voided += 1
-            self.tell.line(f"The open approval is void ({told.data['reason']}): nobody can decide on yesterday's text.")
-        elif told.name == "progress":
-            self._progress(told.data)
+            await self._gate(event.data)
+        elif kind == "approval" and event.data["status"] == "void":
+            self.void_count += 1
+            self.tell.line(
+                f"The open approval is void ({event.data['reason']}): nobody can decide on yesterday's text."
+            )
+        elif event.name == "progress":
+            self._progress(event.data)
 
     async def _gate(self, data: Mapping[str, Any]) -> None:
         approval = data["approval"]
-        self.asked.add(approval)
-        shown = await self.people["bob"].get(f"/api/approvals/{approval}")
-        self.tell.gate(shown)
-        if "billing.refund_batch" in shown["tools"] and not self.voided:
+        self.approvals.add(approval)
+        view = await self.people["bob"].get(f"/api/approvals/{approval}")
+        self.tell.gate(view)
+        if "billing.refund_batch" in view["tools"] and not self.void_count:
             await self._publish()
             return
-        for name in ("bob", "carol")[: shown["need"]]:
+        for name in ("bob", "carol")[: view["need"]]:
             status = await self.people[name].approves(approval, "read and agreed")
             self.tell.line(f"{name.capitalize()} countersigns: {status}.")
-        self.decided += 1
+        self.decision_count += 1
 
     async def _publish(self) -> None:
         """Publish the next version of the runbook while the question is open."""
         carol = self.people["carol"]
-        known = await carol.get(f"/api/knowledge/{RUNBOOK}")
-        version = known["version"] + 1
-        body = re.sub(r"(?m)^version: \d+$", f"version: {version}", known["body"], count=1) + _ADDED
-        same = {name: known[name] for name in ("id", "kind", "title", "owner", "review_by")}
-        await carol.post("/api/knowledge", {**same, "body": body, "version": version, "note": "customers asked when"})
+        item = await carol.get(f"/api/knowledge/{RUNBOOK}")
+        version = item["version"] + 1
+        body = re.sub(r"(?m)^version: \d+$", f"version: {version}", item["body"], count=1) + _AMENDMENT
+        fields = {name: item[name] for name in ("id", "kind", "title", "owner", "review_by")}
+        await carol.post("/api/knowledge", {**fields, "body": body, "version": version, "note": "customers asked when"})
         self.tell.line(f"Meanwhile Carol publishes version {version} of the runbook.")
 
     def _progress(self, data: Mapping[str, Any]) -> None:
@@ -77,7 +81,7 @@ class Act:
             self.tell.line(f"The worker is killed after batch {data['batch']} of {data['of']}.")
 
 
-async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repaired:
+async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repair:
     """Let Alice ask, Bob and Carol decide, and misfortune happen; returns the run as its journal tells it."""
     async with (
         Person("alice", stage.keys["alice"], stage.api) as alice,
@@ -87,11 +91,11 @@ async def repair(stage: Stage, tell: Teller, kill: Callable[[], None]) -> Repair
         act = Act(stage, {"alice": alice, "bob": bob, "carol": carol}, tell, kill)
         tell.line(f'Alice, support lead: "{PROMPT}"')
         async with alice.says(PROMPT) as events:
-            async for told in events:
-                await act.see(told)
+            async for event in events:
+                await act.see(event)
         row = await alice.get(f"/api/runs/{act.run}")
-        approvals = {"asked": len(act.asked), "voided": act.voided, "decided": act.decided}
-        return Repaired(
+        approvals = {"asked": len(act.approvals), "voided": act.void_count, "decided": act.decision_count}
+        return Repair(
             run=act.run,
             status=row["status"],
             message=row["message"],
@@ -107,5 +111,5 @@ def _kill_at(batches: int) -> int:
 
 
 def _plan(data: Mapping[str, Any]) -> str:
-    what = data["id"] if data.get("type") == "repair" else "to look first"
-    return f"The planner proposes {what} ({str(data.get('plan', ''))[:8]}); it holds no means to act."
+    subject = data["id"] if data.get("type") == "repair" else "to look first"
+    return f"The planner proposes {subject} ({str(data.get('plan', ''))[:8]}); it holds no means to act."

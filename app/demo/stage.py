@@ -43,7 +43,7 @@ class Stage:
     """Everything that the acts play with."""
 
     settings: Settings
-    urls: Addresses
+    addresses: Addresses
     keys: dict[str, str]
     ports: dict[str, int]
 
@@ -73,26 +73,26 @@ class Stage:
             yield supervisor
 
     async def _has_a_worker(self) -> bool:
-        return await inventory.workers(self.urls.owner_url) > 0
+        return await inventory.workers(self.addresses.owner_url) > 0
 
     @asynccontextmanager
     async def business(self, *, seed: int, customers: int, invoices: int) -> AsyncGenerator[None]:
         """Run all four instances for the length of the block; each is loaded first."""
         children = [
-            _instance(self, each, seed, invoices if each.situation == "invoice_night" else customers)
-            for each in INSTANCES
+            _instance(self, instance, seed, invoices if instance.situation == "invoice_night" else customers)
+            for instance in INSTANCES
         ]
         logs = self.settings.data_dir / "logs"
-        watched = _watched(self.settings) if self.urls.is_embedded else None
+        keeper = _server_keeper(self.settings) if self.addresses.is_embedded else None
         try:
-            async with supervise(children, logs=logs, server=watched):
+            async with supervise(children, logs=logs, server=keeper):
                 yield
         finally:
-            if watched:
-                watched.close()
+            if keeper:
+                keeper.close()
 
 
-async def loaded(stage: Stage, *instances: Instance) -> None:
+async def wait_for(stage: Stage, *instances: Instance) -> None:
     """Wait until instances are loaded and answer."""
     for instance in instances:
         url = f"{stage.world(instance)}/livez"
@@ -100,7 +100,7 @@ async def loaded(stage: Stage, *instances: Instance) -> None:
 
 
 @contextmanager
-def emptied(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
+def empty_database(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
     """Hold an empty database: the demo's own folder made anew, or an outside one that holds nothing.
 
     Raises Permanent("conflict") while another process uses the folder. Blocks while the server starts.
@@ -114,7 +114,7 @@ def emptied(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
         yield own, addresses
 
 
-async def prepared(settings: Settings, addresses: Addresses) -> Stage:
+async def prepare(settings: Settings, addresses: Addresses) -> Stage:
     """Found the tenant with its people and give three of them keys."""
     if not addresses.is_embedded:
         await _refuse_foreign(addresses)
@@ -149,16 +149,16 @@ def _nobody_uses(folder: Path) -> Generator[None]:
 
 
 async def _refuse_foreign(addresses: Addresses) -> None:
-    if found := await inventory.tables(addresses.owner_url):
-        some = ", ".join(repr(name) for name in found[:3])
+    if tables := await inventory.tables(addresses.owner_url):
+        examples = ", ".join(repr(name) for name in tables[:3])
         raise Permanent(
             "configuration",
-            f"the demo wants an empty database, and this one holds {len(found)} tables such as {some}; "
+            f"the demo wants an empty database, and this one holds {len(tables)} tables such as {examples}; "
             "give it another database, or none for an embedded one",
         )
 
 
-def _watched(settings: Settings) -> ServerKeeper:
+def _server_keeper(settings: Settings) -> ServerKeeper:
     return ServerKeeper(lambda: attach(settings.data_dir, programs=settings.postgres_bin))
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from app.demo.figures import Check, Times
+from app.demo.figures import ProofCheck, Times
 
 
 class Teller:
@@ -43,29 +43,32 @@ class Teller:
             self._status.stop()
             self._status = None
 
-    def gate(self, shown: Mapping[str, Any]) -> None:
+    def gate(self, approval: Mapping[str, Any]) -> None:
         """Show what people are asked."""
-        amount, people = shown["exposure"] / 100, "one person" if shown["need"] == 1 else f"{shown['need']} persons"
-        tools = ", ".join(f"{count} x {tool}" for tool, count in shown["tools"].items())
+        amount, people = (
+            approval["exposure"] / 100,
+            "one person" if approval["need"] == 1 else f"{approval['need']} persons",
+        )
+        tools = ", ".join(f"{count} x {tool}" for tool, count in approval["tools"].items())
         self.line(f"Gate: {people} must countersign {tools}" + (f", {amount:,.2f} EUR in all." if amount else "."))
 
-    def progress(self, told: Mapping[str, Any]) -> None:
+    def progress(self, report: Mapping[str, Any]) -> None:
         """Show how far a batched step is."""
-        self.note(f"{told['step']}: {told['text']}")
+        self.note(f"{report['step']}: {report['text']}")
 
-    def times(self, spent: Times) -> None:
+    def times(self, durations: Times) -> None:
         """Tell where the time went."""
         self.line(
-            f"From the message to the last entry: {spent.story:.1f} s, "
-            f"besides {spent.gates:.1f} s at gates and {spent.recovery:.1f} s of recovery."
+            f"From the message to the last entry: {durations.story:.1f} s, "
+            f"besides {durations.gates:.1f} s at gates and {durations.recovery:.1f} s of recovery."
         )
 
-    def checks(self, found: list[Check]) -> None:
+    def checks(self, results: list[ProofCheck]) -> None:
         """Show every check."""
         self.quiet()
         table = Table("", "checked", "found", box=None, pad_edge=False, padding=(0, 1))
-        for check in found:
-            table.add_row("[green]held[/]" if check.held else "[red]BROKEN[/]", check.claim, check.found)
+        for check in results:
+            table.add_row("[green]held[/]" if check.is_met else "[red]BROKEN[/]", check.claim, check.evidence)
         self._console.print(table)
 
     def counts(self, columns: Mapping[str, Mapping[str, int]], rows: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ read_back(router, "billing")
 
 LARGEST_PAGE = 10_000
 LARGEST_BATCH = 500
-Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+PageSize = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 
 
 class Job(BaseModel):
@@ -60,15 +60,15 @@ class Charges(BaseModel):
 
 @router.get("/duplicates")
 async def duplicates(
-    desk: Reading, night: Literal["latest"] | date = "latest", after: str = "", limit: Limit = LARGEST_PAGE
+    desk: Reading, night: Literal["latest"] | date = "latest", after: str = "", limit: PageSize = LARGEST_PAGE
 ) -> Row:
     """Charges of a night that repeat an earlier one of the same customer and amount, whatever the reason; by page."""
-    chosen = None if night == "latest" else night
-    return _page(await desk.rows(sql.DUPLICATES, night=chosen, after=after, limit=limit), "charge", limit)
+    day = None if night == "latest" else night
+    return _page(await desk.rows(sql.DUPLICATES, night=day, after=after, limit=limit), "charge", limit)
 
 
 @router.get("/open_invoices")
-async def open_invoices(desk: Reading, after: str = "", limit: Limit = LARGEST_PAGE) -> Row:
+async def open_invoices(desk: Reading, after: str = "", limit: PageSize = LARGEST_PAGE) -> Row:
     """Invoices that nobody has charged yet; by page."""
     return _page(await desk.rows(sql.INVOICES, after=after, limit=limit), "invoice", limit)
 
@@ -82,55 +82,55 @@ async def charges(desk: Reading, of: str) -> Row:
 @router.get("/jobs")
 async def jobs(desk: Reading, kind: str = "any") -> Row:
     """Jobs by kind; the one that is meant, if there is only one."""
-    found = await desk.rows(sql.JOBS, kind=kind)
-    only: Row = found[0] if len(found) == 1 else {"job": "", "status": ""}
-    return {"count": len(found), "jobs": found, "job": only["job"], "status": only["status"]}
+    rows = await desk.rows(sql.JOBS, kind=kind)
+    only: Row = rows[0] if len(rows) == 1 else {"job": "", "status": ""}
+    return {"count": len(rows), "jobs": rows, "job": only["job"], "status": only["status"]}
 
 
 @router.post("/refund_totals")
-async def refund_totals(desk: Reading, asked: Charges) -> Row:
+async def refund_totals(desk: Reading, body: Charges) -> Row:
     """What was given back for these charges."""
-    return await desk.row(sql.TOTALS, charges=asked.charges) or {}
+    return await desk.row(sql.TOTALS, charges=body.charges) or {}
 
 
 @write(router, "billing.pause_job", Job)
-async def pause_job(desk: Desk, asked: Job) -> Row:
+async def pause_job(desk: Desk, body: Job) -> Row:
     """Stop a job before it does more."""
-    return await _switch(desk, asked.job, "paused")
+    return await _switch(desk, body.job, "paused")
 
 
 @write(router, "billing.resume_job", Job)
-async def resume_job(desk: Desk, asked: Job) -> Row:
+async def resume_job(desk: Desk, body: Job) -> Row:
     """Let a paused job go on."""
-    return await _switch(desk, asked.job, "running")
+    return await _switch(desk, body.job, "running")
 
 
 @write(router, "billing.charge", Collection)
-async def charge(desk: Desk, asked: Collection) -> Row:
+async def charge(desk: Desk, body: Collection) -> Row:
     """Charge an invoice, as often as somebody asks under another key."""
-    result = _all_or_nothing(await _charge(desk, [asked], desk.key))
-    return {"invoice": asked.invoice, "amount": asked.amount, **result}
+    result = _all_or_nothing(await _charge(desk, [body], desk.key))
+    return {"invoice": body.invoice, "amount": body.amount, **result}
 
 
 @write(router, "billing.charge_batch", CollectionBatch)
-async def charge_batch(desk: Desk, asked: CollectionBatch) -> Row:
+async def charge_batch(desk: Desk, body: CollectionBatch) -> Row:
     """Charge many invoices; one that fails does not stop the others."""
-    return await _charge(desk, asked.invoices, desk.item_key or f"{desk.key}/{{invoice}}")
+    return await _charge(desk, body.invoices, desk.item_key or f"{desk.key}/{{invoice}}")
 
 
 @write(router, "billing.refund", Refund)
-async def refund(desk: Desk, asked: Refund) -> Row:
+async def refund(desk: Desk, body: Refund) -> Row:
     """Give one charge back, as often as somebody asks under another key."""
-    result = _all_or_nothing(await _refund(desk, [asked], desk.key))
-    return {"charge": asked.charge, "amount": asked.amount, **result}
+    result = _all_or_nothing(await _refund(desk, [body], desk.key))
+    return {"charge": body.charge, "amount": body.amount, **result}
 
 
 @write(router, "billing.refund_batch", RefundBatch)
-async def refund_batch(desk: Desk, asked: RefundBatch) -> Row:
+async def refund_batch(desk: Desk, body: RefundBatch) -> Row:
     """Give many charges back; one that fails does not stop the others."""
     if desk.faults.refuses_batch():
         raise HTTPException(422, "the payment provider refuses this batch for good")
-    return await _refund(desk, asked.charges, desk.item_key or f"{desk.key}/{{charge}}")
+    return await _refund(desk, body.charges, desk.item_key or f"{desk.key}/{{charge}}")
 
 
 async def _charge(desk: Desk, items: Sequence[Collection], keys: str) -> Row:
@@ -148,8 +148,8 @@ async def _refund(desk: Desk, items: Sequence[Refund], keys: str) -> Row:
 
 def _all_or_nothing(result: Row) -> Row:
     """Return the counts of a single item; raises what it failed of, which also takes back the rest."""
-    for failed in result["failed"]:
-        raise HTTPException(409 if failed["reason"] == "disputed" else 422, failed["reason"])
+    for failure in result["failed"]:
+        raise HTTPException(409 if failure["reason"] == "disputed" else 422, failure["reason"])
     return {name: result[name] for name in ("charged", "refunded", "replayed") if name in result}
 
 
@@ -158,12 +158,12 @@ def _json(items: Sequence[BaseModel]) -> Jsonb:
 
 
 async def _switch(desk: Desk, job: str, status: str) -> Row:
-    touched = await desk.count(
+    count = await desk.count(
         "update {i}_billing.jobs set status = %(status)s where id = %(job)s and status <> 'finished'",
         job=job,
         status=status,
     )
-    if not touched:
+    if not count:
         raise HTTPException(422, f"job {job!r} is not there or has finished")
     return {"job": job, "status": status}
 

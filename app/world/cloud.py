@@ -45,39 +45,39 @@ class Table(BaseModel):
 @router.get("/volumes")
 async def volumes(desk: Reading, volume: str = "") -> Row:
     """How many volumes there are and how many are nearly full; the fullest, with an offer to extend it."""
-    found = await desk.rows(_VOLUMES, volume=volume)
-    if not found:
+    rows = await desk.rows(_VOLUMES, volume=volume)
+    if not rows:
         raise HTTPException(404, f"there is no volume {volume!r}")
-    return {"count": len(found), "over": sum(each["used_percent"] >= _FULL for each in found), "fullest": found[0]}
+    return {"count": len(rows), "over": sum(row["used_percent"] >= _FULL for row in rows), "fullest": rows[0]}
 
 
 @router.get("/tables")
 async def tables(desk: Reading, volume: str) -> Row:
     """How many tables are on a volume, and the largest."""
-    found = await desk.rows(_TABLES, volume=volume)
-    if not found:
+    rows = await desk.rows(_TABLES, volume=volume)
+    if not rows:
         raise HTTPException(404, f"there are no tables on {volume!r}")
-    return {"count": len(found), "largest": found[0]}
+    return {"count": len(rows), "largest": rows[0]}
 
 
 @write(router, "cloud.extend_volume", Extension)
-async def extend_volume(desk: Desk, asked: Extension) -> Row:
+async def extend_volume(desk: Desk, body: Extension) -> Row:
     """Make a volume larger, for good."""
-    offer = await desk.row(_OFFER, volume=asked.volume, gigabytes=asked.gigabytes)
+    offer = await desk.row(_OFFER, volume=body.volume, gigabytes=body.gigabytes)
     if offer is None:
-        raise HTTPException(422, f"there is no volume {asked.volume!r}")
-    if offer["price"] != asked.price:
+        raise HTTPException(422, f"there is no volume {body.volume!r}")
+    if offer["price"] != body.price:
         raise HTTPException(409, f"the price is {offer['price']} now")
-    if offer["size"] != asked.size:
+    if offer["size"] != body.size:
         raise HTTPException(409, f"the size is {offer['size']} GB now")
-    extended = await desk.row(_EXTEND, volume=asked.volume, gigabytes=asked.gigabytes)
-    return {**(extended or {}), "price": asked.price}
+    volume = await desk.row(_EXTEND, volume=body.volume, gigabytes=body.gigabytes)
+    return {**(volume or {}), "price": body.price}
 
 
 @write(router, "cloud.drop_table", Table)
-async def drop_table(desk: Desk, asked: Table) -> Row:
+async def drop_table(desk: Desk, body: Table) -> Row:
     """Lose a table and all its rows: here, nothing prevents it."""
     statement = "update {i}_cloud.tables set dropped = true where name = %(table)s and not dropped"
-    if not await desk.count(statement, table=asked.table):
-        raise HTTPException(422, f"there is no table {asked.table!r}")
-    return {"table": asked.table, "dropped": 1}
+    if not await desk.count(statement, table=body.table):
+        raise HTTPException(422, f"there is no table {body.table!r}")
+    return {"table": body.table, "dropped": 1}

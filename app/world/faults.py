@@ -20,23 +20,23 @@ class Faults:
     """The refund batch with this number is refused for good, before anything happens."""
     writes: int = 0
     batches: int = 0
-    committed: int = 0
+    commits: int = 0
 
     @classmethod
     def of(cls, profile: str) -> "Faults":
         """Return a profile by name, or `fail_batch:N`; raises ValueError naming what exists."""
         if match := re.fullmatch(r"fail_batch:([1-9]\d{0,5})", profile):
             return cls(failing_batch=int(match[1]))
-        named = {
+        profiles = {
             "none": cls(),
             "drop3": cls(drop_every=3),
             "drop7": cls(drop_every=7),
             "flaky500": cls(fail_every=5),
             "slow": cls(delay=0.05),
         }
-        if profile not in named:
-            raise ValueError(f"there is no fault profile {profile!r}; choose {', '.join(named)} or fail_batch:N")
-        return named[profile]
+        if profile not in profiles:
+            raise ValueError(f"there is no fault profile {profile!r}; choose {', '.join(profiles)} or fail_batch:N")
+        return profiles[profile]
 
     def breaks(self) -> bool:
         """Count a write and tell whether it breaks before anything happens."""
@@ -50,12 +50,12 @@ class Faults:
 
     def drops(self) -> bool:
         """Count a committed write and tell whether its reply is lost."""
-        self.committed += 1
-        return self.drop_every > 0 and self.committed % self.drop_every == 0
+        self.commits += 1
+        return self.drop_every > 0 and self.commits % self.drop_every == 0
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimit:
     """How many calls a client may make in one second."""
 
     per_second: int = 5_000
@@ -64,8 +64,8 @@ class Pace:
 
     def allows(self, client: str) -> bool:
         """Count a call and tell whether it is within the limit."""
-        now = int(time.monotonic())
-        if now != self.second:
-            self.second, self.calls = now, Counter()
+        second = int(time.monotonic())
+        if second != self.second:
+            self.second, self.calls = second, Counter()
         self.calls[client] += 1
         return self.calls[client] <= self.per_second

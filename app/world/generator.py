@@ -24,26 +24,26 @@ class Sizes:
     """How many customers fall into each group."""
 
     customers: int
-    doubled: int
-    refunded: int
-    disputed: int
-    closed: int
+    doubles: int
+    refunds: int
+    disputes: int
+    closures: int
     lookalikes: int
 
     @classmethod
     def draw(cls, seed: int, customers: int) -> "Sizes":
         """Return the story's own figures for seed 1 at full size, others near them; scaled, no group empty."""
         rng = _draws(f"sizes {seed}")
-        refunded, disputed, closed, lookalikes = 137, 61, 9, 212
+        refunds, disputes, closures, lookalikes = 137, 61, 9, 212
         if seed != 1:
-            refunded, disputed = rng.randint(100, 180), rng.randint(40, 80)
-            closed, lookalikes = rng.randint(5, 14), rng.randint(150, 260)
+            refunds, disputes = rng.randint(100, 180), rng.randint(40, 80)
+            closures, lookalikes = rng.randint(5, 14), rng.randint(150, 260)
         share = customers / FULL
 
-        def scaled(count: int) -> int:
+        def scale(count: int) -> int:
             return max(2, round(count * share)) if customers < FULL else round(count * share)
 
-        return cls(customers, round(customers * 5 / 6), *map(scaled, (refunded, disputed, closed, lookalikes)))
+        return cls(customers, round(customers * 5 / 6), *map(scale, (refunds, disputes, closures, lookalikes)))
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ def tell(seed: int, customers: int, situation: Situation) -> Story:
     ids = charge_ids(rng)
     groups = _groups(sizes, rng) if situation == "double_charge" else {}
     for number in range(sizes.customers):
-        _customer(story, rng, number, groups.get(number), ids, charged=situation != "invoice_night")
+        _customer(story, rng, number, groups.get(number), ids, has_charges=situation != "invoice_night")
     return story
 
 
@@ -84,23 +84,23 @@ def _groups(sizes: Sizes, rng: random.Random) -> dict[int, str]:
     order = list(range(sizes.customers))
     rng.shuffle(order)
     groups: dict[int, str] = {}
-    taken = 0
-    for label, count in (("already_refunded", sizes.refunded), ("disputed", sizes.disputed), ("closed", sizes.closed)):
-        groups |= dict.fromkeys(order[taken : taken + count], label)
-        taken += count
-    groups |= dict.fromkeys(order[taken : sizes.doubled], "clean_duplicate")
-    groups |= dict.fromkeys(order[sizes.doubled : sizes.doubled + sizes.lookalikes], "lookalike")
+    start = 0
+    for label, count in (("already_refunded", sizes.refunds), ("disputed", sizes.disputes), ("closed", sizes.closures)):
+        groups |= dict.fromkeys(order[start : start + count], label)
+        start += count
+    groups |= dict.fromkeys(order[start : sizes.doubles], "clean_duplicate")
+    groups |= dict.fromkeys(order[sizes.doubles : sizes.doubles + sizes.lookalikes], "lookalike")
     return groups
 
 
 def _customer(  # one customer has this many traits
-    story: Story, rng: random.Random, number: int, group: str | None, ids: Iterator[str], *, charged: bool
+    story: Story, rng: random.Random, number: int, group: str | None, ids: Iterator[str], *, has_charges: bool
 ) -> None:
     customer, invoice, amount = f"cu_{number:06d}", f"in_{number:06d}", rng.randrange(900, 4_900)
     name = f"{_NAMES[number % len(_NAMES)]} {_SURNAMES[number // len(_NAMES) % len(_SURNAMES)]}"
     story.customers.append((customer, name, f"customer{number}@example.com", "closed" if group == "closed" else "open"))
     story.invoices.append((invoice, customer, amount))
-    if not charged:
+    if not has_charges:
         return
     first = next(ids)
     story.charges.append((first, customer, invoice, amount, _FIRST, False))

@@ -16,11 +16,11 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel, ValidationError
 
-from app.world.faults import Faults, Pace
-from app.world.store import Connection
+from app.world.faults import Faults, RateLimit
+from app.world.store import WorldConnection
 
 Row = dict[str, Any]
-Asked = TypeVar("Asked", bound=BaseModel)
+BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
 @dataclass(slots=True)
@@ -28,22 +28,22 @@ class World:
     """One instance of the business, opened; `service.open_world` makes it."""
 
     instance: str
-    pool: AsyncConnectionPool[Connection]
+    pool: AsyncConnectionPool[WorldConnection]
     keys: Mapping[str, str]
     """Service key by agent role."""
     permits: bool = True
     faults: Faults = field(default_factory=Faults)
-    pace: Pace = field(default_factory=Pace)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
 
     def role(self, request: Request, *, write: bool) -> str:
         """Return whose key this is; raises 401 for none, 403 for one that may only read, 429 for too many calls."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        role = next((each for each, key in self.keys.items() if compare_digest(key.encode(), token.encode())), None)
+        role = next((name for name, key in self.keys.items() if compare_digest(key.encode(), token.encode())), None)
         if role is None:
             raise HTTPException(401, "no valid service key")
         if write and role != "executor":
             raise HTTPException(403, f"the key of the {role} may only read")
-        if not self.pace.allows(role):
+        if not self.rate_limit.allows(role):
             raise HTTPException(429, "too many calls in this second", {"Retry-After": "1"})
         return role
 
@@ -52,7 +52,7 @@ class World:
 class Desk:
     """Where one request is served: its connection, and on whose behalf; who that is stands in the permit."""
 
-    connection: Connection
+    connection: WorldConnection
     instance: str
     faults: Faults
     path: str
@@ -79,8 +79,8 @@ class Desk:
 
     async def row(self, statement: str, **values: Any) -> Row | None:
         """Return the first row, if there is one."""
-        found = await self.rows(statement, **values)
-        return found[0] if found else None
+        rows = await self.rows(statement, **values)
+        return rows[0] if rows else None
 
     async def count(self, statement: str, **values: Any) -> int:
         """Run a statement that returns no rows and return how many it touched."""
@@ -96,7 +96,7 @@ class Desk:
             key=self.key, outcome=outcome,
         )  # fmt: skip
 
-    async def recorded(self, service: str, key: str) -> Row | None:
+    async def operation(self, service: str, key: str) -> Row | None:
         """Return what was answered under a key: `body_hash` and `response`."""
         return await self.row(
             "select body_hash, response from {i}_billing.operations where service = %(service)s and key = %(key)s",
@@ -119,7 +119,7 @@ async def reading(request: Request) -> AsyncGenerator[Desk]:
 
 Reading = Annotated[Desk, Depends(reading)]
 
-Work = Callable[[Desk, Asked], Awaitable[Row]]
+Work = Callable[[Desk, BodyT], Awaitable[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Verb:
     """A write: its tool name, the shape of its body, and what it does inside the transaction."""
 
     tool: str
-    asked: type[BaseModel]
+    body_type: type[BaseModel]
     work: Callable[[Desk, Any], Awaitable[Row]]
 
     async def serve(self, request: Request) -> Response:
@@ -138,32 +138,34 @@ class Verb:
         world = _world(request)
         role = world.role(request, write=True)
         body = await _body(request)
-        asked = self._check(body)
+        arguments = self._check(body)
         if world.faults.breaks():
             raise HTTPException(500, "something broke before anything happened")
         async with world.pool.connection() as connection, connection.transaction():
             desk = _desk(world, connection, request, role)
-            response, replayed = await self._once(world, desk, request, body, asked)
-        if replayed:
+            response, is_replay = await self._once(world, desk, request, body, arguments)
+        if is_replay:
             return JSONResponse(response, headers={"Idempotent-Replay": "true"})
         if world.faults.drops():
             _hang_up(request)
         return JSONResponse(response)
 
-    async def _once(self, world: World, desk: Desk, request: Request, body: Row, asked: BaseModel) -> tuple[Row, bool]:
-        service, body_hash = self.tool.partition(".")[0], seen(body)
+    async def _once(
+        self, world: World, desk: Desk, request: Request, body: Row, arguments: BaseModel
+    ) -> tuple[Row, bool]:
+        service, body_hash = self.tool.partition(".")[0], permit_digest(body)
         await desk.rows(
             "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"{desk.instance}/{service}/{desk.key}"
         )
         # The key comes before the permit: whoever repeats a request whose permit is used up still learns the answer.
-        if recorded := await desk.recorded(service, desk.key):
-            if recorded["body_hash"] != body_hash:
+        if operation := await desk.operation(service, desk.key):
+            if operation["body_hash"] != body_hash:
                 raise HTTPException(422, "this Idempotency-Key was used with another body")
             await desk.log("replay")
-            return recorded["response"], True
+            return operation["response"], True
         if world.permits:
             desk = await self._admit(desk, request.headers.get("countersign-permit", ""), body_hash)
-        response = await self.work(desk, asked)
+        response = await self.work(desk, arguments)
         await desk.count(
             "insert into {i}_billing.operations values (%(service)s, %(key)s, %(body_hash)s, %(response)s)",
             service=service, key=desk.key, body_hash=body_hash, response=Jsonb(response),
@@ -173,7 +175,7 @@ class Verb:
 
     async def _admit(self, desk: Desk, permit: str, body_hash: str) -> Desk:
         try:
-            found = await desk.row(
+            claims = await desk.row(
                 "select * from permits.consume(%(permit)s, %(tool)s, %(body_hash)s)",
                 permit=permit,
                 tool=self.tool,
@@ -183,22 +185,22 @@ class Verb:
             if error.sqlstate in {"CS401", "CS403"}:
                 raise HTTPException(int(error.sqlstate[2:]), error.diag.message_primary or "") from error
             raise
-        return replace(desk, **(found or {}))
+        return replace(desk, **(claims or {}))
 
     def _check(self, body: Row) -> BaseModel:
         try:
-            return self.asked.model_validate(body)
+            return self.body_type.model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise HTTPException(422, f"{self.tool} cannot use this body: {where}: {first['msg']}") from None
+            path = ".".join(map(str, first["loc"]))
+            raise HTTPException(422, f"{self.tool} cannot use this body: {path}: {first['msg']}") from None
 
 
-def write(router: APIRouter, tool: str, asked: type[Asked]) -> Callable[[Work[Asked]], Work[Asked]]:
+def write(router: APIRouter, tool: str, body_type: type[BodyT]) -> Callable[[Work[BodyT]], Work[BodyT]]:
     """Serve the decorated function as `POST /<service>/<verb>`; its body is the tool's resolved arguments."""
 
-    def declare(work: Work[Asked]) -> Work[Asked]:
-        router.add_api_route(f"/{tool.partition('.')[2]}", Verb(tool, asked, work).serve, methods=["POST"])
+    def declare(work: Work[BodyT]) -> Work[BodyT]:
+        router.add_api_route(f"/{tool.partition('.')[2]}", Verb(tool, body_type, work).serve, methods=["POST"])
         return work
 
     return declare
@@ -208,10 +210,10 @@ def read_back(router: APIRouter, service: str) -> None:
     """Serve `GET /<service>/operations/{key}`: what was done under a key, or 404."""
 
     async def operation(desk: Reading, key: str) -> Row:
-        recorded = await desk.recorded(service, key)
-        if recorded is None:
+        row = await desk.operation(service, key)
+        if row is None:
             raise HTTPException(404, "nothing was done under this key")
-        return {"response": recorded["response"]}
+        return {"response": row["response"]}
 
     router.add_api_route("/operations/{key:path}", operation, methods=["GET"])
 
@@ -221,7 +223,7 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def seen(body: Mapping[str, Any]) -> str:
+def permit_digest(body: Mapping[str, Any]) -> str:
     """Return the hash that a permit is bound to: the body with each list replaced by its count and digest."""
     return _sha256(canonical({name: _brief(value) for name, value in body.items()}))
 
@@ -241,7 +243,7 @@ def _world(request: Request) -> World:
     return request.app.state.world
 
 
-def _desk(world: World, connection: Connection, request: Request, role: str) -> Desk:
+def _desk(world: World, connection: WorldConnection, request: Request, role: str) -> Desk:
     headers = request.headers
     return Desk(
         connection, world.instance, world.faults, request.url.path, role,

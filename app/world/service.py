@@ -14,7 +14,7 @@ from app.world import billing, cloud, tickets
 from app.world.faults import Faults
 from app.world.generator import FULL, Situation
 from app.world.requests import World
-from app.world.store import Connection, load
+from app.world.store import WorldConnection, load
 
 
 class DroppableProtocol(HttpToolsProtocol):
@@ -46,7 +46,7 @@ async def open_world(
     url: str, instance: str, keys: Mapping[str, str], *, permits: bool = True, faults: str = "none"
 ) -> AsyncGenerator[World]:
     """Open the pool of an instance that was loaded before."""
-    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+    pool: AsyncConnectionPool[WorldConnection] = AsyncConnectionPool(
         url, kwargs={"autocommit": True, "row_factory": dict_row}, min_size=1, max_size=8, open=False
     )
     async with pool:

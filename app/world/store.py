@@ -14,7 +14,7 @@ from app.world.billing_sql import RETRIES
 from app.world.generator import Row, Situation, tell
 from app.world.scenery import TABLES, TICKETS, VOLUMES
 
-Connection = AsyncConnection[DictRow]
+WorldConnection = AsyncConnection[DictRow]
 
 RETRY_JOB = "retry-2026-11-20"
 INVOICE_JOB = "invoices-2026-11-20"
@@ -24,7 +24,7 @@ _TABLES = {
     "tickets": ("tickets", "comments", "notifications"),
     "cloud": ("volumes", "tables"),
 }
-_EXPECTED = """
+_TRUE_COUNTS = """
   select count(*) filter (where label = 'clean_duplicate') as refunds,
          0::bigint as duplicate_effects,
          count(*) filter (where label = 'disputed') as escalated,
@@ -34,7 +34,7 @@ _EXPECTED = """
          count(*) filter (where label = 'lookalike') as lookalikes,
          coalesce(sum(c.amount) filter (where label = 'clean_duplicate'), 0)::bigint as amount
     from {i}_billing.labels l join {i}_billing.charges c on c.id = l.charge"""
-_OBSERVED = """
+_ACTUAL_COUNTS = """
   with done as (
     select r.charge, l.label, count(*) as times, count(*) filter (where not r.by_support) as ours
       from {i}_billing.refunds r join {i}_billing.labels l on l.charge = r.charge group by r.charge, l.label)
@@ -61,9 +61,9 @@ def name(instance: str) -> str:
     return instance
 
 
-async def connect(url: str) -> Connection:
+async def connect(url: str) -> WorldConnection:
     """Open a connection as the world's role."""
-    return await Connection.connect(url, autocommit=True, row_factory=dict_row)
+    return await WorldConnection.connect(url, autocommit=True, row_factory=dict_row)
 
 
 async def load(url: str, instance: str, seed: int, customers: int, situation: Situation = "double_charge") -> None:
@@ -96,17 +96,17 @@ async def load(url: str, instance: str, seed: int, customers: int, situation: Si
         await connection.execute(f"analyze {', '.join(tables)}".encode())
 
 
-async def expected(url: str, instance: str) -> dict[str, int]:
+async def true_counts(url: str, instance: str) -> dict[str, int]:
     """Return what a right repair would come to, from the labels."""
-    return await _counts(url, instance, _EXPECTED)
+    return await _counts(url, instance, _TRUE_COUNTS)
 
 
-async def observed(url: str, instance: str) -> dict[str, int]:
+async def actual_counts(url: str, instance: str) -> dict[str, int]:
     """Return what has been done to the business, whoever says what about it."""
-    return await _counts(url, instance, _OBSERVED)
+    return await _counts(url, instance, _ACTUAL_COUNTS)
 
 
-async def _copy(connection: Connection, table: str, rows: Iterable[Sequence[object] | Row]) -> None:
+async def _copy(connection: WorldConnection, table: str, rows: Iterable[Sequence[object] | Row]) -> None:
     async with connection.cursor() as cursor, cursor.copy(f"copy {table} from stdin".encode()) as copy:
         for row in rows:
             await copy.write_row(row)

@@ -63,35 +63,35 @@ async def tickets(desk: Reading, status: Literal["open", "closed"] = "open") -> 
 @router.get("/tickets/{ticket}")
 async def ticket(desk: Reading, ticket: str) -> Row:
     """One ticket with its text."""
-    found = await desk.row(
+    row = await desk.row(
         "select id as ticket, kind, subject, body, status, customer from {i}_tickets.tickets where id = %(id)s",
         id=ticket,
     )
-    if found is None:
+    if row is None:
         raise HTTPException(404, f"there is no ticket {ticket!r}")
-    return found
+    return row
 
 
 @write(router, "tickets.comment", Comment)
-async def comment(desk: Desk, asked: Comment) -> Row:
+async def comment(desk: Desk, body: Comment) -> Row:
     """Add a note to a ticket."""
-    if not await desk.count(_COMMENT, text=asked.text, run=desk.run, ticket=asked.ticket):
-        raise HTTPException(422, f"there is no ticket {asked.ticket!r}")
-    return {"ticket": asked.ticket, "commented": 1}
+    if not await desk.count(_COMMENT, text=body.text, run=desk.run, ticket=body.ticket):
+        raise HTTPException(422, f"there is no ticket {body.ticket!r}")
+    return {"ticket": body.ticket, "commented": 1}
 
 
 @write(router, "tickets.open_batch", Opening)
-async def open_batch(desk: Desk, asked: Opening) -> Row:
+async def open_batch(desk: Desk, body: Opening) -> Row:
     """Open a ticket per charge and kind, unless there is one."""
-    opened = await desk.count(_OPEN, kind=asked.kind, subject=_SUBJECTS[asked.kind], items=_json(asked.items))
-    return {"opened": opened, "already_open": len(asked.items) - opened}
+    count = await desk.count(_OPEN, kind=body.kind, subject=_SUBJECTS[body.kind], items=_json(body.items))
+    return {"opened": count, "already_open": len(body.items) - count}
 
 
 @write(router, "tickets.notify_batch", Notice)
-async def notify_batch(desk: Desk, asked: Notice) -> Row:
+async def notify_batch(desk: Desk, body: Notice) -> Row:
     """Send a message per charge, unless that template went out already."""
-    sent = await desk.count(_NOTIFY, template=asked.template, run=desk.run, items=_json(asked.items))
-    return {"notified": sent, "already_notified": len(asked.items) - sent}
+    count = await desk.count(_NOTIFY, template=body.template, run=desk.run, items=_json(body.items))
+    return {"notified": count, "already_notified": len(body.items) - count}
 
 
 def _json(items: list[About]) -> Jsonb:

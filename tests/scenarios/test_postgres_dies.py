@@ -17,7 +17,7 @@ from app.addresses import addresses_of, service_keys
 from app.demo.people import Person
 from app.settings import Settings
 from app.supervisor import Child, ServerKeeper, answers, environment, supervise
-from app.world.store import expected, observed
+from app.world.store import actual_counts, true_counts
 from memory.errors import ControlError
 from memory.postgres.embedded import attach
 from tests.scenarios.test_incident import COUNTED
@@ -76,7 +76,7 @@ async def test_what_was_acknowledged_outlives_postgres(passable: Path) -> None:
         assert {id: after.get(id) for id in known} == known
         assert votes.given <= await votes.recorded()
         assert (await place.alice.get(f"/api/runs/{run}"))["status"] == "done"
-        wanted, seen = await expected(place.world, "world"), await observed(place.world, "world")
+        wanted, seen = await true_counts(place.world, "world"), await actual_counts(place.world, "world")
     assert {name: seen[name] for name in COUNTED} == {name: wanted[name] for name in COUNTED}
 
 

@@ -16,7 +16,7 @@ from app.wiring import System, open_system
 from app.worker import work
 from app.world.generator import Situation
 from app.world.service import open_world, server
-from app.world.store import connect, expected, load, observed
+from app.world.store import actual_counts, connect, load, true_counts
 from memory.clock import SystemClock, new_id
 from memory.governance import approvals, journal
 from memory.governance.journal import JournalEntry
@@ -185,11 +185,11 @@ class Town:
 
     async def expected(self) -> dict[str, int]:
         """Return what a right repair comes to."""
-        return await expected(self.addresses.business_url, self.instance)
+        return await true_counts(self.addresses.business_url, self.instance)
 
     async def observed(self) -> dict[str, int]:
         """Return what happened to the business."""
-        return await observed(self.addresses.business_url, self.instance)
+        return await actual_counts(self.addresses.business_url, self.instance)
 
     @asynccontextmanager
     async def worker(self, model: Model | None = None) -> AsyncGenerator[None]:

@@ -79,7 +79,7 @@ async def rows(count: int) -> AsyncIterator[Mapping[str, Any]]:
 
 async def test_what_has_amounts_is_summed_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
     first = [row async for row in rows(20)]
-    terminal.outline({"found": slice_of(1234, 0)}, "", rows={"call.found": first}, place="call.")
+    terminal.outline({"found": slice_of(1234, 0)}, "", rows={"call.found": first}, path="call.")
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 in all (h_1)", "  - charge ch_0, amount 0.00")
     assert (len(lines), lines[-1]) == (12, "  and 1,224 more")
@@ -103,4 +103,4 @@ def test_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_memories_before_a_planner_are_named_by_id(shown: list[str], cited: list[str], told: str) -> None:
     """R97"""
-    assert terminal.recalled({"shown": shown, "cited": cited}) == told
+    assert terminal.memory_line({"shown": shown, "cited": cited}) == told

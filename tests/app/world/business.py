@@ -13,7 +13,7 @@ import httpx2
 
 from app.world import store
 from app.world.generator import Situation
-from app.world.requests import World, seen
+from app.world.requests import World, permit_digest
 from app.world.service import open_world, server
 from memory.postgres.roles import Urls
 from tests.conftest import Connect
@@ -74,11 +74,11 @@ class Business:
 
     async def expected(self) -> dict[str, int]:
         """Return what the labels say."""
-        return await store.expected(self.database, self.instance)
+        return await store.true_counts(self.database, self.instance)
 
     async def observed(self) -> dict[str, int]:
         """Return what happened."""
-        return await store.observed(self.database, self.instance)
+        return await store.actual_counts(self.database, self.instance)
 
     async def rows(self, statement: str) -> Sequence[dict[str, Any]]:
         """Run a statement as the world's role, {i} standing for the instance."""
@@ -127,7 +127,7 @@ async def permit(superuser: Connect, tool: str, body: Mapping[str, Any], *, seco
         await connection.execute(
             "insert into permits.permit values "
             "(%s, 'tests', %s, %s, 'alice', 'executor', 'run-1', 'effect-1', now() + %s * interval '1 second', null)",
-            [jti, tool, seen(body), seconds],
+            [jti, tool, permit_digest(body), seconds],
         )
     return jti
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.world.faults import Pace
+from app.world.faults import RateLimit
 from memory.postgres.roles import Urls
 from tests.app.world.business import Business, business, permit
 from tests.conftest import Connect
@@ -127,6 +127,6 @@ async def test_body_that_is_no_object_is_refused(shop: Business, content: bytes)
 
 
 async def test_too_many_calls_in_a_second_are_told_to_wait(shop: Business) -> None:
-    shop.world.pace = Pace(per_second=0)
+    shop.world.rate_limit = RateLimit(per_second=0)
     answer = await shop.get("/billing/jobs")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")

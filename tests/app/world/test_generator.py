@@ -35,17 +35,17 @@ def test_no_group_is_empty_however_small(seed: int, customers: int) -> None:
 
 def test_default_seed_has_the_figures_of_the_story() -> None:
     sizes = Sizes.draw(1, FULL)
-    assert (sizes.refunded, sizes.disputed, sizes.closed, sizes.lookalikes) == (137, 61, 9, 212)
-    assert sizes.doubled - sizes.refunded - sizes.disputed - sizes.closed == 49_793
+    assert (sizes.refunds, sizes.disputes, sizes.closures, sizes.lookalikes) == (137, 61, 9, 212)
+    assert sizes.doubles - sizes.refunds - sizes.disputes - sizes.closures == 49_793
 
 
 @pytest.mark.parametrize("seed", [2, 7, 42])
 def test_other_seeds_draw_figures_nearby(seed: int) -> None:
     sizes = Sizes.draw(seed, FULL)
-    assert sizes.doubled == 50_000
-    assert 100 <= sizes.refunded <= 180
-    assert 40 <= sizes.disputed <= 80
-    assert 5 <= sizes.closed <= 14
+    assert sizes.doubles == 50_000
+    assert 100 <= sizes.refunds <= 180
+    assert 40 <= sizes.disputes <= 80
+    assert 5 <= sizes.closures <= 14
     assert 150 <= sizes.lookalikes <= 260
 
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from app.world.billing import router as billing
 from app.world.cloud import router as cloud
 from app.world.requests import canonical as canonical_there
-from app.world.requests import seen
+from app.world.requests import permit_digest
 from app.world.tickets import router as tickets
 from tools.action import Action, Json, canonical, digest_of_lines
 from tools.admission import admit
@@ -55,7 +55,7 @@ def _action(tool: str) -> Action:
 async def test_permit_and_business_hash_alike(tool: str) -> None:
     admitted = admit(_action(tool), CATALOG)
     call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _Kept()))
-    assert seen(await resolved(admitted.arguments, call)) == admitted.args_hash
+    assert permit_digest(await resolved(admitted.arguments, call)) == admitted.args_hash
 
 
 @pytest.mark.parametrize("tool", WRITES)
