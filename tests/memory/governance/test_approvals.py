@@ -1,4 +1,4 @@
-"""Deciding: who may answer, when, how often; and that deciding and parking never miss each other."""
+"""Votes on approvals: who may vote, when and how often; deciding and parking never miss each other."""
 
 import asyncio
 import random
@@ -32,25 +32,25 @@ async def desk(database: Database, owner: Connection, people: Mapping[str, Princ
     return desk
 
 
-async def held(desk: Desk, amount: int = 10) -> tuple[Lease, str]:
+async def ask(desk: Desk, amount: int = 10) -> tuple[Lease, str]:
     lease = await desk.run()
     return lease, await desk.ask(lease, act(lease, tool="shop.refund", amount=amount))
 
 
 async def test_of_three_deciders_at_once_one_wins_and_the_others_learn_who(desk: Desk) -> None:
     """R38 R41"""
-    _, approval = await held(desk)
-    answers = await asyncio.gather(*(desk.decide(approval, who) for who in ("bob", "carol", "erin")))
-    won = next(answer for answer in answers if answer.code == "ok")
-    lost = [answer for answer in answers if answer.code != "ok"]
-    assert [(answer.code, answer.decided_by) for answer in lost] == [("approval_decided", won.decided_by)] * 2
-    assert (won.status, await desk.count("votes")) == ("approved", 1)
+    _, approval = await ask(desk)
+    answers = await asyncio.gather(*(desk.decide(approval, person) for person in ("bob", "carol", "erin")))
+    winner = next(answer for answer in answers if answer.code == "ok")
+    losers = [answer for answer in answers if answer.code != "ok"]
+    assert [(answer.code, answer.decided_by) for answer in losers] == [("approval_decided", winner.decided_by)] * 2
+    assert (winner.status, await desk.count("votes")) == ("approved", 1)
 
 
 async def test_of_three_deciders_at_once_two_make_a_quorum_of_two(desk: Desk) -> None:
     """R41"""
-    _, approval = await held(desk, 2_000)
-    answers = await asyncio.gather(*(desk.decide(approval, who) for who in ("bob", "carol", "erin")))
+    _, approval = await ask(desk, 2_000)
+    answers = await asyncio.gather(*(desk.decide(approval, person) for person in ("bob", "carol", "erin")))
     assert sorted(answer.code for answer in answers) == ["approval_decided", "ok", "ok"]
     assert sorted(str(answer.status) for answer in answers if answer.code == "ok") == ["approved", "open"]
 
@@ -65,19 +65,19 @@ async def test_of_three_deciders_at_once_two_make_a_quorum_of_two(desk: Desk) ->
     ],
 )
 async def test_a_person_without_the_authority_leaves_the_question_open(
-    desk: Desk, who: str, amount: int, code: str
+    desk: Desk, person: str, amount: int, code: str
 ) -> None:
     """R25 R41"""
-    lease, approval = await held(desk, amount)
-    answer = await desk.decide(approval, who)
+    lease, approval = await ask(desk, amount)
+    answer = await desk.decide(approval, person)
     assert (answer.code, answer.status, answer.votes) == (code, "open", 0)
-    refused = (await desk.story(lease))[-1]
-    assert (refused["kind"], refused["by"], refused["code"]) == ("vote_refused", who, code)
+    entry = (await desk.story(lease))[-1]
+    assert (entry["kind"], entry["by"], entry["code"]) == ("vote_refused", person, code)
 
 
 async def test_nobody_votes_twice(desk: Desk) -> None:
     """R41"""
-    _, approval = await held(desk, 2_000)
+    _, approval = await ask(desk, 2_000)
     await desk.decide(approval, "bob")
     again = await desk.decide(approval, "bob")
     assert (again.code, again.status, again.votes) == ("duplicate_vote", "open", 1)
@@ -85,15 +85,15 @@ async def test_nobody_votes_twice(desk: Desk) -> None:
 
 async def test_twice_the_same_person_at_once_is_one_vote(desk: Desk) -> None:
     """R41"""
-    _, approval = await held(desk, 2_000)
+    _, approval = await ask(desk, 2_000)
     answers = await asyncio.gather(*(desk.decide(approval, "bob") for _ in range(4)))
     assert sorted(answer.code for answer in answers) == ["duplicate_vote"] * 3 + ["ok"]
 
 
 async def test_the_nonce_of_another_round_is_refused(desk: Desk) -> None:
     """R38"""
-    _, first = await held(desk)
-    _, second = await held(desk)
+    _, first = await ask(desk)
+    _, second = await ask(desk)
     nonce = (await approvals.show(desk.database, desk.access("bob"), first))["nonce"]
     answer = await desk.decide(second, "bob", nonce=nonce)
     assert (answer.code, answer.status) == ("wrong_nonce", "open")
@@ -101,7 +101,7 @@ async def test_the_nonce_of_another_round_is_refused(desk: Desk) -> None:
 
 async def test_a_replayed_answer_changes_nothing(desk: Desk) -> None:
     """R38"""
-    _, approval = await held(desk)
+    _, approval = await ask(desk)
     nonce = (await approvals.show(desk.database, desk.access("bob"), approval))["nonce"]
     await desk.decide(approval, "bob", nonce=nonce)
     again = await desk.decide(approval, "bob", nonce=nonce)
@@ -110,7 +110,7 @@ async def test_a_replayed_answer_changes_nothing(desk: Desk) -> None:
 
 async def test_a_late_vote_is_refused_and_closes_the_question(desk: Desk, owner: Connection) -> None:
     """R43"""
-    lease, approval = await held(desk)
+    lease, approval = await ask(desk)
     assert await records.park(desk.database, lease, approval) == "waiting"
     await late(owner, lease, approval)
     answer = await desk.decide(approval, "bob")
@@ -119,7 +119,7 @@ async def test_a_late_vote_is_refused_and_closes_the_question(desk: Desk, owner:
 
 async def test_the_sweep_closes_what_nobody_answered_and_wakes_the_run(desk: Desk, owner: Connection) -> None:
     """R43"""
-    lease, approval = await held(desk)
+    lease, approval = await ask(desk)
     await records.park(desk.database, lease, approval)
     await late(owner, lease, approval)
     assert (await approvals.view(desk.database, lease.access, approval)).status == "expired"
@@ -140,7 +140,7 @@ async def test_an_unknown_approval_is_not_found(desk: Desk) -> None:
 
 async def test_another_tenants_people_see_and_decide_nothing(desk: Desk) -> None:
     """R92"""
-    _, approval = await held(desk)
+    _, approval = await ask(desk)
     stranger = Access.of(Principal("elsewhere", "bob", frozenset({"finance"}), 10**9, 10**9))
     async with desk.database.transaction(stranger) as connection:
         values: dict[str, Any] = {"nonce": "", "decision": "approve", "reason": "", "channel": "test"}
@@ -150,7 +150,7 @@ async def test_another_tenants_people_see_and_decide_nothing(desk: Desk) -> None
 
 async def test_a_rejection_by_one_ends_the_question(desk: Desk) -> None:
     """R45"""
-    _, approval = await held(desk, 2_000)
+    _, approval = await ask(desk, 2_000)
     await desk.decide(approval, "bob")
     answer = await desk.decide(approval, "carol", "reject", reason="twice the sum")
     assert (answer.status, answer.decided_by) == ("rejected", "carol")
@@ -159,17 +159,17 @@ async def test_a_rejection_by_one_ends_the_question(desk: Desk) -> None:
 
 async def test_a_question_to_the_requester_leaves_the_gate_open(desk: Desk) -> None:
     """R45"""
-    lease, approval = await held(desk)
-    asked = await desk.decide(approval, "bob", "ask", reason="which invoice?")
+    lease, approval = await ask(desk)
+    answer = await desk.decide(approval, "bob", "ask", reason="which invoice?")
     entry = (await desk.story(lease))[-1]
-    assert (asked.code, asked.status, await desk.count("votes")) == ("ok", "open", 0)
+    assert (answer.code, answer.status, await desk.count("votes")) == ("ok", "open", 0)
     assert (entry["kind"], entry["to"], entry["question"]) == ("question", "alice", "which invoice?")
     assert (await desk.decide(approval, "bob")).status == "approved"
 
 
 async def test_the_requester_answers_at_the_gate_but_does_not_vote_there(desk: Desk) -> None:
     """R41 R45"""
-    lease, approval = await held(desk)
+    lease, approval = await ask(desk)
     await desk.decide(approval, "bob", "ask", reason="which invoice?")
     remark = await desk.decide(approval, "alice", "ask", reason="the one of May")
     assert (remark.code, remark.status, (await desk.story(lease))[-1]["question"]) == ("ok", "open", "the one of May")
@@ -178,26 +178,26 @@ async def test_the_requester_answers_at_the_gate_but_does_not_vote_there(desk: D
 
 async def test_each_vote_is_recorded_with_person_channel_comment_and_nonce(desk: Desk) -> None:
     """R38 R48"""
-    lease, approval = await held(desk)
+    lease, approval = await ask(desk)
     await desk.decide(approval, "bob", reason="fine", channel="cli")
     vote = next(entry for entry in await desk.story(lease) if entry["kind"] == "vote")
-    shown = await approvals.show(desk.database, lease.access, approval)
+    record = await approvals.show(desk.database, lease.access, approval)
     assert (vote["by"], vote["channel"], vote["reason"], vote["decision"]) == ("bob", "cli", "fine", "approve")
-    assert (vote["nonce"], bool(vote["at"])) == (shown["nonce"], True)
-    assert [(row["approver"], row["channel"]) for row in shown["votes"]] == [("bob", "cli")]
+    assert (vote["nonce"], bool(vote["at"])) == (record["nonce"], True)
+    assert [(row["approver"], row["channel"]) for row in record["votes"]] == [("bob", "cli")]
 
 
 async def test_a_new_round_shows_the_one_before(desk: Desk) -> None:
     """R39"""
-    lease, first = await held(desk)
+    lease, first = await ask(desk)
     second = await desk.ask(lease, act(lease, tool="shop.refund", amount=11))
-    shown = await approvals.show(desk.database, lease.access, second)
-    assert (shown["round"], shown["predecessor"]["id"], shown["predecessor"]["status"]) == (2, first, "void")
+    record = await approvals.show(desk.database, lease.access, second)
+    assert (record["round"], record["predecessor"]["id"], record["predecessor"]["status"]) == (2, first, "void")
 
 
 async def test_lists_are_narrowed_and_paged(desk: Desk) -> None:
-    lease, first = await held(desk)
-    _, second = await held(desk)
+    lease, first = await ask(desk)
+    _, second = await ask(desk)
     await desk.decide(first, "bob")
     access = desk.access("bob")
     newest = (await approvals.ls(desk.database, access, limit=1))[0]
@@ -209,21 +209,21 @@ async def test_lists_are_narrowed_and_paged(desk: Desk) -> None:
 
 async def test_parking_and_deciding_at_the_same_moment_lose_no_wake_up(desk: Desk) -> None:
     """R47"""
-    lost: list[str] = []
+    sleepers: list[str] = []
     for _ in range(60):
-        lease, approval = await held(desk)
+        lease, approval = await ask(desk)
         await desk.decide(approval, "bob", "ask")
         nonce = (await approvals.show(desk.database, lease.access, approval))["nonce"]
         racers = [records.park(desk.database, lease, approval), desk.decide(approval, "bob", nonce=nonce)]
         random.shuffle(racers)
         await asyncio.gather(*racers)
         run = await records.get(desk.database, lease.access, lease.run)
-        lost += [lease.run] if run["status"] != "queued" else []
-    assert lost == []
+        sleepers += [lease.run] if run["status"] != "queued" else []
+    assert sleepers == []
 
 
 async def test_cancelling_voids_what_is_asked(desk: Desk) -> None:
-    lease, approval = await held(desk)
+    lease, approval = await ask(desk)
     await records.park(desk.database, lease, approval)
     async with desk.database.transaction(desk.access("alice")) as connection:
         assert await records.cancel(connection, lease.run, "changed my mind") == "cancelled"

@@ -31,14 +31,14 @@ async def desk(database: Database, people: Mapping[str, Principal], clock: Virtu
 
 async def follow(feed: Feed, desk: Desk, lease: Lease, until: int) -> list[int]:
     """Read a run as a stream does, until it has that many entries."""
-    seen: list[int] = []
+    numbers: list[int] = []
     async with aclosing(feed.wakeups(lease.run)) as wakeups:
         async for _ in wakeups:
-            found = await journal.read(desk.database, lease.access, lease.run, after=seen[-1] if seen else 0)
-            seen += [entry.seq for entry in found]
-            if len(seen) >= until:
+            entries = await journal.read(desk.database, lease.access, lease.run, after=numbers[-1] if numbers else 0)
+            numbers += [entry.seq for entry in entries]
+            if len(numbers) >= until:
                 break
-    return seen
+    return numbers
 
 
 async def grow(desk: Desk, lease: Lease, entries: int) -> None:
@@ -50,8 +50,8 @@ async def test_every_follower_sees_every_entry_in_order(desk: Desk, urls: Urls) 
     """R120"""
     lease = await desk.run()
     async with Feed.open(urls.app) as feed:
-        *seen, _ = await asyncio.gather(*(follow(feed, desk, lease, 21) for _ in range(3)), grow(desk, lease, 20))
-    assert seen == [list(range(1, 22))] * 3
+        *readings, _ = await asyncio.gather(*(follow(feed, desk, lease, 21) for _ in range(3)), grow(desk, lease, 20))
+    assert readings == [list(range(1, 22))] * 3
 
 
 async def test_a_notification_wakes_before_the_catch_up_does(desk: Desk, urls: Urls) -> None:
@@ -61,23 +61,23 @@ async def test_a_notification_wakes_before_the_catch_up_does(desk: Desk, urls: U
         await feed.ready()
         async with aclosing(feed.wakeups(lease.run)) as wakeups:
             await anext(wakeups)
-            woken = asyncio.ensure_future(anext(wakeups))
+            wakeup = asyncio.ensure_future(anext(wakeups))
             began = asyncio.get_running_loop().time()
             await grow(desk, lease, 1)
-            await woken
+            await wakeup
             assert asyncio.get_running_loop().time() - began < 0.8
 
 
 async def test_other_runs_wake_nobody_here(desk: Desk, urls: Urls) -> None:
-    one, two = await desk.run(), await desk.run()
+    quiet, busy = await desk.run(), await desk.run()
     async with Feed.open(urls.app) as feed:
         await feed.ready()
-        async with aclosing(feed.wakeups(one.run)) as wakeups:
+        async with aclosing(feed.wakeups(quiet.run)) as wakeups:
             await anext(wakeups)
-            woken = asyncio.ensure_future(anext(wakeups))
-            await grow(desk, two, 3)
-            assert not woken.done()
-            await woken
+            wakeup = asyncio.ensure_future(anext(wakeups))
+            await grow(desk, busy, 3)
+            assert not wakeup.done()
+            await wakeup
 
 
 async def test_a_lost_connection_is_opened_again_and_followers_read_on(
@@ -89,9 +89,9 @@ async def test_a_lost_connection_is_opened_again_and_followers_read_on(
         with caplog.at_level(logging.WARNING, "memory.feed"):
             async with superuser() as connection:
                 await connection.execute(END)
-            seen, _ = await asyncio.gather(follow(feed, desk, lease, 3), grow(desk, lease, 2))
+            numbers, _ = await asyncio.gather(follow(feed, desk, lease, 3), grow(desk, lease, 2))
             await feed.ready()
-    assert (seen, "lost its connection" in caplog.text) == ([1, 2, 3], True)
+    assert (numbers, "lost its connection" in caplog.text) == ([1, 2, 3], True)
 
 
 async def test_a_follower_that_leaves_is_forgotten(desk: Desk, urls: Urls) -> None:

@@ -40,8 +40,8 @@ async def verify(desk: Desk, run: str | None = None) -> Verification:
 
 async def test_an_untouched_journal_verifies(desk: Desk, lease: Lease) -> None:
     """R113"""
-    found = await verify(desk, lease.run)
-    assert (found.ok, found.runs, found.entries) == (True, 1, 5)
+    verification = await verify(desk, lease.run)
+    assert (verification.ok, verification.runs, verification.entries) == (True, 1, 5)
     assert (await verify(desk)).runs == 2
 
 
@@ -59,9 +59,9 @@ async def test_a_run_that_grows_while_it_is_verified_does_not_look_broken(desk: 
             await journal.append(desk.database, lease.access, lease.run, {"kind": "note", "n": n})
 
     growing = asyncio.create_task(grow())
-    found = await asyncio.gather(*(verify(desk) for _ in range(20)))
+    verifications = await asyncio.gather(*(verify(desk) for _ in range(20)))
     await growing
-    assert [each.breaks for each in found] == [[]] * 20
+    assert [verification.breaks for verification in verifications] == [[]] * 20
 
 
 async def test_what_was_said_is_chained_by_its_digest_alone(desk: Desk, lease: Lease) -> None:
@@ -116,13 +116,13 @@ async def test_whatever_is_changed_is_found_and_its_place_named(
     desk: Desk, lease: Lease, superuser: Connect, change: str
 ) -> None:
     """R113"""
-    statement, seq, what = CHANGES[change]
+    statement, seq, words = CHANGES[change]
     async with superuser() as connection, tampering(connection):
         for part in statement.split(";"):
             await connection.execute(part.replace("%(run)s", f"'{lease.run}'").encode())
-    found = await verify(desk)
-    assert [(place.run, place.seq) for place in found.breaks] == [(lease.run, seq)]
-    assert (found.ok, what in found.breaks[0].problem) == (False, True)
+    verification = await verify(desk)
+    assert [(gap.run, gap.seq) for gap in verification.breaks] == [(lease.run, seq)]
+    assert (verification.ok, words in verification.breaks[0].problem) == (False, True)
 
 
 async def test_the_owner_edits_with_triggers_off_and_is_found(desk: Desk, lease: Lease, owner: Connection) -> None:
@@ -130,7 +130,7 @@ async def test_the_owner_edits_with_triggers_off_and_is_found(desk: Desk, lease:
     async with owner.transaction(), tampering(owner):
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [lease.access.principal.tenant])
         await owner.execute('update journal set body = \'{"kind": "note"}\' where run = %s and seq = 5', [lease.run])
-    assert [place.seq for place in (await verify(desk)).breaks] == [5]
+    assert [gap.seq for gap in (await verify(desk)).breaks] == [5]
 
 
 @pytest.mark.parametrize("statement", ["update journal set body = body", "delete from journal", "truncate journal"])
@@ -153,8 +153,8 @@ async def test_an_entry_with_a_key_is_written_once(desk: Desk, lease: Lease) -> 
 async def test_many_appends_at_once_make_one_chain(desk: Desk, lease: Lease) -> None:
     entries = [{"kind": "note", "n": n} for n in range(30)]
     await asyncio.gather(*(journal.append(desk.database, lease.access, lease.run, entry) for entry in entries))
-    found = await verify(desk, lease.run)
-    assert (found.ok, found.entries) == (True, 35)
+    verification = await verify(desk, lease.run)
+    assert (verification.ok, verification.entries) == (True, 35)
 
 
 @pytest.mark.parametrize("kind", ["permitted", "outcome", "approval", "vote", "kill", "ended", None])
@@ -172,9 +172,9 @@ async def test_an_old_fence_appends_nothing(desk: Desk, lease: Lease) -> None:
 
 async def test_reading_goes_on_from_where_it_stopped(desk: Desk, lease: Lease) -> None:
     """R120"""
-    first = await journal.read(desk.database, lease.access, lease.run, limit=2)
-    rest = await journal.read(desk.database, lease.access, lease.run, after=first[-1].seq)
-    assert [entry.seq for entry in (*first, *rest)] == [1, 2, 3, 4, 5]
+    head = await journal.read(desk.database, lease.access, lease.run, limit=2)
+    tail = await journal.read(desk.database, lease.access, lease.run, after=head[-1].seq)
+    assert [entry.seq for entry in (*head, *tail)] == [1, 2, 3, 4, 5]
 
 
 async def test_another_tenant_reads_and_extends_nothing(desk: Desk, lease: Lease) -> None:

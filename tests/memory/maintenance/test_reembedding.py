@@ -1,4 +1,4 @@
-"""A change of the embedder: in the background, in every tenant, bite by bite, by one worker at a time."""
+"""A change of the embedder: in the background, in every tenant, batch by batch, by one worker at a time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ class Lengths:
     id, lexical = "lengths-2", False
 
     def __init__(self) -> None:
-        self.given: list[str] = []
+        self.texts: list[str] = []
         self.away = False
 
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Return a vector per text."""
         if self.away:
             raise Temporary("unavailable", "away")
-        self.given += texts
+        self.texts += texts
         return [(float(len(text)), 1.0) for text in texts]
 
 
@@ -43,13 +43,13 @@ async def remember(database: Database, person: Principal, count: int) -> None:
         )
 
 
-async def left(database: Database, person: Principal, embedder: str = Lengths.id) -> int:
+async def foreign_memories(database: Database, person: Principal, embedder: str = Lengths.id) -> int:
     return (await reembedding.backlog(database, embedder, tenant=person.tenant)).memories
 
 
 async def finish(database: Database, model: Lengths, *people: Principal) -> None:
     """Go on until nothing of these people's tenants waits; others' rows are in the same database."""
-    while any([await left(database, person) for person in people]):
+    while any([await foreign_memories(database, person) for person in people]):
         await reembedding.advance(database, model, limit=50)
 
 
@@ -57,8 +57,8 @@ async def test_all_scopes_of_all_tenants_change_in_bites(database: Database, ali
     model, elsewhere = Lengths(), Principal(f"{alice.tenant}-2", "zoe")
     for person, count in ((alice, 7), (bob, 3), (elsewhere, 2)):
         await remember(database, person, count)
-    assert (await left(database, alice), await left(database, elsewhere)) == (10, 2)
-    assert await left(database, alice, LEXICAL.id) == 0
+    assert (await foreign_memories(database, alice), await foreign_memories(database, elsewhere)) == (10, 2)
+    assert await foreign_memories(database, alice, LEXICAL.id) == 0
     await finish(database, model, alice, elsewhere)
     during = await search.recall(database, Access.of(bob), "ledger", embedder=model)
     assert (len(during.hits), during.foreign) == (3, 0)
@@ -72,7 +72,7 @@ async def test_a_killed_worker_leaves_the_rest_to_the_next(database: Database, a
     model.away = True
     with pytest.raises(Temporary):
         await reembedding.embed_memories(database, Access.of(alice), model)
-    assert await left(database, alice) == 2
+    assert await foreign_memories(database, alice) == 2
     model.away = False
     await finish(database, model, alice)
 
@@ -80,9 +80,9 @@ async def test_a_killed_worker_leaves_the_rest_to_the_next(database: Database, a
 async def test_two_workers_at_once_do_not_pay_twice(database: Database, alice: Principal) -> None:
     model = Lengths()
     await remember(database, alice, 5)
-    while await left(database, alice):
+    while await foreign_memories(database, alice):
         await asyncio.gather(*(reembedding.advance(database, model) for _ in range(3)))
-    assert sum(alice.tenant in text for text in model.given) == 5
+    assert sum(alice.tenant in text for text in model.texts) == 5
 
 
 class Choosy(Lengths):
@@ -104,20 +104,20 @@ async def test_the_texts_of_one_tenant_do_not_keep_the_others_waiting(database: 
     model = Choosy(f"of {elsewhere.tenant}")
     for person in (elsewhere, alice):
         await remember(database, person, 2)
-    while await left(database, alice):
+    while await foreign_memories(database, alice):
         await reembedding.advance(database, model)
-    assert await left(database, elsewhere) == 2
+    assert await foreign_memories(database, elsewhere) == 2
 
 
 async def test_an_item_from_before_its_front_matter_was_checked_gets_vectors_too(
     database: Database, bob: Principal
 ) -> None:
     body = "---\nutterances: [a\n---\nthe disk is full"
-    known: dict[str, Any] = {
+    item: dict[str, Any] = {
         "id": "fact.old", "kind": "fact", "title": "Old", "body": body, "owner": "ops", "review_by": "2030-01-01",
         "digest": digest(body), "trust": "human", "embedder": "none", "phrases": [],
     }  # fmt: skip
-    row = await database.call(Access.of(bob), "publish_knowledge", known)
+    row = await database.call(Access.of(bob), "publish_knowledge", item)
     assert row["code"] == "ok"
     assert await reembedding.embed_knowledge(database, Access.of(bob), Lengths()) == 1
     assert (await reembedding.backlog(database, Lengths.id, tenant=bob.tenant)).knowledge == 0

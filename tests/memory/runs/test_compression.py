@@ -1,4 +1,4 @@
-"""Packing: byte for byte the same afterwards, whatever people wrote."""
+"""Compression of transcripts: byte for byte the same afterwards, whatever people wrote."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the end of a run leaves: something to remember where something happened, nothing where somebody looked."""
+"""Ends of runs: something to remember where something happened, nothing where somebody looked."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,12 @@ from memory.store import search, write
 from memory.store.models import Provenance
 
 pytestmark = pytest.mark.anyio
-NOW = datetime.now(UTC)
+MOMENT = datetime.now(UTC)
 
 
 def row(source: str, *effects: str) -> dict[str, Any]:
     plan = {"id": "call.x", "source": source, "steps": [{"effect": effect} for effect in effects]}
-    return {"id": "r-1", "plan": plan, "created": NOW, "spent_tokens": 0, "spent_micros": 0}
+    return {"id": "r-1", "plan": plan, "created": MOMENT, "spent_tokens": 0, "spent_micros": 0}
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def row(source: str, *effects: str) -> dict[str, Any]:
     [("given", ["read"], True), ("given", ["write"], False), ("runbook", ["read"], False)],
 )
 def test_only_a_read_that_a_person_called_is_a_glance(source: str, effects: list[str], *, glance: bool) -> None:
-    ended = RunOutcome.of(row(source, *effects), [], NOW, status="done")
-    assert ended.is_glance is glance
+    outcome = RunOutcome.of(row(source, *effects), [], MOMENT, status="done")
+    assert outcome.is_glance is glance
 
 
 def test_a_run_without_a_plan_is_no_glance() -> None:
-    assert RunOutcome.of({**row("given"), "plan": None}, [], NOW, status="cancelled").is_glance is False
+    assert RunOutcome.of({**row("given"), "plan": None}, [], MOMENT, status="cancelled").is_glance is False
 
 
 async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Principal) -> None:
     """R91: its working memory goes like that of any run."""
-    own, place = Access.of(alice), Scope("run", "r-1")
-    working = Access(alice, (*own.reads, place), place)
+    own, scope = Access.of(alice), Scope("run", "r-1")
+    working = Access(alice, (*own.reads, scope), scope)
     await write.remember(database, working, "half way", trust="untrusted", provenance=Provenance(source="x"))
     async with database.transaction(own) as connection:
         await endings.close(database, connection, alice, RunOutcome("r-1", "call.x", "done", is_glance=True), "call x")

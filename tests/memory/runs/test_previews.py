@@ -28,7 +28,7 @@ async def run(database: Database, alice: Principal) -> str:
 
 
 @pytest.fixture
-def mine(alice: Principal) -> Access:
+def access(alice: Principal) -> Access:
     return Access.of(alice)
 
 
@@ -41,45 +41,45 @@ async def tell(database: Database, access: Access, text: str, ttl: timedelta | N
     return await write.remember(database, access, text, trust="human", provenance=Provenance(), ttl=ttl)
 
 
-async def test_first_rows_stand_by_the_place_of_their_slice(database: Database, mine: Access, run: str) -> None:
-    rows = RunRows(database, mine, run, "look")
-    whole = await rows.keep("all", charges(50))
-    found = {"call": {"found": whole, "deep": {"cut": await rows.cut(whole, 7, 2)}, "count": 50}}
-    shown = await previews.first(database, mine, run, found)
-    assert [row["amount"] for row in shown["call.found"]] == list(range(previews.ROWS))
-    assert [row["amount"] for row in shown["call.deep.cut"]] == [7, 8]
+async def test_first_rows_stand_by_the_place_of_their_slice(database: Database, access: Access, run: str) -> None:
+    rows = RunRows(database, access, run, "look")
+    charge_rows = await rows.keep("all", charges(50))
+    results = {"call": {"found": charge_rows, "deep": {"cut": await rows.cut(charge_rows, 7, 2)}, "count": 50}}
+    preview = await previews.first(database, access, run, results)
+    assert [row["amount"] for row in preview["call.found"]] == list(range(previews.ROWS))
+    assert [row["amount"] for row in preview["call.deep.cut"]] == [7, 8]
 
 
-async def test_nobody_else_is_shown_them(database: Database, mine: Access, bob: Principal, *, run: str) -> None:
+async def test_nobody_else_is_shown_them(database: Database, access: Access, bob: Principal, *, run: str) -> None:
     """R92: neither a colleague, nor through another run of one's own."""
-    found = {"found": await RunRows(database, mine, run, "look").keep("all", charges(2))}
-    assert await previews.first(database, Access.of(bob), run, found) == {}
-    assert await previews.first(database, mine, str(uuid4()), found) == {}
-    assert len((await previews.first(database, mine, run, found))["found"]) == 2
+    results = {"found": await RunRows(database, access, run, "look").keep("all", charges(2))}
+    assert await previews.first(database, Access.of(bob), run, results) == {}
+    assert await previews.first(database, access, str(uuid4()), results) == {}
+    assert len((await previews.first(database, access, run, results))["found"]) == 2
 
 
-async def test_what_was_forgotten_since_is_not_shown_from_a_copy(database: Database, mine: Access, run: str) -> None:
+async def test_what_was_forgotten_since_is_not_shown_from_a_copy(database: Database, access: Access, run: str) -> None:
     """R102: nor what ended, or what another scope holds."""
-    kept, gone = (
-        await tell(database, mine, "refunds leave on Mondays"),
-        await tell(database, mine, "refunds are secret"),
+    current, obsolete = (
+        await tell(database, access, "refunds leave on Mondays"),
+        await tell(database, access, "refunds are secret"),
     )
-    working = Access(mine.principal, (*mine.reads, Scope("run", run)), Scope("run", run))
+    working = Access(access.principal, (*access.reads, Scope("run", run)), Scope("run", run))
     await tell(database, working, "refunds of this run")
     part, _ = await RunRows(database, working, run, "look").recall("found", "refunds", 10)
     assert part["count"] == 3
-    await erasure.forget(database, mine, id=gone.id)
-    shown = await previews.first(database, mine, run, {"found": part})
-    assert [(row["id"], row["text"]) for row in shown["found"]] == [(kept.id, kept.body)]
+    await erasure.forget(database, access, id=obsolete.id)
+    preview = await previews.first(database, access, run, {"found": part})
+    assert [(row["id"], row["text"]) for row in preview["found"]] == [(current.id, current.body)]
 
 
-async def test_results_without_rows_ask_nothing(database: Database, mine: Access, run: str) -> None:
-    assert await previews.first(database, mine, run, {"call": {"count": 1, "handle": "h_x"}}) == {}
+async def test_results_without_rows_ask_nothing(database: Database, access: Access, run: str) -> None:
+    assert await previews.first(database, access, run, {"call": {"count": 1, "handle": "h_x"}}) == {}
 
 
-async def test_rows_that_only_look_like_memories_are_none(database: Database, mine: Access, run: str) -> None:
+async def test_rows_that_only_look_like_memories_are_none(database: Database, access: Access, run: str) -> None:
     async def alike() -> AsyncIterator[Mapping[str, Any]]:
         yield {"id": "no uuid", "said": "", "scope": "user:alice", "text": "a secret", "trust": "human"}
 
-    found = {"found": await RunRows(database, mine, run, "look").keep("all", alike())}
-    assert await previews.first(database, mine, run, found) == {}
+    results = {"found": await RunRows(database, access, run, "look").keep("all", alike())}
+    assert await previews.first(database, access, run, results) == {}

@@ -20,16 +20,16 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]) -> Stages:
-    def make(**more: Any) -> Stage:
-        return Stage(database, clock, people, **more)
+    def make(**options: Any) -> Stage:
+        return Stage(database, clock, people, **options)
 
     return make
 
 
 @pytest.fixture
 async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
-    async with Queue.open(urls.app) as opened:
-        yield opened
+    async with Queue.open(urls.app) as connection:
+        yield connection
 
 
 async def test_a_job_of_a_rolled_back_transaction_does_not_exist(
@@ -41,8 +41,8 @@ async def test_a_job_of_a_rolled_back_transaction_does_not_exist(
             await waiting.defer(connection, "never")
             raise ZeroDivisionError
     async with superuser() as above:
-        found = await above.execute("select 1 from queue.procrastinate_jobs where args ->> 'run' = 'never'")
-        assert await found.fetchone() is None
+        cursor = await above.execute("select 1 from queue.procrastinate_jobs where args ->> 'run' = 'never'")
+        assert await cursor.fetchone() is None
 
 
 async def test_a_living_workers_runs_are_left_alone(stages: Stages, waiting: Queue, urls: Urls) -> None:
@@ -69,15 +69,15 @@ async def test_a_hung_workers_runs_are_taken_over(
 async def test_jobs_of_dead_workers_are_tidied_away(stages: Stages, waiting: Queue, superuser: Connect) -> None:
     stage = stages()
     async with superuser() as above:
-        made = await above.execute(
+        cursor = await above.execute(
             "insert into queue.procrastinate_jobs (queue_name, task_name, status) "
             "values ('runs', 'drive', 'doing'), ('runs', 'drive', 'failed') returning id"
         )
-        ids = [row["id"] for row in await made.fetchall()]
+        ids = [row["id"] for row in await cursor.fetchall()]
         async with stage.database.system() as connection:
             await tidy(connection)
-        left = await above.execute("select id from queue.procrastinate_jobs where id = any(%s)", [ids])
-        assert await left.fetchall() == []
+        jobs = await above.execute("select id from queue.procrastinate_jobs where id = any(%s)", [ids])
+        assert await jobs.fetchall() == []
 
 
 async def test_an_unreachable_queue_says_so() -> None:

@@ -23,9 +23,9 @@ async def desk(database: Database, people: Mapping[str, Principal], clock: Virtu
     return await open_desk(database, people, clock)
 
 
-async def start(desk: Desk, thread: str, who: str = "alice") -> str:
+async def start(desk: Desk, thread: str, person: str = "alice") -> str:
     name = f"r-{uuid4().hex[:12]}"
-    async with desk.database.transaction(desk.access(who)) as connection:
+    async with desk.database.transaction(desk.access(person)) as connection:
         await records.start(connection, id=name, thread=thread, input={"text": "hi"}, correlation="c1", budget=PLENTY)
     return name
 
@@ -46,18 +46,18 @@ async def test_a_started_run_is_queued_and_its_request_recorded(desk: Desk) -> N
 
 async def test_a_thread_has_one_open_run_however_many_start(desk: Desk) -> None:
     results = await asyncio.gather(*(start(desk, "t1") for _ in range(8)), return_exceptions=True)
-    begun = [result for result in results if isinstance(result, str)]
+    runs = [result for result in results if isinstance(result, str)]
     busy = [error for error in results if isinstance(error, Permanent)]
-    assert (len(begun), len(busy)) == (1, 7)
+    assert (len(runs), len(busy)) == (1, 7)
     assert {error.code for error in busy} == {"busy"}
-    assert begun[0] in str(busy[0])
+    assert runs[0] in str(busy[0])
 
 
 async def test_one_of_many_workers_gets_the_lease(desk: Desk) -> None:
     name = await start(desk, "t1")
     leases = await asyncio.gather(*(records.lease(desk.database, name, worker) for worker in range(1, 9)))
-    found = [lease for lease in leases if lease]
-    assert ([lease.fence for lease in found], found[0].thread, found[0].input) == ([1], "t1", {"text": "hi"})
+    winners = [lease for lease in leases if lease]
+    assert ([lease.fence for lease in winners], winners[0].thread, winners[0].input) == ([1], "t1", {"text": "hi"})
 
 
 async def test_a_lease_sees_its_requester_session_and_working_memory_only(desk: Desk) -> None:
@@ -154,8 +154,8 @@ async def test_a_run_ends_once_per_attempt(desk: Desk) -> None:
         await desk.end(lease)
     again = await desk.resume(lease.run)
     await desk.end(again)
-    ended = [entry for entry in await desk.story(lease) if entry["kind"] == "ended"]
-    assert [(entry["status"], entry["key"]) for entry in ended] == [("stopped", "ended:1"), ("done", "ended:2")]
+    endings = [entry for entry in await desk.story(lease) if entry["kind"] == "ended"]
+    assert [(entry["status"], entry["key"]) for entry in endings] == [("stopped", "ended:1"), ("done", "ended:2")]
 
 
 @pytest.mark.parametrize("status", ["done", "failed", "denied", "cancelled"])
@@ -218,13 +218,13 @@ async def test_runs_of_another_tenant_do_not_exist(desk: Desk) -> None:
 async def test_runs_are_listed_newest_first_and_paged(desk: Desk) -> None:
     names = [await start(desk, f"t{n}") for n in range(3)]
     access = desk.access("alice")
-    first = await records.ls(desk.database, access, limit=2)
-    rest = await records.ls(desk.database, access, before=(first[-1]["created"], first[-1]["id"]))
-    assert [row["id"] for row in [*first, *rest]] == names[::-1]
+    newest = await records.ls(desk.database, access, limit=2)
+    older = await records.ls(desk.database, access, before=(newest[-1]["created"], newest[-1]["id"]))
+    assert [row["id"] for row in [*newest, *older]] == names[::-1]
 
 
-async def answer(desk: Desk, lease: Lease, who: str) -> None:
-    async with desk.database.transaction(desk.access(who)) as connection:
+async def answer(desk: Desk, lease: Lease, person: str) -> None:
+    async with desk.database.transaction(desk.access(person)) as connection:
         await records.answer(connection, lease.run, "the second one")
 
 

@@ -31,7 +31,7 @@ async def rows(count: int, first: int = 0) -> AsyncIterator[Mapping[str, Any]]:
         }
 
 
-async def listed(reader: RunRows, part: ResultSlice) -> list[Any]:
+async def read_all(reader: RunRows, part: ResultSlice) -> list[Any]:
     return [row async for row in reader.read(part)]
 
 
@@ -42,15 +42,15 @@ def steps(database: Database, alice: Principal) -> Steps:
 
 
 async def test_rows_come_back_in_order_and_unchanged(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(12))
-    assert (kept["count"], kept["total"]) == (12, sum(range(100, 112)))
-    assert await listed(steps("later"), kept) == [row async for row in rows(12)]
+    charges = await steps("found").keep("all", rows(12))
+    assert (charges["count"], charges["total"]) == (12, sum(range(100, 112)))
+    assert await read_all(steps("later"), charges) == [row async for row in rows(12)]
 
 
 async def test_digest_is_that_of_the_canonical_rows(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(3))
+    charges = await steps("found").keep("all", rows(3))
     lines = [json.dumps(row, sort_keys=True, separators=(",", ":")) async for row in rows(3)]
-    assert kept["digest"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert charges["digest"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 async def test_first_writer_wins_when_a_read_is_repeated(steps: Steps) -> None:
@@ -60,16 +60,16 @@ async def test_first_writer_wins_when_a_read_is_repeated(steps: Steps) -> None:
 
 
 async def test_concurrent_writers_agree_on_one_result(steps: Steps) -> None:
-    kept = await asyncio.gather(*(steps("found").keep("all", rows(50, first=n)) for n in range(4)))
-    assert all(part == kept[0] for part in kept)
+    slices = await asyncio.gather(*(steps("found").keep("all", rows(50, first=n)) for n in range(4)))
+    assert all(part == slices[0] for part in slices)
 
 
 async def test_hostile_text_survives_and_nothing_is_interpreted(steps: Steps) -> None:
     async def hostile() -> AsyncIterator[Mapping[str, Any]]:
         yield {"text": "\\x41 %s {} '; drop table results; -- \\u0000 ✓ \n"}
 
-    kept = await steps("found").keep("all", hostile())
-    assert await listed(steps("x"), await steps("x").cut(kept, 0, 1)) == [row async for row in hostile()]
+    texts = await steps("found").keep("all", hostile())
+    assert await read_all(steps("x"), await steps("x").cut(texts, 0, 1)) == [row async for row in hostile()]
 
 
 @pytest.mark.parametrize("value", [1.5, "a\0b", {"deep": [0.1]}, "\ud800", b"bytes"])
@@ -77,64 +77,64 @@ async def test_rows_that_no_digest_should_cover_are_refused(steps: Steps, value:
     async def bad() -> AsyncIterator[Mapping[str, Any]]:
         yield {"value": value}
 
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as refusal:
         await steps("found").keep("all", bad())
-    assert refused.value.code == "bad_request"
+    assert refusal.value.code == "bad_request"
 
 
 async def test_batches_cover_the_rest_of_a_slice_and_can_be_read(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(25))
-    batches = await steps("found").cuts(kept, 10, 10)
+    charges = await steps("found").keep("all", rows(25))
+    batches = await steps("found").cuts(charges, 10, 10)
     assert [(b["start"], b["count"]) for b in batches] == [(10, 10), (20, 5)]
-    assert [await listed(steps("x"), b) for b in batches] == [
+    assert [await read_all(steps("x"), b) for b in batches] == [
         [r async for r in rows(10, 10)],
         [r async for r in rows(5, 20)],
     ]
 
 
 async def test_a_cut_equals_the_batch_of_the_same_rows(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(25))
-    batches = await steps("found").cuts(kept, 10, 10)
-    assert await steps("found").cut(kept, 20, 10) == batches[1]
+    charges = await steps("found").keep("all", rows(25))
+    batches = await steps("found").cuts(charges, 10, 10)
+    assert await steps("found").cut(charges, 20, 10) == batches[1]
 
 
 async def test_a_cut_of_a_cut_stays_inside(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(25))
-    inner = await steps("found").cut(await steps("found").cut(kept, 10, 5), 3, 100)
+    charges = await steps("found").keep("all", rows(25))
+    inner = await steps("found").cut(await steps("found").cut(charges, 10, 5), 3, 100)
     assert (inner["start"], inner["count"]) == (13, 2)
 
 
 async def test_a_cut_beyond_the_end_is_empty(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(3))
-    assert (await steps("found").cut(kept, 3, 10))["count"] == 0
+    charges = await steps("found").keep("all", rows(3))
+    assert (await steps("found").cut(charges, 3, 10))["count"] == 0
 
 
 async def test_an_empty_result_is_a_result(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(0))
-    assert (kept["count"], await listed(steps("x"), kept)) == (0, [])
+    empty = await steps("found").keep("all", rows(0))
+    assert (empty["count"], await read_all(steps("x"), empty)) == (0, [])
 
 
 async def test_split_asks_once_per_combination_and_loses_no_row(steps: Steps) -> None:
-    asked: list[Mapping[str, Any]] = []
+    combinations: list[Mapping[str, Any]] = []
 
     def rule(row: Mapping[str, Any]) -> str | None:
-        asked.append(row)
+        combinations.append(row)
         return "disputed" if row["disputed"] else "closed" if row["account"] == "closed" else None
 
-    kept = await steps("found").keep("all", rows(60))
+    charges = await steps("found").keep("all", rows(60))
     fields = frozenset({"disputed", "account"})
-    groups = await steps("groups").split(kept, rule, fields=fields, names=["disputed", "closed"], otherwise="clean")
-    assert len(asked) == 4
+    groups = await steps("groups").split(charges, rule, fields=fields, names=["disputed", "closed"], otherwise="clean")
+    assert len(combinations) == 4
     assert {name: part["count"] for name, part in groups.items()} == {"disputed": 20, "closed": 20, "clean": 20}
-    assert sum(part["total"] for part in groups.values()) == kept["total"]
-    assert all(row["disputed"] for row in await listed(steps("x"), groups["disputed"]))
+    assert sum(part["total"] for part in groups.values()) == charges["total"]
+    assert all(row["disputed"] for row in await read_all(steps("x"), groups["disputed"]))
 
 
 async def test_split_gives_empty_groups_too_and_repeats_to_the_same_handles(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(6))
+    charges = await steps("found").keep("all", rows(6))
 
     async def split() -> dict[str, ResultSlice]:
-        return await steps("g").split(kept, lambda _: None, fields=frozenset(), names=["none"], otherwise="rest")
+        return await steps("g").split(charges, lambda _: None, fields=frozenset(), names=["none"], otherwise="rest")
 
     first = await split()
     assert (first["none"]["count"], first["rest"]["count"]) == (0, 6)
@@ -142,66 +142,66 @@ async def test_split_gives_empty_groups_too_and_repeats_to_the_same_handles(step
 
 
 async def test_split_by_a_missing_field_sees_none(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(2))
-    seen: list[Any] = []
+    charges = await steps("found").keep("all", rows(2))
+    combinations: list[Any] = []
     fields = frozenset({"absent'); --"})
-    await steps("g").split(kept, lambda r: seen.append(dict(r)), fields=fields, names=[], otherwise="rest")
-    assert seen == [{"absent'); --": None}]
+    await steps("g").split(charges, lambda r: combinations.append(dict(r)), fields=fields, names=[], otherwise="rest")
+    assert combinations == [{"absent'); --": None}]
 
 
 async def test_people_see_a_few_rows(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(30))
-    assert await steps("").sample(kept, 5) == [row async for row in rows(5)]
+    charges = await steps("found").keep("all", rows(30))
+    assert await steps("").sample(charges, 5) == [row async for row in rows(5)]
 
 
 async def test_another_runs_handle_is_forged(database: Database, alice: Principal, steps: Steps) -> None:
     """R17: a handle is authority over rows; only the run that found them holds it."""
-    kept = await steps("found").keep("all", rows(3))
+    charges = await steps("found").keep("all", rows(3))
     stranger = RunRows(database, Access.of(alice), str(uuid4()), "found")
-    with pytest.raises(Permanent) as refused:
-        await listed(stranger, kept)
-    assert refused.value.code == "forged_authority"
+    with pytest.raises(Permanent) as refusal:
+        await read_all(stranger, charges)
+    assert refusal.value.code == "forged_authority"
 
 
 async def test_another_tenants_handle_is_forged(database: Database, alice: Principal) -> None:
     run, other = str(uuid4()), replace(alice, tenant=f"t-{uuid4().hex[:12]}")
-    kept = await RunRows(database, Access.of(alice), run, "found").keep("all", rows(3))
+    charges = await RunRows(database, Access.of(alice), run, "found").keep("all", rows(3))
     with pytest.raises(Permanent, match="no result of this run"):
-        await RunRows(database, Access.of(other), run, "found").whole(kept["handle"])
+        await RunRows(database, Access.of(other), run, "found").whole(charges["handle"])
 
 
 @pytest.mark.parametrize(
     "change", [{"count": 4}, {"start": 1}, {"start": -1}, {"digest": "0" * 64}, {"start": 1, "count": 2}]
 )
 async def test_a_slice_that_was_changed_is_forged(steps: Steps, change: dict[str, Any]) -> None:
-    kept = await steps("found").keep("all", rows(3))
-    forged = ResultSlice(**cast(Any, {**kept, **change}))
-    for use in (listed(steps("x"), forged), steps("x").cut(forged, 0, 1), steps("x").sample(forged, 1)):
-        with pytest.raises(Permanent) as refused:
+    charges = await steps("found").keep("all", rows(3))
+    forgery = ResultSlice(**cast(Any, {**charges, **change}))
+    for use in (read_all(steps("x"), forgery), steps("x").cut(forgery, 0, 1), steps("x").sample(forgery, 1)):
+        with pytest.raises(Permanent) as refusal:
             await use
-        assert refused.value.code == "forged_authority"
+        assert refusal.value.code == "forged_authority"
 
 
 async def test_rows_changed_by_a_stronger_hand_are_noticed(steps: Steps, superuser: Any) -> None:
-    kept = await steps("found").keep("all", rows(3))
+    charges = await steps("found").keep("all", rows(3))
     async with superuser() as above:
-        await above.execute("update result_rows set row = '{}' where handle = %s and ord = 1", [kept["handle"]])
+        await above.execute("update result_rows set row = '{}' where handle = %s and ord = 1", [charges["handle"]])
     with pytest.raises(Permanent, match="not those that were kept"):
-        await listed(steps("x"), kept)
+        await read_all(steps("x"), charges)
 
 
 async def test_a_whole_result_is_found_by_its_handle(steps: Steps) -> None:
-    kept = await steps("found").keep("all", rows(3))
-    assert await steps("other").whole(kept["handle"]) == kept
+    charges = await steps("found").keep("all", rows(3))
+    assert await steps("other").whole(charges["handle"]) == charges
 
 
 @pytest.mark.slow
 async def test_sixty_thousand_rows_are_kept_and_cut_without_strain(steps: Steps) -> None:
     """Generous bounds: a loaded machine must not fail what a broken plan would (minutes)."""
-    begin = time.perf_counter()
-    kept = await steps("found").keep("all", rows(60_000))
-    kept_after = time.perf_counter() - begin
-    batches = await steps("found").cuts(kept, 10, 500)
-    cut_after = time.perf_counter() - begin - kept_after
-    print(f"keep {kept_after:.2f} s, cuts {cut_after:.2f} s")  # noqa: T201  # the figure is the point
-    assert (len(batches), kept_after < 10, cut_after < 5) == (120, True, True)
+    start = time.perf_counter()
+    charges = await steps("found").keep("all", rows(60_000))
+    insert_seconds = time.perf_counter() - start
+    batches = await steps("found").cuts(charges, 10, 500)
+    cut_seconds = time.perf_counter() - start - insert_seconds
+    print(f"keep {insert_seconds:.2f} s, cuts {cut_seconds:.2f} s")  # noqa: T201  # the figure is the point
+    assert (len(batches), insert_seconds < 10, cut_seconds < 5) == (120, True, True)

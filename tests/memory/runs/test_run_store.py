@@ -92,8 +92,8 @@ async def test_two_people_in_one_compiled_flow_at_once_see_only_their_own(
     for number in range(ROUNDS):
         ends = await asyncio.gather(run(alice, number), run(bob, number))
         for person, end in zip((alice, bob), ends, strict=True):
-            expected = [f"{number} by {person.id}", f"of {person.id}"]
-            assert (end.get("visible"), end.get("visible_in_thread")) == (expected, expected)
+            notes = [f"{number} by {person.id}", f"of {person.id}"]
+            assert (end.get("visible"), end.get("visible_in_thread")) == (notes, notes)
 
 
 @pytest.mark.parametrize("node", ["planner", "gate", "auditor"])

@@ -45,4 +45,4 @@ async def test_a_thread_that_cannot_be_archived_keeps_no_other_waiting(
         finally:
             await above.execute("drop trigger full_up on transcripts; drop function refuse_one()")
     assert f"thread '{first}'" in caplog.text
-    assert [kept.thread for kept in await transcripts.ls(database, mine)] == [second]
+    assert [transcript.thread for transcript in await transcripts.ls(database, mine)] == [second]
