@@ -56,7 +56,7 @@ async def test_of_three_deciders_at_once_two_make_a_quorum_of_two(desk: Desk) ->
 
 
 @pytest.mark.parametrize(
-    ("who", "amount", "code"),
+    ("person", "amount", "code"),
     [
         ("alice", 10, "requester_excluded"),
         ("frank", 10, "needs_another_group"),
