@@ -1,7 +1,8 @@
 """Countersign inside a notebook or a script: the compiled LangGraph flow, its checkpoints, and people who decide.
 
-`async with local() as cs:` starts the embedded Postgres and the demo business in this process; several processes may
-open one data folder at the same time. For exploring and for tests: nothing here asks who is calling.
+`async with local() as cs:` starts the embedded Postgres and the demo business on fresh data, which end with the block;
+`local(folder)` opens a data folder that stays, such as that of the demo, and several processes may open one at the same
+time. For exploring and for tests: nothing here asks who is calling.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 
 from app.addresses import Addresses, addresses_of, service_keys
 from app.bootstrap import people, set_up
+from app.drawing import Drawing, draw
 from app.settings import Settings, load
 from app.wiring import System, open_system
 from app.worker import Driver
@@ -32,7 +35,6 @@ from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.queue import Seat
 from memory.scope import Access
 
-FOLDER = Path(".countersign/notebook")
 _INSTANCE = "world"
 
 
@@ -61,6 +63,8 @@ class Local:
     system: System
     graph: Graph
     """The governed flow, compiled with our checkpointer and our store."""
+    folder: Path
+    """Where the data are, for another process that is to join."""
     driver: Driver
     """What leads runs in this process, as a worker does."""
     worker: int
@@ -124,6 +128,10 @@ class Local:
         """Return the snapshot of a run at one of its checkpoints, by default the latest."""
         return await self.graph.aget_state(await self.config(run, checkpoint or (await self._last(run))))
 
+    def draw(self) -> Drawing:
+        """Return a picture of the flow."""
+        return draw(self.graph)
+
     async def journal(self, run: str) -> list[journal.JournalEntry]:
         """Return the first thousand entries of a run's journal, in order."""
         return list(await journal.read(self.system.database, self._access("alice"), run, limit=1000))
@@ -168,13 +176,17 @@ class Local:
 
 
 @asynccontextmanager
-async def local(folder: Path | str = FOLDER, *, customers: int = 60, seed: int = 1) -> AsyncGenerator[Local]:
-    """Open an installation in a data folder, which is made on first use; everything ends with the block.
+async def local(folder: Path | str | None = None, *, customers: int = 60, seed: int = 1) -> AsyncGenerator[Local]:
+    """Open an installation in a data folder, or in a fresh one that ends with the block.
 
     `customers` and `seed` say how large the demo business is and which story it tells, when it is new.
     """
-    settings = load({"data_dir": Path(folder)})
     async with AsyncExitStack() as stack:
+        folder = Path(folder or stack.enter_context(TemporaryDirectory(prefix="countersign-")))
+        if folder.is_dir() and not any(folder.iterdir()):
+            # Root starts the server as somebody else, who has to pass through.
+            folder.chmod(0o711)
+        settings = load({"data_dir": folder})
         addresses = stack.enter_context(addresses_of(settings))
         await set_up(settings, addresses)
         url = settings.world_url
@@ -183,7 +195,7 @@ async def local(folder: Path | str = FOLDER, *, customers: int = 60, seed: int =
         system = await stack.enter_async_context(open_system(settings.model_copy(update={"world_url": url}), addresses))
         seat = await stack.enter_async_context(Seat.take(system.database.url))
         driver = Driver(system.database, system.deps, system.clock, seat.number)
-        yield Local(system, build(system.deps, Checkpoints(system.database)), driver, seat.number)
+        yield Local(system, build(system.deps, Checkpoints(system.database)), folder, driver, seat.number)
 
 
 @asynccontextmanager
