@@ -83,7 +83,7 @@ class Local:
 
         Raises Permanent("not_found") if nothing is asked, Permanent("conflict") if this answer does not count.
         """
-        access = self._access(by)
+        access = self.access(by)
         rounds = await approvals.ls(self.system.database, access, run=run, status="open", limit=1)
         if not rounds:
             raise Permanent("not_found", f"run {run!r} asks nothing now; look at its status")
@@ -107,17 +107,22 @@ class Local:
 
     async def run(self, run: str) -> NotebookRun:
         """Return a run as it stands, whoever leads it; raises Permanent("not_found")."""
-        row = await records.get(self.system.database, self._access("alice"), run)
+        row = await records.get(self.system.database, self.access("alice"), run)
         view = NotebookRun(run, row["thread"], row["status"], row["reason"], row["message"] or "", None)
         if not view.is_waiting:
             return view
         state = await self.state(run)
         return replace(view, interrupt=state.interrupts[0].value if state.interrupts else None)
 
+    async def latest(self) -> NotebookRun | None:
+        """Return the newest run that asked people, or None if there was none."""
+        rounds = await approvals.ls(self.system.database, self.access("alice"), limit=1)
+        return await self.run(rounds[0]["run"]) if rounds else None
+
     async def config(self, run: str, checkpoint: str | None = None) -> RunnableConfig:
         """Return the configuration with which LangGraph's own methods read the run's thread."""
-        row = await records.get(self.system.database, self._access("alice"), run)
-        return reading(self._access(row["requester"]), row["thread"], checkpoint)
+        row = await records.get(self.system.database, self.access("alice"), run)
+        return reading(self.access(row["requester"]), row["thread"], checkpoint)
 
     async def history(self, run: str) -> list[Any]:
         """Return LangGraph's `StateSnapshot` of every checkpoint of a run, oldest first."""
@@ -134,14 +139,14 @@ class Local:
 
     async def journal(self, run: str) -> list[journal.JournalEntry]:
         """Return the first thousand entries of a run's journal, in order."""
-        return list(await journal.read(self.system.database, self._access("alice"), run, limit=1000))
+        return list(await journal.read(self.system.database, self.access("alice"), run, limit=1000))
 
     async def fork(self, run: str, checkpoint: str, status: Literal["rejected", "expired"] = "rejected") -> NotebookRun:
         """Lead a run of its own from a checkpoint at which people were asked, as if they had said no.
 
         Gateway and journal are the real ones; since nobody says yes, nothing that needs a yes is done.
         """
-        row = await records.get(self.system.database, self._access("alice"), run)
+        row = await records.get(self.system.database, self.access("alice"), run)
         fork = str(uuid4())
         await self._start(fork, row["thread"], row["input"], row["requester"])
         lease = await records.lease(self.system.database, fork, self.worker)
@@ -159,7 +164,7 @@ class Local:
         return await self.run(fork)
 
     async def _start(self, run: str, thread: str, request: Mapping[str, Any], person: str) -> None:
-        async with self.system.database.transaction(self._access(person)) as connection:
+        async with self.system.database.transaction(self.access(person)) as connection:
             budget = self.system.settings.budget.model_dump()
             await records.start(connection, id=run, thread=thread, input=request, correlation=run, budget=budget)
 
@@ -168,7 +173,8 @@ class Local:
             return str(snapshot.config["configurable"]["checkpoint_id"])
         return None
 
-    def _access(self, person: str) -> Access:
+    def access(self, person: str) -> Access:
+        """Return what a person of the demo may read and write outside any run."""
         principals = {principal.id: principal for principal in people(self.system.settings.tenant)}
         if person not in principals:
             raise Permanent("not_found", f"there is no person {person!r}; use one of {', '.join(principals)}")
