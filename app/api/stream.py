@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.dependencies import Services
 from app.api.progress import Pace
@@ -22,7 +22,6 @@ from memory.scope import Access
 EventName = Literal["run", "step", "gate", "progress", "message", "end"]
 _QUIET_SECONDS = 15.0
 _PAGE = 200
-_ALIVE = b": still here\n\n"
 _NAMES: Mapping[str, EventName] = {
     "requested": "run",
     "resumed": "run",
@@ -58,8 +57,8 @@ class ServerEvent:
 
     def encode(self) -> bytes:
         """Return the event in the format of server-sent events."""
-        id_line = "" if self.seq is None else f"id: {self.seq}\n"
-        return f"event: {self.name}\n{id_line}data: {json.dumps(self.data, default=str)}\n\n".encode()
+        id = None if self.seq is None else str(self.seq)
+        return format_sse_event(event=self.name, id=id, data_str=json.dumps(self.data, default=str))
 
 
 def events(entry: JournalEntry, pace: Pace) -> list[ServerEvent]:
@@ -87,11 +86,11 @@ def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in body.items() if key not in ("key", "nonce", "call")}
 
 
-def response(services: Services, access: Access, run: str, after: int, headers: Mapping[str, str]) -> StreamingResponse:
+def response(
+    services: Services, access: Access, run: str, after: int, headers: Mapping[str, str]
+) -> EventSourceResponse:
     """Return the stream of a run's events after an entry; it ends with the run."""
-    return StreamingResponse(
-        follow(services, access, run, after), media_type="text/event-stream", headers={**_HEADERS, **headers}
-    )
+    return EventSourceResponse(follow(services, access, run, after), headers={**_HEADERS, **headers})
 
 
 async def follow(services: Services, access: Access, run: str, after: int) -> AsyncIterator[bytes]:
@@ -103,7 +102,7 @@ async def follow(services: Services, access: Access, run: str, after: int) -> As
         if await reader.is_finished():
             return
         if reader.is_due_for_comment():
-            yield _ALIVE
+            yield KEEPALIVE_COMMENT
 
 
 class _JournalReader:

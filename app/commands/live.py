@@ -1,63 +1,91 @@
-"""What people see of a run while it happens: its events as lines, its progress as one line that changes."""
+"""Live view of a run on the terminal: its events as lines, its progress as one moving line.
 
-import sys
+`chat`, `runs show --follow` and `tools call` watch runs through it.
+"""
+
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from app.client import StreamEvent
-from app.commands.terminal import cell, money, say
+from app.commands.terminal import cell, money, out, printable, say
 
 _BETWEEN_LINES = 1.0
+"""Seconds between two progress lines where nobody looks at a screen, such as in a log."""
+_ONLY_TASK = TaskID(0)
 _ASKS = frozenset({"held", "clarify"})
 Data = Mapping[str, Any]
 
 
 async def watch(events: AsyncIterator[StreamEvent], *, wait: bool, quiet: bool = False) -> dict[str, Any]:
     """Print a run's events; returns run, thread, status and reason when it ends, or people must decide."""
-    screen = Screen(quiet=quiet)
     outcome: dict[str, Any] = {"run": None, "thread": None, "status": "running", "reason": None}
-    async for event in events:
-        outcome |= {name: event.data[name] for name in ("run", "thread") if event.data.get(name)}
-        screen.show(event)
-        if event.name == "end":
-            outcome |= {"status": event.data["status"], "reason": event.data.get("reason")}
-        if event.data.get("kind") in _ASKS and not wait:
-            return outcome | {"status": "waiting"}
+    with Screen(quiet=quiet) as screen:
+        async for event in events:
+            outcome |= {name: event.data[name] for name in ("run", "thread") if event.data.get(name)}
+            screen.show(event)
+            if event.name == "end":
+                outcome |= {"status": event.data["status"], "reason": event.data.get("reason")}
+            if event.data.get("kind") in _ASKS and not wait:
+                return outcome | {"status": "waiting"}
     return outcome
 
 
 class Screen:
-    """Prints events for people; a progress line is rewritten on a terminal and thinned out elsewhere."""
+    """Prints events for people; progress moves in one line on a terminal and is thinned out elsewhere.
+
+    Use it as a context manager: however the block ends, the terminal gets its cursor back.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._open = False
+        self._bar: Progress | None = None
         self._last = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop_bar()
 
     def show(self, event: StreamEvent) -> None:
         """Print one event."""
         if self._quiet:
             return
         if event.name == "progress":
-            self._progress(event.data["text"])
+            self._show_progress(event.data)
         elif text := words(event):
-            self._close()
+            self._stop_bar()
             say(text)
 
-    def _progress(self, text: str) -> None:
-        if sys.stdout.isatty():
-            sys.stdout.write(f"\r\x1b[K  {text}")
-            sys.stdout.flush()
-            self._open = True
+    def _show_progress(self, data: Data) -> None:
+        console = out()
+        if console.is_interactive:
+            bar = self._bar = self._bar or _start_bar(console)
+            text = printable(str(data["text"]), breaks="")
+            bar.update(_ONLY_TASK, description=text, completed=data["batch"], total=data["of"], refresh=True)
         elif time.monotonic() - self._last >= _BETWEEN_LINES:
-            say(f"  {text}")
+            say(f"  {data['text']}")
             self._last = time.monotonic()
 
-    def _close(self) -> None:
-        if self._open:
-            sys.stdout.write("\n")
-            self._open = False
+    def _stop_bar(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def _start_bar(console: Console) -> Progress:
+    # Texts come from tools and agents: no markup in them counts, and a long one does not break the line.
+    text = TextColumn("  {task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    bar = Progress(text, BarColumn(bar_width=20), console=console, auto_refresh=False)
+    bar.add_task("")
+    bar.start()
+    return bar
 
 
 def words(event: StreamEvent) -> str:

@@ -62,9 +62,9 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Play the main job from end to end and prove what happened; exit code 0 only if every check held."""
-    from app.demo import demo
+    from app.demo.story import play
 
-    if code := demo(settings(), seed=seed, customers=customers, as_json=as_json, keep=keep):
+    if code := play(settings(), seed=seed, customers=customers, as_json=as_json, keep=keep):
         raise typer.Exit(code)
 
 

@@ -169,8 +169,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
+def printable(text: str, *, breaks: str = "\n\t") -> str:
+    """Return a text with `?` for every sign that could steer the terminal, except for `breaks`."""
+    return "".join(sign if sign.isprintable() or sign in breaks else "?" for sign in text)
+
+
 def _plain(text: str) -> str:
-    return escape("".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text))
+    return escape(printable(text))
 
 
 def fields(value: Mapping[str, Any], names: Sequence[str]) -> None:
