@@ -108,7 +108,7 @@ def release_items(folder: Path | None = None) -> list[versions.KnowledgeItem]:
 
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
     access = policy_version.installation(settings.tenant)
-    await versions.import_all(database, access, release_items(settings.runbook_dir))
+    await versions.import_items(database, access, release_items(settings.runbook_dir))
     version = PolicySet.load(Catalog.discover().cards, settings.policy_dir).version
     active = await policy_version.policy(database, access)
     if active is None or (activate and active != version):

@@ -55,7 +55,7 @@ async def delete_expired_memories(database: Database) -> None:
 
 async def prune_full_scopes(database: Database) -> None:
     """Prune scopes that hold more than their room, until all have been looked at that anything can leave from."""
-    await _repeat(lambda: pruning.prune_crowded(database))
+    await _repeat(lambda: pruning.prune_overfull(database))
 
 
 async def archive_transcripts(database: Database) -> None:

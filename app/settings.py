@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from memory.embeddings.providers import check
+from memory.embeddings.providers import embedder_name
 from memory.errors import Permanent
 
 PREFIX = "COUNTERSIGN_"
@@ -57,7 +57,7 @@ class Settings(BaseModel):
     model: str | None = None
     """A LangChain chat model by name; unset means planning by runbooks alone."""
     model_base_url: str | None = None
-    embeddings: Annotated[str, AfterValidator(check)] = "lexical"
+    embeddings: Annotated[str, AfterValidator(embedder_name)] = "lexical"
     """What memory and knowledge are searched with besides words: `minilm`, or LangChain embeddings by name."""
     embeddings_base_url: str | None = None
     policy_dir: Path | None = None

@@ -1,4 +1,4 @@
-"""What time it is, and waiting for it; injected everywhere so that tests need not sleep."""
+"""Clocks: the current time and waiting; injected everywhere so that tests need not sleep."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 
 class Clock(Protocol):
-    """Time as seen by this process; the database keeps its own for everything that it decides."""
+    """The time of this process; the database uses its own clock for everything that it decides."""
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""

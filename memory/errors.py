@@ -1,4 +1,4 @@
-"""What can go wrong, as one family with stable codes; every room raises these and nothing else of its own."""
+"""Errors with stable codes, as one family; every room raises these and nothing else of its own."""
 
 from typing import Literal, get_args
 
@@ -64,7 +64,7 @@ CODES: frozenset[str] = frozenset(get_args(Code))
 
 
 class ControlError(Exception):
-    """Something failed and says which: `code` is for programs, the message for people and names the next step."""
+    """A failure: `code` is for programs, the message is for people and names the next step."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class Temporary(ControlError):
         super().__init__(code, message)
         self.delay = delay
         self.is_refusal = is_refusal
-        """True if the other side said no for now; False if it fell silent, so that it may have acted all the same."""
+        """True if the other side said no for now; False if no reply came, so that it may have acted all the same."""
 
 
 class Halt(ControlError):

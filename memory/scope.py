@@ -1,16 +1,16 @@
-"""Who acts, and what they may see: the lowest words of the system, used by every room."""
+"""Principals, scopes and accesses: who acts and which memories they may read and write; used by every room."""
 
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 ScopeKind = Literal["user", "session", "agent", "run"]
 Trust = Literal["human", "tool", "model", "untrusted"]
-"""How much a text may count: a person said it, a tool reported it, a model wrote it, or an outsider did."""
+"""Source of a text, which decides how much it counts: a person, a tool, a model, or an outsider."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Scope:
-    """One place where memories live; `run` is working memory and ends with its run."""
+    """One partition of memory, written `kind:id`; `run` is working memory and ends with its run."""
 
     kind: ScopeKind
     id: str
@@ -47,9 +47,9 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A principal with the one read set and the one write scope of a piece of work.
+    """A principal with the scopes that a piece of work may read and the one that it may write.
 
-    Both come from the authenticated principal and the run, never from arguments or model output.
+    Scopes come from the authenticated principal and the run, never from arguments or model output.
     """
 
     principal: Principal
@@ -58,5 +58,5 @@ class Access:
 
     @classmethod
     def of(cls, principal: Principal) -> "Access":
-        """Return what a person may do outside any run: read their own and shared scopes, write their own."""
+        """Return a person's access outside any run: they read their own and the shared scope, and write their own."""
         return cls(principal, principal.reads, Scope("user", principal.id))

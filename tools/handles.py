@@ -49,7 +49,11 @@ class Handles:
     async def recall(self, query: str, limit: int) -> Mapping[str, Json]:
         """Keep the memories found in this run's scopes; their texts stay out of journal and prompts."""
         part, found = await self._rows.recall("found", query, limit)
-        hidden: dict[str, Json] = {"expired": found.expired, "superseded": found.superseded, "below": found.below}
+        hidden: dict[str, Json] = {
+            "expired": found.expired_count,
+            "superseded": found.superseded_count,
+            "below": found.unrelated_count,
+        }
         return {"found": Slice.model_validate(part).model_dump(), "hidden": hidden}
 
     async def remember(self, text: str) -> str:

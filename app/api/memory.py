@@ -83,7 +83,12 @@ async def search_memories(
         services.database, caller.access, q[:_QUERY_CHARS], limit=limit, embedder=services.embedder
     )
     hits = [{**view(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in result.hits]
-    omissions = {name: getattr(result, name) for name in ("expired", "superseded", "below", "foreign")}
+    omissions = {
+        "expired": result.expired_count,
+        "superseded": result.superseded_count,
+        "below": result.unrelated_count,
+        "foreign": result.foreign_count,
+    }
     return {"items": hits, "hidden": omissions}
 
 
@@ -96,7 +101,7 @@ async def as_of(
     known: Annotated[AwareDatetime | None, Query(description="as far as it was known then; unset means now")] = None,
 ) -> Any:
     """Show the value that a subject had at a moment; what was pruned or has expired since is not found."""
-    memory = await versions.as_of(services.database, caller.access, key, valid=valid, known=known)
+    memory = await versions.as_of(services.database, caller.access, key, valid_at=valid, known_at=known)
     if memory is None:
         raise Permanent("not_found", f"nothing that is kept says what {key!r} was then")
     return view(memory)
@@ -153,7 +158,7 @@ async def forget_person(
         auth.demand(caller.principal, auth.ADMIN)
         await principals.require(services.database, caller.access, person)
     principal = Principal(caller.principal.tenant, person)
-    return asdict(await erasure.forget_person(services.database, principal, by=caller.principal.id))
+    return asdict(await erasure.forget_person(services.database, principal, requester=caller.principal.id))
 
 
 @router.get("/{memory}", operation_id="show_memory")

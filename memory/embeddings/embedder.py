@@ -1,9 +1,10 @@
-"""The interface of embedders: text to vector; implemented by the lexical one, by MiniLM and by LangChain providers."""
+"""Interface of embedders, which turn text into vectors; implemented by `lexical`, `minilm` and `providers`."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 Embedding = tuple[float, ...]
+"""A dense vector of length 1, or of zeros for a text without terms."""
 
 
 class Embedder(Protocol):
@@ -11,12 +12,12 @@ class Embedder(Protocol):
 
     @property
     def id(self) -> str:
-        """Name and version; vectors of different ids are never compared."""
+        """Return name and version; vectors of different ids are never compared."""
         ...
 
     @property
     def lexical(self) -> bool:
-        """True if each dimension stands for terms, so that rare ones may weigh more."""
+        """Return whether each dimension stands for terms, so that rare ones may weigh more."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
@@ -26,7 +27,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class AsymmetricEmbedder(Embedder, Protocol):
-    """An embedder that takes questions otherwise than texts."""
+    """An embedder with a second encoding, for questions, beside the one for texts."""
 
     async def ask(self, text: str) -> Embedding:
         """Return the vector of a question."""

@@ -1,7 +1,7 @@
-"""What a text looks like as a vector; called by the memory store and by knowledge when they write and search.
+"""Lexical embedder: words, word pairs and trigrams hashed into a vector, without a model.
 
-The default is lexical: it finds names, typing errors and shared words, not paraphrases. Each vector is stored with the
-id of its embedder, and a search compares only vectors of one id.
+The default of the memory store and of knowledge. It finds names, typing errors and shared words, not paraphrases. Each
+vector is stored with the id of its embedder, and a search compares only vectors of one id.
 """
 
 import re
@@ -55,20 +55,20 @@ def _terms(text: str) -> Iterator[tuple[str, float]]:
     words = [word for word in _WORD.findall(text.lower()) if word not in _STOP]
     for word in words:
         yield word, WORD_WEIGHT
-        edged = f"<{word}>"
-        for start in range(len(edged) - 2):
-            yield edged[start : start + 3], GRAM_WEIGHT
+        padded_word = f"<{word}>"
+        for start in range(len(padded_word) - 2):
+            yield padded_word[start : start + 3], GRAM_WEIGHT
     for first, second in pairwise(words):
         yield f"{first} {second}", PAIR_WEIGHT
 
 
 def presence(vectors: Iterable[Embedding]) -> Embedding:
-    """Return 1 for each dimension that any of the vectors uses; summed over items this counts where a term stands."""
+    """Return 1 for each dimension that any of the vectors uses; the sum over items is the document frequency."""
     return tuple(1.0 if any(values) else 0.0 for values in zip(*vectors, strict=True))
 
 
 def rarity(counts: Embedding, items: int) -> Embedding:
-    """Return the weight of each dimension when `counts` of `items` use it: the rarer, the heavier."""
+    """Return the inverse document frequency of each dimension, if `counts` of `items` use it."""
     return tuple(
         log((items + 1) / (count + 0.5)) if count < items else log((items + 1) / (items + 0.5)) for count in counts
     )

@@ -1,4 +1,4 @@
-"""Which embedder a setting names; called where the system is wired, and by `doctor`."""
+"""Embedders by the name of a setting: lexical, MiniLM, or any of LangChain's; called by `app.wiring` and `doctor`."""
 
 import asyncio
 import re
@@ -11,8 +11,8 @@ from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent, Temporary
 
-LONGEST = 16_000
-"""Dimensions of a vector that the database can keep."""
+DIMENSION_LIMIT = 16_000
+"""Most dimensions of a vector that the database can keep."""
 _NAME = re.compile(r"lexical|minilm|[a-z0-9_]+:\S+")
 
 
@@ -30,7 +30,7 @@ class LangChainEmbedder:
         """Return one vector of length 1 per text; raises Temporary("unavailable") if the model does not answer."""
         if not texts:
             return []
-        vectors: list[list[float]] = await self._answer(self._embeddings.aembed_documents(list(texts)))
+        vectors: list[list[float]] = await self._await_model(self._embeddings.aembed_documents(list(texts)))
         if len(vectors) != len(texts):
             raise Temporary(
                 "unavailable", f"embedder {self.id!r} returned {len(vectors)} vectors for {len(texts)} texts"
@@ -38,57 +38,57 @@ class LangChainEmbedder:
         return [self._unit(values) for values in vectors]
 
     async def ask(self, text: str) -> Embedding:
-        """Return the vector of a question, which some models take otherwise than a text."""
-        return self._unit(await self._answer(self._embeddings.aembed_query(text)))
+        """Return the vector of a question, which some models encode differently from a text."""
+        return self._unit(await self._await_model(self._embeddings.aembed_query(text)))
 
-    async def _answer(self, answer: Any) -> Any:
+    async def _await_model(self, answer: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout):
                 return await answer
         except Exception as error:  # providers share no family of errors
-            told = f"{type(error).__name__}: {str(error)[:200]}"
-            raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({told}); mend or wait") from error
+            message = f"{type(error).__name__}: {str(error)[:200]}"
+            raise Temporary("unavailable", f"embedder {self.id!r} does not answer ({message}); mend or wait") from error
 
     def _unit(self, values: Sequence[float]) -> Embedding:
         length = sqrt(sum(value * value for value in values))
-        if not isfinite(length) or len(values) not in range(1, LONGEST):
+        if not isfinite(length) or len(values) not in range(1, DIMENSION_LIMIT):
             raise Temporary("unavailable", f"embedder {self.id!r} returned no usable vector; try another model")
         return tuple(value / max(length, 1e-30) for value in values)
 
 
-def check(name: str) -> str:
-    """Return a setting's embedder as it is called; raises ValueError for what none can be called."""
-    known = "lexical" if name in ("", LEXICAL.id) else name
-    if not _NAME.fullmatch(known):
+def embedder_name(name: str) -> str:
+    """Return the canonical name of a setting's embedder; raises ValueError for a name that no embedder can have."""
+    embedder = "lexical" if name in ("", LEXICAL.id) else name
+    if not _NAME.fullmatch(embedder):
         raise ValueError(f"no embedder is called {name!r}; write lexical, minilm or provider:model")
-    return known
+    return embedder
 
 
 def id_of(name: str) -> str:
-    """Return the id that stands beside the vectors of a setting's embedder, without opening it."""
+    """Return the id with which vectors of a setting's embedder are stored, without opening the embedder."""
     from memory.embeddings.minilm import MiniLm
 
-    known = check(name)
-    return {"lexical": LEXICAL.id, "minilm": MiniLm.id}.get(known, f"langchain:{known}")
+    embedder = embedder_name(name)
+    return {"lexical": LEXICAL.id, "minilm": MiniLm.id}.get(embedder, f"langchain:{embedder}")
 
 
 def embedder_of(name: str, base_url: str | None = None) -> Embedder:
     """Return the embedder of a setting: `lexical` (or nothing), `minilm`, or `provider:model` for LangChain.
 
-    `base_url` is where the model is served, if not by its provider. Raises Permanent("configuration") for another
-    name, and if what it needs is not installed or not set.
+    `base_url` is the server of the model, if it is not the provider's own. Raises Permanent("configuration") for
+    another name, and if a package or a setting that it needs is missing.
     """
     try:
-        known = check(name)
+        embedder = embedder_name(name)
     except ValueError as error:
         raise Permanent("configuration", str(error)) from None
-    if known == "lexical":
+    if embedder == "lexical":
         return LEXICAL
-    if known == "minilm":
+    if embedder == "minilm":
         from memory.embeddings.minilm import MiniLm
 
         return MiniLm()
-    return LangChainEmbedder(known, _langchain(known, base_url))
+    return LangChainEmbedder(embedder, _langchain(embedder, base_url))
 
 
 def _langchain(name: str, base_url: str | None) -> Any:
@@ -102,5 +102,7 @@ def _langchain(name: str, base_url: str | None) -> Any:
     except ImportError as error:
         raise Permanent("configuration", f"embedder {name!r} lacks {error.name!r}; install its package") from error
     except Exception as error:  # providers share no family of errors
-        told = str(error)[:300]
-        raise Permanent("configuration", f"embedder {name!r} cannot be opened: {told}; check the settings") from error
+        message = str(error)[:300]
+        raise Permanent(
+            "configuration", f"embedder {name!r} cannot be opened: {message}; check the settings"
+        ) from error

@@ -1,4 +1,4 @@
-"""Vectors of texts and questions by the configured embedder, by the lexical one while a model is away.
+"""Vectors of texts and questions by the configured embedder, or by the lexical one while a model is away.
 
 Called by the memory store and by knowledge when they write and search.
 """
@@ -14,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 async def embed_question(embedder: Embedder, text: str) -> tuple[Embedder, Embedding]:
-    """Return the vector of a question and whose it is: the lexical one, if the model is away, for words still find."""
+    """Return a question's vector and its embedder: the lexical one if the model is away, since words still find."""
     try:
         if isinstance(embedder, AsymmetricEmbedder):
             return embedder, await embedder.ask(text)
@@ -26,9 +26,9 @@ async def embed_question(embedder: Embedder, text: str) -> tuple[Embedder, Embed
 
 
 async def embed_texts(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedder, list[Embedding]]:
-    """Return the vectors of texts to be kept and whose they are: lexical ones, if the model is away.
+    """Return the vectors of texts to be stored and their embedder: the lexical one if the model is away.
 
-    They are made anew in the background once it is back.
+    Housekeeping embeds them again once the model is back.
     """
     try:
         return embedder, await embedder.embed(texts)

@@ -1,4 +1,4 @@
-"""The YAML between two lines `---` at the beginning of a text; read by knowledge items and by runbooks."""
+"""YAML front matter: what stands between two lines `---` at the beginning of a text; read by knowledge and runbooks."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -8,19 +8,19 @@ from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Ev
 
 from memory.errors import Permanent
 
-_DEEPEST = 20
-"""Mappings and lists inside each other; what people write stays far below."""
+_DEPTH_LIMIT = 20
+"""Levels of nested mappings and lists; what people write stays far below."""
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
     """Return front matter and body; a text that does not begin with a line `---` is all body.
 
-    Raises Permanent("bad_request") that says what is wrong, whatever stands there.
+    Raises Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, or too large to read.
     """
     if not text.startswith("---\n"):
         return {}, text
-    head, found, body = text[4:].partition("\n---\n")
-    if not found:
+    head, fence, body = text[4:].partition("\n---\n")
+    if not fence:
         raise Permanent("bad_request", "the front matter must be closed by a line ---")
     try:
         _check(head)
@@ -35,12 +35,12 @@ def split(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _check(head: str) -> None:
-    """Refuse what takes more to read than to write: a few references can stand for millions of values."""
+    """Refuse references and deep nesting before loading: a few references can stand for millions of values."""
     depth = 0
-    parsed: object = yaml.parse(head, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # loose stubs
-    for event in cast("Iterator[Event]", parsed):
+    events: object = yaml.parse(head, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # loose stubs
+    for event in cast("Iterator[Event]", events):
         if isinstance(event, AliasEvent):
             raise Permanent("bad_request", f"the front matter refers to *{event.anchor}; write the value out")
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise Permanent("bad_request", f"the front matter is nested more than {_DEEPEST} deep; keep it flat")
+        if depth > _DEPTH_LIMIT:
+            raise Permanent("bad_request", f"the front matter is nested more than {_DEPTH_LIMIT} deep; keep it flat")

@@ -1,4 +1,7 @@
-"""The schema of knowledge: what an item is, which texts are refused, and what it is found by; used by `knowledge`."""
+"""Items of knowledge: their fields, the checks that a text must pass, and the phrases that a search compares.
+
+Used by `versions` and `search`, and by the API for its own checks.
+"""
 
 import hashlib
 import re
@@ -17,21 +20,21 @@ ItemKind = Literal["runbook", "fact", "config"]
 
 LAST_VERSION = 10**6
 BODY_BYTES = 20_480
-LONGEST_RUN = 500
-"""Characters without a space beyond which a body is a blob and no text."""
+LONGEST_WORD = 500
+"""Characters of a word; a longer one makes the body a blob and no text."""
 
-MOST_UTTERANCES = 100
+UTTERANCE_LIMIT = 100
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-def _named(day: object) -> object:
+def _require_day(day: object) -> object:
     if not isinstance(day, str | date) or isinstance(day, datetime):
         raise ValueError("write a day as YYYY-MM-DD")
     return day
 
 
-Day = Annotated[date, BeforeValidator(_named)]
-"""A day by its date; a bare number is none, however many seconds it may stand for."""
+Day = Annotated[date, BeforeValidator(_require_day)]
+"""A calendar day; a bare number is refused, since YAML and JSON would read it as seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,14 @@ class KnowledgeItem:
     review_by: date
     version: int | None = None
     note: str = ""
-    """Why this version, for those who read the history."""
+    """Reason of this version, for readers of the history."""
     trust: Trust = "human"
-    """Who vouches for the text; anything but `human` is refused until a person publishes it as their own."""
+    """Source of the text; only `human` is accepted: a person publishes other texts as their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeVersion:
-    """A published version, as it was and will be."""
+    """A published version, which never changes."""
 
     id: str
     version: int
@@ -70,11 +73,11 @@ class KnowledgeVersion:
 
 @dataclass(frozen=True, slots=True)
 class PublicationResult:
-    """What publishing did: the version, and the runs whose approvals it voided."""
+    """Effect of publishing: the version, and the runs whose approvals it voided."""
 
     version: int
     is_new: bool
-    """False if exactly this was known already."""
+    """False if exactly this version with this text had been published before."""
     runs: list[str] = field(default_factory=list[str])
 
 
@@ -98,34 +101,34 @@ def check(item: KnowledgeItem) -> None:
         "the owner must be named in one line of at most 100 characters": not _is_line(item.owner, 100),
         "the note must have at most 500 characters": len(item.note) > 500,
         f"the body must have at most {BODY_BYTES} bytes of text": not _fits(item.body),
-        "the body must be text that people can read, not a blob": not _readable(item.body),
+        "the body must be text that people can read, not a blob": not _is_readable(item.body),
         f"the version must be from 1 to {LAST_VERSION}": item.version is not None
         and not 1 <= item.version <= LAST_VERSION,
     }
-    found = [problem for problem, present in problems.items() if present]
-    if not found and len(phrases(item)) > 2 + MOST_UTTERANCES:
-        found = [f"there may be at most {MOST_UTTERANCES} utterances"]
-    if found:
-        raise Permanent("bad_request", f"{item.id!r} is no knowledge item: {'; '.join(found)}")
+    faults = [problem for problem, present in problems.items() if present]
+    if not faults and len(phrases(item)) > 2 + UTTERANCE_LIMIT:
+        faults = [f"there may be at most {UTTERANCE_LIMIT} utterances"]
+    if faults:
+        raise Permanent("bad_request", f"{item.id!r} is no knowledge item: {'; '.join(faults)}")
 
 
-def _is_line(text: str, most: int) -> bool:
-    return 1 <= len(text.strip()) <= most and text.isprintable()
+def _is_line(text: str, limit: int) -> bool:
+    return 1 <= len(text.strip()) <= limit and text.isprintable()
 
 
 def _fits(body: str) -> bool:
     return len(body.encode(errors="replace")) <= BODY_BYTES
 
 
-def _readable(body: str) -> bool:
+def _is_readable(body: str) -> bool:
     words = body.split()
     control = any(ord(sign) < 32 and sign not in "\n\r\t" for sign in body)
-    whole = body == body.encode(errors="ignore").decode()
-    return len(words) >= 3 and whole and not control and max(map(len, words)) <= LONGEST_RUN
+    is_unicode = body == body.encode(errors="ignore").decode()
+    return len(words) >= 3 and is_unicode and not control and max(map(len, words)) <= LONGEST_WORD
 
 
 def phrases(item: KnowledgeItem | KnowledgeVersion) -> list[str]:
-    """Return what an item is found by: its body, its title, and the utterances of its front matter.
+    """Return the texts that a search compares: an item's body, its title, and the utterances of its front matter.
 
     Raises Permanent("bad_request") for a front matter that cannot be read.
     """
@@ -133,11 +136,13 @@ def phrases(item: KnowledgeItem | KnowledgeVersion) -> list[str]:
         front, body = frontmatter.split(item.body)
     except Permanent as error:
         raise Permanent("bad_request", f"{item.id!r}: {error}") from None
-    given: object = front.get("utterances") or []
-    said = [text for text in cast(list[object], given) if isinstance(text, str)] if isinstance(given, list) else []
-    if given != said:
+    value: object = front.get("utterances") or []
+    utterances = (
+        [text for text in cast(list[object], value) if isinstance(text, str)] if isinstance(value, list) else []
+    )
+    if value != utterances:
         raise Permanent("bad_request", f"{item.id!r}: utterances must be a list of texts")
-    return [body, item.title, *said]
+    return [body, item.title, *utterances]
 
 
 def digest(body: str) -> str:
@@ -146,5 +151,5 @@ def digest(body: str) -> str:
 
 
 def from_row(row: Mapping[str, Any]) -> KnowledgeVersion:
-    """Return the version that a row of the table holds."""
+    """Return the version in a row of the table."""
     return KnowledgeVersion(**{name: row[name] for name in KnowledgeVersion.__slots__})

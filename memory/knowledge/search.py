@@ -1,7 +1,8 @@
-"""Which knowledge resembles a text: all of a kind is compared, or, where that is much, what an index leads to.
+"""Vector search in the current items of knowledge of one kind: by comparison, or by an index where there are many.
 
-Called by planners and the API through `knowledge`. Vectors are made from published text and may be made anew; those of
-two embedders never meet: until every current item of a kind has vectors of the embedder that is set, words decide.
+Called by planners and the API through `versions`. Vectors are made from published text and may be computed again; those
+of two embedders are never compared: until every current item of a kind has vectors of the configured embedder, the
+lexical vectors are searched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,31 +16,32 @@ from memory.knowledge.models import ItemHit, ItemKind
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
-INDEXED = 2000
-"""Phrases of one length, over all tenants, from which on there is an index of them; up to 2,000 dimensions."""
+INDEX_THRESHOLD = 2000
+"""Phrases with vectors of one length, over all tenants, from which on they have an index; up to 2,000 dimensions."""
 CROSSOVER = 2000
-"""The index pays where the square of one's own phrases exceeds this times all that the index leads through."""
-WIDE = 400
-"""Phrases that the index names at least, for each to be compared exactly."""
-_SCANNED = 100_000
+"""The index is faster if the square of a tenant's phrases exceeds this, times the phrases in the index."""
+INDEX_CANDIDATES = 400
+"""Least number of phrases taken from the index, which are then compared exactly."""
+_SCAN_LIMIT = 100_000
+"""Phrases that the index may pass over, since other tenants own them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhraseStatistics:
-    """How much there is to look through in one kind, and how common each dimension is there."""
+    """Size of what is searched in one kind, and the document frequency of each dimension."""
 
     embedder: str
     items: int
     phrases: int
     counts: str | None
-    indexed: float | None
-    """About how many phrases the index holds, of all tenants; None if there is no index."""
+    index_size: float | None
+    """Estimated phrases in the index, of all tenants; None if there is no index."""
 
-    def is_followed(self, wanted: bool | None = None) -> bool:
-        """Return whether to follow the index: as wanted, or where that is cheaper than comparing everything."""
-        if self.indexed is None:
+    def prefers_index(self, choice: bool | None = None) -> bool:
+        """Return whether to use the index, if there is one: the given choice, or whether that is the faster way."""
+        if self.index_size is None:
             return False
-        return self.phrases**2 > CROSSOVER * max(self.indexed, self.phrases) if wanted is None else wanted
+        return self.phrases**2 > CROSSOVER * max(self.index_size, self.phrases) if choice is None else choice
 
 
 async def find(
@@ -50,93 +52,95 @@ async def find(
     limit: int = 3,
     *,
     embedder: Embedder = LEXICAL,
-    follow: bool | None = None,
+    use_index: bool | None = None,
 ) -> list[ItemHit]:
     """Return the current items most similar to `text`: the best of title, utterances and body counts.
 
-    Rare terms weigh more than common ones, and ties go to the smaller id. `follow` says whether to follow the index if
-    there is one; None leaves that to what was measured.
+    Rare terms weigh more than common ones, and ties go to the smaller id. `use_index` says whether to use the index if
+    there is one; None takes the faster way.
     """
     embedder, vector = await embed_question(embedder, text)
     async with database.transaction(access) as connection:
-        spread = _searched(await _spreads(connection, kind, embedder), embedder)
-        if spread is None:
+        statistics = _searchable(await _statistics(connection, kind, embedder), embedder)
+        if statistics is None:
             return []
-        if spread.embedder != embedder.id:
+        if statistics.embedder != embedder.id:
             vector = LEXICAL.vector(text)
-        values = _values(kind, spread, vector, limit)
-        hits = await _followed(connection, spread, vector, values) if spread.is_followed(follow) else []
-        return hits or await _compared(connection, values)
+        values = _values(kind, statistics, vector, limit)
+        hits = (
+            await _find_by_index(connection, statistics, vector, values) if statistics.prefers_index(use_index) else []
+        )
+        return hits or await _find_by_comparison(connection, values)
 
 
 async def embed_phrases(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]:
-    """Return what an item's phrases, the body first, look like to an embedder, as the database takes it."""
+    """Return the vectors of an item's phrases, the body first, as the database takes them."""
     vectors = await embedder.embed(phrases)
-    # The body uses so many terms that it would make every one of them look common.
-    used = literal(presence(vectors[1:])) if embedder.lexical else None
-    return {"embedder": embedder.id, "presence": used, "phrases": [literal(vector) for vector in vectors]}
+    # Without the body, which uses so many terms that it would make each of them look common.
+    presence_vector = literal(presence(vectors[1:])) if embedder.lexical else None
+    return {"embedder": embedder.id, "presence": presence_vector, "phrases": [literal(vector) for vector in vectors]}
 
 
-def _searched(spreads: Mapping[str, PhraseStatistics], embedder: Embedder) -> PhraseStatistics | None:
-    """Return what is searched: the embedder's vectors if every current item has them, else those for words."""
-    every, mine = spreads.get(""), spreads.get(embedder.id)
-    return mine if every and mine and mine.items >= every.items else spreads.get(LEXICAL.id)
+def _searchable(statistics: Mapping[str, PhraseStatistics], embedder: Embedder) -> PhraseStatistics | None:
+    """Return what is searched: the embedder's vectors if every current item has them, else the lexical ones."""
+    total, own = statistics.get(""), statistics.get(embedder.id)
+    return own if total and own and own.items >= total.items else statistics.get(LEXICAL.id)
 
 
-async def _spreads(connection: Connection, kind: ItemKind, embedder: Embedder) -> dict[str, PhraseStatistics]:
-    found = await connection.execute(
+async def _statistics(connection: Connection, kind: ItemKind, embedder: Embedder) -> dict[str, PhraseStatistics]:
+    cursor = await connection.execute(
         """
-        select s.embedder, s.items, s.phrases, s.counts::text, c.reltuples as indexed
+        select s.embedder, s.items, s.phrases, s.counts::text, c.reltuples as index_size
           from knowledge_spread s left join pg_class c on c.oid = to_regclass('public.knowledge_phrases_' || s.dims)
          where s.kind = %s and s.embedder = any(%s)
         """,
         [kind, ["", LEXICAL.id, embedder.id]],
     )
-    return {row["embedder"]: PhraseStatistics(**row) for row in await found.fetchall()}
+    return {row["embedder"]: PhraseStatistics(**row) for row in await cursor.fetchall()}
 
 
-def _values(kind: ItemKind, spread: PhraseStatistics, vector: Embedding, limit: int) -> dict[str, Any]:
-    weights = rarity(parse(spread.counts), spread.items) if spread.counts else (1.0,) * len(vector)
+def _values(kind: ItemKind, statistics: PhraseStatistics, vector: Embedding, limit: int) -> dict[str, Any]:
+    weights = rarity(parse(statistics.counts), statistics.items) if statistics.counts else (1.0,) * len(vector)
     return {
         "kind": kind,
-        "embedder": spread.embedder,
+        "embedder": statistics.embedder,
         "query": literal(tuple(a * b for a, b in zip(vector, weights, strict=True))),
-        # Stored vectors bear no weights, so the question bears both.
+        # Stored vectors in the index have no weights, so the query has those of both sides.
         "leaning": literal(tuple(a * b * b for a, b in zip(vector, weights, strict=True))),
         "weights": literal(weights),
-        "wide": max(WIDE, limit * 20),
+        "wide": max(INDEX_CANDIDATES, limit * 20),
         "limit": limit,
     }
 
 
-async def _followed(
-    connection: Connection, spread: PhraseStatistics, vector: Embedding, values: dict[str, Any]
+async def _find_by_index(
+    connection: Connection, statistics: PhraseStatistics, vector: Embedding, values: dict[str, Any]
 ) -> list[ItemHit]:
-    """Return what the index leads to; nothing if it gave up among what belongs to others, or had no direction."""
+    """Return the hits among the phrases that the index names; nothing if it named too few, or the query has no term."""
     if not any(vector):
         return []
-    await connection.execute(_FOLLOW.encode(), [str(min(values["wide"], 1000)), str(_SCANNED)])
-    found = await connection.execute(_search_in(_near(len(vector))), values)
-    rows = await found.fetchall()
+    await connection.execute(_FOLLOW.encode(), [str(min(values["wide"], 1000)), str(_SCAN_LIMIT)])
+    cursor = await connection.execute(_search_in(_near(len(vector))), values)
+    rows = await cursor.fetchall()
     await connection.execute("select set_config('enable_sort', 'on', true)")
-    return list(map(_hit, rows)) if rows and rows[0]["seen"] >= min(values["wide"], spread.phrases) else []
+    return list(map(_hit, rows)) if rows and rows[0]["seen"] >= min(values["wide"], statistics.phrases) else []
 
 
-async def _compared(connection: Connection, values: dict[str, Any]) -> list[ItemHit]:
-    found = await connection.execute(_search_in(_ALL), values)
-    return [_hit(row) for row in await found.fetchall()]
+async def _find_by_comparison(connection: Connection, values: dict[str, Any]) -> list[ItemHit]:
+    cursor = await connection.execute(_search_in(_PHRASES), values)
+    return [_hit(row) for row in await cursor.fetchall()]
 
 
 _FOLLOW = """
 select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %s, true),
        set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)
 """
-_ALL = "select id, embedding from knowledge_phrases where kind = %(kind)s and embedder = %(embedder)s"
+_PHRASES = "select id, embedding from knowledge_phrases where kind = %(kind)s and embedder = %(embedder)s"
 
 
 def _near(dims: int) -> str:
     return f"""
-    {_ALL} and vector_dims(embedding) = {dims}
+    {_PHRASES} and vector_dims(embedding) = {dims}
      order by embedding::vector({dims}) <=> %(leaning)s::vector({dims}) limit %(wide)s
     """
 

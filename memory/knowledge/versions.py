@@ -1,6 +1,7 @@
-"""What is known: small items with versions that plans pin; called by planners, the API and the import at start-up.
+"""Versions of knowledge items, which plans pin: publish, list, show; called by planners, the API and `app.bootstrap`.
 
-A published version never changes. Publishing is a person's act, outside any run, and voids what rests on older ones.
+A published version never changes. Publishing is a person's act, outside any run, and voids approvals that pin an older
+version.
 """
 
 import logging
@@ -23,7 +24,7 @@ from memory.knowledge.search import embed_phrases, find
 from memory.postgres.database import Database
 from memory.scope import Access
 
-__all__ = ["KnowledgeItem", "current", "find", "import_all", "ls", "publish", "show"]
+__all__ = ["KnowledgeItem", "current", "find", "import_items", "ls", "publish", "show"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ _CURRENT = """
 async def publish(database: Database, access: Access, item: KnowledgeItem) -> PublicationResult:
     """Publish a version as the access's principal; the same version with the same text changes nothing.
 
-    No model is asked: words find the version at once, an embedder finds it once the worker got to it. A version that
+    No model is called: words find the version at once; vectors of a model follow in the background. A version that
     becomes current voids, in the same transaction, every open approval that pins an older one.
     Raises Permanent: `bad_request` for an item outside the schema, `forbidden` for text that no person vouches for,
     from inside a run, or by somebody who does not answer for production, `conflict` if the version exists with another
@@ -45,11 +46,11 @@ async def publish(database: Database, access: Access, item: KnowledgeItem) -> Pu
     check(item)
     row = await database.call(access, "publish_knowledge", await _parameters(item))
     if row["code"] not in ("ok", "known"):
-        raise _refused(item, access, row["code"], row["version"])
+        raise _refusal(item, access, row["code"], row["version"])
     return PublicationResult(int(row["version"]), row["code"] == "ok", list(row["woken"]))
 
 
-def _refused(item: KnowledgeItem, access: Access, code: str, version: int | None) -> Permanent:
+def _refusal(item: KnowledgeItem, access: Access, code: str, version: int | None) -> Permanent:
     name = repr(item.id)
     if code == "forbidden":
         return Permanent(
@@ -57,33 +58,33 @@ def _refused(item: KnowledgeItem, access: Access, code: str, version: int | None
         )
     if code == "group":
         return Permanent("forbidden", f"{access.principal.id!r} may not publish {name}; ask operations or finance")
-    told = {
+    messages = {
         "kind": f"{name} is no {item.kind} and stays what it is; publish this text under another id",
         "next": f"the next version of {name} is {version}, not {item.version}; publish it as that one",
     }
     return Permanent(
         "conflict",
-        told.get(code, f"{name} version {version} exists with another text; publish it as a new version"),
+        messages.get(code, f"{name} version {version} exists with another text; publish it as a new version"),
     )
 
 
-async def import_all(database: Database, access: Access, items: Iterable[KnowledgeItem]) -> list[PublicationResult]:
+async def import_items(database: Database, access: Access, items: Iterable[KnowledgeItem]) -> list[PublicationResult]:
     """Publish shipped items that are missing, each with its version; any number of processes may do so at once.
 
     A version that people published with a text of their own stays, and the log says so.
     """
-    wanted = list(items)
+    candidates = list(items)
     async with database.transaction(access) as connection:
-        found = await connection.execute("select id, version, digest from knowledge")
-        known = {(row["id"], row["version"]): str(row["digest"]) for row in await found.fetchall()}
-    published: list[PublicationResult] = []
-    for item in wanted:
-        there = known.get((item.id, item.version))
-        if there is None:
-            published.append(await publish(database, access, item))
-        elif there != digest(item.body):
+        cursor = await connection.execute("select id, version, digest from knowledge")
+        digests = {(row["id"], row["version"]): str(row["digest"]) for row in await cursor.fetchall()}
+    results: list[PublicationResult] = []
+    for item in candidates:
+        digest_here = digests.get((item.id, item.version))
+        if digest_here is None:
+            results.append(await publish(database, access, item))
+        elif digest_here != digest(item.body):
             _log.warning("%r version %s was published here with another text and is kept", item.id, item.version)
-    return published
+    return results
 
 
 async def current(database: Database, access: Access, id: str) -> KnowledgeVersion:
@@ -92,14 +93,14 @@ async def current(database: Database, access: Access, id: str) -> KnowledgeVersi
 
 
 async def show(database: Database, access: Access, id: str, version: int | None) -> KnowledgeVersion:
-    """Return exactly the text that a run pinned, however often it was edited since; None means the newest."""
+    """Return one version with the text as it was published; None means the newest. Raises Permanent("not_found")."""
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             "select * from knowledge where id = %(id)s and (%(version)s::int is null or version = %(version)s) "
             "order by version desc limit 1",
             {"id": id, "version": version},
         )
-        row = await found.fetchone()
+        row = await cursor.fetchone()
     if row is None:
         name = id if version is None else f"{id} version {version}"
         raise Permanent("not_found", f"nothing is known as {name!r}; list what is with `knowledge ls`")
@@ -117,18 +118,18 @@ async def ls(
 ) -> list[KnowledgeVersion]:
     """Return current items by id, or with `id` the versions of one, newest first; those after the (id, version)."""
     source = _CURRENT if id is None else "knowledge"
-    place = dict(zip(("last", "seen"), after or (None, None), strict=True))
+    position = dict(zip(("last", "seen"), after or (None, None), strict=True))
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             f"""
             select * from {source} where (%(kind)s::text is null or kind = %(kind)s)
                and (%(id)s::text is null or id = %(id)s)
                and (%(last)s::text is null or id > %(last)s or id = %(last)s and version < %(seen)s)
              order by id, version desc limit %(limit)s
             """.encode(),
-            {"kind": kind, "id": id, "limit": limit, **place},
+            {"kind": kind, "id": id, "limit": limit, **position},
         )
-        return [from_row(row) for row in await found.fetchall()]
+        return [from_row(row) for row in await cursor.fetchall()]
 
 
 async def _parameters(item: KnowledgeItem) -> dict[str, Any]:

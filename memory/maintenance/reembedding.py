@@ -16,7 +16,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import literal
 from memory.errors import Permanent
 from memory.knowledge.models import KnowledgeVersion, from_row, phrases
-from memory.knowledge.search import INDEXED, embed_phrases
+from memory.knowledge.search import INDEX_THRESHOLD, embed_phrases
 from memory.postgres import locks
 from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
@@ -108,7 +108,7 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
     return len(items)
 
 
-async def index(database: Database, *, least: int = INDEXED) -> int:
+async def index(database: Database, *, least: int = INDEX_THRESHOLD) -> int:
     """Build the index of phrases that are `least` or more by now and have none; returns how many were built."""
     async with database.system() as connection:
         found = await connection.execute("select index_phrases(%s) as made", [least])

@@ -13,7 +13,7 @@ from typing import Any
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Principal, Scope
 from memory.store import erasure, write
-from memory.store.context import SHARED
+from memory.store.context import SHARED_SCOPE
 from memory.store.models import Memory, Note, Provenance
 
 TEXT_LIMIT = 300
@@ -116,7 +116,7 @@ class StepOutcome:
 
 def closing_access(principal: Principal, run: str) -> Access:
     """Return the access with which the transaction that ends a run is entered."""
-    return Access(principal, (*principal.reads, Scope("run", run)), SHARED)
+    return Access(principal, (*principal.reads, Scope("run", run)), SHARED_SCOPE)
 
 
 async def conclude(connection: Connection, access: Access, ended: RunOutcome) -> Memory:
@@ -128,7 +128,7 @@ async def conclude(connection: Connection, access: Access, ended: RunOutcome) ->
     provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
     note = Note(ended.text, "tool", provenance, key=f"run:{ended.run}")
     # Whatever the run was shown: its end is news.
-    return await write.add(connection, Access(access.principal, (SHARED,), SHARED), note)
+    return await write.add(connection, Access(access.principal, (SHARED_SCOPE,), SHARED_SCOPE), note)
 
 
 async def summarise(connection: Connection, access: Access, ended: RunOutcome, request: str) -> Memory:

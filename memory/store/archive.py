@@ -1,4 +1,4 @@
-"""What was pruned and can still be taken back: looked at and restored by people, held for the law, swept in the end."""
+"""Archive of pruned memories: listed and restored by their owner, held by administrators; called by the API."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -57,11 +57,11 @@ async def ls(
 ) -> list[ArchivedMemory]:
     """Return what was pruned from the access's scopes, newest first, with the tombstones.
 
-    `after` is the time of pruning and the id of the last one shown, even if it is gone.
+    `after` is the time of pruning and the id of the last row of the page before.
     """
     at, last = after or (None, None)
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        rows = await connection.execute(
             """
             select id::text, scope, content ->> 'body' as body, reason, policy, pruned_by, pruned, retained_until, hold
               from memory_archive
@@ -70,20 +70,20 @@ async def ls(
             """,
             {"at": at, "last": last, "limit": limit},
         )
-        return [ArchivedMemory(**row) for row in await found.fetchall()]
+        return [ArchivedMemory(**row) for row in await rows.fetchall()]
 
 
 async def restore(database: Database, access: Access, id: str, *, embedder: Embedder = LEXICAL) -> Memory:
-    """Put a row back into the access's write scope, and record it.
+    """Put a row back into the access's write scope, and journal it.
 
-    Where its subject has a value, it comes back as history, `superseded`, and holds again when that value ends in time;
-    where there is none any more, it holds. Raises Permanent: `not_found` if it is not there or its retention has ended,
+    If its subject has a current value, it comes back as a past one (`is_history`), which is current again when that
+    value expires; otherwise it is current. Raises Permanent: `not_found` if it is not there or its retention has ended,
     `conflict` while it is under legal hold.
     """
     async with database.transaction(access) as connection:
         await locks.hold_scope(connection, access.writes)
-        found = await connection.execute(_CONTENT, {"id": id, "scope": str(access.writes)})
-        row = await found.fetchone()
+        cursor = await connection.execute(_CONTENT, {"id": id, "scope": str(access.writes)})
+        row = await cursor.fetchone()
         if row is None:
             raise _missing(id)
         if row["hold"]:
@@ -94,7 +94,7 @@ async def restore(database: Database, access: Access, id: str, *, embedder: Embe
 
 
 async def set_legal_hold(database: Database, access: Access, id: str, *, on: bool) -> None:
-    """Keep an archived row beyond its retention, or let it go again; raises Permanent("not_found")."""
+    """Put an archived row under legal hold, beyond its retention, or lift the hold; raises Permanent("not_found")."""
     row = await database.call(access, "hold_memory", id, on)
     if not row["hold_memory"]:
         raise _missing(id)
@@ -106,7 +106,7 @@ def _missing(id: str) -> Permanent:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveEntry:
-    """An archived memory of somebody, without what it says."""
+    """An archived memory of another person, without its text."""
 
     id: str
     scope: str
@@ -117,7 +117,7 @@ class ArchiveEntry:
 
 
 async def entries_of(database: Database, access: Access, person: str, *, limit: int = 100) -> list[ArchiveEntry]:
-    """Return what of a person is archived, newest first; the database refuses whoever is no administrator."""
+    """Return a person's archived memories, newest first; the database refuses all but administrators."""
     return [
         ArchiveEntry(**row) for row in await database.rows(access, "select * from archive_of(%s, %s)", person, limit)
     ]

@@ -1,7 +1,7 @@
-"""What of memory goes before a model: the best answers that fit under a ceiling, each with where it comes from.
+"""Excerpt of memory for a prompt: the best hits that fit under a token limit, each with its origin; called by planners.
 
-Planners ask for it. However much is stored, what comes out stays small; what outsiders wrote is marked as a quotation;
-of earlier runs there is an outcome with its run's id, never what they went through.
+However much is stored, an excerpt stays small. Texts of outsiders are marked as quotations. Of earlier runs it has the
+outcome with the run's id, never a transcript.
 """
 
 import re
@@ -15,16 +15,15 @@ from memory.scope import Access, Scope
 from memory.store import search
 from memory.store.models import Memory, MemoryHit, Utterance
 
-SHARED = Scope("agent", "shared")
-CEILING = 800
-FEW = 3
-"""Earlier runs that are worth naming."""
+SHARED_SCOPE = Scope("agent", "shared")
+TOKEN_LIMIT = 800
+OUTCOME_LIMIT = 3
+"""Earlier runs in an excerpt."""
 _NEAR = 50
-CANDIDATES = 50
-
-_QUESTION = 2000
-"""Characters of a request that are searched for."""
-
+CANDIDATE_LIMIT = 50
+"""Hits of which those that fit are quoted."""
+_QUERY_LENGTH = 2000
+"""Characters of a request with which memory is searched."""
 _PIECE = re.compile(r"[A-Za-z]{1,4}|[0-9]{1,2}|[!-~]", re.ASCII)
 
 
@@ -36,7 +35,7 @@ class MemoryExcerpt:
     memories: tuple[Memory, ...] = ()
     tokens: int = 0
     omission_count: int = 0
-    """Memories found that had no room."""
+    """Hits that had no room."""
 
     @property
     def text(self) -> str:
@@ -44,15 +43,15 @@ class MemoryExcerpt:
         return "\n".join(self.lines)
 
     def ids_of(self, marks: Sequence[str]) -> tuple[str, ...]:
-        """Return the ids of the memories that these marks name; what was not shown cannot be named."""
-        known = {f"m{number}": memory.id for number, memory in enumerate(self.memories, 1)}
-        return tuple(dict.fromkeys(known[mark] for mark in marks if mark in known))
+        """Return the ids of the memories that these marks (m1, m2, ...) name; others are left out."""
+        ids = {f"m{number}": memory.id for number, memory in enumerate(self.memories, 1)}
+        return tuple(dict.fromkeys(ids[mark] for mark in marks if mark in ids))
 
 
 def tokens(text: str) -> int:
-    """Return about how many tokens a text has, rather too many: four letters, two digits, any other sign.
+    """Return an estimate of a text's tokens, rather too high: each has four letters, two digits, or one other sign.
 
-    Signs beyond ASCII count one less than the bytes they take.
+    A sign beyond ASCII counts one token less than it has bytes.
     """
     beyond = [sign for sign in text if not sign.isascii()]
     return len(_PIECE.findall(text)) + len("".join(beyond).encode(errors="replace")) - len(beyond)
@@ -64,31 +63,31 @@ async def assemble(
     query: str,
     *,
     subject: str = "",
-    ceiling: int = CEILING,
+    token_limit: int = TOKEN_LIMIT,
     embedder: Embedder = LEXICAL,
 ) -> MemoryExcerpt:
-    """Return how runs of `subject` (the id of a runbook) ended, and what answers `query`, best first.
+    """Return the last outcomes of runs of `subject` (a runbook's id), then the best hits for `query`.
 
-    At most `ceiling` tokens. A memory is quoted whole or not at all: what does not fit makes room for a shorter one,
-    and the run has not seen it.
+    A memory is quoted whole or not at all: one that does not fit is skipped, a shorter one may follow, and only what is
+    quoted is recorded as seen by the run.
     """
-    found = await _ended(database, access, subject, embedder) if subject else []
+    memories = await _last_outcomes(database, access, subject, embedder) if subject else []
     if query:
         answers = await search.recall(
-            database, access, query[:_QUESTION], limit=CANDIDATES, embedder=embedder, record_views=False
+            database, access, query[:_QUERY_LENGTH], limit=CANDIDATE_LIMIT, embedder=embedder, record_views=False
         )
-        found += [hit.memory for hit in answers.hits]
-    fitting = _fitting(list({memory.id: memory for memory in found}.values()), ceiling)
-    if fitting.memories:
-        await search.show(database, access, [memory.id for memory in fitting.memories])
-    return fitting
+        memories += [hit.memory for hit in answers.hits]
+    excerpt = _fit(list({memory.id: memory for memory in memories}.values()), token_limit)
+    if excerpt.memories:
+        await search.show(database, access, [memory.id for memory in excerpt.memories])
+    return excerpt
 
 
-async def _ended(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
+async def _last_outcomes(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
     """Return the last outcomes of a runbook's runs, newest first."""
-    hits = await similar(database, access, subject, limit=CANDIDATES, embedder=embedder, record_views=False)
-    same = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
-    return sorted(same, key=lambda memory: memory.created, reverse=True)[:FEW]
+    hits = await similar(database, access, subject, limit=CANDIDATE_LIMIT, embedder=embedder, record_views=False)
+    outcomes = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
+    return sorted(outcomes, key=lambda memory: memory.created, reverse=True)[:OUTCOME_LIMIT]
 
 
 async def similar(
@@ -96,28 +95,34 @@ async def similar(
     access: Access,
     text: str,
     *,
-    limit: int = FEW,
+    limit: int = OUTCOME_LIMIT,
     embedder: Embedder = LEXICAL,
     record_views: bool = True,
 ) -> list[MemoryHit]:
-    """Return the outcomes of earlier runs that resemble `text`, such as a runbook's id; `seen` as in `recall`."""
-    found = await search.recall(
-        database, access, text, limit=max(limit, _NEAR), scopes=[SHARED], embedder=embedder, record_views=record_views
+    """Return the outcomes of earlier runs that resemble `text`; `record_views` as in `recall`."""
+    result = await search.recall(
+        database,
+        access,
+        text,
+        limit=max(limit, _NEAR),
+        scopes=[SHARED_SCOPE],
+        embedder=embedder,
+        record_views=record_views,
     )
-    return [hit for hit in found.hits if (hit.memory.key or "").startswith("run:")][:limit]
+    return [hit for hit in result.hits if (hit.memory.key or "").startswith("run:")][:limit]
 
 
-def _fitting(found: Sequence[Memory], ceiling: int) -> MemoryExcerpt:
+def _fit(memories: Sequence[Memory], token_limit: int) -> MemoryExcerpt:
     lines: list[str] = []
-    shown: list[Memory] = []
-    used = 0
-    for memory in found:
-        line = _line(f"m{len(shown) + 1}", memory)
-        if used + tokens(line) <= ceiling:
+    quotes: list[Memory] = []
+    total = 0
+    for memory in memories:
+        line = _line(f"m{len(quotes) + 1}", memory)
+        if total + tokens(line) <= token_limit:
             lines.append(line)
-            shown.append(memory)
-            used += tokens(line)
-    return MemoryExcerpt(tuple(lines), tuple(shown), used, len(found) - len(shown))
+            quotes.append(memory)
+            total += tokens(line)
+    return MemoryExcerpt(tuple(lines), tuple(quotes), total, len(memories) - len(quotes))
 
 
 def _line(mark: str, memory: Memory) -> str:

@@ -1,4 +1,4 @@
-"""How memories leave: on request, at the end of a run, or when their time is up; called through the store."""
+"""Erasure of memories: on request, at the end of a run, and by expiry; called by the API, runs and housekeeping."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,42 +10,42 @@ from memory.scope import Access, Principal
 
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
-    """That a person was forgotten, without anything that was: the journal of the tenant's authority holds the same."""
+    """Proof that a person was forgotten, without any of their texts; the authority's journal has the same."""
 
     person: str
-    """Keyed hash of the person's id, hexadecimal."""
+    """Keyed hash of the person's id, in hexadecimal."""
     counts: Mapping[str, int]
-    """Rows by what they were."""
+    """Number of rows by what they were."""
 
 
 async def forget(
-    database: Database, access: Access, *, id: str | None = None, key: str | None = None, everything: bool = False
+    database: Database, access: Access, *, id: str | None = None, key: str | None = None, whole_scope: bool = False
 ) -> int:
-    """Delete from the write scope one memory by id, one subject by key, or everything; returns how many rows went.
+    """Delete from the write scope one memory by id, one subject by key, or everything; returns the number of rows.
 
     Older versions of a forgotten subject go with it, archived ones too, and an archived row can be named by its id. The
     journal of the tenant's authority gets counts and a keyed digest. Raises Permanent("conflict") while one of them is
     under legal hold; then nothing goes.
     """
-    if [id is not None, key is not None, everything].count(True) != 1:
+    if [id is not None, key is not None, whole_scope].count(True) != 1:
         raise Permanent("bad_request", "say exactly one of: the id, the key, or everything")
-    row = await database.call(access, "forget_subject", id, key, everything)
+    row = await database.call(access, "forget_subject", id, key, whole_scope)
     if row["code"] == "held":
         raise Permanent("conflict", f"archived row {row['about']!r} is under legal hold; lift that first")
     return row["gone"] + row["archived"]
 
 
-async def forget_person(database: Database, person: Principal, *, by: str) -> ErasureReceipt:
+async def forget_person(database: Database, person: Principal, *, requester: str) -> ErasureReceipt:
     """Forget a person in one transaction, and leave a keyed tombstone for each text, so that it is not taken in again.
 
-    Gone are their memories in every scope with vectors, words, links and archived copies; results, checkpoints,
-    transcripts, prompts, requests and arguments of their runs; and what they said in the journal, whose chain holds
-    facts and digests only and still verifies. Raises Permanent: `forbidden` unless `by` is the person or an
+    Deleted are their memories in every scope with vectors, words, links and archived copies; results, checkpoints,
+    transcripts, prompts, requests and arguments of their runs; and their words in the journal, whose chain has facts
+    and digests only and still verifies. Raises Permanent: `forbidden` unless `requester` is the person or an
     administrator of the tenant, `busy` while a run of theirs is open, `conflict` while something is under legal hold.
     """
-    row = await database.call(Access.of(Principal(person.tenant, by)), "forget_person", person.id)
+    row = await database.call(Access.of(Principal(person.tenant, requester)), "forget_person", person.id)
     if row["code"] == "forbidden":
-        raise Permanent("forbidden", f"{by!r} may not forget {person.id!r}; ask them, or an administrator")
+        raise Permanent("forbidden", f"{requester!r} may not forget {person.id!r}; ask them, or an administrator")
     if row["code"] == "busy":
         raise Permanent(
             "busy", f"open runs of {person.id!r}, or judged by them: {row['about']}; cancel them or wait, then forget"
@@ -57,15 +57,17 @@ async def forget_person(database: Database, person: Principal, *, by: str) -> Er
 
 async def erase_run(connection: Connection, run: str) -> int:
     """Delete a run's working memory in the transaction that ends it; its scope must be among the entered reads."""
-    found = await connection.execute("select erase_run(%s) as gone", [run])
-    return int((await found.fetchone() or {})["gone"])
+    cursor = await connection.execute("select erase_run(%s) as gone", [run])
+    return int((await cursor.fetchone() or {})["gone"])
 
 
 async def sweep(database: Database, *, limit: int = 1000) -> int:
     """Delete up to `limit` expired rows of all tenants and as many archived ones whose retention has ended.
 
-    Returns how many, so that callers repeat while there are any.
+    Returns their number; callers repeat until it is 0.
     """
     async with database.system() as connection:
-        found = await connection.execute("select sweep_memories(%s) + sweep_memory_archive(%s) as gone", [limit, limit])
-        return int((await found.fetchone() or {})["gone"])
+        cursor = await connection.execute(
+            "select sweep_memories(%s) + sweep_memory_archive(%s) as gone", [limit, limit]
+        )
+        return int((await cursor.fetchone() or {})["gone"])

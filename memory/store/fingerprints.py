@@ -1,8 +1,9 @@
-"""Which words of a text carry it, and how it is worded; used where texts are written, pruned and forgotten.
+"""Fingerprints of a text: its wording, its terms and the marks by which it is found again.
 
-Wording is for taking two texts for one, be it a copy, something forgotten or something only recalled: each word, sign
-and number counts, and their order. Terms are for comparing freely: rarity, and whether a text without a source of its
-own adds anything to what was recalled. Both are the same in every process.
+Used where memories are written, imported, pruned and forgotten. The wording decides whether two texts say the same, be
+one a copy, forgotten or only recalled: each word, sign and number counts, and their order. Terms compare freely: for
+rarity, and whether a text without a source of its own adds anything to what was recalled. Both are the same in every
+process.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-# Denials stay: a text and its opposite must never be taken for one.
+# Not the list of `embeddings.lexical`: parts of "I'll" are words here, and denials stay, since a text and its opposite
+# must never be taken for one. One list for both would change stored fingerprints or stored vectors.
 _STOP = frozenset(
     re.findall(
         r"\w+",
@@ -36,12 +38,12 @@ _OPENING = re.compile(
 
 
 def terms(text: str) -> list[str]:
-    """Return the distinct words that carry a text, sorted; all its words if only small ones are there."""
-    words = {part for word in _WORD.findall(text.lower()) for part in _parts(word)}
+    """Return the distinct words of a text without stop words, sorted; the whole text if there is none."""
+    words = {part for word in _WORD.findall(text.lower()) for part in _split_denial(word)}
     return sorted(words - _STOP or words or {text.strip().lower()})
 
 
-def _parts(word: str) -> list[str]:
+def _split_denial(word: str) -> list[str]:
     head, _, tail = word.partition("'")
     if tail == "t":
         # "isn't" says "is" and "not".
@@ -49,44 +51,44 @@ def _parts(word: str) -> list[str]:
     return [head]
 
 
-def near(text: str) -> str:
+def fingerprint(text: str) -> str:
     """Return the digests of a text's wording and of its terms, with `~` between them."""
     return f"{wording(text)}~{_digest(terms(text))}"
 
 
-def against(text: str) -> list[str]:
-    """Return small words and numbers that would say the opposite of the text's own, and are not in it."""
+def opposites(text: str) -> list[str]:
+    """Return the opposites of a text's small words and numbers (on, off; 5, -5) that are not in it themselves."""
     words = {word.strip(_AROUND).lower() for word in text.split()}
-    opposites = {_OPPOSITES[word] for word in words & _OPPOSITES.keys()}
+    words_of_pairs = {_OPPOSITES[word] for word in words & _OPPOSITES.keys()}
     numbers = {word[1:] if word[0] == "-" else f"-{word}" for word in words if _NUMBER.fullmatch(word)}
-    return sorted((opposites | numbers) - words)
+    return sorted((words_of_pairs | numbers) - words)
 
 
 def wording(text: str) -> str:
-    """Return the digest of what a text says, word by word.
+    """Return the digest of a text's normalised words, in their order.
 
     Equal for texts that differ in white space, marks around words, articles, capital letters of plain words, and an
     opening that only announces a repetition. Whatever else differs may change what is said.
     """
-    told = _OPENING.sub("", text.strip())
-    return _digest(_worded(told.split()))
+    statement = _OPENING.sub("", text.strip())
+    return _digest(_normalize(statement.split()))
 
 
 def marks(text: str, session: str | None = None, place: int | None = None) -> list[str]:
-    """Return by what a text is found again: its wording and, if it was said in a conversation, that with its place."""
-    told = wording(text)
-    return [f"={told}"] if session is None else [f"={told}", f"={told}@{place}/{session}"]
+    """Return the marks of a text: its wording and, for one said in a conversation, its wording at that position."""
+    digest = wording(text)
+    return [f"={digest}"] if session is None else [f"={digest}", f"={digest}@{place}/{session}"]
 
 
 def _digest(words: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(words).encode(errors="replace")).hexdigest()
 
 
-def _worded(words: Iterable[str]) -> Iterator[str]:
+def _normalize(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         bare = word.strip(_AROUND)
         # "Noon" and "NOON" are the same word; "mW" and "MW", or "Hunter2" and "hunter2", are not.
         plain = _PLAIN.fullmatch(bare) and bare in (bare.lower(), bare.capitalize(), bare.upper())
-        told = bare.lower() if plain else bare
-        if told and told not in ("the", "an") and bare != "a":
-            yield told
+        normal = bare.lower() if plain else bare
+        if normal and normal not in ("the", "an") and bare != "a":
+            yield normal

@@ -1,4 +1,4 @@
-"""Where an item of LangGraph's store lies, and what may be put there; used by the store adapter alone.
+"""Items of LangGraph's store as memories: paths, values and filters, checked; used by `langgraph_store` alone.
 
 A path is a namespace and a key. As text it is a JSON list, which is the key of the memory that holds the item.
 """
@@ -19,8 +19,8 @@ from memory.store.models import Note, Provenance
 Namespace = tuple[str, ...]
 
 _LEVELS = 64
-"""How deep a value may be nested."""
-_LONGEST = timedelta(days=36_525)
+"""Most levels of a nested value."""
+_TTL_LIMIT = timedelta(days=36_525)
 
 
 def scope(path: Namespace) -> Scope | None:
@@ -31,17 +31,17 @@ def scope(path: Namespace) -> Scope | None:
 
 
 def text(path: Namespace) -> str:
-    """Return a path as the key of a memory; raises Permanent("bad_request") for what is no text."""
-    return well_formed(json.dumps(path, ensure_ascii=False, separators=(",", ":")))
+    """Return a path as the key of a memory; raises Permanent("bad_request") for labels that are no text."""
+    return require_text(json.dumps(path, ensure_ascii=False, separators=(",", ":")))
 
 
 def prefix(namespace: Namespace) -> str:
-    """Return what the keys of all items in and below a namespace begin with."""
+    """Return the common beginning of the keys of all items in and below a namespace."""
     return f"{text(namespace)[:-1]}," if namespace else '["'
 
 
-def well_formed(words: str) -> str:
-    """Return a text that can be kept and searched; raises Permanent("bad_request") for half characters."""
+def require_text(words: str) -> str:
+    """Return the text itself; raises Permanent("bad_request") for unpaired surrogates, which cannot be stored."""
     try:
         words.encode()
     except UnicodeEncodeError as error:
@@ -50,12 +50,12 @@ def well_formed(words: str) -> str:
 
 
 def note(op: PutOp, trust: Trust) -> Note:
-    """Return the memory of an item; raises Permanent("bad_request") for what a memory cannot hold."""
+    """Return an item as a note; raises Permanent("bad_request") for what a memory cannot store."""
     path = (*op.namespace, op.key)
     validate_op_namespace(op)
     if not isinstance(cast(Any, op.key), str):
         raise Permanent("bad_request", f"the key {op.key!r} of {op.namespace!r} is no text; make it one")
-    facts: dict[str, Any] = {} if _is_indexed(path, op.index) else {"index": False}
+    facts: dict[str, Any] = {} if _is_searchable(path, op.index) else {"index": False}
     life = None if op.ttl is None else _life(op.ttl)
     if life is not None:
         facts["ttl"] = life.total_seconds()
@@ -63,7 +63,7 @@ def note(op: PutOp, trust: Trust) -> Note:
 
 
 def meets(conditions: Iterable[MatchCondition], space: Namespace) -> bool:
-    """Tell whether a namespace begins and ends as wanted."""
+    """Return whether a namespace meets all conditions on its beginning and end."""
     return all(_meets(condition, space) for condition in conditions)
 
 
@@ -72,11 +72,11 @@ def _meets(condition: MatchCondition, space: Namespace) -> bool:
     if len(path) > len(space):
         return False
     part = space[: len(path)] if condition.match_type == "prefix" else space[len(space) - len(path) :]
-    return all(wanted in ("*", there) for wanted, there in zip(path, part, strict=True))
+    return all(label_pattern in ("*", label) for label_pattern, label in zip(path, part, strict=True))
 
 
 def _life(minutes: float) -> timedelta:
-    if not isfinite(minutes) or not 0 < minutes <= _LONGEST.total_seconds() / 60:
+    if not isfinite(minutes) or not 0 < minutes <= _TTL_LIMIT.total_seconds() / 60:
         raise Permanent("bad_request", f"a ttl of {minutes!r} minutes; use more than 0 and at most a century")
     return timedelta(minutes=minutes)
 
@@ -87,22 +87,22 @@ def _json(path: Namespace, value: Any) -> str:
     try:
         if _is_deep(cast(object, value), _LEVELS):
             raise Permanent("bad_request", f"the value of {path!r} is nested deeper than {_LEVELS} levels; flatten it")
-        return well_formed(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        return require_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise Permanent("bad_request", f"the value of {path!r} is no JSON: {error}") from error
 
 
-def _is_deep(value: object, left: int) -> bool:
+def _is_deep(value: object, levels: int) -> bool:
     if isinstance(value, Mapping):
         inner = list(cast(Mapping[object, object], value).values())
     elif isinstance(value, list | tuple):
         inner = list(cast(list[object], value))
     else:
         return False
-    return left == 0 or any(_is_deep(one, left - 1) for one in inner)
+    return levels == 0 or any(_is_deep(item, levels - 1) for item in inner)
 
 
-def _is_indexed(path: Namespace, index: Literal[False] | list[str] | None) -> bool:
+def _is_searchable(path: Namespace, index: Literal[False] | list[str] | None) -> bool:
     if index is False or index is None or index == ["$"]:
         return index is not False
     raise Permanent("bad_request", f"{path!r} cannot be found by {index!r} alone; leave index out, or pass False")
@@ -111,47 +111,49 @@ def _is_indexed(path: Namespace, index: Literal[False] | list[str] | None) -> bo
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 
 
-def matches(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether every key of the filter fits; raises Permanent("bad_request") for an unknown operator."""
-    return all(_fits(value.get(key), condition) for key, condition in wanted.items())
+def matches(value: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Return whether a value meets every condition; raises Permanent("bad_request") for an unknown operator."""
+    return all(_fits(value.get(key), condition) for key, condition in filters.items())
 
 
-def _fits(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, Mapping):
-        conditions = cast("Mapping[str, Any]", wanted)
+def _fits(value: Any, condition: Any) -> bool:
+    if isinstance(condition, Mapping):
+        conditions = cast("Mapping[str, Any]", condition)
         if any(name.startswith("$") for name in conditions):
-            return all(_holds(value, name, operand) for name, operand in conditions.items())
+            return all(_is_true(value, name, operand) for name, operand in conditions.items())
         return isinstance(value, Mapping) and matches(cast("Mapping[str, Any]", value), conditions)
-    if isinstance(wanted, list | tuple):
-        there = cast("list[Any]", value) if isinstance(value, list) else None
-        items = list(cast("list[Any]", wanted))
-        return there is not None and len(there) == len(items) and all(map(_fits, there, items))
-    return _equal(value, wanted)
+    if isinstance(condition, list | tuple):
+        values = cast("list[Any]", value) if isinstance(value, list) else None
+        items = list(cast("list[Any]", condition))
+        return values is not None and len(values) == len(items) and all(map(_fits, values, items))
+    return _is_equal(value, condition)
 
 
-def _holds(value: Any, operator: str, operand: Any) -> bool:
+def _is_true(value: Any, operator: str, operand: Any) -> bool:
     if operator == "$eq":
-        return _equal(value, operand)
+        return _is_equal(value, operand)
     if operator == "$ne":
-        return not _equal(value, operand)
+        return not _is_equal(value, operand)
     if operator not in _ORDER:
-        known = ", ".join(("$eq", "$ne", *_ORDER))
-        raise Permanent("bad_request", f"no filter operator {operator!r}; use one of {known}")
-    return _kind(value) == _kind(operand) != "other" and _ORDER[operator](value, operand)
+        operators = ", ".join(("$eq", "$ne", *_ORDER))
+        raise Permanent("bad_request", f"no filter operator {operator!r}; use one of {operators}")
+    return _value_type(value) == _value_type(operand) != "other" and _ORDER[operator](value, operand)
 
 
-def _equal(value: Any, wanted: Any) -> bool:
-    """Compare whole values; in JSON true is no number, though Python says 1 == True, and a tuple is a list."""
-    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
-        there, other = cast("Mapping[str, Any]", value), cast("Mapping[str, Any]", wanted)
-        return there.keys() == other.keys() and all(_equal(there[key], other[key]) for key in there)
-    if isinstance(value, list | tuple) and isinstance(wanted, list | tuple):
-        items, others = list(cast("list[Any]", value)), list(cast("list[Any]", wanted))
-        return len(items) == len(others) and all(map(_equal, items, others))
-    return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+def _is_equal(value: Any, operand: Any) -> bool:
+    """Compare values as JSON does: true is no number, though 1 == True in Python, and a tuple is a list."""
+    if isinstance(value, Mapping) and isinstance(operand, Mapping):
+        mapping, operand_mapping = cast("Mapping[str, Any]", value), cast("Mapping[str, Any]", operand)
+        return mapping.keys() == operand_mapping.keys() and all(
+            _is_equal(mapping[key], operand_mapping[key]) for key in mapping
+        )
+    if isinstance(value, list | tuple) and isinstance(operand, list | tuple):
+        items, operands = list(cast("list[Any]", value)), list(cast("list[Any]", operand))
+        return len(items) == len(operands) and all(map(_is_equal, items, operands))
+    return isinstance(value, bool) == isinstance(operand, bool) and value == operand
 
 
-def _kind(value: Any) -> str:
+def _value_type(value: Any) -> str:
     if isinstance(value, bool):
         return "other"
     return "number" if isinstance(value, int | float) else "text" if isinstance(value, str) else "other"

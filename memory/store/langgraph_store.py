@@ -35,8 +35,8 @@ from memory.scope import Access, Scope, Trust
 from memory.store import langgraph_items, search, write
 from memory.store.langgraph_items import Namespace
 
-_MORE = 4
-"""How many times as many memories are ranked if too few of the first are items that fit."""
+_GROWTH = 4
+"""Factor by which more memories are ranked each time, while too few of them are items that meet the filter."""
 _ITEMS = """
 select m.id::text, m.key, m.body, m.created, m.provenance -> 'facts' -> 'index' is null as indexed,
        m.provenance -> 'facts' ? 'ttl' as ends,
@@ -53,7 +53,7 @@ select m.key from memories m where m.scope = any(%s) and starts_with(m.key, '["'
    and (m.expires is null or m.expires > clock_timestamp()) and is_item(m.key, m.body)
 """
 _DELETE = "delete from memories where scope = any(current_writes()) and key = %s and is_item(key, body)"
-# What somebody writes at this moment is renewed by that, and not waited for.
+# A row that another transaction is writing is skipped: the write renews it.
 _REFRESH = """
 update memories set expires = clock_timestamp() + make_interval(secs => (provenance -> 'facts' ->> 'ttl')::float8)
  where id in (select id from memories where id = any(%s::uuid[]) and scope = any(current_writes())
@@ -65,24 +65,26 @@ update memories set provenance = jsonb_set(provenance, '{facts}', %(facts)s),
                       else clock_timestamp() + %(ttl)s::interval end
  where id = %(id)s::uuid and told > 1
 """
-"""The same value put again counts with the life and the index that it is given now."""
+"""A value put again has the time to live and the index of its latest put."""
 """The lock of pruning and imports: two that write many keys of one scope would wait for each other's for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class ItemRow:
+    """An item, read from the row of its memory."""
+
     id: str
     path: Namespace
     value: dict[str, Any]
-    created: datetime
-    updated: datetime
-    indexed: bool
-    ends: bool
-    """Whether it was put with a life, which reading may renew."""
+    created_at: datetime
+    updated_at: datetime
+    is_searchable: bool
+    has_ttl: bool
+    """Whether it was put with a time to live, which reading may renew."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self | None:
-        """Return the item of a row, or None if what a person wrote there cannot be read as one."""
+        """Return the item of a row, or None if a person wrote there what is no JSON."""
         try:
             value = json.loads(row["body"])
         except (ValueError, RecursionError):
@@ -92,16 +94,18 @@ class _Row:
 
     @property
     def item(self) -> Item:
+        """Return the item as LangGraph's `get` answers it."""
         return Item(
             value=self.value,
             key=self.path[-1],
             namespace=self.path[:-1],
-            created_at=self.created,
-            updated_at=self.updated,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
         )
 
-    def found(self, score: float | None) -> SearchItem:
-        return SearchItem(self.path[:-1], self.path[-1], self.value, self.created, self.updated, score)
+    def search_item(self, score: float | None) -> SearchItem:
+        """Return the item as LangGraph's `search` answers it."""
+        return SearchItem(self.path[:-1], self.path[-1], self.value, self.created_at, self.updated_at, score)
 
 
 class MemoryStore(BaseStore):
@@ -138,15 +142,15 @@ class MemoryStore(BaseStore):
         raise Permanent("bad_request", "a loop runs in this thread and would wait for itself; await the a... methods")
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Answer the reads as things are before the writes; then write all or nothing, the last of a key alone."""
-        wanted = list(ops)
-        answers: dict[type, Callable[[Any], Any]] = {
+        """Answer all reads, then write all puts or none; of several puts to one key only the last counts."""
+        operations = list(ops)
+        readers: dict[type, Callable[[Any], Any]] = {
             GetOp: self._get,
             SearchOp: self._search,
             ListNamespacesOp: self._namespaces,
         }
-        results: list[Result] = [await answers[type(op)](op) if type(op) in answers else None for op in wanted]
-        puts = {(*op.namespace, op.key): op for op in wanted if isinstance(op, PutOp)}
+        results: list[Result] = [await readers[type(op)](op) if type(op) in readers else None for op in operations]
+        puts = {(*op.namespace, op.key): op for op in operations if isinstance(op, PutOp)}
         if puts:
             async with self._database.transaction(self._access) as connection:
                 await self._put(connection, puts)
@@ -154,8 +158,8 @@ class MemoryStore(BaseStore):
 
     async def _get(self, op: GetOp) -> Item | None:
         path = (*op.namespace, op.key)
-        found = await self._database.rows(self._access, _GET, self._scopes(path), langgraph_items.text(path))
-        rows = [item for row in found if (item := _Row.of(row))]
+        rows = await self._database.rows(self._access, _GET, self._scopes(path), langgraph_items.text(path))
+        rows = [item for row in rows if (item := ItemRow.of(row))]
         await self._refresh(rows, refresh=op.refresh_ttl)
         return rows[0].item if rows else None
 
@@ -163,78 +167,82 @@ class MemoryStore(BaseStore):
         if min(op.offset, op.limit) < 0:
             raise Permanent("bad_request", f"offset {op.offset} and limit {op.limit}; neither may be negative")
         if op.query or op.filter:
-            page = await self._ranked(op)
+            page = await self._rank(op)
         else:
             page = [(row, None) for row in await self._rows(op.namespace_prefix, op.offset, op.limit)]
         await self._refresh([row for row, _ in page], refresh=op.refresh_ttl)
-        return [row.found(score) for row, score in page]
+        return [row.search_item(score) for row, score in page]
 
-    async def _ranked(self, op: SearchOp) -> list[tuple[_Row, float | None]]:
-        every = await self._rows(op.namespace_prefix)
-        rows = [row for row in every if langgraph_items.matches(row.value, op.filter or {})]
-        scores = await self._scores(op, {row.id for row in rows if row.indexed})
-        place = {id: number for number, id in enumerate(scores)}
-        ranked = sorted(rows, key=lambda row: place.get(row.id, len(place)))
-        return [(row, scores.get(row.id)) for row in ranked[op.offset : op.offset + op.limit]]
+    async def _rank(self, op: SearchOp) -> list[tuple[ItemRow, float | None]]:
+        candidates = await self._rows(op.namespace_prefix)
+        rows = [row for row in candidates if langgraph_items.matches(row.value, op.filter or {})]
+        scores = await self._scores(op, {row.id for row in rows if row.is_searchable})
+        ranks = {id: number for number, id in enumerate(scores)}
+        ordered_rows = sorted(rows, key=lambda row: ranks.get(row.id, len(ranks)))
+        return [(row, scores.get(row.id)) for row in ordered_rows[op.offset : op.offset + op.limit]]
 
     async def _scores(self, op: SearchOp, ids: Set[str]) -> Mapping[str, float]:
-        """Return the scores of the best items, best first; no more than the page needs, for what is ranked is seen."""
-        limit = wanted = op.offset + op.limit
+        """Return the scores of the best items, best first; no more than the page needs, since a run sees them."""
+        limit = page_end = op.offset + op.limit
         while op.query and ids:
-            found = await search.recall(
+            result = await search.recall(
                 self._database,
                 self._access,
-                langgraph_items.well_formed(op.query),
+                langgraph_items.require_text(op.query),
                 limit=limit,
                 scopes=[Scope.parse(scope) for scope in self._scopes(op.namespace_prefix)],
-                floor=0.0,
+                relevance="any",
                 embedder=self._embedder,
             )
-            scores = {hit.memory.id: hit.score for hit in found.hits if hit.memory.id in ids}
-            if len(scores) >= wanted or len(found.hits) < limit:
+            scores = {hit.memory.id: hit.score for hit in result.hits if hit.memory.id in ids}
+            if len(scores) >= page_end or len(result.hits) < limit:
                 return scores
-            limit *= _MORE
+            limit *= _GROWTH
         return {}
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[Namespace]:
-        found = await self._database.rows(self._access, _KEYS, self._scopes(()))
-        every = {tuple[str, ...](json.loads(row["key"])[:-1]) for row in found}
-        kept = {space[: op.max_depth] for space in every if langgraph_items.meets(op.match_conditions or (), space)}
-        return sorted(kept)[op.offset : op.offset + op.limit]
+        rows = await self._database.rows(self._access, _KEYS, self._scopes(()))
+        namespaces = {tuple[str, ...](json.loads(row["key"])[:-1]) for row in rows}
+        prefixes = {
+            space[: op.max_depth] for space in namespaces if langgraph_items.meets(op.match_conditions or (), space)
+        }
+        return sorted(prefixes)[op.offset : op.offset + op.limit]
 
-    async def _rows(self, prefix: Namespace, offset: int = 0, limit: int | None = None) -> list[_Row]:
+    async def _rows(self, prefix: Namespace, offset: int = 0, limit: int | None = None) -> list[ItemRow]:
         within = self._scopes(prefix), langgraph_items.prefix(prefix)
-        found = await self._database.rows(self._access, _SEARCH, *within, offset, limit)
-        return [item for row in found if (item := _Row.of(row))]
+        rows = await self._database.rows(self._access, _SEARCH, *within, offset, limit)
+        return [item for row in rows if (item := ItemRow.of(row))]
 
     async def _put(self, connection: Connection, puts: Mapping[Namespace, PutOp]) -> None:
         for path in puts:
-            self._demand(path)
+            self._require_writable(path)
         if len(puts) > 1:
             await locks.hold_scope(connection, self._access.writes)
         notes = [langgraph_items.note(op, self._trust) for op in puts.values() if op.value is not None]
-        gone = [[langgraph_items.text(path)] for path, op in puts.items() if op.value is None]
-        await connection.cursor().executemany(_DELETE, gone)
-        memories = await write.add_all(connection, self._access, notes, embedder=self._embedder)
-        settled = [
+        deletions = [[langgraph_items.text(path)] for path, op in puts.items() if op.value is None]
+        await connection.cursor().executemany(_DELETE, deletions)
+        memories = await write.add_notes(connection, self._access, notes, embedder=self._embedder)
+        settings = [
             {"id": memory.id, "ttl": note.ttl, "facts": Jsonb(dict(note.provenance.facts))}
             for memory, note in zip(memories, notes, strict=True)
         ]
-        await connection.cursor().executemany(_SETTLE, settled)
+        await connection.cursor().executemany(_SETTLE, settings)
 
-    def _demand(self, path: Namespace) -> None:
+    def _require_writable(self, path: Namespace) -> None:
         scope, writes = langgraph_items.scope(path), self._access.writes
         if writes is None or scope not in (None, writes):
-            who = self._access.principal.id
-            raise Permanent("forbidden", f"{who!r} writes to {str(writes)!r} here, not to {path[:2]!r}; use its scope")
+            principal = self._access.principal.id
+            raise Permanent(
+                "forbidden", f"{principal!r} writes to {str(writes)!r} here, not to {path[:2]!r}; use its scope"
+            )
 
     def _scopes(self, prefix: Namespace) -> list[str]:
-        every = dict.fromkeys((*self._access.reads, *((self._access.writes,) if self._access.writes else ())))
+        scopes = dict.fromkeys((*self._access.reads, *((self._access.writes,) if self._access.writes else ())))
         scope = langgraph_items.scope(prefix)
-        return [str(one) for one in every if scope in (None, one)]
+        return [str(candidate) for candidate in scopes if scope in (None, candidate)]
 
-    async def _refresh(self, rows: Sequence[_Row], *, refresh: bool) -> None:
-        lasting = [row.id for row in rows if row.ends]
-        if refresh and lasting:
+    async def _refresh(self, rows: Sequence[ItemRow], *, refresh: bool) -> None:
+        ids = [row.id for row in rows if row.has_ttl]
+        if refresh and ids:
             async with self._database.transaction(self._access) as connection:
-                await connection.execute(_REFRESH, [lasting])
+                await connection.execute(_REFRESH, [ids])

@@ -1,4 +1,4 @@
-"""The values of memory: what is noted, what was remembered and what a search answers; used by the memory store."""
+"""Values of the memory store: notes to be written, memories, and results of a search; used by every module of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ ROW = "id::text, scope, key, body, trust, provenance, created, expires, uses, sp
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a memory comes from."""
+    """Origin of a memory."""
 
     run: str = ""
     step: str = ""
@@ -33,7 +33,7 @@ def _is_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Where in a conversation a text was said; a search uses it, and finds without it."""
+    """Position of a text in a conversation: speaker, time and session; optional, and used by ranking."""
 
     speaker: str
     said: datetime | None = None
@@ -42,11 +42,11 @@ class Utterance:
     """Position in the session, from 0; given exactly if the session is."""
 
     @property
-    def is_whole(self) -> bool:
-        """Return whether it can be kept."""
-        placed = (self.session is None) == (self.place is None) and (self.place or 0) >= 0
-        zoned = self.said is None or self.said.tzinfo is not None
-        return placed and zoned and _is_name(self.speaker) and _is_name(self.session or "-")
+    def is_complete(self) -> bool:
+        """Return whether it can be stored: named speaker, session and position together, a time with its zone."""
+        has_position = (self.session is None) == (self.place is None) and (self.place or 0) >= 0
+        has_zone = self.said is None or self.said.tzinfo is not None
+        return has_position and has_zone and _is_name(self.speaker) and _is_name(self.session or "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +59,23 @@ class Note:
     key: str | None = None
     """Subject; a new note on it supersedes the old one."""
     ttl: timedelta | None = None
-    pinned: bool = False
-    """Never pruned for want of room."""
+    is_pinned: bool = False
+    """Not pruned to make room."""
     valid_from: datetime | None = None
-    """Since when it is so; None means since now."""
+    """Beginning of the time in which it is so; None means now."""
     is_import: bool = False
-    """Taken from a file and not just said, so that what was forgotten stays so."""
+    """Whether it comes from a file; a person's forgotten text is then refused like anybody's."""
     turn: Utterance | None = None
 
     @property
     def text(self) -> str:
-        """Return what it is embedded as: who speaks is a part of what is said."""
+        """Return the text that is embedded: the body after its speaker's name."""
         return f"{self.turn.speaker}: {self.body}" if self.turn else self.body
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One remembered text."""
+    """A stored text."""
 
     id: str
     scope: Scope
@@ -88,14 +88,14 @@ class Memory:
     uses: int
     turn: Utterance | None = None
     is_repeat: bool = field(default=False, compare=False)
-    """In the answer to writing: this was here and says the same; the given text was not stored but linked to it."""
+    """In the answer to writing: this memory was there and says the same; the new text was only linked to it."""
     is_history: bool = field(default=False, compare=False)
-    """In the answer to restoring: this is kept as history, for its subject has another value now."""
+    """In the answer to restoring: this is a past value, since its subject has another one now."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryHit:
-    """A memory found, its score, and the addends of it; scores compare within one search only."""
+    """A memory, its score, and the addends of the score; scores compare within one search only."""
 
     memory: Memory
     score: float
@@ -104,20 +104,20 @@ class MemoryHit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What was found, and how many rows of the same scopes were not shown, by reason."""
+    """Hits of a search, and how many rows of the same scopes were not shown, by reason."""
 
     hits: tuple[MemoryHit, ...]
-    expired: int
-    superseded: int
-    below: int
-    """Rows that share nothing with the query."""
-    foreign: int
-    """Rows embedded by another embedder, which only their words can find."""
+    expired_count: int
+    superseded_count: int
+    unrelated_count: int
+    """Live rows that are not related to the query."""
+    foreign_count: int
+    """Live rows with the vector of another embedder, which only words can find."""
 
 
 def from_row(row: Mapping[str, Any]) -> Memory:
-    """Return the memory that a row of the table holds."""
-    given: dict[str, Any] = row["provenance"]
+    """Return the memory in a row of the table."""
+    origin: dict[str, Any] = row["provenance"]
     return Memory(
         id=row["id"],
         scope=Scope.parse(row["scope"]),
@@ -125,13 +125,13 @@ def from_row(row: Mapping[str, Any]) -> Memory:
         body=row["body"],
         trust=row["trust"],
         provenance=Provenance(
-            run=given["run"],
-            step=given["step"],
-            call=given["call"],
-            principal=given["principal"],
-            source=given["source"],
-            derived_from=tuple(given["derived_from"]),
-            facts=given["facts"],
+            run=origin["run"],
+            step=origin["step"],
+            call=origin["call"],
+            principal=origin["principal"],
+            source=origin["source"],
+            derived_from=tuple(origin["derived_from"]),
+            facts=origin["facts"],
         ),
         created=row["created"],
         expires=row["expires"],

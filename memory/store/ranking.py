@@ -1,8 +1,8 @@
-"""How well each memory of a scope answers a question: arithmetic over columns of numbers; called by `search`.
+"""BM25 and linear fusion over one or several scopes: a score for every live memory; called by `search`.
 
-A `Line` is the scope with its memories in the order in which they were said. Every sign of relevance is a column over
-that line, weighed by `fusion` and added up. No memory is left out, and none is read: only facts that were kept when it
-was written, and the postings of the question's words.
+A `Timeline` holds the memories in the order in which they were said, as columns of numbers. Every sign of relevance is
+a column too: BM25 of a memory with its neighbours, BM25 of its session, cosines, flags. They are brought to one scale,
+weighted and added. No text is read: only what was measured at writing, and the postings of the query's words.
 """
 
 from collections import defaultdict
@@ -25,62 +25,78 @@ WEIGHTS: Mapping[str, float] = {
     "vector_before": 0.5,
     "vector_after": 0.5,
 }
-"""A question alone tells little, what follows one tells more."""
+"""Weight of each sign. A question alone tells little, what follows one tells more."""
 
 LEXICAL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "vector": 0.2, "vector_before": 0.0, "vector_after": 0.0}
-"""Without a model a vector only knows spelling, which orders a little what words found."""
+"""Weights without a model, whose vectors compare spelling only: enough to order what words found."""
 
 
 K1 = 0.9
-"""How soon further mentions of a word stop counting."""
+"""Term saturation of BM25: how soon further mentions of a word stop counting."""
 PASSAGE_LENGTH, SESSION_LENGTH = 0.8, 0.4
-"""How much longer texts have to say a word more often: from 0, not at all, to 1, as much as they are longer."""
-PASSAGE: Mapping[int, float] = {0: 1.0, -1: 0.7, -2: 0.4, 1: 0.2}
-"""How much a memory and its neighbours count in its passage, by how many places later they stand: answers follow
-questions."""
+"""Length normalisation (b) of BM25, for passages and for sessions: from 0, none, to 1, full."""
 
-REACH = max(map(abs, PASSAGE))
+
+@dataclass(frozen=True, slots=True)
+class PassageWeights:
+    """Share of a memory and of its neighbours in its passage; earlier ones count more: answers follow questions."""
+
+    own: float = 1.0
+    previous: float = 0.7
+    second_previous: float = 0.4
+    following: float = 0.2
+
+    @property
+    def by_step(self) -> Mapping[int, float]:
+        """Return the weights by how many positions later the neighbour stands."""
+        return {0: self.own, -1: self.previous, -2: self.second_previous, 1: self.following}
+
+
+PASSAGE = PassageWeights()
+_REACH = 2
+"""Positions to either side that a passage can reach."""
 
 Column = Sequence[float]
 WordCounts = Mapping[int, float]
-"""How often a word stands in each text that has it; one of its kin counts half."""
+"""Term frequency of one word in each row that has it; another form of the word counts half."""
 Neighbours = Mapping[int, Sequence[int]]
-"""The row that stands so many places later in the session, for every row; the number of rows where none does."""
+"""By step: for every row, the row that stands so many positions later in its session, or the number of rows if none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The live memories of the scopes; those of one session are neighbours, by place."""
+    """Columns over the live memories of the scopes; those of one session are neighbours, by position."""
 
     ids: Sequence[bytes]
-    created: Sequence[int]
+    creation_times: Sequence[int]
     sizes: Sequence[int]
-    """Words of each."""
-    asks: Sequence[int]
-    """1 where it ends with a question mark."""
-    dated: Sequence[int]
-    """1 where it tells a time."""
+    """Number of words."""
+    question_flags: Sequence[int]
+    """1 where the text ends with a question mark."""
+    time_flags: Sequence[int]
+    """1 where the text mentions a time."""
     speakers: Sequence[str | None]
     sessions: Sequence[int]
-    """Number of the session, growing along the line; who stands in none is one alone."""
+    """Number of the session, growing along the timeline; a memory without a session is one of its own."""
     cosines: Column
-    """Cosine with the question; not a number where another embedder's vector stands; empty if vectors do not count."""
+    """Cosine with the query; NaN for vectors of another embedder; empty if vectors do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is asked, as far as it is counted."""
+    """A query, as far as ranking uses it."""
 
     words: Sequence[WordCounts]
-    """Where in the line each of its words stands."""
+    """Term frequencies of each of its words."""
     names: frozenset[str]
-    """The speakers that it names, as the line writes them, if that is one person."""
-    asks_when: bool
+    """The speakers that it names, as the timeline writes them; empty unless they are one person."""
+    is_about_time: bool
+    """Whether it asks when, or how long."""
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRow:
-    """A place in the line, its score, and the addends of that."""
+class RowScore:
+    """A row of the timeline, its score, and the addends of the score."""
 
     row: int
     score: float
@@ -88,146 +104,160 @@ class ScoredRow:
 
 
 def bm25(words: Iterable[WordCounts], sizes: Sequence[float], length: float) -> list[float]:
-    """Return how much each text says these words: rare words count more, further mentions and long texts less."""
+    """Return the BM25 of each text for these words: rare words count more, further mentions and long texts less."""
     mean = max(sum(sizes) / len(sizes), 1.0)
-    enough = [K1 * (1 - length + length * size / mean) for size in sizes]
+    saturations = [K1 * (1 - length + length * size / mean) for size in sizes]
     scores = [0.0] * len(sizes)
     for hits in words:
         rarity = log(1 + (len(sizes) - len(hits) + 0.5) / (len(hits) + 0.5)) * (K1 + 1)
         for text, count in hits.items():
-            scores[text] += rarity * count / (count + enough[text])
+            scores[text] += rarity * count / (count + saturations[text])
     return scores
 
 
-def standard(column: Column, weight: float = 1.0) -> Column:
-    """Return by how many standard deviations each value lies above the mean; zeros if they are all alike."""
+def standard_scores(column: Column, weight: float = 1.0) -> Column:
+    """Return the standard score of each value, times the weight; zeros if all values are equal."""
     if not column:
         return ()
     mean = sum(column) / len(column)
     variance = sum(map(mul, column, column)) / len(column) - mean * mean
-    # What is left of equal values is rounding.
+    # The variance of equal values is not exactly 0, for rounding.
     scale = weight / sqrt(variance) if variance > 1e-12 * mean * mean else 0.0
     return [(value - mean) * scale for value in column]
 
 
-def surroundings(sessions: Sequence[int]) -> Neighbours:
-    """Return the neighbours of every row, as far as a passage reaches; the session's number grows along the line."""
-    nobody = len(sessions)
+def find_neighbours(sessions: Sequence[int]) -> Neighbours:
+    """Return the neighbours of every row, as far as a passage reaches, from ascending session numbers."""
+    no_row = len(sessions)
     alike = list(map(eq, sessions, sessions[1:]))
-    after = [row if same else nobody for row, same in enumerate(alike, 1)] + [nobody, nobody]
-    before = [nobody, *(row if same else nobody for row, same in enumerate(alike)), nobody]
-    near: dict[int, Sequence[int]] = {0: range(nobody)}
-    for step in range(1, REACH + 1):
-        near[step] = list(map(after.__getitem__, near[step - 1]))
-        near[-step] = list(map(before.__getitem__, near[1 - step]))
-    return near
+    after = [row if is_same else no_row for row, is_same in enumerate(alike, 1)] + [no_row, no_row]
+    before = [no_row, *(row if same else no_row for row, same in enumerate(alike)), no_row]
+    neighbours: dict[int, Sequence[int]] = {0: range(no_row)}
+    for step in range(1, _REACH + 1):
+        neighbours[step] = list(map(after.__getitem__, neighbours[step - 1]))
+        neighbours[-step] = list(map(before.__getitem__, neighbours[1 - step]))
+    return neighbours
 
 
-def beside(column: Column, near: Sequence[int], weight: float) -> Column:
-    """Return what the column holds for the neighbours, weighed; 0 for those without one."""
-    return weighed(map([*column, 0.0].__getitem__, near), weight) if column else ()
+def neighbour_values(column: Column, rows: Sequence[int], weight: float) -> Column:
+    """Return the column's values of these neighbours, times the weight; 0 where there is none."""
+    return scale(map([*column, 0.0].__getitem__, rows), weight) if column else ()
 
 
-def weighed(column: Iterable[float], weight: float) -> Column:
+def scale(column: Iterable[float], weight: float) -> Column:
     """Return the column multiplied by its weight."""
     return [weight * value for value in column]
 
 
 def rank(
-    line: Timeline, question: SearchQuery, weights: Mapping[str, float], *, floor: float, limit: int
-) -> tuple[list[ScoredRow], int]:
-    """Return the best of the line, best first, and how many share nothing with the question.
+    timeline: Timeline, query: SearchQuery, weights: Mapping[str, float], *, minimum_cosine: float | None, limit: int
+) -> tuple[list[RowScore], int]:
+    """Return the best rows, best first, and how many rows are unrelated to the query and so left out.
 
-    Ties go to the newer memory, then to the smaller id.
+    A row is related if its passage has a word of the query, or if its cosine is `minimum_cosine` or more; with None
+    every row is. Ties go to the newer memory, then to the smaller id.
     """
-    if not line.ids:
+    if not timeline.ids:
         return [], 0
-    near = surroundings(line.sessions)
-    passage = passage_scores(line, question, near)
-    columns = {name: column for name, column in addends(line, question, near, passage, weights).items() if column}
+    neighbours = find_neighbours(timeline.sessions)
+    passage = passage_scores(timeline, query, neighbours)
+    columns = {
+        name: column for name, column in addends(timeline, query, neighbours, passage, weights).items() if column
+    }
     scores = list(map(sum, zip(*columns.values(), strict=True)))
-    told = enumerate(zip(passage, line.cosines or repeat(0.0), strict=False))
-    shown = [row for row, (shared, cosine) in told if shared > 0 or cosine >= floor]
-    ranked = [
-        ScoredRow(row, scores[row], {name: column[row] for name, column in columns.items()})
-        for row in _best(line, scores, shown, limit)
+    signals = enumerate(zip(passage, timeline.cosines or repeat(0.0), strict=False))
+    related = [
+        row
+        for row, (bm25_score, cosine) in signals
+        if bm25_score > 0 or minimum_cosine is None or cosine >= minimum_cosine
     ]
-    return ranked, len(line.ids) - len(shown)
+    best = [
+        RowScore(row, scores[row], {name: column[row] for name, column in columns.items()})
+        for row in _best(timeline, scores, related, limit)
+    ]
+    return best, len(timeline.ids) - len(related)
 
 
-def _best(line: Timeline, scores: Column, shown: Sequence[int], limit: int) -> Sequence[int]:
-    least = min(nlargest(limit, map(scores.__getitem__, shown)), default=0.0)
-    near_top = (row for row in shown if scores[row] >= least)
-    return sorted(near_top, key=lambda row: (-scores[row], -line.created[row], line.ids[row]))[:limit]
+def _best(timeline: Timeline, scores: Column, rows: Sequence[int], limit: int) -> Sequence[int]:
+    # Only what can be among the best is sorted by more than its score.
+    least = min(nlargest(limit, map(scores.__getitem__, rows)), default=0.0)
+    contenders = (row for row in rows if scores[row] >= least)
+    return sorted(contenders, key=lambda row: (-scores[row], -timeline.creation_times[row], timeline.ids[row]))[:limit]
 
 
 def addends(
-    line: Timeline, question: SearchQuery, near: Neighbours, passage: Column, weights: Mapping[str, float]
+    timeline: Timeline, query: SearchQuery, neighbours: Neighbours, passage: Column, weights: Mapping[str, float]
 ) -> Mapping[str, Column]:
-    """Return what each sign of relevance adds to each score: a weighed standard score, or the weight where it holds.
+    """Return what each sign of relevance adds to each score: a weighted standard score, or the weight of a flag.
 
-    Columns of what the question does not ask about are empty.
+    Columns of signs that the query does not ask for are empty.
     """
-    vector = _known(line.cosines)
+    vector = _standard_cosines(timeline.cosines)
     return {
-        "passage": standard(passage, weights["passage"]),
-        "session": standard(session_scores(line, question), weights["session"]),
-        "length": standard([*map(log1p, line.sizes)], weights["length"]),
-        "question": weighed(line.asks, weights["question"]),
-        "answer": beside(line.asks, near[-1], weights["answer"]),
-        "speaker": weighed(map(question.names.__contains__, line.speakers), weights["speaker"])
-        if question.names
-        else (),
-        "date": weighed(line.dated, weights["date"]) if question.asks_when else (),
-        "vector": weighed(vector, weights["vector"]),
-        "vector_before": beside(vector, near[-1], weights["vector_before"]),
-        "vector_after": beside(vector, near[1], weights["vector_after"]),
+        "passage": standard_scores(passage, weights["passage"]),
+        "session": standard_scores(session_scores(timeline, query), weights["session"]),
+        "length": standard_scores([*map(log1p, timeline.sizes)], weights["length"]),
+        "question": scale(timeline.question_flags, weights["question"]),
+        "answer": neighbour_values(timeline.question_flags, neighbours[-1], weights["answer"]),
+        "speaker": scale(map(query.names.__contains__, timeline.speakers), weights["speaker"]) if query.names else (),
+        "date": scale(timeline.time_flags, weights["date"]) if query.is_about_time else (),
+        "vector": scale(vector, weights["vector"]),
+        "vector_before": neighbour_values(vector, neighbours[-1], weights["vector_before"]),
+        "vector_after": neighbour_values(vector, neighbours[1], weights["vector_after"]),
     }
 
 
-def passage_scores(line: Timeline, question: SearchQuery, near: Neighbours) -> Column:
+def passage_scores(timeline: Timeline, query: SearchQuery, neighbours: Neighbours) -> Column:
     """Return the BM25 of each memory read together with its neighbours."""
-    parts = [beside(line.sizes, near[step], weight) for step, weight in PASSAGE.items()]
-    sizes = list(map(sum, zip(*parts, strict=True)))
-    # Who stands a step before me counts for me: I count for who stands a step behind.
-    passages = list(zip(*(near[-step] for step in PASSAGE), strict=True))
-    return bm25((_spread(hits, passages) for hits in question.words), sizes, PASSAGE_LENGTH)
+    sizes_by_step = [
+        neighbour_values(timeline.sizes, neighbours[step], weight) for step, weight in PASSAGE.by_step.items()
+    ]
+    sizes = list(map(sum, zip(*sizes_by_step, strict=True)))
+    # A row counts in the passages of others: what is previous to a passage's own row has that row following it.
+    passages = list(zip(neighbours[0], neighbours[1], neighbours[2], neighbours[-1], strict=True))
+    return bm25((_passage_counts(hits, passages) for hits in query.words), sizes, PASSAGE_LENGTH)
 
 
-def _spread(hits: WordCounts, passages: Sequence[Sequence[int]]) -> WordCounts:
-    """Return how often a word stands in each passage; neighbours in a session count less."""
-    found = [0.0] * (len(passages) + 1)
-    # Written out, since this is where a search spends its time.
-    here, first, second, other = PASSAGE.values()
+def _passage_counts(hits: WordCounts, passages: Sequence[tuple[int, int, int, int]]) -> WordCounts:
+    """Return the term frequency of a word in each passage; neighbours count less.
+
+    `passages` tells for each row the passages that it counts in: its own, those of the next two rows, and that of the
+    row before it.
+    """
+    sums = [0.0] * (len(passages) + 1)
+    # Written out and in local names, since this is where a search spends its time.
+    own, previous = PASSAGE.own, PASSAGE.previous
+    second_previous, following = PASSAGE.second_previous, PASSAGE.following
     for row, count in hits.items():
-        own, one, two, last = passages[row]
-        found[own] += here * count
-        found[one] += first * count
-        found[two] += second * count
-        found[last] += other * count
-    del found[-1]
-    return {row: count for row, count in enumerate(found) if count}
+        same, after, second_after, before = passages[row]
+        sums[same] += own * count
+        sums[after] += previous * count
+        sums[second_after] += second_previous * count
+        sums[before] += following * count
+    # The last one collected what would count for neighbours that do not exist.
+    del sums[-1]
+    return {row: count for row, count in enumerate(sums) if count}
 
 
-def session_scores(line: Timeline, question: SearchQuery) -> Column:
+def session_scores(timeline: Timeline, query: SearchQuery) -> Column:
     """Return for each memory the BM25 of its session, read as one text."""
-    sizes = _added(enumerate(line.sizes), line.sessions)
-    told = (_added(hits.items(), line.sessions) for hits in question.words)
-    scores = bm25(told, [*sizes.values()], SESSION_LENGTH)
-    return [scores[number] for number in line.sessions]
+    sizes = _session_sums(enumerate(timeline.sizes), timeline.sessions)
+    counts = (_session_sums(hits.items(), timeline.sessions) for hits in query.words)
+    scores = bm25(counts, [*sizes.values()], SESSION_LENGTH)
+    return [scores[number] for number in timeline.sessions]
 
 
-def _added(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> WordCounts:
-    """Return the sum of each session, in their order if the rows are in theirs."""
-    found = defaultdict[int, float](float)
+def _session_sums(counts: Iterable[tuple[int, float]], sessions: Sequence[int]) -> WordCounts:
+    """Return the sum of each session, in the order in which the rows name them."""
+    sums = defaultdict[int, float](float)
     for row, count in counts:
-        found[sessions[row]] += count
-    return found
+        sums[sessions[row]] += count
+    return sums
 
 
-def _known(cosines: Column) -> Column:
+def _standard_cosines(cosines: Column) -> Column:
     if not isnan(sum(cosines)):
-        return standard(cosines)
+        return standard_scores(cosines)
     # Memories with foreign vectors stand in the middle: no better and no worse for it.
-    known = iter(standard([cosine for cosine in cosines if not isnan(cosine)]))
-    return [0.0 if isnan(cosine) else next(known) for cosine in cosines]
+    scores = iter(standard_scores([cosine for cosine in cosines if not isnan(cosine)]))
+    return [0.0 if isnan(cosine) else next(scores) for cosine in cosines]

@@ -1,8 +1,8 @@
-"""What resembles a question, within a scope and exactly; called by the store.
+"""Exact search in one or several scopes: BM25 and vectors over all live memories; called by context, tools and the API.
 
-Two round trips, however large the scope: the facts of every live memory as bytes in the order in which they were said,
-with the places of the question's words; and, once `ranking` has said which are best, those few memories themselves.
-Both run as the one who asks, and nothing is kept between two searches.
+Two round trips, however large the scope: the columns of every live memory with the postings of the query's words; and,
+once `ranking` has chosen the best, those few memories themselves. Both run with the access of the caller, and nothing
+is cached between two searches.
 """
 
 import re
@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import accumulate
 from math import inf
 from struct import calcsize, unpack
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from memory.embeddings.embedder import Embedder
@@ -20,19 +20,27 @@ from memory.embeddings.vectors import embed_question, literal
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
-from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, ScoredRow, SearchQuery, Timeline, WordCounts, rank
+from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts, rank
 
 LIVE = (
     "scope = any(%(scopes)s) and (superseded_by is null or covered_until <= clock_timestamp())"
     " and (expires is null or expires > clock_timestamp())"
 )
-"""What may be shown; a search only counts everything else."""
+"""Condition of live memories; a search only counts all others."""
 
-_ASKS_WHEN = re.compile(r"\s*(when|how long|(what|which|on what|in what|in which) (day|date|week|month|year))\b", re.I)
+_TIME_QUESTION = re.compile(
+    r"\s*(when|how long|(what|which|on what|in what|in which) (day|date|week|month|year))\b", re.I
+)
 
-TimelineRow = Mapping[str, Any]
-"""The row of `look_along`."""
-_Rows = Callable[[Database, Access, Sequence[str]], Awaitable[Sequence[Mapping[str, Any]]]]
+Relevance = Literal["related", "any"]
+_MODEL_COSINE = 0.05
+"""Similarity from which on a memory without a word of the query is related to it, if a model made the vectors."""
+_LEXICAL_COSINE = inf
+"""No similarity is enough: hashed spelling orders what words found; alone it would take chance for resemblance."""
+
+_TimelineRow = Mapping[str, Any]
+"""The row of `look_along`: columns packed into bytes."""
+_ReadMemories = Callable[[Database, Access, Sequence[str]], Awaitable[list[Memory]]]
 
 
 async def recall(
@@ -42,123 +50,131 @@ async def recall(
     *,
     limit: int = 10,
     scopes: Sequence[Scope] | None = None,
-    floor: float = 0.05,
+    relevance: Relevance = "related",
     embedder: Embedder = LEXICAL,
     record_views: bool = True,
 ) -> SearchResult:
     """Find the memories that answer `query` best, in the access's read scopes or in those of `scopes` among them.
 
-    A memory that shares no word with the query, nor do its neighbours, is shown only from a similarity of `floor` on;
-    without a model only if `floor` is 0, which shows everything. Ties go to the newer one, then to the smaller id.
-    Scopes that were not entered hold nothing. A run or session has seen what it finds, unless `seen` leaves it to
-    `show` to say so.
+    A memory is related if it or a neighbour has a word of the query or, with a model, if its vector is similar;
+    relevance `any` returns unrelated ones too, last. Ties go to the newer one, then to the smaller id. Scopes that were
+    not entered hold nothing. The run or session of the access is recorded as having seen what is returned, unless
+    `record_views` is off and the caller does that with `show`.
     """
-    places = [str(scope) for scope in (access.reads if scopes is None else scopes)]
+    names = [str(scope) for scope in (access.reads if scopes is None else scopes)]
     vector = None
     if not embedder.lexical:
         # While the model is away, its vectors are foreign, and words find.
         embedder, vector = await embed_question(embedder, query)
 
-    async def look() -> TimelineRow:
-        question = (places, query.replace("\0", " "), embedder.id, vector and literal(vector))
-        return await database.call(access, "look_along", *question, binary=True)
+    async def read_timeline() -> _TimelineRow:
+        arguments = (names, query.replace("\0", " "), embedder.id, vector and literal(vector))
+        return await database.call(access, "look_along", *arguments, binary=True)
 
-    found = await look()
-    if vector is None and None in (found["holders"] or ()):
+    row = await read_timeline()
+    if vector is None and None in (row["holders"] or ()):
         # Vectors matter where a word of the question resembles no word here, and cost more than everything else.
         (vector,) = await embedder.embed([query])
-        found = await look()
-    line = _line(found)
-    weights = LEXICAL_WEIGHTS if embedder.lexical else WEIGHTS
-    if embedder.lexical and floor > 0:
-        # Hashed spelling orders what words found; alone it would take chance for resemblance.
-        floor = inf
-    ranked, below = rank(line, _question(query, found, line), weights, floor=floor, limit=max(limit, 1))
-    hits = await _hits(database, access, ranked, line, show if record_views else _read)
-    return SearchResult(hits, found["expired"], found["superseded"], below, found["foreign"])
+        row = await read_timeline()
+    timeline = _timeline(row)
+    minimum_cosine = _LEXICAL_COSINE if embedder.lexical else _MODEL_COSINE
+    scores, unrelated_count = rank(
+        timeline,
+        _search_query(query, row, timeline),
+        LEXICAL_WEIGHTS if embedder.lexical else WEIGHTS,
+        minimum_cosine=None if relevance == "any" else minimum_cosine,
+        limit=max(limit, 1),
+    )
+    hits = await _hits(database, access, scores, timeline, show if record_views else _read)
+    return SearchResult(hits, row["expired"], row["superseded"], unrelated_count, row["foreign"])
 
 
-async def show(database: Database, access: Access, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of memories, and note that the run or session of `access` has seen them."""
-    return await database.rows(access, f"select {ROW} from show_memories(%s::uuid[])", list(ids))
+async def show(database: Database, access: Access, ids: Sequence[str]) -> list[Memory]:
+    """Return memories by id, in no order, and record that the run or session of `access` has seen them."""
+    rows = await database.rows(access, f"select {ROW} from show_memories(%s::uuid[])", list(ids))
+    return [from_row(row) for row in rows]
 
 
-async def _read(database: Database, access: Access, ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    return await database.rows(access, f"select {ROW} from memories where id = any(%s::uuid[])", list(ids))
+async def _read(database: Database, access: Access, ids: Sequence[str]) -> list[Memory]:
+    rows = await database.rows(access, f"select {ROW} from memories where id = any(%s::uuid[])", list(ids))
+    return [from_row(row) for row in rows]
 
 
 async def _hits(
-    database: Database, access: Access, ranked: Sequence[ScoredRow], line: Timeline, read: _Rows
+    database: Database, access: Access, scores: Sequence[RowScore], timeline: Timeline, read: _ReadMemories
 ) -> tuple[MemoryHit, ...]:
-    if not ranked:
+    if not scores:
         return ()
-    ids = [str(UUID(bytes=line.ids[place.row])) for place in ranked]
-    memories = {memory.id: memory for memory in map(from_row, await read(database, access, ids))}
-    # One that was forgotten a moment ago is no answer any more.
+    ids = [str(UUID(bytes=timeline.ids[score.row])) for score in scores]
+    memories = {memory.id: memory for memory in await read(database, access, ids)}
+    # One that was forgotten since the first statement is missing.
     return tuple(
-        MemoryHit(memories[id], round(place.score, 6), _told(place.explain))
-        for id, place in zip(ids, ranked, strict=True)
+        MemoryHit(memories[id], round(score.score, 6), _rounded_addends(score.explain))
+        for id, score in zip(ids, scores, strict=True)
         if id in memories
     )
 
 
-def _told(explain: Mapping[str, float]) -> Mapping[str, float]:
+def _rounded_addends(explain: Mapping[str, float]) -> Mapping[str, float]:
     return {name: round(value, 6) for name, value in explain.items() if value or name == "passage"}
 
 
-def _line(found: TimelineRow) -> Timeline:
-    marks = _numbers(found["marks"], "i")
+def _timeline(row: _TimelineRow) -> Timeline:
+    marks = _numbers(row["marks"], "i")
     return Timeline(
-        ids=_ids(found["ids"]),
-        created=_numbers(found["created"], "q"),
-        sizes=_numbers(found["sizes"], "i"),
-        asks=[mark >> 1 & 1 for mark in marks],
-        dated=[mark & 1 for mark in marks],
-        speakers=found["speakers"] or (),
-        sessions=_numbered(found["sessions"] or (), marks),
-        cosines=_numbers(found["cosines"], "d"),
+        ids=_ids(row["ids"]),
+        creation_times=_numbers(row["created"], "q"),
+        sizes=_numbers(row["sizes"], "i"),
+        question_flags=[mark >> 1 & 1 for mark in marks],
+        time_flags=[mark & 1 for mark in marks],
+        speakers=row["speakers"] or (),
+        sessions=_session_numbers(row["sessions"] or (), marks),
+        cosines=_numbers(row["cosines"], "d"),
     )
 
 
-def _numbered(names: Sequence[str | None], marks: Sequence[int]) -> Sequence[int]:
-    """Return the number of each row's session: one more where a name or scope differs from the row before."""
+def _session_numbers(names: Sequence[str | None], marks: Sequence[int]) -> Sequence[int]:
+    """Return the number of each row's session: one more where a name or scope differs from the row before.
+
+    The bits of a mark are the number of the scope, whether the text asks, and whether it mentions a time.
+    """
     pairs = zip(names[1:], names, marks[1:], marks, strict=False)
     starts = (name is None or name != before or (mark ^ old) >> 2 for name, before, mark, old in pairs)
     return list(accumulate(map(bool, starts), initial=0))[: len(names)]
 
 
-def _question(query: str, found: TimelineRow, line: Timeline) -> SearchQuery:
-    rows = {id: row for row, id in enumerate(line.ids)}
-    told = zip(found["holders"] or (), found["hits"] or (), strict=True)
+def _search_query(query: str, row: _TimelineRow, timeline: Timeline) -> SearchQuery:
+    row_numbers = {id: number for number, id in enumerate(timeline.ids)}
+    postings = zip(row["holders"] or (), row["hits"] or (), strict=True)
     return SearchQuery(
-        words=[hits for holders, halves in told if (hits := _hits_in(rows, holders, halves))],
-        names=_named(query, line),
-        asks_when=bool(_ASKS_WHEN.match(query)),
+        words=[hits for holders, halves in postings if (hits := _word_counts(row_numbers, holders, halves))],
+        names=_speakers_in(query, timeline),
+        is_about_time=bool(_TIME_QUESTION.match(query)),
     )
 
 
-def _named(query: str, line: Timeline) -> frozenset[str]:
-    """Return the speakers whose first name the query tells, if that is one name."""
-    first = {name: name.split(" ", 1)[0].lower() for name in set(line.speakers) if name}
-    told = {name for name in first.values() if name and name in query.lower()}
-    return frozenset(name for name in first if first[name] in told and len(told) == 1)
+def _speakers_in(query: str, timeline: Timeline) -> frozenset[str]:
+    """Return the speakers whose first name is in the query, if that is one name."""
+    first = {name: name.split(" ", 1)[0].lower() for name in set(timeline.speakers) if name}
+    mentions = {name for name in first.values() if name and name in query.lower()}
+    return frozenset(name for name in first if first[name] in mentions and len(mentions) == 1)
 
 
-def _hits_in(rows: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> WordCounts:
-    found: dict[int, float] = {}
+def _word_counts(row_numbers: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> WordCounts:
+    counts: dict[int, float] = {}
     for id, half in zip(_ids(holders), _numbers(halves, "i"), strict=True):
         # A word may stand in a memory that is not live.
-        if (row := rows.get(id)) is not None:
-            found[row] = found.get(row, 0.0) + half / 2
-    return found
+        if (row := row_numbers.get(id)) is not None:
+            counts[row] = counts.get(row, 0.0) + half / 2
+    return counts
 
 
-def _ids(packed: bytes | None) -> list[bytes]:
-    return [packed[start : start + 16] for start in range(0, len(packed), 16)] if packed else []
+def _ids(octets: bytes | None) -> list[bytes]:
+    return [octets[start : start + 16] for start in range(0, len(octets), 16)] if octets else []
 
 
-def _numbers(packed: bytes | None, form: str) -> Sequence[Any]:
-    return unpack(f">{len(packed) // calcsize(form)}{form}", packed) if packed else ()
+def _numbers(octets: bytes | None, form: str) -> Sequence[Any]:
+    return unpack(f">{len(octets) // calcsize(form)}{form}", octets) if octets else ()
 
 
 async def ls(
@@ -169,10 +185,10 @@ async def ls(
     limit: int = 100,
     after: tuple[datetime, str] | None = None,
 ) -> list[Memory]:
-    """Return live memories, newest first; `after` is the time and id of the last one shown, even if it is gone."""
+    """Return live memories, newest first; `after` is the time and id of the last one of the page before."""
     at, id = after or (None, None)
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             f"""
             select {ROW} from memories
              where {LIVE} and (%(at)s::timestamptz is null or (created, id) < (%(at)s, %(id)s::uuid))
@@ -180,7 +196,7 @@ async def ls(
             """.encode(),
             {"scopes": _names(access, scopes), "at": at, "id": id, "limit": limit},
         )
-        return [from_row(row) for row in await found.fetchall()]
+        return [from_row(row) for row in await cursor.fetchall()]
 
 
 def _names(access: Access, scopes: Sequence[Scope] | None) -> list[str]:

@@ -1,7 +1,7 @@
-"""How memories look in a file: lines of JSON, checked before anything of the file is written; used by porting.
+"""File format of exported memories: lines of JSON, all checked before anything is written; used by `transfer`.
 
-A file may come from anybody. What a line says of itself is believed as far as it harms nobody but its reader: columns
-that are not listed here are left out, and every time, number and text has bounds.
+A file may come from anybody. Its claims are accepted only as far as they can harm no one but the importer: columns that
+are not listed here are left out, and every time, number and text has bounds.
 """
 
 import json
@@ -27,18 +27,18 @@ from memory.scope import Trust
 
 FORMAT = "countersign-memory/1"
 PIECE = 900_000
-"""Bytes of a piece as JSON, below what the API takes at once."""
+"""Bytes of a piece as JSON, below the size limit of an API request."""
 _BYTES = 8192
 _FIRST, _LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 
 
-def _told(text: str) -> str:
+def _statement(text: str) -> str:
     if not text.strip() or len(text.encode()) > _BYTES:
         raise ValueError(f"needs to say something in at most {_BYTES} bytes")
     return text
 
 
-def _readable(moment: datetime) -> datetime:
+def _check_year(moment: datetime) -> datetime:
     if not _FIRST <= moment <= _LAST:
         raise ValueError("is no time between the years 2 and 9998")
     return moment
@@ -47,13 +47,13 @@ def _readable(moment: datetime) -> datetime:
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 _Name = Annotated[_Text, StringConstraints(max_length=200)]
 _Label = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
-_Time = Annotated[AwareDatetime, AfterValidator(_readable)]
+_Time = Annotated[AwareDatetime, AfterValidator(_check_year)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 _STRICT = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Origin(BaseModel):
-    """Where a memory comes from, as its file says."""
+    """Origin of a memory, as the file claims it."""
 
     model_config = _STRICT
 
@@ -72,8 +72,8 @@ class Origin(BaseModel):
             raise ValueError(f"may have {_BYTES} bytes and no NUL character")
         return self
 
-    def by(self, importer: str) -> "Origin":
-        """Return the same as the importer's: who is said to have written it stays as a fact, and counts for nothing."""
+    def attributed_to(self, importer: str) -> "Origin":
+        """Return the origin with the importer as principal; another writer stays as the fact `imported_from`."""
         if self.principal in ("", importer):
             return self.model_copy(update={"principal": importer})
         facts = {**self.facts, "imported_from": self.principal}
@@ -86,7 +86,7 @@ class MemoryLine(BaseModel):
     model_config = _STRICT
 
     id: UUID
-    body: Annotated[_Text, AfterValidator(_told)]
+    body: Annotated[_Text, AfterValidator(_statement)]
     trust: Trust
     provenance: Origin
     key: Annotated[_Name, StringConstraints(min_length=1)] | None = None
@@ -113,7 +113,7 @@ class MemoryLine(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _is_turn(self) -> Self:
+    def _is_utterance(self) -> Self:
         if (self.session is None) != (self.place is None):
             raise ValueError("session and place are given together")
         if self.speaker is None and (self.session or self.said):
@@ -122,7 +122,7 @@ class MemoryLine(BaseModel):
 
 
 class LinkLine(BaseModel):
-    """That a memory was told again."""
+    """A later telling of a memory."""
 
     model_config = _STRICT
 
@@ -134,7 +134,7 @@ class LinkLine(BaseModel):
 
 
 class ArchiveLine(BaseModel):
-    """That a memory was pruned, and how long it can be taken back."""
+    """A pruned memory with its retention."""
 
     model_config = _STRICT
 
@@ -146,12 +146,12 @@ class ArchiveLine(BaseModel):
     retained_until: _Time
 
 
-class _Link(BaseModel):
+class _LinkDocument(BaseModel):
     link: LinkLine
 
 
-class _Archived(BaseModel):
-    archived: ArchiveLine
+class _ArchiveDocument(BaseModel):
+    archive: Annotated[ArchiveLine, Field(alias="archived")]
 
 
 TransferLine = MemoryLine | LinkLine | ArchiveLine
@@ -160,42 +160,43 @@ TransferLine = MemoryLine | LinkLine | ArchiveLine
 def read(lines: Iterable[str]) -> list[tuple[int, TransferLine]]:
     """Return the memories of a file with their line numbers.
 
-    Raises Permanent("bad_request") naming the line, and the field, that is not as it should be.
+    Raises Permanent("bad_request") that names the line and the field at fault.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    number, first = next(numbered, (1, ""))
+    numbers = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    number, first = next(numbers, (1, ""))
     if not _is_header(first):
         raise Permanent("bad_request", f"line {number} must name the format {FORMAT!r}; export the memories again")
-    entries = [(number, _parsed(number, line)) for number, line in numbered]
-    _demand_history(entries)
+    entries = [(number, _parse(number, line)) for number, line in numbers]
+    _require_history(entries)
     return entries
 
 
-def _demand_history(entries: Iterable[tuple[int, TransferLine]]) -> None:
-    """Refuse values that end one another, or that another subject ends: nobody would ever see them again."""
+def _require_history(entries: Iterable[tuple[int, TransferLine]]) -> None:
+    """Refuse cycles of superseded values, and successors of another subject: such values could never be current."""
     memories = {entry.id: (number, entry) for number, entry in entries if isinstance(entry, MemoryLine)}
-    ended = {id: entry.superseded_by for id, (_, entry) in memories.items() if entry.superseded_by in memories}
-    for id, by in ended.items():
+    successors = {id: entry.superseded_by for id, (_, entry) in memories.items() if entry.superseded_by in memories}
+    for id, successor in successors.items():
         number, entry = memories[id]
-        if by is not None and memories[by][1].key != entry.key:
+        if successor is not None and memories[successor][1].key != entry.key:
             raise Permanent("bad_request", f"line {number} is no memory: superseded_by names a value of another key")
-        last, passed = by, {id}
-        while last is not None and last not in passed:
-            passed.add(last)
-            last = ended.get(last)
+        last, path = successor, {id}
+        while last is not None and last not in path:
+            path.add(last)
+            last = successors.get(last)
         if last is not None:
             raise Permanent("bad_request", f"line {number} is no memory: superseded_by leads back to where it began")
 
 
-def pieces(lines: Iterable[str], most: int = PIECE) -> Iterator[list[str]]:
-    """Split a file into files of at most `most` bytes of JSON, so that one of any size can be sent.
+def pieces(lines: Iterable[str], limit: int = PIECE) -> Iterator[list[str]]:
+    """Split a file into files of at most `limit` bytes of JSON, so that one of any size can be sent.
 
-    A line that is longer goes alone. Each piece is taken in whole or not at all; repeating one changes nothing.
+    A longer line is a piece of its own. Each piece is imported whole or not at all, and importing it again changes
+    nothing.
     """
-    header, *rest = [*filter(str.strip, lines)] or [""]
+    header, *body = [*filter(str.strip, lines)] or [""]
     piece, size = [header], _size(header)
-    for line in rest:
-        if len(piece) > 1 and size + _size(line) > most:
+    for line in body:
+        if len(piece) > 1 and size + _size(line) > limit:
             yield piece
             piece, size = [header], _size(header)
         piece.append(line)
@@ -211,24 +212,24 @@ def _is_header(line: str) -> bool:
     return isinstance(row, dict) and cast(dict[str, Any], row).get("format") == FORMAT
 
 
-def _parsed(number: int, line: str) -> TransferLine:
+def _parse(number: int, line: str) -> TransferLine:
     try:
         return _entry(line)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        what = ": ".join(filter(None, (".".join(map(str, wrong["loc"])), wrong["msg"])))
-        raise Permanent("bad_request", f"line {number} is no memory: {what}") from error
+        details = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = ": ".join(filter(None, (".".join(map(str, details["loc"])), details["msg"])))
+        raise Permanent("bad_request", f"line {number} is no memory: {problem}") from error
     except (ValueError, RecursionError) as error:
         raise Permanent("bad_request", f"line {number} is no JSON: {error}") from error
 
 
 def _entry(line: str) -> TransferLine:
     row: Any = json.loads(line)
-    kinds = set(cast(dict[str, Any], row)) if isinstance(row, dict) else set[str]()
-    if "link" in kinds:
-        return _Link.model_validate_json(line).link
-    if "archived" in kinds:
-        return _Archived.model_validate_json(line).archived
+    names = set(cast(dict[str, Any], row)) if isinstance(row, dict) else set[str]()
+    if "link" in names:
+        return _LinkDocument.model_validate_json(line).link
+    if "archived" in names:
+        return _ArchiveDocument.model_validate_json(line).archive
     return MemoryLine.model_validate_json(line)
 
 

@@ -1,6 +1,6 @@
-"""One memory with all that is known of it, what its subject was before, and what was believed at a moment.
+"""Versions of a memory: its details, who told it again, past values of its subject, and its value at a moment.
 
-For people who look back, never for a run's context. What has expired is over here too: its end was promised.
+Called by the API for people, never for a run's prompt. Expired memories are not shown here either.
 """
 
 from collections.abc import Mapping
@@ -14,34 +14,34 @@ from memory.scope import Access, Scope, Trust
 from memory.store.models import ROW, Memory, from_row
 
 PINS = 200
-"""Memories of a scope that may be pinned at a time."""
+"""Most memories of a scope that may be pinned at a time."""
 _VERSION = f"""{ROW}, valid_from, valid_to, known_to, pinned, told,
   case when (covered_until <= clock_timestamp()) is not true then superseded_by::text end as superseded_by,
   case when covered_until > clock_timestamp() then covered_until end as covered_until"""
-_UNENDED = "(expires is null or expires > clock_timestamp())"
+_UNEXPIRED = "(expires is null or expires > clock_timestamp())"
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryVersion:
-    """A memory on both axes of time, and how it came about."""
+    """A memory with both axes of time: when it was so, and when it was believed."""
 
     memory: Memory
     valid_from: datetime
     valid_to: datetime | None
-    """Until when it was so; None means still."""
+    """End of the time in which it was so; None means still."""
     known_to: datetime | None
-    """Until when it was believed."""
+    """End of the time in which it was believed; None means still."""
     superseded_by: str | None
     covered_until: datetime | None
-    """When the value that superseded it ends, and this one holds again; None means never."""
+    """Expiry of the value that superseded it, after which this one is current again; None means never."""
     pinned: bool
     told: int
-    """How often it was said."""
+    """Number of times that it was told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """That somebody told a memory again."""
+    """A later telling of a memory, by anybody."""
 
     trust: Trust
     principal: str
@@ -50,15 +50,15 @@ class Telling:
 
 
 async def show(database: Database, access: Access, id: str) -> MemoryVersion:
-    """Return one memory of the access's scopes, also a value that was replaced; raises Permanent("not_found")."""
-    rows = await database.rows(access, f"select {_VERSION} from memories where id::text = %s and {_UNENDED}", id)
+    """Return one memory of the access's scopes, past values too; raises Permanent("not_found")."""
+    rows = await database.rows(access, f"select {_VERSION} from memories where id::text = %s and {_UNEXPIRED}", id)
     if not rows:
         raise _missing(id)
     return _version(rows[0])
 
 
 async def tellings(database: Database, access: Access, id: str, *, limit: int = 100) -> list[Telling]:
-    """Return who told a memory again, newest first."""
+    """Return the later tellings of a memory, newest first."""
     rows = await database.rows(
         access,
         "select trust, provenance ->> 'principal' as principal, provenance ->> 'run' as run, told from memory_links "
@@ -70,10 +70,10 @@ async def tellings(database: Database, access: Access, id: str, *, limit: int = 
 
 
 async def versions(database: Database, access: Access, key: str, *, scope: Scope | None = None) -> list[MemoryVersion]:
-    """Return the values that a subject has or had in the access's scopes and that are kept, newest belief first."""
+    """Return the current and past values of a subject in the access's scopes, newest first, as far as they are kept."""
     rows = await database.rows(
         access,
-        f"select {_VERSION} from memories where key = %s and (%s::text is null or scope = %s) and {_UNENDED} "
+        f"select {_VERSION} from memories where key = %s and (%s::text is null or scope = %s) and {_UNEXPIRED} "
         "order by memories.created desc, memories.id desc",
         key,
         scope and str(scope),
@@ -83,14 +83,14 @@ async def versions(database: Database, access: Access, key: str, *, scope: Scope
 
 
 async def as_of(
-    database: Database, access: Access, key: str, *, valid: datetime, known: datetime | None = None
+    database: Database, access: Access, key: str, *, valid_at: datetime, known_at: datetime | None = None
 ) -> Memory | None:
-    """Return the value of a subject that held at `valid`, as far as it was `known` then; None means as known now.
+    """Return the value that a subject had at `valid_at`, as it was believed at `known_at`; None means as believed now.
 
-    A value that was pruned since is not found, nor is one whose time to live is over or ends before `valid`.
+    A value that was pruned since is not found, nor is one that has expired or expires before `valid_at`.
     """
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             f"""
             select {ROW} from memories
              where key = %(key)s and created <= coalesce(%(known)s, clock_timestamp()) and valid_from <= %(valid)s
@@ -101,24 +101,24 @@ async def as_of(
                                 known_to, valid_to) > coalesce(%(known)s, clock_timestamp()))
              order by valid_from desc, memories.created desc, memories.id desc limit 1
             """.encode(),
-            {"key": key, "valid": valid, "known": known},
+            {"key": key, "valid": valid_at, "known": known_at},
         )
-        row = await found.fetchone()
+        row = await cursor.fetchone()
     return None if row is None else from_row(row)
 
 
-async def pin(database: Database, access: Access, id: str, *, on: bool, most: int = PINS) -> None:
-    """Keep a live memory of the write scope from being pruned, or no longer, and record that.
+async def pin(database: Database, access: Access, id: str, *, on: bool, limit: int = PINS) -> None:
+    """Pin or unpin a live memory of the write scope, so that pruning spares it, and journal that.
 
-    Raises Permanent: `not_found`, or `conflict` if `most` others are pinned.
+    Raises Permanent: `not_found`, or `conflict` if `limit` others are pinned.
     """
-    code: Literal["done", "same", "full", "not_found"] = (await database.call(access, "pin_memory", id, on, most))[
+    code: Literal["done", "same", "full", "not_found"] = (await database.call(access, "pin_memory", id, on, limit))[
         "code"
     ]
     if code == "not_found":
         raise _missing(id)
     if code == "full":
-        raise Permanent("conflict", f"{most} memories are pinned here; unpin one of them before {id!r}")
+        raise Permanent("conflict", f"{limit} memories are pinned here; unpin one of them before {id!r}")
 
 
 def _version(row: Mapping[str, Any]) -> MemoryVersion:

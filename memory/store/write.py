@@ -1,8 +1,8 @@
-"""How a text comes to be remembered: in one scope, with its origin; called through the store, and by what ends runs.
+"""Writing of memories: one text into one scope, with its origin; called by the API, tools, runs and the store adapter.
 
-The scope comes from the `Access`, never from arguments: row security takes only what the access was entered with.
-Nothing here asks a model. The same told again is linked to what is there; a subject's new value supersedes the old one;
-what a run only read in memory does not come back as something new, nor does what somebody had forgotten.
+The scope comes from the `Access`, never from arguments: row security takes only what the access was entered with. No
+language model is called. A text told again is linked to the memory that is there; a subject's new value supersedes the
+old one. Refused are texts that only restate what their run recalled, and what somebody had forgotten.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from memory.embeddings.vectors import embed_texts, literal
 from memory.errors import Permanent
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope, Trust
-from memory.store.fingerprints import against, marks, near, terms
+from memory.store.fingerprints import fingerprint, marks, opposites, terms
 from memory.store.models import Memory, Note, Provenance, Utterance, from_row
 
 BODY_BYTES = 8192
 RUN_TTL = timedelta(days=1)
-"""Working memory that no run erased, because it died for good, lives no longer than this."""
+"""Longest life of working memory, for runs that died before they could erase it."""
 
 _Draft = Mapping[str, Any]
 _Row = Mapping[str, Any]
@@ -44,83 +44,83 @@ async def remember(
     turn: Utterance | None = None,
     embedder: Embedder = LEXICAL,
 ) -> Memory:
-    """Store a text in the access's write scope; with a `key` it supersedes what that subject said before.
+    """Store a text in the access's write scope; with a `key` it supersedes that subject's value.
 
-    A text that says what a live memory says already returns that memory, `linked`. `ttl` ends it exactly then, and what
-    its subject said before holds again; working memory always ends. Raises Permanent: `forbidden` without a write scope
-    or against a more trusted value, `tainted` for what was only recalled or was forgotten, `too_large` beyond 8192
-    bytes, `bad_request` for text that cannot be kept.
+    For a text that a live memory says already, that memory is returned with `is_repeat`. After `ttl` the memory is gone
+    and its subject has the value from before; working memory always expires. Raises Permanent: `forbidden`
+    without a write scope or against a more trusted value, `tainted` for what was only recalled or was forgotten,
+    `too_large` beyond 8192 bytes, `bad_request` for text that cannot be stored.
     """
 
     async def write(drafts: Sequence[_Draft]) -> list[_Row]:
         return [await database.call(access, "write_memory", draft) for draft in drafts]
 
     note = Note(body, trust, provenance, key, ttl, turn=turn)
-    (memory,) = await _kept(write, access, [note], embedder)
+    (memory,) = await _write_notes(write, access, [note], embedder)
     return memory
 
 
 async def add(connection: Connection, access: Access, note: Note, *, embedder: Embedder = LEXICAL) -> Memory:
-    """Do the same as `remember` inside a transaction that was entered with `access`."""
-    (memory,) = await add_all(connection, access, [note], embedder=embedder)
+    """Store a note as `remember` does, inside a transaction that was entered with `access`."""
+    (memory,) = await add_notes(connection, access, [note], embedder=embedder)
     return memory
 
 
-async def add_all(
+async def add_notes(
     connection: Connection, access: Access, notes: Sequence[Note], *, embedder: Embedder = LEXICAL
 ) -> list[Memory]:
-    """Do the same for many notes in their order, without waiting for one before the next is sent.
+    """Store notes in their order, as `add` does, in one pipeline without waiting between them.
 
-    Raises for the first that is refused; some of the others are written then, until the caller's transaction is undone.
+    Raises for the first that is refused; some of the others are written then, so the caller must roll back.
     """
 
     async def write(drafts: Sequence[_Draft]) -> list[_Row]:
         async with connection.pipeline() if len(drafts) > 1 else nullcontext():
-            sent = [await connection.execute(_WRITE, [Jsonb(draft)], prepare=True) for draft in drafts]
-        return [await cursor.fetchone() or {} for cursor in sent]
+            cursors = [await connection.execute(_WRITE, [Jsonb(draft)], prepare=True) for draft in drafts]
+        return [await cursor.fetchone() or {} for cursor in cursors]
 
-    return await _kept(write, access, notes, embedder)
+    return await _write_notes(write, access, notes, embedder)
 
 
 _WRITE = "select * from write_memory(%s)"
 
 
-async def _kept(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
+async def _write_notes(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
     drafts = [_draft(access, note) for note in notes]
     rows: list[_Row] = [{"code": "new"}] * len(notes)
     if not embedder.lexical:
-        # A model is asked only about what will be kept, never about what is known already or was forgotten.
-        rows = _allowed(await write(drafts), notes)
+        # A first call without vectors tells which notes are new: the model embeds no others.
+        rows = _raise_refusals(await write(drafts), notes)
     new = [number for number, row in enumerate(rows) if row["code"] == "new"]
     embedder, vectors = await embed_texts(embedder, [notes[number].text for number in new])
-    asked = [
+    vector_drafts = [
         {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
         for number, vector in zip(new, vectors, strict=True)
     ]
-    written = _allowed(await write(asked), [notes[number] for number in new]) if new else []
-    made = dict(zip(new, written, strict=True))
-    return [from_row(made.get(number, row)) for number, row in enumerate(rows)]
+    results = _raise_refusals(await write(vector_drafts), [notes[number] for number in new]) if new else []
+    result_by_number = dict(zip(new, results, strict=True))
+    return [from_row(result_by_number.get(number, row)) for number, row in enumerate(rows)]
 
 
 def _draft(access: Access, note: Note) -> _Draft:
     scope = _check(access, note)
-    sourced = bool(note.provenance.source)
-    note = _signed(access, note)
+    has_source = bool(note.provenance.source)
+    note = _with_origin(access, note)
     return {
-        **_place(note.body, note.turn),
+        **_utterance_columns(note.body, note.turn),
         "scope": str(scope),
         "scope_kind": scope.kind,
         "scope_id": scope.id,
         "key": note.key,
         "body": note.body,
         "digest": hashlib.sha256(note.body.encode()).hexdigest(),
-        "near": near(note.body),
+        "near": fingerprint(note.body),
         "terms": terms(note.body),
-        "against": against(note.body),
-        "sourced": sourced,
+        "against": opposites(note.body),
+        "sourced": has_source,
         "trust": note.trust,
         "provenance": asdict(note.provenance),
-        "pinned": note.pinned,
+        "pinned": note.is_pinned,
         "ttl": _seconds(RUN_TTL if note.ttl is None and scope.kind == "run" else note.ttl),
         "valid_from": note.valid_from and note.valid_from.isoformat(),
         "principal": access.principal.id,
@@ -131,7 +131,7 @@ def _draft(access: Access, note: Note) -> _Draft:
     }
 
 
-def _place(body: str, turn: Utterance | None) -> _Draft:
+def _utterance_columns(body: str, turn: Utterance | None) -> _Draft:
     if turn is None:
         return {"marks": marks(body)}
     return {
@@ -143,19 +143,19 @@ def _place(body: str, turn: Utterance | None) -> _Draft:
     }
 
 
-def _signed(access: Access, note: Note) -> Note:
-    """Fill in who wrote, and what the text was taken from: itself, if nothing else is known."""
-    given = note.provenance
-    source = given.source or ("" if given.derived_from else hashlib.sha256(note.body.encode()).hexdigest())
-    if given.derived_from and not given.source and note.trust != "human":
+def _with_origin(access: Access, note: Note) -> Note:
+    """Return the note with its writer and its source, which is the text itself unless another is given."""
+    origin = note.provenance
+    source = origin.source or ("" if origin.derived_from else hashlib.sha256(note.body.encode()).hexdigest())
+    if origin.derived_from and not origin.source and note.trust != "human":
         raise Permanent(
             "tainted", "a text derived from recalled memories alone is no new evidence; name the source that adds to it"
         )
-    return replace(note, provenance=replace(given, principal=given.principal or access.principal.id, source=source))
+    return replace(note, provenance=replace(origin, principal=origin.principal or access.principal.id, source=source))
 
 
-def _allowed(rows: list[_Row], notes: Sequence[Note]) -> list[_Row]:
-    """Return the rows unless one of them tells that its note must not be written; raises for that."""
+def _raise_refusals(rows: list[_Row], notes: Sequence[Note]) -> list[_Row]:
+    """Return the rows; raises Permanent for the first note that the database refused."""
     for row, note in zip(rows, notes, strict=True):
         if row["code"] == "forgotten":
             raise Permanent("tainted", "this was forgotten on request and is not taken in again; let the person say it")
@@ -190,7 +190,7 @@ def _check(access: Access, note: Note) -> Scope:
         raise Permanent("bad_request", "a memory must be text with something in it and without NUL characters")
     if note.key is not None and not 1 <= len(note.key) <= 200:
         raise Permanent("bad_request", f"a key of {len(note.key)} characters; use 1 to 200")
-    if note.turn is not None and not note.turn.is_whole:
+    if note.turn is not None and not note.turn.is_complete:
         raise Permanent(
             "bad_request", f"{note.turn!r} needs a speaker, session and place together, a time with its zone"
         )

@@ -55,7 +55,9 @@ class Room:
             gone = item.subject is not None and other.subject == item.subject
             ended = other.expires is not None and other.expires <= now
             self.rows[id] = replace(
-                self.rows[id], superseded=self.rows[id].superseded or gone, expired=self.rows[id].expired or ended
+                self.rows[id],
+                is_superseded=self.rows[id].is_superseded or gone,
+                is_expired=self.rows[id].is_expired or ended,
             )
         id = str(item.key)
         self.items[id] = item
@@ -68,10 +70,10 @@ class Room:
             trust="human",
             provenance={},
             uses=0,
-            pinned=False,
-            expired=False,
-            superseded=False,
-            answers=turn and self.asked,
+            is_pinned=False,
+            is_expired=False,
+            is_superseded=False,
+            is_answer=turn and self.asked,
         )
         if turn:
             self.asked = body.rstrip().endswith("?")
@@ -80,7 +82,7 @@ class Room:
 
     def prune(self) -> None:
         """Let leave what the product would."""
-        facts = sum(row.key is not None and not row.superseded for row in self.rows.values())
+        facts = sum(row.key is not None and not row.is_superseded for row in self.rows.values())
         facts = min(facts, int(self.capacity * FACTS))
         for leaving in choose(list(self.rows.values()), PruningPolicy(facts, self.capacity - facts)):
             del self.items[leaving.id], self.rows[leaving.id]

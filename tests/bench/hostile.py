@@ -105,7 +105,7 @@ async def _load(place: Ground, scopes: int, each: int) -> None:
         mine = _access(f"t{number % 3}", f"u{number}")
         texts = [f"secret {number} number {row} alpha{row * 7} beta{row * 11}" for row in range(each)]
         async with place.database.transaction(mine) as connection:
-            await write.add_all(connection, mine, notes(texts))
+            await write.add_notes(connection, mine, notes(texts))
 
 
 def judge(program: Any, url: str, scopes: int) -> dict[str, object]:

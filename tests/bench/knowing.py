@@ -107,7 +107,7 @@ async def timed(place: Ground, access: Access, embedder: Embedder, items: int) -
         found: dict[bool, list[str]] = {}
         for follow in (False, True):
             began = time.perf_counter()
-            hits = await search.find(place.database, access, question, "fact", 10, embedder=embedder, follow=follow)
+            hits = await search.find(place.database, access, question, "fact", 10, embedder=embedder, use_index=follow)
             spent[follow].append((time.perf_counter() - began) * 1000)
             found[follow] = [hit.id for hit in hits]
         shares.append((_share(found, 3), _share(found, 10)))

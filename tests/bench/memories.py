@@ -80,7 +80,7 @@ async def _writes(ground: Ground, plain: Above, embedder: Prepared, fresh: Seque
 
     async def ours() -> None:
         async with _undone(), ground.database.transaction(big) as connection:
-            await write.add_all(connection, big, notes(fresh), embedder=embedder)
+            await write.add_notes(connection, big, notes(fresh), embedder=embedder)
             raise _Undone
 
     async def theirs() -> None:

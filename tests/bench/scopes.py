@@ -112,7 +112,7 @@ async def fill(ground: Ground, texts: Sequence[str], rows: int, embedder: Embedd
     big = owner("big")
     for start in range(0, len(texts), 1000):
         async with ground.database.transaction(big) as connection:
-            await write.add_all(connection, big, notes(texts[start : start + 1000]), embedder=embedder)
+            await write.add_notes(connection, big, notes(texts[start : start + 1000]), embedder=embedder)
     async with await above(ground) as connection:
         for statement in _PREPARE.split(";\n"):
             await connection.execute(statement.encode())

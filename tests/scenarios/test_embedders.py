@@ -66,7 +66,7 @@ async def test_a_change_of_the_setting_reaches_everything_in_the_background(town
             await reembedding.advance(database, embedder)
         after = await search.recall(database, town.access, "noon meal", embedder=embedder)
         asked = [text for request in serving.requests for text in request["input"]]
-    assert (before.foreign, after.foreign, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
+    assert (before.foreign_count, after.foreign_count, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
     assert row["status"] == "done"
     assert any("billed twice" in text for text in asked)
 

@@ -45,7 +45,7 @@ async def left(place: Town) -> reembedding.Backlog:
 async def remembered(place: Town) -> None:
     notes = [Note(f"remark {number} about ships", "human", Provenance()) for number in range(COUNT)]
     async with place.system.database.transaction(place.access) as connection:
-        await write.add_all(connection, place.access, notes)
+        await write.add_notes(connection, place.access, notes)
 
 
 @pytest.fixture

@@ -72,9 +72,9 @@ async def test_a_thousand_facts_add_no_more_to_a_prompt_than_the_ceiling(modelle
             await refunds(town, 1)
     before, after = (document(request) for request in playing.requests)
     assert (before["memory"], len(after["memory"]) > 5) == ([], True)
-    assert sum(context.tokens(line) for line in after["memory"]) <= context.CEILING
+    assert sum(context.tokens(line) for line in after["memory"]) <= context.TOKEN_LIMIT
     grown = len(playing.requests[1]["messages"][1]["content"]) - len(playing.requests[0]["messages"][1]["content"])
-    assert grown < 5 * context.CEILING
+    assert grown < 5 * context.TOKEN_LIMIT
 
 
 async def test_a_second_run_sees_the_first_as_a_line_with_its_id_and_no_transcript(modelled: Modelled) -> None:

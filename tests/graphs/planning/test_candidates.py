@@ -45,7 +45,7 @@ async def chosen(hits: list[RunbookHit]) -> str:
 async def test_words_lead_to_the_right_runbook_or_to_a_question(database: Database, tenant: str) -> None:
     access = Access.of(Principal(tenant, "countersign"))
     shipped = [document for document in runbooks.load() if document.runbook.id in SHIPPED]
-    await versions.import_all(database, access, map(runbooks.item, shipped))
+    await versions.import_items(database, access, map(runbooks.item, shipped))
     find = partial(versions.find, database, access)
     expected = {**dict(PHRASINGS), **dict.fromkeys(OUT_OF_SCOPE, ASK)}
     got = {text: await chosen([*await find(words(text))]) for text in expected}

@@ -130,9 +130,9 @@ async def test_a_change_of_embedder_goes_on_in_the_background(database: Database
         )
     assert await embed_memories(database, mine, other, limit=3) == 3
     during = await search.recall(database, mine, "ledger", embedder=other)
-    assert (len(during.hits), during.foreign) == (5, 2)
+    assert (len(during.hits), during.foreign_count) == (5, 2)
     assert [await embed_memories(database, mine, other, limit=3) for _ in range(2)] == [2, 0]
-    assert (await search.recall(database, mine, "ledger", embedder=other)).foreign == 0
+    assert (await search.recall(database, mine, "ledger", embedder=other)).foreign_count == 0
 
 
 async def test_a_change_that_fails_leaves_everything_as_it_was(database: Database, alice: Principal) -> None:
@@ -140,7 +140,7 @@ async def test_a_change_that_fails_leaves_everything_as_it_was(database: Databas
     await write.remember(database, mine, "ledger", trust="human", provenance=Provenance())
     with pytest.raises(OSError, match="away"):
         await embed_memories(database, mine, Failing())
-    assert (await search.recall(database, mine, "ledger")).foreign == 0
+    assert (await search.recall(database, mine, "ledger")).foreign_count == 0
 
 
 async def test_nobody_changes_the_vectors_of_others(database: Database, alice: Principal, bob: Principal) -> None:
@@ -168,7 +168,7 @@ async def test_a_model_knows_paraphrases() -> None:
 async def test_a_model_leads_requests_to_the_right_runbook(database: Database, tenant: str) -> None:
     """The limits that were set for words do for sentence vectors too."""
     access, model = Access.of(Principal(tenant, "countersign")), embedder_of("minilm")
-    await versions.import_all(database, access, (runbooks.item(document) for document in runbooks.load()))
+    await versions.import_items(database, access, (runbooks.item(document) for document in runbooks.load()))
     await embed_knowledge(database, access, model)
     for text, right in PHRASINGS:
         hits = await versions.find(database, access, words(text), embedder=model)

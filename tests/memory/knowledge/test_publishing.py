@@ -37,7 +37,7 @@ async def test_an_item_keeps_its_kind(database: Database, access: Access, shippi
         await publish(item(kind="fact"))
     assert refused.value.code == "conflict"
     with pytest.raises(Permanent, match="is no config"):
-        await versions.import_all(database, shipping, [item(kind="config", version=2)])
+        await versions.import_items(database, shipping, [item(kind="config", version=2)])
     assert (await versions.current(database, access, "db.disk-full")).kind == "runbook"
 
 

@@ -42,8 +42,8 @@ async def both(
 ) -> tuple[list[ItemHit], list[ItemHit]]:
     """Return what is found by the index and by comparing everything."""
     return (
-        await search.find(database, access, question, "fact", 3, embedder=embedder, follow=True),
-        await search.find(database, access, question, "fact", 3, embedder=embedder, follow=False),
+        await search.find(database, access, question, "fact", 3, embedder=embedder, use_index=True),
+        await search.find(database, access, question, "fact", 3, embedder=embedder, use_index=False),
     )
 
 
@@ -106,7 +106,7 @@ def test_the_index_is_followed_where_that_pays() -> None:
     size = search.CROSSOVER
 
     def pays(own: int, indexed: float | None) -> bool:
-        return search.PhraseStatistics("e", 1, own, None, indexed).is_followed()
+        return search.PhraseStatistics("e", 1, own, None, indexed).prefers_index()
 
     assert [pays(size - 1, 0.0), pays(size + 1, 0.0), pays(10 * size, None)] == [False, True, False]
     assert [pays(2 * size, 100.0 * size), pays(11 * size, 100.0 * size)] == [False, True]

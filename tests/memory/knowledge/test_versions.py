@@ -93,7 +93,7 @@ async def test_a_release_may_ship_an_older_version_later_without_making_it_curre
     database: Database, access: Access, shipping: Access
 ) -> None:
     shipped = [item(version=3), item(version=2, body="Drop a table if nothing else helps.")]
-    await versions.import_all(database, shipping, shipped)
+    await versions.import_items(database, shipping, shipped)
     assert (await versions.current(database, access, "db.disk-full")).version == 3
     listing = await versions.ls(database, access, id="db.disk-full")
     assert [known.version for known in listing] == [3, 2]
@@ -109,16 +109,16 @@ async def test_two_publishers_at_once_get_two_versions(database: Database, carol
 
 async def test_several_processes_import_the_same_items_once(database: Database, access: Access) -> None:
     shipped = [runbook(id, version=1) for id in SAID]
-    done = await asyncio.gather(*(versions.import_all(database, access, shipped) for _ in range(4)))
+    done = await asyncio.gather(*(versions.import_items(database, access, shipped) for _ in range(4)))
     assert sum(published.is_new for each in done for published in each) == len(SAID)
-    assert await versions.import_all(database, access, shipped) == []
+    assert await versions.import_items(database, access, shipped) == []
 
 
 async def test_an_import_keeps_what_people_published_under_that_version(
     database: Database, shipping: Access, publish: Publish, caplog: pytest.LogCaptureFixture
 ) -> None:
     await publish(item(body="What the night shift learnt."))
-    assert await versions.import_all(database, shipping, [item(version=1)]) == []
+    assert await versions.import_items(database, shipping, [item(version=1)]) == []
     assert "'db.disk-full' version 1 was published here" in caplog.text
 
 
@@ -171,9 +171,9 @@ async def test_a_new_version_voids_the_open_approvals_that_pin_the_old_one(
 async def test_an_older_version_published_late_voids_nothing(
     database: Database, shipping: Access, waiting: Callable[[str], Awaitable[str]]
 ) -> None:
-    await versions.import_all(database, shipping, [item(version=3)])
+    await versions.import_items(database, shipping, [item(version=3)])
     await waiting("db.disk-full")
-    (late,) = await versions.import_all(database, shipping, [item(version=2, body="Drop a table if nothing helps.")])
+    (late,) = await versions.import_items(database, shipping, [item(version=2, body="Drop a table if nothing helps.")])
     assert late.runs == []
 
 
@@ -224,14 +224,14 @@ async def test_another_tenant_knows_nothing_of_it(database: Database, publish: P
     ],
 )
 async def test_requests_find_their_runbook_clearly(database: Database, access: Access, text: str, wanted: str) -> None:
-    await versions.import_all(database, access, [runbook(id, version=1) for id in SAID])
+    await versions.import_items(database, access, [runbook(id, version=1) for id in SAID])
     first, second, _ = await versions.find(database, access, text)
     assert (first.id, first.score >= 0.25, first.score - second.score >= 0.05) == (wanted, True, True)
 
 
 @pytest.mark.parametrize("text", ["write me a poem about ships", "what is the weather tomorrow", "?!", ""])
 async def test_other_requests_stay_below_the_threshold(database: Database, access: Access, text: str) -> None:
-    await versions.import_all(database, access, [runbook(id, version=1) for id in SAID])
+    await versions.import_items(database, access, [runbook(id, version=1) for id in SAID])
     assert all(0 <= hit.score < 0.18 for hit in await versions.find(database, access, text))
 
 

@@ -61,7 +61,7 @@ async def test_all_scopes_of_all_tenants_change_in_bites(database: Database, ali
     assert await foreign_memories(database, alice, LEXICAL.id) == 0
     await finish(database, model, alice, elsewhere)
     during = await search.recall(database, Access.of(bob), "ledger", embedder=model)
-    assert (len(during.hits), during.foreign) == (3, 0)
+    assert (len(during.hits), during.foreign_count) == (3, 0)
 
 
 async def test_a_killed_worker_leaves_the_rest_to_the_next(database: Database, alice: Principal) -> None:

@@ -110,7 +110,7 @@ async def remember(database: Database, access: Access) -> None:
     assert await archive.ls(database, access)
     dave = Principal(person.tenant, "dave")
     await write.remember(database, Access.of(dave), "forget me", trust="human", provenance=Provenance())
-    await erasure.forget_person(database, dave, by="dave")
+    await erasure.forget_person(database, dave, requester="dave")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def say(database: Database, mine: Access) -> Say:
 
 
 async def held(database: Database, access: Access) -> list[str]:
-    found = [hit.memory.body for hit in (await search.recall(database, access, "owner", floor=0.0)).hits]
+    found = [hit.memory.body for hit in (await search.recall(database, access, "owner", relevance="any")).hits]
     assert found == [memory.body for memory in await search.ls(database, access)]
     return found
 
@@ -40,11 +40,11 @@ async def test_a_superseded_value_comes_back_as_history(database: Database, mine
     old = await say("owner is Ann")
     new = await say("owner is Ben")
     await pruning.prune(database, mine)
-    assert await versions.as_of(database, mine, "owner", valid=old.created) is None
+    assert await versions.as_of(database, mine, "owner", valid_at=old.created) is None
     back = await archive.restore(database, mine, old.id)
     assert (back, back.is_history) == (old, True)
     assert await held(database, mine) == [new.body]
-    assert await versions.as_of(database, mine, "owner", valid=old.created) == old
+    assert await versions.as_of(database, mine, "owner", valid_at=old.created) == old
 
 
 async def test_a_crowded_value_whose_subject_moved_on_comes_back_as_history(
@@ -57,7 +57,7 @@ async def test_a_crowded_value_whose_subject_moved_on_comes_back_as_history(
     assert (await archive.restore(database, mine, old.id)).is_history
     assert await held(database, mine) == [new.body]
     assert (await versions.versions(database, mine, "owner"))[-1].superseded_by == new.id
-    assert await versions.as_of(database, mine, "owner", valid=new.created) == new
+    assert await versions.as_of(database, mine, "owner", valid_at=new.created) == new
 
 
 async def test_a_value_whose_successor_is_gone_holds_again(database: Database, mine: Access, say: Say) -> None:

@@ -24,9 +24,9 @@ async def test_a_thousand_facts_stay_under_the_ceiling(database: Database, mine:
         for n in range(1000):
             note = Note(f"ledger {n} is kept by clerk number {n} of office {n % 7}", "human", Provenance(), key=f"k{n}")
             await write.add(connection, mine, note)
-    found = await context.assemble(database, mine, "who keeps ledger 512 of the office", ceiling=300)
+    found = await context.assemble(database, mine, "who keeps ledger 512 of the office", token_limit=300)
     assert (0 < found.tokens <= 300, context.tokens(found.text) <= 300, "ledger 512 is" in found.text) == (True,) * 3
-    assert found.omission_count == context.CANDIDATES - len(found.memories) > 0
+    assert found.omission_count == context.CANDIDATE_LIMIT - len(found.memories) > 0
 
 
 async def test_a_line_says_whose_word_it_is_and_which_run(database: Database, mine: Access) -> None:
@@ -50,7 +50,7 @@ async def test_what_outsiders_wrote_is_quoted_on_one_line(database: Database, mi
 async def test_what_does_not_fit_makes_room_for_what_does(database: Database, mine: Access) -> None:
     await write.remember(database, mine, "ledger " * 300, trust="human", provenance=Provenance())
     await write.remember(database, mine, "ledger closed", trust="human", provenance=Provenance())
-    found = await context.assemble(database, mine, "ledger", ceiling=60)
+    found = await context.assemble(database, mine, "ledger", token_limit=60)
     assert (len(found.memories), found.omission_count, "closed" in found.text) == (1, 1, True)
 
 
@@ -83,7 +83,7 @@ async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine:
         await write.remember(
             database, mine, f"ledger {number} is kept in office {number * 7}", trust="human", provenance=Provenance()
         )
-    found = await context.assemble(database, working, "where is the ledger kept", ceiling=60)
+    found = await context.assemble(database, working, "where is the ledger kept", token_limit=60)
     shown = {memory.body for memory in found.memories}
     (left, *_) = [memory.body for memory in await search.ls(database, mine) if memory.body not in shown]
     assert len(shown) + found.omission_count == 9
@@ -105,4 +105,4 @@ async def test_earlier_outcomes_that_had_no_room_were_not_seen(database: Databas
     found = await context.assemble(database, working, "", subject="x.refund")
     seen = await database.rows(working, "select memory::text as id from memory_seen where seer = 'session:s-1'")
     assert sorted(row["id"] for row in seen) == sorted(memory.id for memory in found.memories)
-    assert len(found.memories) == context.FEW
+    assert len(found.memories) == context.OUTCOME_LIMIT

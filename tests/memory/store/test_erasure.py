@@ -115,7 +115,7 @@ async def test_fifty_canaries_are_nowhere_after_a_person_is_forgotten(
     await end(database, lease, canaries[1])
     places = await found_in(superuser, canaries)
     assert {"memories", "memory_archive", "result_rows", "checkpoint_blobs", "runs", "requests"} <= places
-    receipt = await erasure.forget_person(database, mine.principal, by="alice")
+    receipt = await erasure.forget_person(database, mine.principal, requester="alice")
     assert await found_in(superuser, canaries) == set()
     assert receipt.counts["memories"] > 0
     async with database.transaction(mine) as connection:
@@ -125,7 +125,7 @@ async def test_fifty_canaries_are_nowhere_after_a_person_is_forgotten(
 async def test_the_receipt_holds_counts_and_no_content(database: Database, mine: Access) -> None:
     """R102: only that it happened."""
     await note(database, mine, "keeps a red bicycle in Porto")
-    receipt = await erasure.forget_person(database, mine.principal, by="alice")
+    receipt = await erasure.forget_person(database, mine.principal, requester="alice")
     (entry,) = await journal.read(database, mine, f"authority-{mine.principal.tenant}")
     assert (entry.kind, entry.body["counts"], entry.body["person"]) == ("forgotten", receipt.counts, receipt.person)
     assert "bicycle" not in entry.text
@@ -137,7 +137,7 @@ async def test_what_was_forgotten_is_not_extracted_again(
 ) -> None:
     """R102: neither into the person's scope, nor by a run of theirs into another."""
     await note(database, mine, "keeps a red bicycle in Porto")
-    await erasure.forget_person(database, alice, by="alice")
+    await erasure.forget_person(database, alice, requester="alice")
     for scope in (Scope("user", "alice"), Scope("agent", "shared")):
         with pytest.raises(Permanent, match="forgotten on request") as refused:
             await note(database, Access(alice, (scope,), scope), again)
@@ -151,7 +151,7 @@ async def test_a_paraphrase_of_what_was_forgotten_is_not_recognised(
 ) -> None:
     """R102: what is covered are other order, case, marks and small words; other words make another text."""
     await note(database, mine, "keeps a red bicycle in Porto")
-    await erasure.forget_person(database, mine.principal, by="alice")
+    await erasure.forget_person(database, mine.principal, requester="alice")
     assert await note(database, mine, again)
 
 
@@ -161,7 +161,7 @@ async def test_what_was_forgotten_does_not_come_back_from_an_old_export(
     """R101, R102: a file is no person."""
     await note(database, mine, "keeps a red bicycle in Porto", "human")
     lines = [line async for line in transfer.export(database, mine)]
-    await erasure.forget_person(database, alice, by="alice")
+    await erasure.forget_person(database, alice, requester="alice")
     with pytest.raises(Permanent, match="line 2"):
         await transfer.import_lines(database, mine, lines)
 
@@ -173,7 +173,7 @@ async def test_a_tombstone_says_nothing_without_the_tenants_key(
     other = Principal(f"{bob.tenant}-b", "alice")
     for access in (mine, Access.of(other)):
         await note(database, access, "keeps a red bicycle in Porto")
-        await erasure.forget_person(database, access.principal, by="alice")
+        await erasure.forget_person(database, access.principal, requester="alice")
     assert await note(database, Access.of(bob), "keeps a red bicycle in Porto")
     async with superuser() as above:
         found = await above.execute(
@@ -188,7 +188,7 @@ async def test_nobody_elses_memories_go(database: Database, mine: Access, bob: P
     shared = Access(bob, bob.reads, Scope("agent", "shared"))
     kept = [await note(database, Access.of(bob), "Bob's own"), await note(database, shared, "left by Bob's run")]
     await end(database, await lead("x"))
-    await erasure.forget_person(database, mine.principal, by="alice")
+    await erasure.forget_person(database, mine.principal, requester="alice")
     assert {memory.id for memory in await search.ls(database, Access.of(bob))} == {memory.id for memory in kept}
 
 
@@ -199,13 +199,13 @@ async def test_a_person_with_an_open_run_or_a_legal_hold_is_not_forgotten_yet(
     await note(database, mine, "keeps a red bicycle in Porto")
     lease = await lead()
     with pytest.raises(Permanent, match="cancel them or wait"):
-        await erasure.forget_person(database, mine.principal, by="alice")
+        await erasure.forget_person(database, mine.principal, requester="alice")
     await end(database, lease)
     await pruning.prune(database, mine, PruningPolicy(episodes=0))
     (shelved,) = await archive.ls(database, mine)
     await archive.set_legal_hold(database, mine, shelved.id, on=True)
     with pytest.raises(Permanent, match="legal hold"):
-        await erasure.forget_person(database, mine.principal, by="alice")
+        await erasure.forget_person(database, mine.principal, requester="alice")
 
 
 async def test_a_transcript_is_archived_small_and_restored_whole(database: Database, mine: Access, lead: Lead) -> None:

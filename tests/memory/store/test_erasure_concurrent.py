@@ -34,20 +34,20 @@ async def test_only_the_person_and_administrators_may_forget_whatever_sql_asks_f
 ) -> None:
     """R102: the function looks at who entered, not at what it is told."""
     with pytest.raises(Permanent, match="'bob' may not forget 'alice'") as refused:
-        await erasure.forget_person(database, mine.principal, by="bob")
+        await erasure.forget_person(database, mine.principal, requester="bob")
     assert refused.value.code == "forbidden"
     for person in ("alice", "nobody"):
         assert await database.call(Access.of(bob), "forget_person", person) == _REFUSED
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [bob.tenant])
         await owner.execute("select put_principal('root', '{admin}', 0, 0)")
-    receipt = await erasure.forget_person(database, mine.principal, by="root")
+    receipt = await erasure.forget_person(database, mine.principal, requester="root")
     assert receipt.counts["memories"] == 1
 
 
 async def test_forgetting_twice_at_once_forgets_once(database: Database, mine: Access) -> None:
     """R102: the second finds nothing left, and leaves a receipt of its own."""
-    both = await asyncio.gather(*(erasure.forget_person(database, mine.principal, by="alice") for _ in range(2)))
+    both = await asyncio.gather(*(erasure.forget_person(database, mine.principal, requester="alice") for _ in range(2)))
     assert sorted(receipt.counts.get("memories", 0) for receipt in both) == [0, 1]
     assert len(await journal.read(database, mine, f"authority-{mine.principal.tenant}")) == 2
 
@@ -57,7 +57,7 @@ async def test_a_run_that_is_being_started_is_seen(database: Database, mine: Acc
     run = str(uuid4())
     async with database.transaction(mine) as connection:
         await begin(connection, run)
-        forgetting_them = asyncio.create_task(erasure.forget_person(database, mine.principal, by="alice"))
+        forgetting_them = asyncio.create_task(erasure.forget_person(database, mine.principal, requester="alice"))
         await waiting(superuser, "%forget_person%")
     with pytest.raises(Permanent, match=run):
         await forgetting_them
@@ -74,7 +74,7 @@ async def test_what_is_being_extracted_meanwhile_is_forgotten_too(
     """R102: neither before nor after, but never in between."""
     async with database.transaction(mine) as connection:
         await write.add(connection, mine, Note("has a blue boat in Faro", "tool", Provenance()))
-        forgetting_them = asyncio.create_task(erasure.forget_person(database, mine.principal, by="alice"))
+        forgetting_them = asyncio.create_task(erasure.forget_person(database, mine.principal, requester="alice"))
         await waiting(superuser, "%forget_person%")
     assert (await forgetting_them).counts["memories"] == 2
     assert await search.ls(database, mine) == []
@@ -101,7 +101,7 @@ async def test_what_somebody_said_in_a_colleagues_run_goes_and_the_colleagues_wo
     async with database.transaction(mine) as connection:
         await begin(connection, run)
     await database.call(Access.of(bob), "cancel_run", run, "bob says heliotrope")
-    await erasure.forget_person(database, bob, by="bob")
+    await erasure.forget_person(database, bob, requester="bob")
     requested, cancel, *_, receipt = await journal.read(database, mine, run)
     assert (requested.words is None, cancel.is_forgotten, cancel.body.get("reason")) == (False, True, None)
     assert (receipt.kind, receipt.body["entries"], receipt.body["by"]) == ("forgotten", [cancel.seq], "bob")

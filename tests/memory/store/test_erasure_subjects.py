@@ -40,7 +40,7 @@ async def shelved(database: Database, access: Access) -> set[str | None]:
 
 
 def choices(*memories: Memory) -> list[dict[str, Any]]:
-    return [*({"id": memory.id} for memory in memories), {"key": "diagnosis"}, {"everything": True}]
+    return [*({"id": memory.id} for memory in memories), {"key": "diagnosis"}, {"whole_scope": True}]
 
 
 async def receipts(database: Database, access: Access) -> list[journal.JournalEntry]:
@@ -83,7 +83,7 @@ async def test_everything_includes_the_archive(database: Database, mine: Access,
     await say("note", None)
     await pruning.prune(database, mine, NOTHING)
     await say("another note", None)
-    assert await erasure.forget(database, mine, everything=True) == 2
+    assert await erasure.forget(database, mine, whole_scope=True) == 2
     assert await shelved(database, mine) == set()
 
 
@@ -147,5 +147,5 @@ async def test_all_open_runs_that_are_in_the_way_are_named(database: Database, a
             budget: Any = {"tokens": 1, "micros": 1, "calls": 1}
             await records.start(connection, id=run, thread=run, input={}, correlation=run, budget=budget)
     with pytest.raises(Permanent, match=", ".join(names)) as refused:
-        await erasure.forget_person(database, alice, by="alice")
+        await erasure.forget_person(database, alice, requester="alice")
     assert refused.value.code == "busy"

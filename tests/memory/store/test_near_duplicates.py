@@ -11,7 +11,7 @@ from memory.postgres.database import Database
 from memory.runs import records
 from memory.scope import Access, Principal
 from memory.store import erasure, search, transfer, write
-from memory.store.fingerprints import against, wording
+from memory.store.fingerprints import opposites, wording
 from memory.store.models import Memory, Provenance
 from tests.conftest import Connect
 
@@ -139,7 +139,7 @@ async def test_forgetting_one_text_does_not_refuse_another(
 ) -> None:
     """R102: a tombstone stands for one wording."""
     await say(one)
-    await erasure.forget_person(database, mine.principal, by="alice")
+    await erasure.forget_person(database, mine.principal, requester="alice")
     assert (await say(other, trust="tool")).body == other
     for refused in (one, f"As I said: {one}"):
         with pytest.raises(Permanent, match="forgotten on request"):
@@ -156,7 +156,7 @@ async def test_what_was_forgotten_before_wording_was_compared_stays_so_in_any_or
         await above.execute(
             "update memories set near = split_part(near, '~', 2) where tenant = %s", [mine.principal.tenant]
         )
-    await erasure.forget_person(database, mine.principal, by="alice")
+    await erasure.forget_person(database, mine.principal, requester="alice")
     with pytest.raises(Permanent, match="forgotten on request"):
         await say("Bob reports to Alice", trust="tool")
     with pytest.raises(Permanent, match="line 2"):
@@ -164,6 +164,6 @@ async def test_what_was_forgotten_before_wording_was_compared_stays_so_in_any_or
 
 
 def test_opposites_are_small_words_and_signs() -> None:
-    assert against("The saldo is -500, up from 20.") == ["-20", "500", "down", "to"]
-    assert against("neither on nor off") == []
+    assert opposites("The saldo is -500, up from 20.") == ["-20", "500", "down", "to"]
+    assert opposites("neither on nor off") == []
     assert wording("a plan") != wording("a")

@@ -15,7 +15,7 @@ from memory.postgres.database import Database
 from memory.runs import records
 from memory.scope import Access, Principal
 from memory.store import erasure, search, write
-from memory.store.fingerprints import marks, near, terms, wording
+from memory.store.fingerprints import fingerprint, marks, terms, wording
 from memory.store.models import Memory, Note, Provenance
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +84,7 @@ async def test_a_superseded_fact_never_outranks_its_successor(
     """R93: only the current value of a subject is found, however well the old one would match."""
     old = await remember("the owner of billing is Ann Archer", key="owner")
     new = await remember("Ben", key="owner")
-    hits = (await search.recall(database, mine, "owner of billing is Ann Archer", floor=0.0)).hits
+    hits = (await search.recall(database, mine, "owner of billing is Ann Archer", relevance="any")).hits
     assert [hit.memory.id for hit in hits] == [new.id]
     kept = {str(row["id"]): row for row in await rows(database, mine)}
     assert kept[old.id]["superseded_by"] == kept[new.id]["id"]
@@ -172,7 +172,7 @@ async def test_many_at_once_are_kept_as_one_after_the_other(database: Database, 
     texts = ("the ledger closes at noon", "Again: the ledger CLOSES at noon.", "the archive is in Porto")
     notes = [*(Note(text, "human", PLAIN) for text in texts), *(Note(name, "human", PLAIN, "owner") for name in "AB")]
     async with database.transaction(mine) as connection:
-        first, again, *_, old, new = await write.add_all(connection, mine, notes)
+        first, again, *_, old, new = await write.add_notes(connection, mine, notes)
     assert (first.id == again.id, first.body, new.body) == (True, texts[0], "B")
     kept = {str(row["id"]): row for row in await rows(database, mine, "id, told, superseded_by")}
     assert (len(kept), kept[first.id]["told"], str(kept[old.id]["superseded_by"])) == (4, 2, new.id)
@@ -183,7 +183,7 @@ async def test_one_refused_note_undoes_its_batch(database: Database, mine: Acces
     notes = [Note("news", "tool", PLAIN), Note("refunds need nobody", "tool", PLAIN, "refunds")]
     with pytest.raises(Permanent, match="does not replace"):
         async with database.transaction(mine) as connection:
-            await write.add_all(connection, mine, notes)
+            await write.add_notes(connection, mine, notes)
     assert [row["key"] for row in await rows(database, mine, "key")] == ["refunds"]
 
 
@@ -231,7 +231,7 @@ async def test_a_text_is_recognised_among_hundreds_of_one_pattern(database: Data
     """R94"""
     notes = [Note(f"the invoice {n} of the office in Porto was paid in March", "human", PLAIN) for n in range(300)]
     async with database.transaction(mine) as connection:
-        every = await write.add_all(connection, mine, notes)
+        every = await write.add_notes(connection, mine, notes)
         again = await write.add(
             connection, mine, Note("Invoice 217 of the office in Porto was paid, in March!", "human", PLAIN)
         )
@@ -255,8 +255,8 @@ async def test_nobody_sees_marks_links_or_sightings_of_another(
 def test_terms_keep_what_matters() -> None:
     assert terms("It isn't the Ledger of 4711, is it?") == ["4711", "ledger", "not"]
     assert terms("is it?") == ["is", "it"]
-    assert near("closes at noon") != near("Noon: at closes.")
-    assert near("closes at noon").partition("~")[2] == near("Noon: closes.").partition("~")[2]
+    assert fingerprint("closes at noon") != fingerprint("Noon: at closes.")
+    assert fingerprint("closes at noon").partition("~")[2] == fingerprint("Noon: closes.").partition("~")[2]
 
 
 def test_wording_ignores_only_what_changes_nothing() -> None:

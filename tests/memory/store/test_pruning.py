@@ -33,7 +33,7 @@ def mine(alice: Principal) -> Access:
 def remember(database: Database, mine: Access) -> Remember:
     async def keep(body: str, trust: Any = "human", pinned: bool = False, **options: Any) -> Memory:
         async with database.transaction(mine) as connection:
-            note = Note(body, trust, options.pop("provenance", Provenance()), pinned=pinned, **options)
+            note = Note(body, trust, options.pop("provenance", Provenance()), is_pinned=pinned, **options)
             return await write.add(connection, mine, note)
 
     return keep
@@ -41,8 +41,8 @@ def remember(database: Database, mine: Access) -> Remember:
 
 def row(body: str, **given: Any) -> PruningCandidate:
     plain: dict[str, Any] = {
-        "id": str(uuid4()), "key": None, "trust": "human", "provenance": {}, "uses": 0, "pinned": False,
-        "expired": False, "superseded": False,
+        "id": str(uuid4()), "key": None, "trust": "human", "provenance": {}, "uses": 0, "is_pinned": False,
+        "is_expired": False, "is_superseded": False,
     }  # fmt: skip
     return PruningCandidate(body=body, terms=terms(body), **{**plain, **given})
 
@@ -128,7 +128,7 @@ async def test_housekeeping_prunes_what_is_crowded_and_nothing_else(
         await remember(body)
     async with database.transaction(Access.of(bob)) as connection:
         await write.add(connection, Access.of(bob), Note(SMALL[0], "human", Provenance()))
-    while await pruning.prune_crowded(database, TIGHT, limit=10_000):
+    while await pruning.prune_overfull(database, TIGHT, limit=10_000):
         pass
     assert await held(database, mine) == set(TOLD)
     assert await held(database, Access.of(bob)) == {SMALL[0]}
@@ -146,7 +146,7 @@ async def test_a_scope_that_cannot_be_pruned_keeps_no_other_from_it(
         await above.execute(
             "update memories set provenance = '5' where tenant = %s and scope = 'user:bob'", [bob.tenant]
         )
-    await pruning.prune_crowded(database, TIGHT, limit=10_000)
+    await pruning.prune_overfull(database, TIGHT, limit=10_000)
     assert await held(database, mine) == set(TOLD)
 
 
@@ -201,7 +201,7 @@ def test_facts_and_episodes_have_rooms_of_their_own() -> None:
 
 def test_pinned_rows_stay_whatever_they_tell() -> None:
     """R94: they take room, and only their own end removes them."""
-    rows = [row("ok", pinned=True), *(row(body) for body in TOLD), row("old pin", pinned=True, expired=True)]
+    rows = [row("ok", is_pinned=True), *(row(body) for body in TOLD), row("old pin", is_pinned=True, is_expired=True)]
     out = choose(rows, TIGHT)
     assert {(leaving.body, leaving.reason) for leaving in out if leaving.reason == "expired"} == {
         ("old pin", "expired")
@@ -227,7 +227,7 @@ def test_no_more_leave_than_there_is_want_of_room(key: str | None) -> None:
 
 def test_what_was_just_written_leaves_last() -> None:
     """R94: whoever stores an item finds it again, however full the scope is."""
-    rows = [row(TOLD[0]), row(TOLD[1]), row(SMALL[0], fresh=True)]
+    rows = [row(TOLD[0]), row(TOLD[1]), row(SMALL[0], is_recent=True)]
     assert rows[2].id not in {leaving.id for leaving in choose(rows, PruningPolicy(episodes=1))}
 
 
@@ -252,6 +252,6 @@ def test_use_and_telling_outrank_cheering() -> None:
     rare = rarity([terms(TOLD[0]), terms(SMALL[0])])
     assert information(TOLD[0], terms(TOLD[0]), rare) > information(SMALL[0], terms(SMALL[0]), rare)
     used, unused = row("one plain remark", uses=3), row("other plain remark")
-    answer, remark = row("in Porto", answers=True), row("in Lisbon")
+    answer, remark = row("in Porto", is_answer=True), row("in Lisbon")
     assert [leaving.id for leaving in choose([answer, remark], PruningPolicy(episodes=1))] == [remark.id]
     assert [leaving.id for leaving in choose([unused, used], PruningPolicy(episodes=1))] == [unused.id]

@@ -9,26 +9,26 @@ import pytest
 from memory.store.ranking import (
     LEXICAL_WEIGHTS,
     WEIGHTS,
-    ScoredRow,
+    RowScore,
     SearchQuery,
     Timeline,
     WordCounts,
     addends,
-    beside,
     bm25,
+    find_neighbours,
+    neighbour_values,
     passage_scores,
     rank,
-    standard,
-    surroundings,
+    standard_scores,
 )
 
 SPEAKERS = ("Ann", "Bob", "Ann", "Bob", "Ann")
 LINE = Timeline(
     ids=[bytes([n]) * 16 for n in range(5)],
-    created=[0, 1, 2, 3, 4],
+    creation_times=[0, 1, 2, 3, 4],
     sizes=[4, 6, 4, 8, 8],
-    asks=[1, 0, 0, 0, 0],
-    dated=[0, 0, 0, 1, 0],
+    question_flags=[1, 0, 0, 0, 0],
+    time_flags=[0, 0, 0, 1, 0],
     speakers=SPEAKERS,
     sessions=[0, 0, 0, 1, 2],
     cosines=(),
@@ -39,8 +39,10 @@ def asked(*words: WordCounts, names: Sequence[str] = (), asks_when: bool = False
     return SearchQuery(words, frozenset(names), asks_when)
 
 
-def best(line: Timeline, question: SearchQuery, *, floor: float = 0.05, limit: int = 5) -> tuple[list[ScoredRow], int]:
-    return rank(line, question, WEIGHTS, floor=floor, limit=limit)
+def best(
+    line: Timeline, question: SearchQuery, *, minimum_cosine: float | None = 0.05, limit: int = 5
+) -> tuple[list[RowScore], int]:
+    return rank(line, question, WEIGHTS, minimum_cosine=minimum_cosine, limit=limit)
 
 
 def test_bm25_is_that_of_the_textbook() -> None:
@@ -57,25 +59,25 @@ def test_a_long_text_must_say_it_more_often() -> None:
 
 
 def test_standard_scores_have_mean_0_and_deviation_1() -> None:
-    scores = standard([3.0, 5.0, 7.0, 100.0])
+    scores = standard_scores([3.0, 5.0, 7.0, 100.0])
     assert isclose(sum(scores), 0, abs_tol=1e-9)
     assert isclose(sum(score * score for score in scores), 4)
 
 
 @pytest.mark.parametrize("column", [[], [7.0], [0.1] * 7, [0] * 3])
 def test_what_is_alike_everywhere_tells_nothing(column: list[float]) -> None:
-    assert not any(standard(column))
+    assert not any(standard_scores(column))
 
 
 def test_neighbours_are_those_of_the_session() -> None:
-    near = surroundings([0, 0, 0, 1, 2])
+    near = find_neighbours([0, 0, 0, 1, 2])
     assert near[1] == [1, 2, 5, 5, 5]
     assert near[2] == [2, 5, 5, 5, 5]
     assert near[-1] == [5, 0, 1, 5, 5]
     assert near[-2] == [5, 5, 0, 5, 5]
     assert list(near[0]) == [0, 1, 2, 3, 4]
-    assert surroundings([0])[2] == surroundings([0])[-1] == [1]
-    assert beside([1, 2, 3, 4, 5], near[1], 10) == [20, 30, 0, 0, 0]
+    assert find_neighbours([0])[2] == find_neighbours([0])[-1] == [1]
+    assert neighbour_values([1, 2, 3, 4, 5], near[1], 10) == [20, 30, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("row", "shown"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
@@ -87,12 +89,12 @@ def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: 
 def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
     sizes, sessions = [5] * 6, [0] * 6
     line = Timeline(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
-    scores = passage_scores(line, asked({2: 1}), surroundings(line.sessions))
+    scores = passage_scores(line, asked({2: 1}), find_neighbours(line.sessions))
     assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
 
 def test_every_sign_has_a_weight() -> None:
-    found = addends(LINE, asked(), surroundings(LINE.sessions), (), WEIGHTS)
+    found = addends(LINE, asked(), find_neighbours(LINE.sessions), (), WEIGHTS)
     assert found.keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
@@ -106,22 +108,24 @@ def test_the_addends_of_a_score_add_up_to_it() -> None:
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
     line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked(), surroundings(line.sessions), (), WEIGHTS)["vector"][2] == 0
+    assert addends(line, asked(), find_neighbours(line.sessions), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
-    ranked, below = best(replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3]), asked(), floor=0.3)
+    ranked, below = best(replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3]), asked(), minimum_cosine=0.3)
     assert ({hit.row for hit in ranked}, below) == ({0, 4}, 3)
 
 
 def test_without_a_floor_everything_is_shown() -> None:
-    assert len(best(LINE, asked(), floor=0.0)[0]) == len(LINE.ids)
+    assert len(best(LINE, asked(), minimum_cosine=None)[0]) == len(LINE.ids)
 
 
 def test_ties_go_to_the_newer_and_then_to_the_smaller_id() -> None:
     """R93: the order is decided to the last."""
     ids = [bytes([n]) for n in (0, 4, 3, 2, 1)]
-    alike = replace(LINE, ids=ids, created=[0, 9, 9, 9, 9], sizes=[5] * 5, asks=[0] * 5, sessions=range(5))
+    alike = replace(
+        LINE, ids=ids, creation_times=[0, 9, 9, 9, 9], sizes=[5] * 5, question_flags=[0] * 5, sessions=range(5)
+    )
     ranked, _ = best(alike, asked(dict.fromkeys(range(5), 1)), limit=3)
     assert [hit.row for hit in ranked] == [4, 3, 2]
 

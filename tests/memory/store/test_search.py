@@ -109,7 +109,7 @@ async def test_neighbours_end_with_their_session(database: Database, mine: Acces
     await say("Which hotel was it?", turn=Utterance("Ann", None, "one", 0))
     await say("Nothing else to report.", turn=Utterance("Bob", None, "two", 1))
     found = await search.recall(database, mine, "hotel")
-    assert ([hit.memory.body for hit in found.hits], found.below) == (["Which hotel was it?"], 1)
+    assert ([hit.memory.body for hit in found.hits], found.unrelated_count) == (["Which hotel was it?"], 1)
 
 
 async def test_the_same_words_elsewhere_in_a_conversation_stay_there(
@@ -137,7 +137,7 @@ async def test_a_word_of_the_same_kin_counts(database: Database, mine: Access, s
 
 async def test_numbers_that_begin_alike_are_not_of_one_kin(database: Database, mine: Access, say: Say) -> None:
     await say("refund of charge 1000000001")
-    assert (await search.recall(database, mine, "1000000002", floor=0.9)).hits == ()
+    assert (await search.recall(database, mine, "1000000002")).hits == ()
 
 
 async def test_vectors_count_only_beside_a_word_that_resembles_none(database: Database, mine: Access, say: Say) -> None:
@@ -151,10 +151,12 @@ async def test_vectors_count_only_beside_a_word_that_resembles_none(database: Da
 async def test_one_session_in_two_scopes_is_two_sessions(
     database: Database, mine: Access, alice: Principal, say: Say
 ) -> None:
-    await say("Which hotel was it?", Access(alice, alice.reads, context.SHARED), turn=Utterance("Ann", None, "s", 0))
+    await say(
+        "Which hotel was it?", Access(alice, alice.reads, context.SHARED_SCOPE), turn=Utterance("Ann", None, "s", 0)
+    )
     await say("Nothing else to report.", turn=Utterance("Bob", None, "s", 1))
     found = await search.recall(database, mine, "hotel")
-    assert ([hit.memory.body for hit in found.hits], found.below) == (["Which hotel was it?"], 1)
+    assert ([hit.memory.body for hit in found.hits], found.unrelated_count) == (["Which hotel was it?"], 1)
 
 
 async def test_the_same_search_gives_the_same_order(database: Database, mine: Access, talk: list[Memory]) -> None:
@@ -226,7 +228,7 @@ async def test_half_a_place_in_a_conversation_is_refused(say: Say, turn: Utteran
 )
 async def test_any_query_has_an_answer(database: Database, mine: Access, talk: list[Memory], query: str) -> None:
     found = await search.recall(database, mine, query)
-    assert len(found.hits) + found.below >= 6 or len(found.hits) == 10
+    assert len(found.hits) + found.unrelated_count >= 6 or len(found.hits) == 10
 
 
 def test_spelling_counts_little_beside_words() -> None:

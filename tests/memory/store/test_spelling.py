@@ -48,7 +48,7 @@ async def test_a_misspelt_word_finds_what_it_means(database: Database, mine: Acc
 async def test_what_nobody_said_finds_nothing(database: Database, mine: Access, query: str) -> None:
     """R93: also where a short word is nearly another; all that is there is counted as below."""
     answer = await search.recall(database, mine, query)
-    assert (answer.hits, answer.below) == ((), len(SAID))
+    assert (answer.hits, answer.unrelated_count) == ((), len(SAID))
 
 
 async def test_chance_is_no_resemblance_among_many_texts(database: Database, mine: Access, say: Say) -> None:
@@ -78,7 +78,7 @@ async def test_a_neighbour_that_the_question_has_too_counts_once(database: Datab
 
 @pytest.mark.usefixtures("known")
 async def test_without_a_floor_all_is_shown_what_was_meant_first(database: Database, mine: Access) -> None:
-    hits = (await search.recall(database, mine, "kuberntes", floor=0.0)).hits
+    hits = (await search.recall(database, mine, "kuberntes", relevance="any")).hits
     assert (hits[0].memory.body, len(hits)) == (SAID[1], len(SAID))
 
 

@@ -57,7 +57,7 @@ def pass_by(mine: Access, superuser: Connect) -> Pass:
 
 async def held(database: Database, access: Access) -> list[str]:
     """Return what holds, as every reader tells it."""
-    found = await search.recall(database, access, "office", floor=0.0)
+    found = await search.recall(database, access, "office", relevance="any")
     listed = [memory.body for memory in await search.ls(database, access)]
     assert [hit.memory.body for hit in found.hits] == listed
     return listed
@@ -81,8 +81,8 @@ async def test_when_a_value_ends_its_predecessor_holds_again(
     if sweep:
         await swept(database)
     assert await held(database, mine) == ["office is Bonn"]
-    found = await search.recall(database, mine, "office", floor=0.0)
-    assert (found.expired, found.superseded) == (0 if sweep else 1, 0)
+    found = await search.recall(database, mine, "office", relevance="any")
+    assert (found.expired_count, found.superseded_count) == (0 if sweep else 1, 0)
 
 
 async def test_covers_end_one_after_the_other(database: Database, mine: Access, say: Say, pass_by: Pass) -> None:
@@ -154,11 +154,11 @@ async def test_what_was_so_then_is_told_whatever_covered_it(
     bonn = await say("Bonn")
     berlin = await say("Berlin", HOUR)
     at = berlin.created
-    assert await versions.as_of(database, mine, "office", valid=at) == berlin
-    assert await versions.as_of(database, mine, "office", valid=at + DAY) == bonn
-    assert await versions.as_of(database, mine, "office", valid=at, known=berlin.created - INSTANT / 1000) == bonn
+    assert await versions.as_of(database, mine, "office", valid_at=at) == berlin
+    assert await versions.as_of(database, mine, "office", valid_at=at + DAY) == bonn
+    assert await versions.as_of(database, mine, "office", valid_at=at, known_at=berlin.created - INSTANT / 1000) == bonn
     await pass_by(HOUR)
-    found = await versions.as_of(database, mine, "office", valid=at)
+    found = await versions.as_of(database, mine, "office", valid_at=at)
     assert found is not None
     assert found.body == "Bonn"
 

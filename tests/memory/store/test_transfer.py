@@ -61,7 +61,7 @@ async def test_a_fresh_install_gives_the_same_search_results(
     assert await transfer.import_lines(database, theirs, await lines(database, mine)) == (6, 0)
     for query in ("when does the ledger close", "archive", "who owns billing"):
         assert await search.recall(database, theirs, query) == await search.recall(database, mine, query)
-    assert (await search.recall(database, theirs, "billing")).superseded == 1
+    assert (await search.recall(database, theirs, "billing")).superseded_count == 1
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ async def live(database: Database, access: Access, remember: Remember) -> None:
         await remember(said, turn=Utterance(speaker, datetime(2023, 5, 7, tzinfo=UTC), "chat", place))
     async with database.transaction(access) as connection:
         for call in ("first", "again"):
-            safe = Note("the safe is behind the map", "human", Provenance(call=call), pinned=True)
+            safe = Note("the safe is behind the map", "human", Provenance(call=call), is_pinned=True)
             await write.add(connection, access, safe)
     for text in ("nothing much happened", "all was quiet"):
         await remember(text)
@@ -145,7 +145,7 @@ async def test_what_was_forgotten_does_not_come_back_through_the_archive(
     await remember(TEXTS[0])
     await pruning.prune(database, mine, PruningPolicy(episodes=0))
     out = await lines(database, mine)
-    await erasure.forget_person(database, alice, by="alice")
+    await erasure.forget_person(database, alice, requester="alice")
     with pytest.raises(Permanent, match="line 2: this was forgotten"):
         await transfer.import_lines(database, mine, out)
     assert await archive.ls(database, mine) == []

@@ -119,7 +119,7 @@ async def test_forgetting_a_person_leaves_what_others_imported_under_the_name(
     archived = {"reason": "room", "policy": "p", "pruned_by": "bob", "pruned": "2026-01-01T00:00:00Z"}
     archived |= {"retained_until": "2100-01-01T00:00:00Z", "content": row(provenance={"principal": "bob"})}
     await transfer.import_lines(database, mine, file(row(provenance={"principal": "bob"}), {"archived": archived}))
-    await erasure.forget_person(database, bob, by="bob")
+    await erasure.forget_person(database, bob, requester="bob")
     assert len(await search.ls(database, mine)) == 1
     assert [set(line) & {"archived"} for line in await out(database, mine)] == [set(), {"archived"}]
 
@@ -223,7 +223,7 @@ async def test_a_large_scope_travels_in_pieces_any_of_which_may_be_repeated(
 ) -> None:
     """R101: the pages of an export and the pieces of an import leave nothing out and double nothing."""
     given = file(*(row(body=f"copper number {n} is dear") for n in range(1_203)))
-    pieces = list(transfer_format.pieces(given, most=50_000))
+    pieces = list(transfer_format.pieces(given, limit=50_000))
     assert len(pieces) > 2
     assert all(len(json.dumps(piece)) <= 50_000 and piece[0] == HEAD for piece in pieces)
     counts = [await transfer.import_lines(database, mine, piece) for piece in [*pieces, pieces[0]]]
@@ -291,4 +291,6 @@ async def test_every_column_of_a_memory_travels_or_is_made_anew(database: Databa
         mine,
         "select attname from pg_attribute where attrelid = 'memories'::regclass and attnum > 0 and not attisdropped",
     )
-    assert {line["attname"] for line in found} == set(transfer_format.MemoryLine.model_fields) | set(transfer.DERIVED)
+    assert {line["attname"] for line in found} == set(transfer_format.MemoryLine.model_fields) | set(
+        transfer.DERIVED_COLUMNS
+    )

@@ -33,18 +33,18 @@ async def test_what_was_so_is_told_apart_from_what_was_believed(database: Databa
     ann = await told(database, mine, "Ann", JANUARY)
     ben = await told(database, mine, "Ben", MARCH)
     believed_before = ben.created - timedelta(microseconds=1)
-    assert await versions.as_of(database, mine, "owner", valid=MAY) == ben
-    assert await versions.as_of(database, mine, "owner", valid=JANUARY + timedelta(days=9)) == ann
-    assert await versions.as_of(database, mine, "owner", valid=MAY, known=believed_before) == ann
-    assert await versions.as_of(database, mine, "owner", valid=JANUARY - timedelta(days=1)) is None
+    assert await versions.as_of(database, mine, "owner", valid_at=MAY) == ben
+    assert await versions.as_of(database, mine, "owner", valid_at=JANUARY + timedelta(days=9)) == ann
+    assert await versions.as_of(database, mine, "owner", valid_at=MAY, known_at=believed_before) == ann
+    assert await versions.as_of(database, mine, "owner", valid_at=JANUARY - timedelta(days=1)) is None
 
 
 async def test_a_value_learnt_late_holds_only_until_the_next_one(database: Database, mine: Access) -> None:
     """R95: it fills the gap and replaces nothing."""
     ben = await told(database, mine, "Ben", MAY)
     ann = await told(database, mine, "Ann", JANUARY)
-    assert await versions.as_of(database, mine, "owner", valid=MARCH) == ann
-    assert await versions.as_of(database, mine, "owner", valid=MAY) == ben
+    assert await versions.as_of(database, mine, "owner", valid_at=MARCH) == ann
+    assert await versions.as_of(database, mine, "owner", valid_at=MAY) == ben
     assert [version.memory for version in await versions.versions(database, mine, "owner")] == [ann, ben]
 
 
@@ -52,17 +52,17 @@ async def test_the_history_of_another_person_is_closed(database: Database, mine:
     """R92: it is memory like any other."""
     await told(database, mine, "Ann", JANUARY)
     assert await versions.versions(database, Access.of(bob), "owner") == []
-    assert await versions.as_of(database, Access.of(bob), "owner", valid=MAY) is None
+    assert await versions.as_of(database, Access.of(bob), "owner", valid_at=MAY) is None
 
 
 async def test_what_has_expired_is_over_in_history_too(database: Database, mine: Access, superuser: Connect) -> None:
     """R91: neither as a value that once held nor as a version, before any sweep has been there."""
     kept = await note(database, mine, "the office is in Bonn", ttl=timedelta(hours=1))
     later = kept.created + timedelta(days=1)
-    assert await versions.as_of(database, mine, "office", valid=later) is None
+    assert await versions.as_of(database, mine, "office", valid_at=later) is None
     async with superuser() as above:
         await above.execute("update memories set expires = clock_timestamp() where id = %s", [kept.id])
-    assert await versions.as_of(database, mine, "office", valid=kept.created) is None
+    assert await versions.as_of(database, mine, "office", valid_at=kept.created) is None
     assert await versions.versions(database, mine, "office") == []
     with pytest.raises(Permanent, match=kept.id):
         await versions.show(database, mine, kept.id)
@@ -115,9 +115,9 @@ async def test_pins_are_few_and_ones_own(database: Database, mine: Access, bob: 
     """R92 R94"""
     first, second = [await note(database, mine, f"it is {n}", key=str(n)) for n in range(2)]
     for _ in range(2):
-        await versions.pin(database, mine, first.id, on=True, most=1)
+        await versions.pin(database, mine, first.id, on=True, limit=1)
     with pytest.raises(Permanent, match="unpin one"):
-        await versions.pin(database, mine, second.id, on=True, most=1)
+        await versions.pin(database, mine, second.id, on=True, limit=1)
     with pytest.raises(Permanent, match="you have no memory"):
         await versions.pin(database, Access.of(bob), first.id, on=False)
 

@@ -75,7 +75,7 @@ async def test_a_miss_says_what_was_hidden(database: Database, mine: Access, rem
     await remember("owner of billing is Ben", key="owner")
     await remember("gone", ttl=timedelta(0))
     found = await search.recall(database, mine, "zebra")
-    assert (found.hits, found.below, found.superseded, found.expired) == ((), 1, 1, 1)
+    assert (found.hits, found.unrelated_count, found.superseded_count, found.expired_count) == ((), 1, 1, 1)
 
 
 async def test_a_limit_and_a_choice_of_scopes_narrow_the_search(
@@ -84,7 +84,7 @@ async def test_a_limit_and_a_choice_of_scopes_narrow_the_search(
     for n in range(4):
         await remember(f"note {n} on billing")
     assert len(await bodies(database, mine, "billing", limit=2)) == 2
-    assert await bodies(database, mine, "billing", scopes=[context.SHARED]) == []
+    assert await bodies(database, mine, "billing", scopes=[context.SHARED_SCOPE]) == []
 
 
 async def test_same_subject_supersedes_and_never_returns(database: Database, mine: Access, remember: Remember) -> None:
@@ -189,11 +189,11 @@ async def test_forget_by_key_and_everything(database: Database, mine: Access, re
     for key in ("a", "b", None):
         await remember(f"about {key}", key=key)
     assert await erasure.forget(database, mine, key="a") == 1
-    assert await erasure.forget(database, mine, everything=True) == 2
+    assert await erasure.forget(database, mine, whole_scope=True) == 2
     assert await search.ls(database, mine) == []
 
 
-@pytest.mark.parametrize("choice", [{}, {"id": "x", "key": "y"}, {"key": "y", "everything": True}])
+@pytest.mark.parametrize("choice", [{}, {"id": "x", "key": "y"}, {"key": "y", "whole_scope": True}])
 async def test_forget_wants_one_choice(database: Database, mine: Access, choice: dict[str, Any]) -> None:
     with pytest.raises(Permanent, match="exactly one"):
         await erasure.forget(database, mine, **choice)
@@ -237,10 +237,14 @@ async def test_vectors_of_two_embedders_never_meet(database: Database, mine: Acc
     """A memory of another embedder is found by its words; its vector counts for nothing, in spelling either."""
     for body in ("one way", "another way", "no way"):
         await remember(body, embedder=Tiny() if body == "another way" else LEXICAL)
-    ours = await search.recall(database, mine, "another wayy", floor=0.0)
+    ours = await search.recall(database, mine, "another wayy", relevance="any")
     explained = {hit.memory.body: hit.explain for hit in ours.hits}
-    assert (ours.foreign, "vector" in explained["another way"], "vector" in explained["one way"]) == (1, False, True)
-    assert (await search.recall(database, mine, "way", embedder=Tiny())).foreign == 2
+    assert (ours.foreign_count, "vector" in explained["another way"], "vector" in explained["one way"]) == (
+        1,
+        False,
+        True,
+    )
+    assert (await search.recall(database, mine, "way", embedder=Tiny())).foreign_count == 2
 
 
 async def test_hostile_text_is_only_text(database: Database, mine: Access, remember: Remember) -> None:
