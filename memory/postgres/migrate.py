@@ -15,10 +15,10 @@ from psycopg.rows import DictRow, dict_row
 from memory.errors import Permanent, Temporary
 from memory.postgres import locks
 from memory.postgres.roles import OWNER, ROLES, SYSTEM, WORLD, advice
-from memory.postgres.sql_files import SCHEMA, SqlFile, functions, numbered
+from memory.postgres.sql_files import SCHEMA, SqlFile, functions, migrations
 
 _LEAST_SERVER, _LEAST_VECTOR = 160000, (0, 8)
-_UNRELEASED = "0001_scope"
+_BEFORE_RELEASE = "0001_scope"
 """The first file of databases from before the first release, to which no file here leads on."""
 _log = logging.getLogger(__name__)
 
@@ -34,15 +34,15 @@ async def migrate(owner_url: str, folders: Iterable[Path], *, schema: Path = SCH
     """
     async with _locked(owner_url) as connection:
         await _check_server(connection)
-        pending = await _pending(connection, numbered(schema))
+        pending = await _pending(connection, migrations(schema))
         for file in pending:
             await _apply(connection, file)
-        changed = await _changed(connection, functions(folders))
-        await _replace(connection, changed)
-        if not pending and not changed:
+        replacements = await _replacements(connection, functions(folders))
+        await _replace(connection, replacements)
+        if not pending and not replacements:
             _log.info("database is up to date")
         await _admit_world(connection)
-        return tuple(file.name for file in (*pending, *changed))
+        return tuple(file.name for file in (*pending, *replacements))
 
 
 @asynccontextmanager
@@ -118,20 +118,20 @@ async def _pending(connection: Connection, files: list[SqlFile]) -> list[SqlFile
     if not present["yes"]:
         return files
     rows = await (await connection.execute("select name, hash from public.schema_migrations")).fetchall()
-    applied = {str(row["name"]): str(row["hash"]) for row in rows}
-    if _UNRELEASED in applied:
+    hashes = {str(row["name"]): str(row["hash"]) for row in rows}
+    if _BEFORE_RELEASE in hashes:
         raise Permanent(
             "configuration",
             "this database was made before the first release and cannot be carried over; move the data folder away, or "
             "give the address of an empty database, and start again",
         )
     by_name = {file.name: file for file in files}
-    for name, hash_ in applied.items():
+    for name, hash_ in hashes.items():
         if name not in by_name:
             raise Permanent("configuration", f"the database has migration {name!r}, unknown here; use a newer release")
         if by_name[name].hash != hash_:
             raise Permanent("configuration", f"migration {name!r} changed after it was applied; restore it, add a new")
-    return [file for file in files if file.name not in applied]
+    return [file for file in files if file.name not in hashes]
 
 
 async def _apply(connection: Connection, file: SqlFile) -> None:
@@ -146,7 +146,7 @@ async def _apply(connection: Connection, file: SqlFile) -> None:
         raise Permanent("configuration", f"migration {file.name!r} failed and left nothing: {error}") from error
 
 
-async def _changed(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:
+async def _replacements(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:
     query = "select distinct on (name) name, hash from public.schema_functions order by name, applied desc"
     rows = await (await connection.execute(query)).fetchall()
     in_force = {str(row["name"]): str(row["hash"]) for row in rows}

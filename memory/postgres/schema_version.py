@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from memory.errors import Temporary
 from memory.postgres.database import Connection
-from memory.postgres.sql_files import SCHEMA, functions, numbered
+from memory.postgres.sql_files import SCHEMA, functions, migrations
 
 
 async def missing(connection: Connection, folders: Iterable[Path], *, schema: Path = SCHEMA) -> list[str]:
@@ -16,12 +16,15 @@ async def missing(connection: Connection, folders: Iterable[Path], *, schema: Pa
 
     One with the text of a later release has had ours before, so that our processes stay ready while it comes.
     """
-    applied = await _applied(connection)
-    ours = [*((file.name, "") for file in numbered(schema)), *((file.name, file.hash) for file in functions(folders))]
-    return [name for name, hash_ in ours if (name, hash_) not in applied]
+    history = await _history(connection)
+    files = [
+        *((file.name, "") for file in migrations(schema)),
+        *((file.name, file.hash) for file in functions(folders)),
+    ]
+    return [name for name, hash_ in files if (name, hash_) not in history]
 
 
-async def _applied(connection: Connection) -> set[tuple[str, str]]:
+async def _history(connection: Connection) -> set[tuple[str, str]]:
     cursor = await connection.execute("select to_regclass('public.schema_functions') is not null as present")
     row = await cursor.fetchone() or {}
     if not row["present"]:

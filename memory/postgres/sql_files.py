@@ -34,7 +34,7 @@ class SqlFile:
         return self.text.replace(_INCLUDE, files("procrastinate").joinpath("sql/schema.sql").read_text())
 
 
-def numbered(folder: Path = SCHEMA) -> list[SqlFile]:
+def migrations(folder: Path = SCHEMA) -> list[SqlFile]:
     """Return the numbered files of a folder in order, named without their ending."""
     return [SqlFile(path.stem, path.read_text()) for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))]
 

@@ -13,7 +13,7 @@ import psycopg
 from app.bootstrap import FUNCTIONS
 from memory.postgres.embedded import Embedded, attach
 from memory.postgres.migrate import migrate
-from memory.postgres.sql_files import numbered
+from memory.postgres.sql_files import migrations
 
 _OURS = "nspname !~ '^pg_|information_schema'"
 _ACL = "(select array_agg(x::text order by x::text) from unnest({}) x)::text"
@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
 
 def _apply(server: Embedded, folder: Path) -> None:
     with psycopg.connect(server.urls.owner) as connection:
-        for file in numbered(folder):
+        for file in migrations(folder):
             connection.execute("set local search_path = public, pg_temp")
             connection.execute("set local check_function_bodies = off")
             connection.execute(file.statements.encode())

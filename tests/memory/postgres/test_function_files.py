@@ -13,7 +13,7 @@ from memory.postgres.database import Connection
 from memory.postgres.migrate import migrate
 from memory.postgres.roles import SYSTEM, Urls
 from memory.postgres.schema_version import missing
-from memory.postgres.sql_files import functions, numbered
+from memory.postgres.sql_files import functions, migrations
 from tests.memory.postgres.test_migrate import blank
 
 __all__ = ["blank"]
@@ -55,12 +55,12 @@ def write(tmp_path: Path) -> Write:
     return make
 
 
-def answering(text: str, returns: str = "text") -> str:
+def answer_file(text: str, returns: str = "text") -> str:
     """Return a function file whose one function answers a text."""
     return f"create or replace function answer() returns {returns} language sql return '{text}';"
 
 
-async def one(url: str, query: str) -> object:
+async def scalar(url: str, query: str) -> object:
     async with await psycopg.AsyncConnection.connect(url) as connection:
         row = await (await connection.execute(query.encode())).fetchone()
     assert row is not None
@@ -73,67 +73,67 @@ async def catalogue(url: str) -> set[tuple[object, ...]]:
     return {tuple(map(str, row)) for row in rows}
 
 
-async def lacking(urls: Urls, *folders: Path) -> list[str]:
+async def lacks(urls: Urls, *folders: Path) -> list[str]:
     async with await Connection.connect(urls.app, row_factory=dict_row) as connection:
         return await missing(connection, folders)
 
 
 async def test_edited_function_answers_anew_after_migrating_and_once_only(blank: Urls, write: Write) -> None:
-    await migrate(blank.owner, [write(words=answering("old"))])
-    assert await one(blank.owner, "select answer()") == "old"
-    folder = write(words=answering("new"))
+    await migrate(blank.owner, [write(words=answer_file("old"))])
+    assert await scalar(blank.owner, "select answer()") == "old"
+    folder = write(words=answer_file("new"))
     assert await migrate(blank.owner, [folder]) == ("room/words.sql",)
-    assert await one(blank.owner, "select answer()") == "new"
+    assert await scalar(blank.owner, "select answer()") == "new"
     assert await migrate(blank.owner, [folder]) == ()
 
 
 async def test_only_files_that_changed_are_applied(blank: Urls, write: Write) -> None:
-    await migrate(blank.owner, [write(words=answering("old"), others="select 1")])
-    assert await migrate(blank.owner, [write(words=answering("new"))]) == ("room/words.sql",)
+    await migrate(blank.owner, [write(words=answer_file("old"), others="select 1")])
+    assert await migrate(blank.owner, [write(words=answer_file("new"))]) == ("room/words.sql",)
 
 
 async def test_older_text_is_put_in_force_again(blank: Urls, write: Write) -> None:
     """A release that is rolled back brings its functions back."""
     for text in ("old", "new", "old"):
-        await migrate(blank.owner, [write(words=answering(text))])
-        assert await one(blank.owner, "select answer()") == text
+        await migrate(blank.owner, [write(words=answer_file(text))])
+        assert await scalar(blank.owner, "select answer()") == text
 
 
 async def test_failing_file_changes_no_function(blank: Urls, write: Write) -> None:
-    await migrate(blank.owner, [write(before=answering("old"))])
+    await migrate(blank.owner, [write(before=answer_file("old"))])
     with pytest.raises(Permanent, match=r"'room/wrong\.sql' failed and no function changed"):
-        await migrate(blank.owner, [write(before=answering("new"), wrong="select 1 / 0")])
-    assert await one(blank.owner, "select answer()") == "old"
-    assert await one(blank.owner, f"select has_schema_privilege('{SYSTEM}', 'public', 'create')") is False
+        await migrate(blank.owner, [write(before=answer_file("new"), wrong="select 1 / 0")])
+    assert await scalar(blank.owner, "select answer()") == "old"
+    assert await scalar(blank.owner, f"select has_schema_privilege('{SYSTEM}', 'public', 'create')") is False
 
 
 async def test_other_answer_needs_another_name(blank: Urls, write: Write) -> None:
-    await migrate(blank.owner, [write(words=answering("1"))])
+    await migrate(blank.owner, [write(words=answer_file("1"))])
     with pytest.raises(Permanent, match=r"'room/words\.sql' gives a function another answer, which needs another name"):
-        await migrate(blank.owner, [write(words=answering("1", "int"))])
+        await migrate(blank.owner, [write(words=answer_file("1", "int"))])
 
 
 async def test_function_that_left_the_files_stays_until_a_numbered_file_drops_it(blank: Urls, write: Write) -> None:
     """Processes of the release before may still call it."""
-    folder = write(words=answering("old"))
+    folder = write(words=answer_file("old"))
     await migrate(blank.owner, [folder])
     (folder / "words.sql").unlink()
     assert await migrate(blank.owner, [folder]) == ()
-    assert await one(blank.owner, "select answer()") == "old"
+    assert await scalar(blank.owner, "select answer()") == "old"
 
 
 async def test_what_a_database_lacks_is_named(blank: Urls, write: Write) -> None:
-    assert (await lacking(blank, write(words=answering("old"))))[-1] == "room/words.sql"
-    assert len(await lacking(blank)) == len(numbered())
-    await migrate(blank.owner, [*FUNCTIONS, write(words=answering("old"))])
-    assert await lacking(blank, *FUNCTIONS, write()) == []
-    assert await lacking(blank, *FUNCTIONS, write(words=answering("new"))) == ["room/words.sql"]
+    assert (await lacks(blank, write(words=answer_file("old"))))[-1] == "room/words.sql"
+    assert len(await lacks(blank)) == len(migrations())
+    await migrate(blank.owner, [*FUNCTIONS, write(words=answer_file("old"))])
+    assert await lacks(blank, *FUNCTIONS, write()) == []
+    assert await lacks(blank, *FUNCTIONS, write(words=answer_file("new"))) == ["room/words.sql"]
 
 
 async def test_processes_of_the_release_before_stay_ready(blank: Urls, write: Write) -> None:
     for text in ("old", "new"):
-        await migrate(blank.owner, [*FUNCTIONS, write(words=answering(text))])
-    assert await lacking(blank, *FUNCTIONS, write(words=answering("old"))) == []
+        await migrate(blank.owner, [*FUNCTIONS, write(words=answer_file(text))])
+    assert await lacks(blank, *FUNCTIONS, write(words=answer_file("old"))) == []
 
 
 async def test_database_from_before_the_first_release_is_refused(blank: Urls) -> None:

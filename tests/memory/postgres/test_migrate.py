@@ -15,7 +15,7 @@ from memory.postgres.database import Database
 from memory.postgres.embedded import Embedded, attach
 from memory.postgres.migrate import migrate
 from memory.postgres.roles import Urls, advice
-from memory.postgres.sql_files import SCHEMA, functions, numbered
+from memory.postgres.sql_files import SCHEMA, functions, migrations
 from memory.scope import Access, Principal
 from tests.conftest import Connect, Connection
 
@@ -70,7 +70,7 @@ async def test_later_file_is_applied_alone(blank: Urls, folder: Folder) -> None:
 
 async def test_all_files_apply_to_an_empty_database_and_twice(blank: Urls) -> None:
     applied = await migrate(blank.owner, FUNCTIONS)
-    assert applied == tuple(file.name for file in (*numbered(), *functions(FUNCTIONS)))
+    assert applied == tuple(file.name for file in (*migrations(), *functions(FUNCTIONS)))
     assert await migrate(blank.owner, FUNCTIONS) == ()
 
 

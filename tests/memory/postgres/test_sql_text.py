@@ -11,7 +11,7 @@ import pytest
 
 from app.bootstrap import FUNCTIONS
 from memory.postgres import locks
-from memory.postgres.sql_files import SqlFile, functions, numbered
+from memory.postgres.sql_files import SqlFile, functions, migrations
 
 HOUSE = Path(__file__).parents[3]
 MOST_LINES = 60
@@ -69,15 +69,15 @@ def python_calls(path: str, name: str) -> bool:
 
 
 FILES = functions(FUNCTIONS)
-REPLACED = [function for file in FILES for function in definitions(file)]
-FIXED = [function for file in numbered() for function in definitions(file)]
-ALL = [*FIXED, *REPLACED]
+FILE_FUNCTIONS = [function for file in FILES for function in definitions(file)]
+SCHEMA_FUNCTIONS = [function for file in migrations() for function in definitions(file)]
+ALL = [*SCHEMA_FUNCTIONS, *FILE_FUNCTIONS]
 
 
 def test_there_is_something_to_look_at() -> None:
     assert len(FILES) > 20
-    assert len(REPLACED) > 100
-    assert sum(text.count("create or replace function") for text in (file.text for file in FILES)) == len(REPLACED)
+    assert len(FILE_FUNCTIONS) > 100
+    assert sum(file.text.count("create or replace function") for file in FILES) == len(FILE_FUNCTIONS)
 
 
 def test_no_function_is_defined_twice() -> None:
@@ -95,8 +95,8 @@ def test_functions_are_short(function: Function) -> None:
 def test_every_function_is_called(name: str) -> None:
     """By the module beside it, by another function, or by a trigger, a policy, a default or a generated column."""
     call = re.compile(rf"(?<![\w.])(?:public\.)?{re.escape(name)}\(")
-    beside = {function.file.replace(".sql", ".py") for function in REPLACED if function.name == name}
-    whole = "\n".join(file.text for file in (*FILES, *numbered()))
+    beside = {function.file.replace(".sql", ".py") for function in FILE_FUNCTIONS if function.name == name}
+    whole = "\n".join(file.text for file in (*FILES, *migrations()))
     for function in ALL:
         if function.name == name:
             whole = whole.replace(function.text, "")
@@ -113,7 +113,7 @@ def test_function_file_stands_beside_the_module_that_calls_it(file: SqlFile) -> 
     assert f"Called by {Path(path).name}" in header
 
 
-@pytest.mark.parametrize("function", REPLACED, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", FILE_FUNCTIONS, ids=lambda function: function.name)
 def test_what_python_calls_it_calls_from_beside(function: Function) -> None:
     callers = [path for path in texts() if python_calls(path, function.name)]
     assert not callers or {function.file.replace(".sql", ".py"), ELSEWHERE.get(function.name)} & set(callers)
@@ -129,6 +129,10 @@ def test_trigger_stands_beside_the_module_that_owns_its_table() -> None:
     }
 
 
+def test_row_policies_are_written_whole() -> None:
+    assert not [file.name for file in (*migrations(), *FILES) if "alter policy" in file.text]
+
+
 def _register() -> dict[str, int]:
     return {name: number for name, number in vars(locks).items() if name.isupper() and isinstance(number, int)}
 
@@ -139,14 +143,14 @@ def test_locks_have_numbers_of_their_own_in_the_order_in_which_they_are_taken() 
 
 
 def test_every_lock_number_in_sql_is_in_the_register_and_every_name_is_used() -> None:
-    written = {int(number) for function in ALL for number in _NUMBER.findall(function.text)}
+    sql_numbers = {int(number) for function in ALL for number in _NUMBER.findall(function.text)}
     modules = "\n".join(path.read_text() for path in (HOUSE / "memory").rglob("*.py"))
-    named = {number for name, number in _register().items() if re.search(rf"\blocks\.{name}\b|, {name}\]", modules)}
-    assert written - set(_register().values()) == set()
-    assert written | named == set(_register().values())
+    py_numbers = {number for name, number in _register().items() if re.search(rf"locks\.{name}\b|, {name}\]", modules)}
+    assert sql_numbers - set(_register().values()) == set()
+    assert sql_numbers | py_numbers == set(_register().values())
 
 
 def test_python_takes_locks_by_name() -> None:
-    texts_with_locks = [text for constants in texts().values() for text in constants if "advisory" in text]
-    assert texts_with_locks
-    assert not [text for text in texts_with_locks if _NUMBER.search(text)]
+    lock_texts = [text for constants in texts().values() for text in constants if "advisory" in text]
+    assert lock_texts
+    assert not [text for text in lock_texts if _NUMBER.search(text)]
