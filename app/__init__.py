@@ -1,1 +1,1 @@
-"""How the world reaches us: HTTP, the command line, the worker process."""
+"""Entry points of Countersign: the HTTP API, the command line, the worker process, the demo."""

@@ -1,4 +1,7 @@
-"""Where the database is: the embedded one of the data folder, or the addresses that the settings name."""
+"""Database addresses by role and service keys; every process reads them here at start-up.
+
+Without an address in the settings, the embedded Postgres of the data folder serves.
+"""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -38,10 +41,11 @@ class Addresses:
 
 @contextmanager
 def addresses_of(settings: Settings) -> Generator[Addresses]:
-    """Hold the embedded server for the length of the block, unless the settings name an outside database.
+    """Yield the addresses; without one in the settings, hold the embedded server for the length of the block.
 
     Blocks while the server starts: enter before an event loop has work to do.
     """
+    # Only the app's address is needed to serve; the others are asked for where they are used.
     if settings.database_url:
         owner, world = _plain(settings.database_owner_url), _plain(settings.world_database_url)
         yield Addresses(settings.database_url.get_secret_value(), owner, world, is_embedded=False)
@@ -52,7 +56,7 @@ def addresses_of(settings: Settings) -> Generator[Addresses]:
 
 
 def world_url(settings: Settings) -> str:
-    """Return where the business services listen."""
+    """Return the address of the business services."""
     return settings.world_url or f"http://127.0.0.1:{WORLD_PORT}"
 
 
@@ -62,7 +66,7 @@ def world_port(settings: Settings) -> int:
 
 
 def service_keys(settings: Settings) -> Mapping[str, str]:
-    """Return the key of each agent role at the business services; made up once per data folder if none is set."""
+    """Return the service key of each agent role; drawn once per data folder if the settings have none."""
     return {
         "researcher": _plain(settings.world_key_read) or _stored_key(settings.data_dir, "world-read"),
         "executor": _plain(settings.world_key_write) or _stored_key(settings.data_dir, "world-write"),

@@ -1,4 +1,7 @@
-"""Who is calling: a key in a header becomes a principal; nothing in a body or a query ever does."""
+"""Authentication by API key and checks of group membership, for every route of the API.
+
+The key in a header alone says who calls; nothing in a body or a query ever does.
+"""
 
 from collections.abc import Mapping
 
@@ -25,6 +28,7 @@ def secret_of(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     plain = headers.get("x-api-key", "").strip()
+    # With two keys, a proxy in front and we might each believe in another person.
     if bearer and plain and bearer != plain:
         raise Permanent("unauthenticated", "two different keys were sent; send one, in either header")
     if not (bearer or plain):
@@ -33,7 +37,7 @@ def secret_of(headers: Mapping[str, str]) -> str:
 
 
 def demand(principal: Principal, *groups: str) -> None:
-    """Let only members of one of the groups pass; raises Permanent("forbidden")."""
+    """Raise Permanent("forbidden") unless the principal is in one of the groups."""
     if not principal.groups & set(groups):
         names = " or ".join(repr(group) for group in groups)
         raise Permanent("forbidden", f"{principal.id!r} is not in group {names}; ask somebody who is")

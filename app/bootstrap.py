@@ -1,4 +1,4 @@
-"""What a database needs before it can serve: shape, people, policies, runbooks; called at start and by `migrate`."""
+"""Set-up of a database: migrations, people, policies and runbooks; called at start-up and by `migrate`."""
 
 import logging
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _PEOPLE: Mapping[str, tuple[frozenset[str], int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What was done, for people to read."""
+    """Result of a set-up, for people to read."""
 
     migrations: tuple[str, ...]
     tenant_is_new: bool
@@ -85,7 +85,7 @@ async def first_key(
 
 
 def people(tenant: str) -> list[Principal]:
-    """Return who is there on first start: a requester, two approvers, one for small things, an administrator."""
+    """Return the people of a new tenant: a requester, two approvers, an approver of small sums, an administrator."""
     return [Principal(tenant, name, groups, alone, joint) for name, (groups, alone, joint) in _PEOPLE.items()]
 
 
@@ -111,6 +111,7 @@ async def _fill(settings: Settings, database: Database, *, activate: bool) -> tu
     await versions.import_items(database, access, release_items(settings.runbook_dir))
     version = PolicySet.load(Catalog.discover().cards, settings.policy_dir).version
     active = await policy_version.policy(database, access)
+    # Another release's policies stay in force until a person migrates: starting a process must not change rules.
     if active is None or (activate and active != version):
         return version, tuple(await policy_version.activate(database, access, version))
     return active, ()

@@ -1,4 +1,4 @@
-"""A command that must not outlive who started it; the supervisor starts every child through this module.
+"""Child process that ends with its parent; the supervisor starts every child through this module.
 
 The parent holds the other end of our standard input and never writes: the end of that stream is the end of the
 parent, however it died. No signal is needed for this, so it also works after SIGKILL and on every system.

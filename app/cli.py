@@ -1,4 +1,4 @@
-"""The command `countersign`: groups of commands, and the one edge where errors become messages and exit codes."""
+"""Command line `countersign`: its command groups, and the one edge where errors become messages and exit codes."""
 
 import logging
 import sys
@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
 
 
 def _report(failure: Exception, *, as_json: bool) -> int:
-    """Say what went wrong in one message, as an object too where one was asked for; return the exit code for it."""
+    """Print an error as one message, with `as_json` as an object too; return its exit code."""
     error = _cause(failure)
     if isinstance(error, ControlError):
         code, detail, status = error.code, str(error), exit_code(error)
@@ -86,7 +86,7 @@ def _report(failure: Exception, *, as_json: bool) -> int:
 
 
 def _cause(error: Exception) -> BaseException:
-    """Return the first error of what was done together: the group's own message says nothing."""
+    """Return the first error of an exception group: the group's own message says nothing."""
     cause: BaseException = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]

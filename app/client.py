@@ -1,4 +1,4 @@
-"""The API as the command line sees it: one person's key, problems as errors, streams that survive a lost connection."""
+"""HTTP client of the API for the command line: one person's key, problems as errors, streams that reconnect."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -13,13 +13,14 @@ from app.settings import Settings
 from memory.clock import Clock, SystemClock
 from memory.errors import CODES, Code, Permanent, Temporary
 
+# Streams are quiet while people decide, so reading has no limit.
 _SECONDS = httpx2.Timeout(30.0, read=None)
 _RECONNECTS = 20
 _PAUSE = 0.5
 
 
 class ApiRefusal(Permanent):
-    """The API said no; `problem` is its whole problem document."""
+    """Refusal by the API; `problem` is its whole problem document."""
 
     def __init__(self, code: Code, message: str, problem: Mapping[str, Any]) -> None:
         super().__init__(code, message)
@@ -51,6 +52,7 @@ class Api:
         self._url = url
         self._clock = clock or SystemClock()
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+        # No proxy of the environment gets to see the key.
         self._client = httpx2.AsyncClient(
             base_url=url, headers=headers, timeout=_SECONDS, transport=transport, trust_env=False
         )
@@ -108,6 +110,7 @@ class Api:
                     yield event
                 return
         except httpx2.TransportError as error:
+            # Without the run's id nobody knows whether one was started: the person decides about sending again.
             if not run:
                 raise self._away(error) from error
         async for event in self.follow(run, last):

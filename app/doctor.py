@@ -1,4 +1,4 @@
-"""What stands in the way of running here: one line per check, each with what to do."""
+"""Diagnosis of an installation: one line per check, each with what to do; called by `countersign doctor`."""
 
 import shutil
 import socket
@@ -31,7 +31,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S10
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One check and what came of it; `fix` is what to do unless it is ok."""
+    """Result of one check; `fix` is what to do unless it is ok."""
 
     check: str
     verdict: DiagnosisLevel
@@ -40,7 +40,7 @@ class Diagnosis:
 
 
 async def examine(settings: Settings) -> list[Diagnosis]:
-    """Return every finding that needs no database."""
+    """Return the diagnoses that need no database."""
     return [
         _python(),
         _disk(settings),
@@ -51,7 +51,7 @@ async def examine(settings: Settings) -> list[Diagnosis]:
 
 
 async def examine_database(addresses: Addresses, settings: Settings) -> list[Diagnosis]:
-    """Return what there is to say of a database that answers."""
+    """Return the diagnoses of a database that answers."""
     try:
         database = await Database.open(addresses.app, size=1)
     except ControlError as error:
@@ -71,7 +71,7 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
 
 
 def reach(settings: Settings, stack: ExitStack) -> tuple[Diagnosis, Addresses | None]:
-    """Start or find the database and hold it with `held`; the places are None if it cannot be reached."""
+    """Start or find the database and hold it on `stack`; the addresses are None if it cannot be reached."""
     try:
         addresses = stack.enter_context(addresses_of(settings))
     except ControlError as error:
@@ -101,7 +101,7 @@ def _disk(settings: Settings) -> Diagnosis:
 
 
 async def _endpoint(name: str, url: str, probe: str, setting: str) -> Diagnosis:
-    """Say whether something answers where the settings say, and if not, whether it could be started there."""
+    """Return whether a service answers at its address, and if not, whether its port is free to start it."""
     if await answers(url + probe):
         return Diagnosis(name, "ok", f"answers at {url}")
     address = urlsplit(url)
@@ -109,6 +109,7 @@ async def _endpoint(name: str, url: str, probe: str, setting: str) -> Diagnosis:
         return Diagnosis(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
     family = socket.AF_INET6 if ":" in (address.hostname or "") else socket.AF_INET
     with socket.socket(family) as free:
+        # As the server itself binds, so that a port in TIME_WAIT counts as free.
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             free.bind((address.hostname or "", address.port or 80))
@@ -154,7 +155,7 @@ async def _vectors(embedder: str, database: Database) -> Diagnosis:
 
 
 async def _housekeeping(database: Database) -> Diagnosis:
-    """Say when each duty was last done by any worker, and what failed since."""
+    """Return when any worker last did each duty, and which failed since."""
     if unready := await _unready("housekeeping", database):
         return unready
     latest = await duties.ls(database)
@@ -170,7 +171,7 @@ async def _housekeeping(database: Database) -> Diagnosis:
 
 
 def _ago(seconds: float | None) -> str:
-    """Return a time past as people say it."""
+    """Return an age in the largest unit that fits."""
     for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds and seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit} ago"
@@ -187,7 +188,7 @@ async def _room(database: Database) -> Diagnosis:
 
 
 async def _unready(check: str, database: Database) -> Diagnosis | None:
-    """Return that nothing can be said yet, if the database has not this release's shape."""
+    """Return a diagnosis "unknown" if migrations are missing, else None."""
     async with database.system() as connection:
         if await missing(connection, FUNCTIONS):
             return Diagnosis(check, "warn", "unknown before the migrations", "run `countersign migrate`")

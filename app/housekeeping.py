@@ -1,4 +1,4 @@
-"""What every worker does beside its runs, for as long as it lives: looking after others' runs, tidying, new vectors.
+"""Background duties of a worker: sweeping lost runs, tidying, heartbeats and vectors; started by `app.worker`.
 
 Nobody's rows can end it: what goes wrong with one duty is logged with its cause and noted for `doctor`, and the next
 duty is done all the same.
@@ -18,6 +18,7 @@ from memory.runs.queue import Queue
 from memory.store import erasure, pruning
 
 _LOG = logging.getLogger(__name__)
+# A person waits for a run whose worker died, so sweeps are frequent; tidying concerns nobody's present request.
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 60.0
@@ -25,7 +26,7 @@ GRACE_SECONDS = 10.0
 _PAUSE_AFTER_ERROR = 5.0
 _VECTORS_SECONDS = 5.0
 _VECTORS_AWAY_SECONDS = 60.0
-_BITES = 100
+_MAX_BATCHES = 100
 """How often one duty is repeated in a round at most, while it finds more to do."""
 
 T = TypeVar("T")
@@ -33,7 +34,10 @@ DutyFunction = Callable[[Database], Awaitable[object]]
 
 
 async def sweep(database: Database, waiting: Queue, *, grace: float = GRACE_SECONDS) -> list[str]:
-    """Queue what dead workers left, what nobody decided in time and what nobody took; returns the runs."""
+    """Queue runs of dead workers, of expired approvals, and of lost wake-ups; returns their ids.
+
+    `grace` is the number of seconds after which a queued run that no worker took counts as lost.
+    """
     async with database.system() as connection, connection.transaction():
         runs = {*await records.sweep(connection), *await records.expire(connection)}
         runs |= set(await records.overdue(connection, grace))
@@ -43,23 +47,23 @@ async def sweep(database: Database, waiting: Queue, *, grace: float = GRACE_SECO
 
 
 async def delete_finished_jobs(database: Database) -> None:
-    """Delete jobs that are done."""
+    """Delete finished jobs of the queue."""
     async with database.system() as connection:
         await queue.tidy(connection)
 
 
 async def delete_expired_memories(database: Database) -> None:
-    """Delete what expired until nothing is left of it."""
+    """Delete expired memories, batch by batch, until none is left."""
     await _repeat(lambda: erasure.sweep(database))
 
 
 async def prune_full_scopes(database: Database) -> None:
-    """Prune scopes that hold more than their room, until all have been looked at that anything can leave from."""
+    """Prune scopes that hold more than their room, batch by batch, until none can be made smaller."""
     await _repeat(lambda: pruning.prune_overfull(database))
 
 
 async def archive_transcripts(database: Database) -> None:
-    """Archive the transcripts of threads that came to rest."""
+    """Archive the transcripts of threads whose runs have ended."""
     await _repeat(lambda: transcripts.sweep(database))
 
 
@@ -72,29 +76,30 @@ TIDYING: Mapping[str, DutyFunction] = {
 
 
 async def tidy(database: Database, tidying: Mapping[str, DutyFunction] = TIDYING) -> None:
-    """Do each duty once and note what came of it; never raises for what goes wrong with one."""
+    """Do each duty once and note its trouble, if any, for `doctor`; an error of one duty stops no other."""
     for name, duty in tidying.items():
         trouble = _error_name(await attempt(name, duty(database)))
         await attempt(f"noting {name}", duties.note(database, name, trouble))
 
 
 async def sweep_on(database: Database, waiting: Queue) -> None:
-    """Look after runs for ever."""
+    """Sweep runs for ever."""
     while True:
         result = await attempt("a sweep", sweep(database, waiting))
+        # An error of ours would come again at once and fill the log; a database that is away is looked for soon.
         is_unexpected = isinstance(result, Exception) and not isinstance(result, ControlError)
         await asyncio.sleep(_PAUSE_AFTER_ERROR if is_unexpected else SWEEP_SECONDS)
 
 
 async def tidy_on(database: Database) -> None:
-    """Tidy for ever; apart from sweeping, so that no run waits for a large scope."""
+    """Tidy for ever; a task of its own, so that no run waits for a large scope."""
     while True:
         await tidy(database)
         await asyncio.sleep(TIDY_SECONDS)
 
 
 async def beat_on(database: Database, number: int) -> None:
-    """Say for ever that the worker with this number lives."""
+    """Write the heartbeat of a worker for ever."""
     while True:
         await attempt("a heartbeat", _beat(database, number))
         await asyncio.sleep(BEAT_SECONDS)
@@ -116,7 +121,7 @@ async def embed_on(database: Database, embedder: Embedder) -> None:
 
 
 async def attempt(name: str, work: Awaitable[T]) -> T | Exception:
-    """Return what a work returns, or the error that it failed with, which is logged then."""
+    """Return the result of `work`, or the error that it raised, which is logged."""
     try:
         return await work
     except ControlError as error:
@@ -137,7 +142,7 @@ async def _beat(database: Database, number: int) -> None:
 
 
 async def _repeat(step: Callable[[], Awaitable[int | Sized]]) -> None:
-    for _ in range(_BITES):
+    for _ in range(_MAX_BATCHES):
         result = await step()
         if not (result if isinstance(result, int) else len(result)):
             return

@@ -1,4 +1,4 @@
-"""The processes that stay up: API, worker and world; each ends in order when it is told to by a signal."""
+"""Long-running processes (API, worker, world) with an orderly end on SIGTERM; called by their commands."""
 
 import asyncio
 import errno
@@ -63,7 +63,7 @@ async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> No
 
 
 async def lead(settings: Settings, addresses: Addresses) -> None:
-    """Lead runs until told to end; raises Temporary("unavailable") if the database is lost."""
+    """Lead runs until a signal or cancellation; raises Temporary("unavailable") if the database is lost."""
     from app.wiring import open_system
 
     async with open_system(settings, addresses) as system:
@@ -74,6 +74,7 @@ async def business(settings: Settings, addresses: Addresses, copy: Business) -> 
     """Serve the demo business; its story is loaded first if the copy is new, or `reset` says so."""
     from app.world.service import serve_world
 
+    # Before the story is loaded, which takes seconds: a port in use is told at once.
     with listening(settings.host, copy.port):
         pass
     await serve_world(
@@ -144,6 +145,7 @@ async def _until_signal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
         await task
+    # Cancelled by our signal it is an orderly end; by anybody else it is theirs to see.
     except asyncio.CancelledError:
         if not has_signal:
             raise

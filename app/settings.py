@@ -1,4 +1,4 @@
-"""What this installation was told: flags, environment, files; read here and nowhere else, then passed down frozen."""
+"""Settings from flags, environment and files; read here and nowhere else, then passed down frozen."""
 
 import difflib
 import os
@@ -21,7 +21,7 @@ _BY_FILE = "_file"
 
 
 class Bounds(BaseModel):
-    """What one run may cost: the default, and the most that a given plan may ask for; runbooks bring their own."""
+    """Budget of one run: the default, and the limit for plans that people send; runbooks bring their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,6 +89,7 @@ def load(
     """
     base = folder or Path.cwd()
     values = _toml(base / TOML)
+    # From weak to strong: each layer is merged over those before.
     for variables, source in (
         (dotenv_values(base / DOTENV), ".env"),
         (os.environ if environ is None else environ, "the environment"),
@@ -113,7 +114,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _variables(env: Mapping[str, str], source: str) -> dict[str, Any]:
-    """Return what variables set; the bare alias is the weakest, then files, then values."""
+    """Return the settings in variables; the bare alias is the weakest, then files, then values."""
     own_values = {name[len(PREFIX) :].lower(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
     files = {name: own_values.pop(name) for name in list(own_values) if name.endswith(_BY_FILE)}
     values: dict[str, Any] = {"database_url": env["DATABASE_URL"]} if "DATABASE_URL" in env else {}

@@ -1,4 +1,4 @@
-"""World, API and worker as children, started, restarted and ended together; used by up, demo and the crash tests."""
+"""Supervision of child processes and of the embedded Postgres: start, restart, end; used by up, demo, crash tests."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ _TAIL = 800
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A command of ours that should always run."""
+    """A subcommand of `countersign` that should always run."""
 
     name: str
     arguments: Sequence[str]
@@ -69,6 +69,7 @@ class Supervisor:
         while True:
             began = time.monotonic()
             code = await self._live(child)
+            # A negative code is a signal: killed children are started again however often that happens.
             brief = time.monotonic() - began < SHORT_LIFE_SECONDS
             away = away + 1 if brief and code == UNAVAILABLE else 0
             short = short + 1 if brief and code >= 0 and code != UNAVAILABLE else 0
@@ -161,6 +162,7 @@ async def _failing_with(tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[N
     try:
         yield
     except asyncio.CancelledError:
+        # The cancellation was ours: the block's caller gets the error instead.
         if errors and body:
             body.uncancel()
             raise errors[0] from None
@@ -193,7 +195,7 @@ class ServerKeeper:
 
 
 async def until(probe: Callable[[], Awaitable[bool]], name: str, seconds: float = 30.0) -> None:
-    """Wait until `probe` says yes; raises Temporary("unavailable") naming `what` after `seconds`."""
+    """Wait until `probe` says yes; raises Temporary("unavailable") with `name` after `seconds`."""
     end = time.monotonic() + seconds
     while not await probe():
         if time.monotonic() > end:
@@ -226,5 +228,5 @@ def _variables(prefix: str, values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _clean(variables: Mapping[str, str]) -> dict[str, str]:
-    """Drop what would tell a child something else than its supervisor does."""
+    """Return the variables without our own settings: a child gets those from its supervisor alone."""
     return {n: v for n, v in variables.items() if not n.upper().startswith(PREFIX) and n != "DATABASE_URL"}

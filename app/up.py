@@ -1,4 +1,4 @@
-"""Everything at once, for people who want to try it: world, API and worker as children, keys and a prompt."""
+"""Whole installation as children of one command (world, API, worker) with keys and a prompt; called by `up`."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ _START_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What people need to begin."""
+    """Addresses, keys and a prompt for people to begin with."""
 
     api: str
     world: str
@@ -28,7 +28,7 @@ class Ready:
 
 
 def up(settings: Settings, announce: Callable[[Ready], None], *, seed: int, customers: int) -> None:
-    """Run everything until interrupted; `told` is called once it answers.
+    """Run everything until interrupted; `announce` is called once all of it answers.
 
     Raises Permanent("configuration") for a port that is taken, before anything is started.
     """
@@ -42,6 +42,7 @@ async def _run(
     settings: Settings, addresses: Addresses, announce: Callable[[Ready], None], *, seed: int, customers: int
 ) -> None:
     await bootstrap.set_up(settings, addresses)
+    # Drawn before the children start, which read them from the same folder.
     service_keys(settings)
     keys = {
         name: (await bootstrap.first_key(settings, addresses, name, label="up", days=_KEY_DAYS)).secret

@@ -1,4 +1,4 @@
-"""Builds the whole system and closes it in reverse; the only place where parts meet."""
+"""Composition root: opens every connection, builds the system, closes it in reverse; called by each process."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,7 +32,7 @@ from tools.token_budget import TokenMeter
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Everything that a process of ours works with."""
+    """All connections and services of one process."""
 
     settings: Settings
     database: Database
@@ -49,7 +49,7 @@ class System:
 
     @property
     def api_services(self) -> Services:
-        """Return what the API is made of."""
+        """Return the services of the API."""
         return Services(
             self.database,
             self.catalog,
@@ -63,7 +63,7 @@ class System:
 
     @property
     def deps(self) -> Deps:
-        """Return what flows are built from."""
+        """Return the dependencies that flows are built from."""
         return Deps.of(self.database, self.catalog, self.gateway, self.planner, self.embedder)
 
     def planner(self, lease: Lease) -> Planner:
@@ -95,6 +95,7 @@ async def open_system(
         catalog = Catalog.discover()
         policy = PolicySet.load(catalog.cards, settings.policy_dir)
         embedder = embedder_of(settings.embeddings, settings.embeddings_base_url)
+        # One connection for each lane, the others for duties and requests.
         database = await Database.open(addresses.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)

@@ -1,7 +1,7 @@
-"""Leads runs from their queue entry to their end: leases the row, drives the graph, parks or finishes; in `serve` too.
+"""Worker: leads queued runs to their end or to a wait; started by `countersign worker` and by `serve`.
 
-Correctness rests on the fence of the lease alone: everything that a worker writes names it. The seat only makes the
-death of a worker known fast.
+For each run it leases the row, drives the graph, then parks or finishes. Correctness rests on the fence of the lease
+alone: everything that a worker writes names it. The seat only makes the death of a worker known fast.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Driver:
         self._graph: Graph = build(deps, self._saver)
 
     async def drive(self, run: str) -> None:
-        """Lead a queued run until it ends or waits for a person; does nothing if it is not there to be taken.
+        """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.
 
         Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
         """
@@ -69,7 +69,7 @@ class Driver:
                 self._saver.forget(run)
 
     async def _lead(self, lease: Lease, *, again: bool) -> str:
-        """Drive a run as far as it goes; returns its status then. `again` after it was not allowed to wait."""
+        """Drive a run as far as it goes and return its status; `again` says that a wait was just refused."""
         try:
             if again:
                 await self._heed_cancellation(lease)
@@ -77,6 +77,7 @@ class Driver:
             if interrupts := state.get("__interrupt__"):
                 return await self._park(lease, interrupts[0].value)
             ending = RunEnding(**state["end"])
+        # Neither ends the run: it belongs to another worker, or waits for the database.
         except (LeaseLost, Temporary):
             raise
         except ControlError as error:
@@ -88,13 +89,13 @@ class Driver:
         return ending.status
 
     async def _heed_cancellation(self, lease: Lease) -> None:
-        """Raise Halt if the run was cancelled: a gate does not look, and would ask and be refused for ever."""
+        """Raise Halt if the run was cancelled: a gate does not check, and would ask and be refused for ever."""
         row = await records.get(self._database, lease.access, lease.run)
         if row["cancel"] is not None:
             raise Halt("cancelled", f"cancelled before anybody answered: {row['cancel']}")
 
     async def _advance(self, lease: Lease) -> dict[str, Any]:
-        """Run the graph from where it stands; a database that is away for a moment is waited for."""
+        """Run the graph from its last checkpoint; waits for a database that is away for a moment."""
         fresh = lease.fence == 1
         for number in range(1, _PATIENCE + 1):
             try:
@@ -111,6 +112,7 @@ class Driver:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
         config = {**leading(lease, fresh=fresh), "recursion_limit": STEPS_LIMIT}
         checkpoint = None if fresh else await self._saver.aget_tuple(leading(lease))
+        # The worker before died between the end of the graph and the end of the run.
         if checkpoint and checkpoint.checkpoint["channel_values"].get("end"):
             return checkpoint.checkpoint["channel_values"]
         first_state: State | None = None if checkpoint else await begun(lease, self._deps.adopt, self._deps.cards)

@@ -1,4 +1,4 @@
-"""Approvals over HTTP: what is asked of people, and their decisions, each with its author's own key."""
+"""Approvals over HTTP: list, show, and decide with one's own key; for people and the command line."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast

@@ -1,4 +1,4 @@
-"""What leaves a person's memory for want of room, over HTTP: looked at before, taken back after, held for the law."""
+"""Pruning and the archive of memories over HTTP: preview, prune, restore, legal hold."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ Room = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 
 
 class Pruning(RequestBody):
-    """How much of the caller's own scope stays; nothing leaves unless `expect` names the preview that was looked at."""
+    """Room of the caller's own scope; nothing leaves unless `expect` names the preview that a person read."""
 
     facts: Room = pruning.STANDARD.facts
     episodes: Room = pruning.STANDARD.episodes

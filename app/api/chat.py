@@ -1,4 +1,4 @@
-"""The chat: a message in, what becomes of it out, streamed or as one answer; it shows gates, never decides."""
+"""Chat over HTTP: a message in, an event stream or one JSON answer out; it shows gates and never decides."""
 
 from typing import Annotated, Any
 

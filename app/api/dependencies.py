@@ -1,4 +1,4 @@
-"""What routes may use: the parts of the system that answer requests, and who is calling; every route takes both."""
+"""Dependencies of routes: services, caller, and the checks and cursors that several routes share."""
 
 import base64
 import json
@@ -23,12 +23,12 @@ from tools.catalog import Catalog
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
 _DEEPEST = 100
-"""Mappings and lists inside each other, each mapping counted twice; nothing honest comes near it."""
+"""Depth of nested mappings and lists, each mapping counted twice; honest bodies stay far below."""
 _HEADER = APIKeyHeader(name="X-Api-Key", auto_error=False, scheme_name="key")
 
 
 class Wakes(Protocol):
-    """The queue as the API sees it."""
+    """The run queue, as far as routes need it."""
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run, if the caller's transaction commits."""
@@ -37,7 +37,7 @@ class Wakes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the API is made of; built by the wiring, or by a test."""
+    """Everything that routes work with; built by `app.wiring`, or by a test."""
 
     database: Database
     catalog: Catalog
@@ -61,7 +61,7 @@ class Caller:
 
 
 def services_of(request: Request) -> Services:
-    """Return the parts that this app was created with."""
+    """Return the services that this app was created with."""
     return cast(Services, request.app.state.services)
 
 
@@ -78,6 +78,7 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
 
 
+# Refused here, since Postgres takes neither zero bytes nor lone surrogates and would answer with an error of ours.
 def _refuse_unstorable(value: object, depth: int = 0) -> None:
     if depth > _DEEPEST:
         raise ValueError(f"this is nested more than {_DEEPEST} deep")
@@ -115,7 +116,7 @@ NotBlank = AfterValidator(_refuse_blank)
 
 
 def cursor(*values: object) -> str:
-    """Return an opaque place in a list."""
+    """Return an opaque cursor: the sort values of a list's last row."""
     text = json.dumps([value.isoformat() if isinstance(value, datetime) else value for value in values])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -128,6 +129,7 @@ def moment(text: str | None) -> tuple[datetime, str] | None:
         at, name = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         _refuse_unstorable(name)
         return datetime.fromisoformat(at).astimezone(UTC), str(name)
+    # A cursor comes from outside: any damage to it is the sender's mistake, none an error of ours.
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Permanent("bad_request", f"cursor {text!r} is not one that a list returned; leave it out") from error
 
@@ -135,7 +137,7 @@ def moment(text: str | None) -> tuple[datetime, str] | None:
 def page(
     rows: Sequence[Mapping[str, Any]], limit: int, at: str, show: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return a page of a list that was asked for one row more than `limit`, ordered by (`at`, id)."""
+    """Return a page from `limit` + 1 rows ordered by (`at`, id); the extra row only says that there is a next page."""
     items = rows[:limit]
     next_cursor = cursor(items[-1][at], items[-1]["id"]) if len(rows) > limit else None
     return {"items": [show(row) for row in items], "next": next_cursor}

@@ -1,4 +1,4 @@
-"""Effects over HTTP: what agents changed, why each was allowed, and a person's word where the outcome is unknown."""
+"""Effects over HTTP: list, show, explain, and resolve one in doubt; for people and the command line."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/effects", tags=["effects"])
 
 
 class Resolution(RequestBody):
-    """What a person found out about an effect in doubt."""
+    """A person's finding about an effect in doubt."""
 
     state: Literal["done", "failed"]
     note: Annotated[str, NotBlank, Field(max_length=2000)]

@@ -1,4 +1,7 @@
-"""What stands in front of every route: a trace id, a bound on bodies, JSON only, and no text that Postgres refuses."""
+"""ASGI middleware in front of every route: trace id, size limit of bodies, JSON only, no zero bytes in the address.
+
+`server.create_app` adds it. It is no resource: it has no route of its own.
+"""
 
 import re
 from uuid import uuid4
@@ -72,7 +75,7 @@ def _wrong_type(headers: Headers) -> tuple[Code, str] | None:
 
 
 async def _read(receive: Receive, scope: Scope) -> Receive | None:
-    """Return a channel that replays the body, or None if it is too large; bodies of GET are not awaited."""
+    """Return a receive channel that replays the body, or None if it is too large; reads have none."""
     if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
         return receive
     chunks: list[Message] = []
@@ -82,6 +85,7 @@ async def _read(receive: Receive, scope: Scope) -> Receive | None:
         chunks.append(message)
         size += len(message.get("body", b""))
         has_more = message.get("more_body", False)
+        # Counted here too: a chunked body declares no length.
         if size > MOST_BYTES:
             return None
 

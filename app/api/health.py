@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can work; probes ask, without a key."""
+"""Liveness and readiness probes, without a key; for load balancers, the supervisor and `doctor`."""
 
 import logging
 from typing import Any

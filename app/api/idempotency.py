@@ -1,4 +1,4 @@
-"""Requests that may be repeated: one transaction does the work and keeps the answer under the sender's key."""
+"""Idempotency keys of HTTP requests: work and its answer in one transaction; for routes that start or decide."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ IdempotentWork = Callable[[Connection], Awaitable[dict[str, Any]]]
 async def perform(
     services: Services, caller: Caller, request: idempotency.IdempotentRequest | None, work: IdempotentWork
 ) -> tuple[Any, bool]:
-    """Do the work in one transaction, or return what was answered before; the flag says that it was.
+    """Return the work's answer and False, or the answer recorded under the key and True; all in one transaction.
 
     Raises Permanent `idempotency_mismatch` or `conflict`, by `memory.runs.idempotency`.
     """
@@ -34,17 +34,18 @@ async def perform(
         if request and (old := await idempotency.earlier_answer(connection, request)) is not None:
             return old, True
         answer = await work(connection)
+        # In the transaction of the work: either both are there after a crash, or neither.
         if request:
             await idempotency.record(connection, request, answer)
         return answer, False
 
 
 def request_of(key: str | None, route: str, body: RequestBody) -> idempotency.IdempotentRequest | None:
-    """Describe the request if its sender chose a key."""
+    """Return the request with its key and digest, or None if its sender chose no key."""
     return idempotency.IdempotentRequest.of(key, route, body.model_dump(mode="json")) if key else None
 
 
 def mark(response: Response, is_replay: bool) -> None:
-    """Say in a header that this answer was given before."""
+    """Add the header `Idempotency-Replayed` to a replay."""
     if is_replay:
         response.headers[REPLAY_HEADER] = "true"

@@ -1,4 +1,4 @@
-"""The journal over HTTP: everything as lines of JSON, and whether the chains hold."""
+"""Journal over HTTP: export as lines of JSON, and verification of the hash chains."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Keys over HTTP, for administrators; and who the caller is."""
+"""API keys over HTTP, for administrators; and `/api/me` for whoever holds one."""
 
 from dataclasses import asdict
 from typing import Annotated, Any

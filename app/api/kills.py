@@ -1,4 +1,4 @@
-"""The stop switch over HTTP: anybody may pull it, operators release it."""
+"""Stop switches over HTTP: anybody may pull one, operators release it."""
 
 from typing import Annotated, Any, get_args
 
@@ -61,7 +61,7 @@ async def unkill(kind: Reach, name: str, services: ServicesDep, caller: CallerDe
 
 
 async def _is_there(services: Services, caller: Caller, stop: KillRequest) -> None:
-    """Refuse a name that stops nothing: who mistypes must not believe that it has stopped."""
+    """Raise `not_found` for a name that stops nothing: who mistypes must not believe that it has stopped."""
     if stop.kind == "run":
         await records.get(services.database, caller.access, stop.name)
     elif stop.kind == "tool":

@@ -1,4 +1,4 @@
-"""Knowledge over HTTP: what agents rest their plans on, version by version, and publishing a new one."""
+"""Versioned knowledge over HTTP: list, search, show, and publish runbooks, facts and configuration."""
 
 import base64
 import json
@@ -120,7 +120,7 @@ def _position(text: str | None) -> tuple[str, int] | None:
 
 
 def _runbook(item: Publication, services: Services) -> KnowledgeItem:
-    """Return what a runbook's text says it is; raises Permanent if the request says otherwise, or if it cannot run."""
+    """Return the item that a runbook's front matter describes; raises Permanent if the request contradicts it."""
     check(
         KnowledgeItem(
             item.id, "runbook", item.title or item.id, item.body, item.owner or "-", services.clock.now().date()

@@ -1,4 +1,4 @@
-"""A person's memory over HTTP: their own scope and the shared one, never anybody else's."""
+"""Memories over HTTP: the caller's own scope and the shared one, never anybody else's."""
 
 import unicodedata
 from collections.abc import AsyncIterator
@@ -209,7 +209,7 @@ async def _lines(services: Services, caller: Caller) -> AsyncIterator[bytes]:
 
 
 def position(text: str | None) -> tuple[datetime, str] | None:
-    """Return the time and id of a memory that a cursor stands for; raises Permanent("bad_request")."""
+    """Return the (time, id) of the memory in a cursor; raises Permanent("bad_request")."""
     pair = moment(text)
     try:
         return pair and (pair[0], str(UUID(pair[1])))
@@ -223,6 +223,6 @@ def _version(version: versions.MemoryVersion) -> dict[str, Any]:
 
 
 def view(memory: Memory) -> dict[str, Any]:
-    """Return a memory as every answer shows it."""
+    """Return a memory as JSON, the same in every answer."""
     fields = {name: value for name, value in asdict(memory).items() if name not in ("is_repeat", "is_history")}
     return views.jsonable({**fields, "scope": str(memory.scope)})

@@ -1,4 +1,4 @@
-"""How failures look over HTTP: `application/problem+json` with a code of the closed list and what to do next.
+"""Problem documents (RFC 9457): a code of the closed list, its HTTP status, and what to do next.
 
 The only module that knows HTTP statuses; everything below raises codes.
 """
@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """What a code means to a client."""
+    """HTTP status, title and next step of one code."""
 
     status: int
     title: str
@@ -117,7 +117,7 @@ class Refusal(Permanent):
 
 
 def response(request: Request, code: Code, detail: str, *, status: int | None = None, **extras: Any) -> JSONResponse:
-    """Return a problem document for a code; `status` only where HTTP demands another one than the code's own."""
+    """Return a problem document; `status` replaces the code's own only where HTTP demands it."""
     problem = PROBLEMS[code]
     number = status or problem.status
     body = {
@@ -135,7 +135,7 @@ def response(request: Request, code: Code, detail: str, *, status: int | None = 
 
 
 def trace_of(request: Request) -> str:
-    """Return the id under which this request is logged; set by the guard in front of all routes."""
+    """Return the trace id of a request, which the guard has set."""
     return str(request.scope.get("trace", "none"))
 
 

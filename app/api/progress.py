@@ -1,4 +1,4 @@
-"""How far a run is and how long it will take: folded from journal entries; streams and run views show it."""
+"""Progress and time left of a batched step, folded from journal entries; used by streams and run views."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,20 +10,21 @@ _NOT_DONE = frozenset({"replayed", "failed", "skipped"})
 
 
 class Pace:
-    """The speed of a batched step, from its first batch that was seen to the last."""
+    """Speed of one batched step, measured from the first batch noted to the latest."""
 
     def __init__(self) -> None:
         self._step = ""
         self._first: tuple[int, datetime] = (0, datetime.min)
 
     def note(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the progress that an outcome reports, with seconds left once two batches were seen."""
+        """Return the progress in an outcome, or None; `seconds_left` needs two batches."""
         report: Mapping[str, Any] | None = body.get("progress")
         if not report or not report.get("of"):
             return None
         at, batch, of = datetime.fromisoformat(body["at"]), int(report["batch"]), int(report["of"])
         if self._step != report["step"]:
             self._step, self._first = report["step"], (batch, at)
+        # The first batch is the start of the measurement: how long it took itself is not known.
         batches = batch - self._first[0]
         seconds_left = (at - self._first[1]).total_seconds() / batches * (of - batch) if batches > 0 else None
         view = {name: report.get(name) for name in ("step", "batch", "of", "done", "total")}
@@ -35,7 +36,7 @@ class Pace:
 
 
 def latest(entries: Iterable[JournalEntry]) -> dict[str, Any] | None:
-    """Return the progress after the last entry, or None if none is batched."""
+    """Return the progress after the last entry, or None if no step runs in batches."""
     pace, progress = Pace(), None
     for entry in entries:
         body = entry.body

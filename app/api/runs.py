@@ -1,4 +1,4 @@
-"""Runs over HTTP: start, read, list, cancel, resume, and read what was recorded."""
+"""Runs over HTTP: start, list, show, cancel, resume, journal and event stream."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ _PAGE = 1000
 
 
 class ReasonRequest(RequestBody):
-    """Why."""
+    """Reason of a person for cancelling."""
 
     reason: str = ""
 
@@ -139,7 +139,7 @@ async def events(
 
 
 def entry_view(entry: JournalEntry) -> dict[str, Any]:
-    """Return an entry with its place in the chain."""
+    """Return a journal entry as JSON, with its number and the hashes of the chain."""
     return {
         "run": entry.run,
         "seq": entry.seq,

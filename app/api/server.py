@@ -1,4 +1,4 @@
-"""The HTTP application: one router per resource behind one guard; built by the wiring and by tests."""
+"""FastAPI application: one router per resource behind the guard; built by `app.processes` and by tests."""
 
 from fastapi import FastAPI
 
@@ -46,7 +46,7 @@ _ROUTERS = (
 
 
 def create_app(services: Services | None = None) -> FastAPI:
-    """Return the application; without parts only its OpenAPI document can be asked for."""
+    """Return the application; without services it serves nothing but its OpenAPI document."""
     app = FastAPI(
         title="Countersign",
         version=VERSION,
@@ -62,6 +62,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.router)
     _describe_problems(app)
+    # Outermost, so that nothing reads a body before it is measured.
     app.add_middleware(Guard)
     return app
 

@@ -1,4 +1,4 @@
-"""How a request becomes a run: a message, a runbook with inputs, or a complete plan; checked before any write."""
+"""Start of a run from a message, a runbook with inputs, or a plan, checked before any write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Start(RequestBody):
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run is asked to do, in the form that its graph starts from."""
+    """Input of a new run: a text, and a plan or a runbook with inputs."""
 
     text: str
     plan: Mapping[str, Any] | None = None
@@ -51,7 +51,7 @@ class RunRequest:
 
 
 async def understand(services: Services, caller: Caller, start: Start) -> RunRequest:
-    """Return what is asked; raises Refusal `plan_invalid` with every problem, Permanent `bad_request`."""
+    """Return the run request of an HTTP body; raises Refusal `plan_invalid` or Permanent `bad_request`."""
     if [start.message, start.runbook, start.plan].count(None) != 2:
         raise Permanent("bad_request", "send exactly one of: message, runbook, plan")
     if start.inputs and not start.runbook:
@@ -73,7 +73,7 @@ def read(raw: Mapping[str, Any]) -> Plan:
 
 
 def from_plan(services: Services, plan: Plan) -> RunRequest:
-    """Return a plan as a request, if it can be run; raises Refusal `plan_invalid`.
+    """Return the run request of a complete plan; raises Refusal `plan_invalid`.
 
     A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
     """
@@ -87,6 +87,7 @@ def from_plan(services: Services, plan: Plan) -> RunRequest:
         if bounds[name] > services.budget[name]
     ]
     plan = plan.model_copy(update={"budget": Budget(**{**services.budget, **bounds})})
+    # What has no canonical form could not be hashed, and a plan is approved by its hash.
     try:
         canonical(plan.model_dump(mode="json"))
     except TypeError as error:
@@ -106,6 +107,7 @@ async def begin(  # one run has this many facts
 ) -> dict[str, Any]:
     """Start a run and wake a worker, in the caller's transaction; returns `run`, `thread` and `after`."""
     run = str(new_id(services.clock))
+    # A run that continues no thread opens one that bears its own id.
     thread = thread or run
     await records.start(
         connection,
@@ -120,7 +122,7 @@ async def begin(  # one run has this many facts
 
 
 async def own(connection: Connection, caller: Caller, thread: str) -> records.ThreadState | None:
-    """Return where the caller's thread stands; raises Permanent("forbidden") for somebody else's."""
+    """Return the state of the caller's thread, or None; raises Permanent("forbidden") for somebody else's."""
     standing = await records.thread_state(connection, thread)
     if standing and standing.owner != caller.principal.id:
         raise Permanent("forbidden", f"thread {thread!r} belongs to {standing.owner!r}; start one of your own")

@@ -1,4 +1,4 @@
-"""What clients see of a run while it happens: events made from journal entries, so that any of them can be read again.
+"""Event stream of a run (server-sent events), made from journal entries, so that any part can be read again.
 
 Called by the chat and by `/api/runs/{id}/events`; an event's id is the number of its entry.
 """
@@ -43,12 +43,13 @@ _NAMES: Mapping[str, EventName] = {
 }
 """Which entries clients see, and as what."""
 
+# Proxies must neither keep nor buffer a stream.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One thing that happened, as clients see it."""
+    """One server-sent event."""
 
     name: EventName
     data: Mapping[str, Any]
@@ -62,7 +63,7 @@ class ServerEvent:
 
 
 def events(entry: JournalEntry, pace: Pace) -> list[ServerEvent]:
-    """Return what an entry tells clients; most entries of the machinery tell nothing."""
+    """Return the events of one journal entry; entries that only machinery needs have none."""
     body = entry.body
     server_events = _events_of(entry.run, body, pace)
     if server_events:
@@ -94,9 +95,10 @@ def response(
 
 
 async def follow(services: Services, access: Access, run: str, after: int) -> AsyncIterator[bytes]:
-    """Yield encoded events until the run has ended and everything was told; comments keep quiet streams alive."""
+    """Yield encoded events until the run's last entry was sent; comments keep quiet streams alive."""
     reader = _JournalReader(services, access, run, after)
     async for _ in services.feed.wakeups(run):
+        # First read, then ask for the end: an entry that comes in between is read at the next wake-up.
         async for event in reader.read_events():
             yield event.encode()
         if await reader.is_finished():
@@ -106,7 +108,7 @@ async def follow(services: Services, access: Access, run: str, after: int) -> As
 
 
 class _JournalReader:
-    """One client's place in a run's journal."""
+    """Reader of one run's journal for one client, with the number of the last entry sent."""
 
     def __init__(self, services: Services, access: Access, run: str, after: int) -> None:
         self._services = services
@@ -117,23 +119,24 @@ class _JournalReader:
         self._last_write = _loop_time()
 
     async def read_events(self) -> AsyncIterator[ServerEvent]:
-        """Yield what was recorded since the last time."""
+        """Yield the events of entries that were recorded since the last call."""
         while entries := await journal.read(
             self._services.database, self._access, self._run, after=self._after, limit=_PAGE
         ):
             for event in [event for entry in entries for event in events(entry, self._pace)]:
+                # The message of the run is no entry of its own; clients get it before the end.
                 if event.name == "end":
                     yield await self._final_message()
                 yield event
             self._after, self._last_write = entries[-1].seq, _loop_time()
 
     async def is_finished(self) -> bool:
-        """Return whether the run has ended and everything of it was told."""
+        """Return whether the run has ended and its last entry was sent."""
         row = await records.get(self._services.database, self._access, self._run)
         return row["status"] in FINAL_STATUSES and row["seq"] <= self._after
 
     def is_due_for_comment(self) -> bool:
-        """Return whether the client should hear that we are still here."""
+        """Return whether nothing was written for so long that a comment is due; the caller then writes one."""
         if _loop_time() - self._last_write <= _QUIET_SECONDS:
             return False
         self._last_write = _loop_time()
@@ -160,7 +163,7 @@ async def wait_for_end_or_gate(services: Services, access: Access, run: str) -> 
 
 
 async def open_gate(services: Services, access: Access, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a run asks people at this moment: an approval, or a question to its requester."""
+    """Return the open gate of a run: an approval, a question to its requester, or None."""
     if row["status"] == "waiting" and row["waits_for"] == "clarify":
         return {"kind": "clarify", "question": await _question(services, access, row)}
     if row["status"] not in ("running", "waiting"):
@@ -170,6 +173,7 @@ async def open_gate(services: Services, access: Access, row: Mapping[str, Any]) 
 
 
 async def _question(services: Services, access: Access, row: Mapping[str, Any]) -> dict[str, Any]:
+    # The question is among the last entries of a run that waits for its answer.
     after = max(0, row["seq"] - 50)
     entries = await journal.read(services.database, access, row["id"], after=after, limit=50)
     questions = [entry.body for entry in entries if entry.kind in ("clarify",)]

@@ -1,4 +1,4 @@
-"""Tools over HTTP: the catalogue, and calling one under the same rules as any agent, without a model."""
+"""Tools over HTTP: the catalogue, and a call of one tool under the same rules as any agent, without a model."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -70,6 +70,7 @@ def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
             "invalid_arguments", f"{name!r} does not take this: {'; '.join(problems)}", problems=problems
         ) from None
     backout = tool.compensate and f"undone by {tool.compensate}"
+    # A call without a runbook has no backout of its own: the tool's compensation or playbook stands for it.
     step = {
         "id": "call",
         "tool": name,

@@ -1,4 +1,4 @@
-"""Archived transcripts over HTTP: one's own to read and take back, anybody's for administrators, who also hold them."""
+"""Archived transcripts over HTTP: one's own to read and restore, anybody's for administrators, who also hold them."""
 
 from dataclasses import asdict
 from typing import Annotated, Any

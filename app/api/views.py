@@ -1,4 +1,7 @@
-"""What people see of runs and approvals: rows turned into answers, without anything that only machinery needs."""
+"""Response models of runs and approvals, built from rows and journal entries; shared by chat, runs and approvals.
+
+It is no resource: it has no route of its own and reads nothing.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -57,7 +60,7 @@ def run(row: Mapping[str, Any], entries: Iterable[JournalEntry]) -> dict[str, An
 
 
 def _memory(entries: Iterable[JournalEntry]) -> dict[str, list[str]]:
-    """Return the ids of memories that were before its planner, and of those that its plans rest on."""
+    """Return the ids of memories in the planner's prompts, and of those that its plans cite."""
     bodies = [entry.body for entry in entries if entry.kind == "recalled"]
     return {
         name: list(dict.fromkeys(id for body in bodies for id in body.get(name, ()))) for name in ("shown", "cited")
@@ -65,7 +68,7 @@ def _memory(entries: Iterable[JournalEntry]) -> dict[str, list[str]]:
 
 
 def steps(entries: Iterable[JournalEntry]) -> list[dict[str, Any]]:
-    """Return what became of each plan step so far, in the order in which they began; batches are counted together."""
+    """Return the state of each plan step in order of start; the batches of a step are counted together."""
     step_views: dict[str, dict[str, Any]] = {}
     for body in (entry.body for entry in entries if "step" in entry.body):
         name = str(body["step"]).partition("#")[0]
@@ -118,7 +121,7 @@ def _tally(items: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _changes(row: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Tell what is different from the round that this one stands for; an answered round is not replaced by the next."""
+    """Return the differences from the voided or edited round that this one replaces, or None if it replaces none."""
     if old is None or old["status"] not in ("void", "edited"):
         return None
     names = ("plan_hash", "policy", "pins", "exposure", "step", "need", "shown")

@@ -1,1 +1,1 @@
-"""The commands, one module per group; `app.cli` puts them together."""
+"""Commands of `countersign`, one module per group; `app.cli` puts them together."""

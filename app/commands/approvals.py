@@ -1,4 +1,4 @@
-"""Approvals on the command line: read what is asked, then decide exactly what was read."""
+"""Command group `approvals`: list, show, and decide exactly the round that was read."""
 
 import json
 import sys
@@ -128,6 +128,7 @@ def _decide(
 ) -> None:  # fmt: skip
     path = f"/api/approvals/{segment(approval)}"
     view = ask(lambda api: api.get(path))
+    # A nonce says that the round was read before; without a person at the terminal there is nobody to ask.
     if not yes and not as_json and nonce is None and sys.stdin.isatty():
         print_approval(view)
         typer.confirm(f"{kind} this?", abort=True)

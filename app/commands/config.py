@@ -1,4 +1,4 @@
-"""The settings in force, on the command line."""
+"""Command group `config`: the settings in force."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""Effects on the command line: what agents changed, and why."""
+"""Command group `effects`, and `explain`: the changes that agents made, and the reasons for each."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The journal on the command line: show, verify, export."""
+"""Command group `journal`: show, verify, export."""
 
 import sys
 from collections.abc import Mapping

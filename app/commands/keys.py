@@ -1,4 +1,4 @@
-"""Keys on the command line, for administrators."""
+"""Command group `keys`, for administrators."""
 
 import asyncio
 from dataclasses import asdict

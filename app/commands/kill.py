@@ -1,4 +1,4 @@
-"""The stop switch on the command line."""
+"""Commands `kill` and `unkill`: the stop switches."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Knowledge on the command line: list, search, show and publish what plans rest on."""
+"""Command group `knowledge`: list, search, show and publish."""
 
 import sys
 from collections.abc import Mapping
@@ -82,6 +82,7 @@ def _print_publication(publication: Mapping[str, Any]) -> None:
 
 
 def _print(body: str) -> None:
+    # A file gets the published bytes; a screen gets no control characters.
     if sys.stdout.isatty():
         say(body)
     else:

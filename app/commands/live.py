@@ -89,7 +89,7 @@ def _start_bar(console: Console) -> Progress:
 
 
 def words(event: StreamEvent) -> str:
-    """Return an event in words; an empty text for what need not be told."""
+    """Return an event as text for people; an empty one for events that they need not see."""
     by_name, by_kind = _BY_NAME.get(event.name), _BY_KIND.get(str(event.data.get("kind")))
     return (by_name or by_kind or _step)(event.data).rstrip()
 
@@ -115,6 +115,7 @@ def _plan(data: Data) -> str:
 
 
 def _outcome(data: Data) -> str:
+    # The progress line tells of batches; a line for each would hide all others.
     one_of_many = data.get("state") == "done" and "#" in str(data.get("step"))
     return "" if one_of_many else _step(data)
 

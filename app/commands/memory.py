@@ -1,4 +1,4 @@
-"""Memory on the command line: kept, listed, searched, looked back at, carried elsewhere."""
+"""Command group `memory`: add, list, search, history, export and import."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -219,7 +219,7 @@ def _read_stdin() -> bytes:
 
 
 async def _send(api: Api, lines: Sequence[str]) -> dict[str, int]:
-    """Import lines; returns how many went in and how many were there. What an error leaves in may be sent again."""
+    """Import lines; returns the counts of new and of known ones. After an error the whole file may be sent again."""
     # Late, since it brings the models of all lines along.
     from memory.store.transfer_format import pieces
 

@@ -1,4 +1,4 @@
-"""How memories leave and come back, on the command line: forgetting, pruning, the archive and legal holds."""
+"""Commands of group `memory` about leaving and coming back: forget, prune, archive, restore, hold."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Chat and runs on the command line: say what is wanted, watch it happen, come back to it later."""
+"""Command group `runs`, and `chat`: start, watch, show, cancel, resume."""
 
 import asyncio
 from collections.abc import Mapping
@@ -91,6 +91,7 @@ async def _follow(run: str, *, quiet: bool) -> None:
 async def _talk(thread: str | None) -> None:
     note("say what is wrong; an empty line ends the conversation")
     async with Api.of(settings()) as api:
+        # In a thread: `input` would stop the loop, and with it the connection.
         while message := (await asyncio.to_thread(_line)).strip():
             body = {"message": message, **({"thread": thread} if thread else {})}
             outcome = await watch(api.say(body), wait=False)

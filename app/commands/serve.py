@@ -1,4 +1,4 @@
-"""Commands that start something or look at the machine; all others are clients of the API."""
+"""Start-up commands, `migrate` and `doctor`; all other commands are clients of the API."""
 
 import asyncio
 import logging

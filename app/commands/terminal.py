@@ -1,4 +1,4 @@
-"""How commands speak: settings in, one object or readable text out, exit codes by what happened."""
+"""Terminal input and output of commands: settings in, JSON or readable text out, exit codes."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ def settings(**flags: Any) -> Settings:
 
 
 def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
-    """Do something with the API, as the person of the configured key."""
+    """Run `work` with a client of the API that has the configured key, and return its answer."""
 
     async def run() -> Any:
         async with Api.of(settings()) as api:
@@ -63,7 +63,7 @@ def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
 
 
 def out() -> Console:
-    """Return where answers go."""
+    """Return the console of answers: the standard output, wide where it is no terminal."""
     is_terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout, highlight=False, emoji=False, soft_wrap=not is_terminal, width=None if is_terminal else _WIDE
@@ -76,7 +76,7 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print what is not the answer itself."""
+    """Print a remark on the standard error, so that the output holds the answer alone."""
     Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True).print(_plain(text))
 
 
@@ -86,7 +86,7 @@ def emit(value: object) -> None:
 
 
 def show(value: Mapping[str, Any], as_json: bool, people: Callable[[Mapping[str, Any]], None]) -> None:
-    """Print an answer as JSON, or as `people` like it."""
+    """Print an answer as JSON, or by `people` as readable text."""
     if as_json:
         emit(value)
     else:
@@ -114,7 +114,7 @@ def print_page(page: Mapping[str, Any], columns: Sequence[str], empty_text: str)
 
 
 def cell(value: object) -> str:
-    """Return a value as people read it."""
+    """Return a JSON value as text for a table cell."""
     if value is None:
         return "-"
     if isinstance(value, list | tuple):
@@ -125,7 +125,7 @@ def cell(value: object) -> str:
 
 
 def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | None = None, path: str = "") -> None:
-    """Print nested values, one per line; results by reference are told by what they hold and their first `rows`."""
+    """Print nested values, one per line; of a result by reference its size and its first `rows`."""
     for name, item in value.items():
         inner: Mapping[str, Any] = cast(Mapping[str, Any], item) if isinstance(item, Mapping) else {}
         items: list[object] = cast(list[object], item) if isinstance(item, list) else []
@@ -142,13 +142,13 @@ def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | 
 
 
 def memory_line(memory: Mapping[str, Any]) -> str:
-    """Return by id which memories a planner was shown and which its plans rest on; empty where it saw none."""
+    """Return a line with the ids of memories in the planner's prompts and in its plans; empty if there are none."""
     rests = f"; plans rest on {cell(memory['cited'])}" if memory["cited"] else ""
     return f"shown {cell(memory['shown'])}{rests}" if memory["shown"] else ""
 
 
 def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:
-    """Print how much a result holds, a sum only of what has amounts, and its first rows, each on one line."""
+    """Print the size of a result, its sum if its rows have amounts, and its first rows, each on one line."""
     money_in = f", {money(part['total'])} in all" if part["total"] or any("amount" in row for row in rows or ()) else ""
     unit = "row" if part["count"] == 1 else "rows"
     say(f"{indent}{name}: {part['count']:,} {unit}{money_in} ({part['handle']})")
@@ -191,14 +191,14 @@ def money(minor: int) -> str:
 
 
 def leave(status: str, reason: str | None) -> None:
-    """End the command with the exit code that a run's status stands for."""
+    """End the command with the exit code of a run's status and reason."""
     by_reason = next((code for name, code in _OF_CODE.items() if name == reason), FAILURE)
     if code := _OF_STATUS.get(status, by_reason):
         raise typer.Exit(code)
 
 
 def exit_code(error: ControlError) -> int:
-    """Return the exit code that an error stands for."""
+    """Return the exit code of an error."""
     if isinstance(error, ApiRefusal) and error.code in _USAGE_CODES and error.problem["status"] == INVALID:
         return USAGE
     return _OF_CODE.get(error.code, FAILURE)

@@ -1,4 +1,4 @@
-"""The tools on the command line: the catalogue, and a governed call of one tool."""
+"""Command group `tools`: the catalogue, and a governed call of one tool."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

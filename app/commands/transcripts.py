@@ -1,4 +1,4 @@
-"""Transcripts on the command line: what finished runs went through, from the archive."""
+"""Command group `transcripts`: archived threads of finished runs, read, restored and held."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

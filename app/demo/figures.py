@@ -1,4 +1,4 @@
-"""What the demo found out, act by act, and the checks that it holds itself to; the proof and the last word use it."""
+"""Results of the demo's acts and the checks that they must pass; read by the proof and by the last lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,12 +56,13 @@ class ProofCheck:
 
 
 def times(repair: Repair) -> Times:
-    """Return where the time went, by the journal's own clock."""
+    """Return the run's time split into story, gates and recovery, by the journal's own clock."""
     moments = [(entry["body"]["kind"], datetime.fromisoformat(entry["body"]["at"])) for entry in repair.entries]
     total = (moments[-1][1] - moments[0][1]).total_seconds()
     gates = recovery = 0.0
     gate_start: datetime | None = None
     for kind, at in moments:
+        # Only one gate is open at a time, so the last one opened is the one decided.
         if kind == "held":
             gate_start = at
         elif kind == "approval" and gate_start:
@@ -78,7 +79,7 @@ def times_performed(entries: Entries, tool: str) -> int:
 
 
 def checks(prevention: Prevention, repair: Repair, truth: Counts, figures: Mapping[str, Any]) -> list[ProofCheck]:
-    """Return everything that the demo promises, with what was found."""
+    """Return every promise of the demo with the evidence for it."""
     counts: Counts = figures["observed"]
     names = ("refunds", "escalated", "manual", "amount")
     return [

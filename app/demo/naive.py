@@ -1,4 +1,4 @@
-"""The client that everybody writes first: when no reply comes, it simply asks again; the acts compare with it.
+"""Naive client that sends again under a new key whenever no reply comes; both acts compare with it.
 
 It speaks to instances of its own, where permits are off, so that what it does to them is its own doing.
 """

@@ -1,4 +1,4 @@
-"""The people of the story: each speaks HTTP with a key of their own, like anybody's client; called by the acts."""
+"""People of the story as HTTP clients, each with a key of their own; used by the acts and the proof."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping

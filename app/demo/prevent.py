@@ -1,4 +1,4 @@
-"""The first act: 600 charges through a service that commits and then drops the reply; naive, then governed."""
+"""First act: 600 charges through a service that commits and then drops the reply; naive, then governed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,11 +16,12 @@ _STEPS = 50
 
 
 async def prevent(stage: Stage, tell: Teller) -> Prevention:
-    """Charge everybody with both clients, each on its own instance of the same seed, and count what really happened."""
+    """Charge everybody with both clients, each on its own instance of the same seed, and count the world's charges."""
     naive = await _naive(stage)
     tell.line(f"The naive client asked again whenever no reply came: {naive['double_charges']:,} customers paid twice.")
     async with stage.control_plane(NIGHT), Person("alice", stage.keys["alice"], stage.api) as alice:
         runs = await _start(alice, await _invoices(stage))
+        # All plans run at once; their journals are read one after the other.
         entries = [entry for run in runs for entry in await _journal_after(alice, run, tell)]
     countersign = await actual_counts(stage.addresses.business_url, NIGHT.name)
     read_back = sum(bool(entry["body"].get("attempt", {}).get("read_back")) for entry in entries)

@@ -1,4 +1,4 @@
-"""What really happened, found out afresh: by the world's own role, by re-hashing, by weighing what was stored."""
+"""Proof of both acts over fresh connections: counts of the world, re-hashed chains, stored bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Proof:
 
 
 async def prove(stage: Stage, prevention: Prevention, repair: Repair) -> Proof:
-    """Let the naive client have its turn, then count everything over fresh connections."""
+    """Let the naive client refund on its own instance, then count everything over fresh connections."""
     naive = await _naive(stage)
     truth, counts = (
         await true_counts(stage.addresses.business_url, WORLD.name),
@@ -74,7 +74,7 @@ async def _explain(alice: Person, run: str) -> Mapping[str, Any]:
 
 
 def chain(explanation: Mapping[str, Any]) -> list[str]:
-    """Return the story of one effect, a line per link."""
+    """Return the chain of one effect from request to response, a line per link."""
     effect, request = explanation["effect"], explanation["request"]
     approval: Mapping[str, Any] = explanation["approval"] or {}
     votes = ", ".join(vote["by"] for vote in approval.get("votes") or ())

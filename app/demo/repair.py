@@ -1,4 +1,4 @@
-"""The second act: one sentence in the chat, two people, a runbook that changes, a killed worker, and an end."""
+"""Second act: one chat message, two approvers, a runbook that changes, a killed worker, and an end."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -55,6 +55,7 @@ class Act:
         self.approvals.add(approval)
         view = await self.people["bob"].get(f"/api/approvals/{approval}")
         self.tell.gate(view)
+        # The first approval of refunds stays undecided until the runbook it rests on has changed.
         if "billing.refund_batch" in view["tools"] and not self.void_count:
             await self._publish()
             return

@@ -1,4 +1,4 @@
-"""Where the story plays: an empty database, four instances of the business, three people and a control plane."""
+"""Stage of the demo: an empty database, four instances of the business, three people's keys, API and worker."""
 
 import fcntl
 import os
@@ -40,7 +40,7 @@ INSTANCES = (NIGHT, NIGHT_NAIVE, WORLD, NAIVE)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that the acts play with."""
+    """Settings, addresses, keys and ports that the acts share."""
 
     settings: Settings
     addresses: Addresses
@@ -101,7 +101,7 @@ async def wait_for(stage: Stage, *instances: Instance) -> None:
 
 @contextmanager
 def empty_database(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
-    """Hold an empty database: the demo's own folder made anew, or an outside one that holds nothing.
+    """Yield settings and addresses of an empty database: the demo's own folder made anew, or an outside one.
 
     Raises Permanent("conflict") while another process uses the folder. Blocks while the server starts.
     """
@@ -115,7 +115,7 @@ def empty_database(settings: Settings) -> Generator[tuple[Settings, Addresses]]:
 
 
 async def prepare(settings: Settings, addresses: Addresses) -> Stage:
-    """Found the tenant with its people and give three of them keys."""
+    """Set up the tenant with its people and make keys for three of them."""
     if not addresses.is_embedded:
         await _refuse_foreign(addresses)
     await bootstrap.set_up(settings, addresses)
@@ -136,6 +136,7 @@ def _clear(settings: Settings, folder: Path) -> None:
 
 @contextmanager
 def _nobody_uses(folder: Path) -> Generator[None]:
+    # The embedded server's users hold a shared lock on this file; ours is exclusive.
     handle = os.open(folder / "users", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,6 +178,7 @@ def _instance(stage: Stage, instance: Instance, seed: int, customers: int) -> Ch
 
 
 def _free_ports(count: int) -> list[int]:
+    # All are bound before any is closed, or the system might give one port twice.
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

@@ -1,4 +1,4 @@
-"""How the demo speaks: a story for people who see this for the first time, with one moving line for long work."""
+"""Console output of the demo, for people who see this for the first time; one moving line for long work."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,18 +18,18 @@ class Teller:
         self._status: Status | None = None
 
     def act(self, title: str, about: str) -> None:
-        """Open an act."""
+        """Print the title of an act."""
         self._console.print()
         self._console.rule(f"[bold]{title}", align="left")
         self._console.print(about, style="italic")
 
     def line(self, text: str) -> None:
-        """Tell one thing that happened."""
+        """Print one line of the story."""
         self.quiet()
         self._console.print(f"  {text}", markup=False)
 
     def note(self, text: str) -> None:
-        """Show what is going on at the moment; the next one replaces it."""
+        """Show the current work in the moving line; the next note replaces it."""
         if not self._console.is_terminal:
             return
         if self._status is None:
@@ -44,7 +44,7 @@ class Teller:
             self._status = None
 
     def gate(self, approval: Mapping[str, Any]) -> None:
-        """Show what people are asked."""
+        """Print an approval that people must decide."""
         amount, people = (
             approval["exposure"] / 100,
             "one person" if approval["need"] == 1 else f"{approval['need']} persons",
@@ -53,18 +53,18 @@ class Teller:
         self.line(f"Gate: {people} must countersign {tools}" + (f", {amount:,.2f} EUR in all." if amount else "."))
 
     def progress(self, report: Mapping[str, Any]) -> None:
-        """Show how far a batched step is."""
+        """Show the progress of a batched step in the moving line."""
         self.note(f"{report['step']}: {report['text']}")
 
     def times(self, durations: Times) -> None:
-        """Tell where the time went."""
+        """Print the times of the run."""
         self.line(
             f"From the message to the last entry: {durations.story:.1f} s, "
             f"besides {durations.gates:.1f} s at gates and {durations.recovery:.1f} s of recovery."
         )
 
     def checks(self, results: list[ProofCheck]) -> None:
-        """Show every check."""
+        """Print every check as a table."""
         self.quiet()
         table = Table("", "checked", "found", box=None, pad_edge=False, padding=(0, 1))
         for check in results:
@@ -72,7 +72,7 @@ class Teller:
         self._console.print(table)
 
     def counts(self, columns: Mapping[str, Mapping[str, int]], rows: Mapping[str, str]) -> None:
-        """Show counts side by side."""
+        """Print counts side by side."""
         table = Table("", *columns, box=None, pad_edge=False, padding=(0, 2))
         for name, title in rows.items():
             table.add_row(title, *(f"{column.get(name, 0):,}" for column in columns.values()))

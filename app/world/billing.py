@@ -1,4 +1,7 @@
-"""Northwind's billing: charges, refunds and the jobs that make them; its duplicate query is naive on purpose."""
+"""Billing service of the demo business: charges, refunds and the jobs that make them.
+
+Its duplicate query is naive on purpose. Adapters and the demo's naive client call it.
+"""
 
 from collections.abc import Sequence
 from datetime import date
@@ -147,7 +150,7 @@ async def _refund(desk: Desk, items: Sequence[Refund], keys: str) -> Row:
 
 
 def _all_or_nothing(result: Row) -> Row:
-    """Return the counts of a single item; raises what it failed of, which also takes back the rest."""
+    """Return the counts of a single item; raises HTTPException with its failure, which rolls the transaction back."""
     for failure in result["failed"]:
         raise HTTPException(409 if failure["reason"] == "disputed" else 422, failure["reason"])
     return {name: result[name] for name in ("charged", "refunded", "replayed") if name in result}

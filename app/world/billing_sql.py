@@ -1,4 +1,4 @@
-"""What billing asks its tables; {i} is the instance's name, all else are parameters; used by billing alone."""
+"""SQL of the billing service; {i} is the instance's name, all else are parameters; used by billing alone."""
 
 DUPLICATES = """
   select t.id as charge, f.id as first, t.customer, t.amount, t.currency, t.invoice = f.invoice as same_invoice,

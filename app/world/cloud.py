@@ -1,4 +1,4 @@
-"""Northwind's cloud: volumes that can grow but not shrink, and tables that somebody could drop."""
+"""Cloud service of the demo business: volumes that can grow but not shrink, and tables that somebody could drop."""
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field

@@ -1,4 +1,4 @@
-"""How the world misbehaves, by name: counted, so that the same calls always meet the same faults; used by the door."""
+"""Fault profiles and the rate limit of the demo business, counted: the same calls meet the same faults."""
 
 import re
 import time
@@ -40,6 +40,7 @@ class Faults:
 
     def breaks(self) -> bool:
         """Count a write and tell whether it breaks before anything happens."""
+        # Counted, not drawn: the demo and the tests must meet the same faults each time.
         self.writes += 1
         return self.fail_every > 0 and self.writes % self.fail_every == 0
 

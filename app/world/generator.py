@@ -1,4 +1,4 @@
-"""What happened at Northwind Metering, drawn from a seed: customers, invoices, charges and what each charge really is.
+"""Story of the demo business drawn from a seed: customers, invoices, charges, and the truth about each charge.
 
 The store loads it. The labels are the truth that the demo and the tests count against; no API exposes them.
 """
@@ -75,6 +75,7 @@ def _draws(name: str) -> random.Random:
 def charge_ids(rng: random.Random) -> Iterator[str]:
     """Yield charge ids without end: `ch_` and twelve lower-case letters or digits."""
     while True:
+        # One draw for all twelve signs is faster than one for each.
         bits = rng.getrandbits(60)
         yield "ch_" + "".join(_ALPHABET[(bits >> shift) % 36] for shift in range(0, 60, 5))
 

@@ -1,4 +1,4 @@
-"""How a request gets in: service keys, permits, idempotency, pace and faults; all routes of the world use this."""
+"""Entrance of the demo business: service keys, permits, idempotency, rate limit and faults; used by all its routes."""
 
 import asyncio
 import hashlib
@@ -50,7 +50,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where one request is served: its connection, and on whose behalf; who that is stands in the permit."""
+    """Context of one request: its connection, and the subject, actor and run that its permit names."""
 
     connection: WorldConnection
     instance: str
@@ -69,7 +69,7 @@ class Desk:
 
     @property
     def behalf(self) -> dict[str, str]:
-        """Return what is noted beside everything that is made here."""
+        """Return the run, subject and actor that every written row carries."""
         return {"run": self.run, "subject": self.subject, "actor": self.actor}
 
     async def rows(self, statement: str, **values: Any) -> list[Row]:
@@ -88,7 +88,7 @@ class Desk:
         return cursor.rowcount
 
     async def log(self, outcome: str) -> None:
-        """Write down who asked for what, and what came of it."""
+        """Record the request with its caller and outcome."""
         await self.count(
             "insert into {i}_billing.requests (path, correlation, role, subject, actor, key, outcome) values"
             " (%(path)s, %(correlation)s, %(role)s, %(subject)s, %(actor)s, %(key)s, %(outcome)s)",
@@ -97,7 +97,7 @@ class Desk:
         )  # fmt: skip
 
     async def operation(self, service: str, key: str) -> Row | None:
-        """Return what was answered under a key: `body_hash` and `response`."""
+        """Return the `body_hash` and `response` recorded under a key."""
         return await self.row(
             "select body_hash, response from {i}_billing.operations where service = %(service)s and key = %(key)s",
             service=service,
@@ -106,7 +106,7 @@ class Desk:
 
 
 async def reading(request: Request) -> AsyncGenerator[Desk]:
-    """Let a read in, for any role, and log it."""
+    """Admit and log a read, for any role."""
     world = _world(request)
     role = world.role(request, write=False)
     if world.faults.delay:
@@ -154,6 +154,7 @@ class Verb:
         self, world: World, desk: Desk, request: Request, body: Row, arguments: BaseModel
     ) -> tuple[Row, bool]:
         service, body_hash = self.tool.partition(".")[0], permit_digest(body)
+        # Two requests with one key wait for each other, so that the second finds the first one's answer.
         await desk.rows(
             "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"{desk.instance}/{service}/{desk.key}"
         )
@@ -219,7 +220,7 @@ def read_back(router: APIRouter, service: str) -> None:
 
 
 def canonical(value: Any) -> str:
-    """Return the one text of a JSON value: sorted keys, no spaces."""
+    """Return the canonical text of a JSON value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

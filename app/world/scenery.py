@@ -1,4 +1,4 @@
-"""The parts of the demo world that no seed changes: tickets (hostile text among them), volumes and tables."""
+"""Fixed rows of the demo business that no seed changes: tickets (hostile text among them), volumes and tables."""
 
 TICKETS = [
     (

@@ -1,4 +1,4 @@
-"""The world as a process: one port, three services; started by the supervisor, by tests and by nobody else."""
+"""Server of the demo business: one port, three services; started by `countersign world` and by tests."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +23,7 @@ class DroppableProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start a request and put the connection into its scope."""
         super().on_message_begin()
+        # uvicorn shows no route its transport, and a fault must close it without a reply.
         scope: dict[str, Any] = self.scope  # pyright: ignore[reportAssignmentType]  # a scope may carry more
         scope["transport"] = self.transport
 
@@ -75,7 +76,7 @@ async def serve_world(  # noqa: PLR0913  # every flag of the command, each with 
     port: int = 8010,
     reset: bool = True,
 ) -> None:
-    """Load the story of a seed, unless told to keep what is there, and serve it until stopped."""
+    """Load the story of a seed, unless `reset` is off, and serve it until stopped."""
     if reset:
         await load(url, instance, seed, customers, situation)
     async with open_world(url, instance, keys, permits=permits, faults=faults) as world:

@@ -1,6 +1,6 @@
-"""Where the demo business keeps its data, and what really happened to it, counted past every API.
+"""Tables of the demo business: loading a story, and counts of what really happened, past every API.
 
-The service loads and opens it; demo and tests call `expected` and `observed` as the world's own database role.
+The service loads them; demo and tests call `true_counts` and `actual_counts` as the world's own database role.
 """
 
 import re
@@ -97,12 +97,12 @@ async def load(url: str, instance: str, seed: int, customers: int, situation: Si
 
 
 async def true_counts(url: str, instance: str) -> dict[str, int]:
-    """Return what a right repair would come to, from the labels."""
+    """Return the counts of a right repair, from the labels."""
     return await _counts(url, instance, _TRUE_COUNTS)
 
 
 async def actual_counts(url: str, instance: str) -> dict[str, int]:
-    """Return what has been done to the business, whoever says what about it."""
+    """Return the counts of what was done to the business, from its tables alone."""
     return await _counts(url, instance, _ACTUAL_COUNTS)
 
 

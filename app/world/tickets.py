@@ -1,4 +1,4 @@
-"""Northwind's tickets: their bodies are whatever outsiders wrote; a notification that went out cannot be taken back."""
+"""Ticket service of the demo business: its bodies are hostile text; a notification cannot be taken back once sent."""
 
 from typing import Literal
 

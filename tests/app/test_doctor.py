@@ -1,4 +1,4 @@
-"""What `doctor` finds: the addresses of the settings in force, and whether housekeeping lives."""
+"""Diagnosis by `doctor`: the addresses of the settings in force, and whether housekeeping lives."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Housekeeping: nothing that anybody left ends it, and it goes on until nothing is left to do."""
+"""Housekeeping of a worker: no row ends it, and it goes on until there is nothing to do."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What plans rest on, on the command line."""
+"""Command group `knowledge` against a real API: publish, list, show, and its usage errors."""
 
 from pathlib import Path
 

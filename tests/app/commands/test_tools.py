@@ -1,4 +1,4 @@
-"""What a tool found, as the one who called it sees it on the command line."""
+"""Results of a tool call on the command line, as its caller sees them and as others do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""What billing shows and does, traps included."""
+"""Billing of the demo business: reads, charges, refunds, and the traps it sets."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who gets in, and how often: keys, permits and idempotency, over a real socket."""
+"""Entrance of the demo business: service keys, permits and idempotency, over a real socket."""
 
 import asyncio
 from collections.abc import AsyncGenerator

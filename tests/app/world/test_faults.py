@@ -1,4 +1,4 @@
-"""Misbehaviour by name, and the accident that a naive client makes of it."""
+"""Fault profiles by name, and the accident that a naive client makes of them."""
 
 import httpx2
 import pytest
