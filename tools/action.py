@@ -1,4 +1,4 @@
-"""What is asked, what is decided and what came of it: frozen values, and the digest that an approval binds."""
+"""Actions, decisions and outcomes as frozen values, and the digest that an approval binds."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One proposed call of one tool, resolved: every argument is a literal or a handle with its digest."""
+    """One proposed call of one tool: every argument is a literal or a handle with its digest."""
 
     run: str
     step: str
@@ -90,11 +90,11 @@ class Action:
     """The requester's principal id, on whose behalf the agent acts."""
     pins: tuple[Pin, ...] = ()
     exposure: int = 0
-    """Sum of the amounts (minor units) of all actions asked for together; policies and limits look at it."""
-    tainted: bool = False
+    """Sum of the amounts (minor units) of all actions in the same approval; policies and limits compare it."""
+    is_tainted: bool = False
     """True if any argument stems from text that an outsider wrote."""
     compensates: str | None = None
-    """Id of the effect that this action takes back."""
+    """Id of the effect that this action reverses."""
     checkpoint: str = ""
     """Id of the checkpoint that the step started from; recorded, not part of what is approved."""
     progress: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -103,7 +103,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What policy says of an action, and by which rules and version."""
+    """Verdict of policy on one action, with the rules and the version behind it."""
 
     verdict: Verdict
     code: str | None = None
@@ -114,15 +114,15 @@ class Decision:
     groups: frozenset[str] = frozenset()
     """Groups whose members may approve; empty means any."""
     ttl: int = 0
-    """Seconds that a question to people stays open."""
+    """Seconds that an approval stays open."""
     policy: str = ""
-    """Hash of the policy set that was asked."""
+    """Hash of the policy set that was evaluated."""
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an action; `result` is small, large results are named by handle."""
+    """Outcome of one action; `result` is small, large results are named by handle."""
 
     state: OutcomeState
     code: str | None = None

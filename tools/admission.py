@@ -1,4 +1,4 @@
-"""Whether an action is well-formed: known tool, valid arguments, and everything that its digests and policies need."""
+"""Admission of an action: its tool, valid arguments, keys, hashes and facts for policy; called by the gateway."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class AdmittedAction:
     args: Mapping[str, Json]
     """The normalised arguments, as they are journaled and digested."""
     args_hash: str
-    """Hash of the request as the business service will see it: lists and slices by count and digest."""
+    """Hash of the request as the business service receives it: lists and slices by count and digest."""
     call_hash: str
     """Equal for equal calls, whatever run or plan they belong to."""
     key: str
@@ -32,7 +32,7 @@ class AdmittedAction:
     facts: Facts
 
     def digest(self, policy: str) -> str:
-        """Return what an approval binds: change anything here and the approval does not cover the action."""
+        """Return the digest that an approval binds; it does not cover an action that differs in any of these values."""
         action = self.action
         return digest(
             {
@@ -63,19 +63,21 @@ def admit(action: Action, catalog: Catalog) -> AdmittedAction:
         raise Permanent("agent_scope", f"role {action.role!r} may not use {action.tool!r}")
     try:
         arguments = tool.arguments.model_validate(dict(action.args))
-        return _admitted(action, tool, arguments)
+        return _derive(action, tool, arguments)
     except (ValidationError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise Permanent("invalid_arguments", f"{action.tool!r} refuses its arguments: {_first(error)}") from error
+        raise Permanent(
+            "invalid_arguments", f"{action.tool!r} refuses its arguments: {_first_problem(error)}"
+        ) from error
 
 
-def _admitted(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
+def _derive(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
     args = cast(dict[str, Json], arguments.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
-    seen = {name: _as_seen(value) for name, value in args.items()}
-    args_hash = digest(seen)
+    summaries = {name: _summary(value) for name, value in args.items()}
+    args_hash = digest(summaries)
     target = tool.target(arguments) if tool.target else "none/none"
-    call_hash = digest({"tool": tool.name, "args": seen, "target": target})
+    call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
     key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
     return AdmittedAction(
         action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
@@ -95,14 +97,14 @@ def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Fac
         user=action.user,
         amount=amount,
         exposure=max(action.exposure, amount),
-        tainted=action.tainted,
+        tainted=action.is_tainted,
         reversible=tool.reversible,
         target=target,
         facts=tuple(sorted(f"{name}={value}" for name, value in extra.items())),
     )
 
 
-def _as_seen(value: Json) -> Json:
+def _summary(value: Json) -> Json:
     if isinstance(value, Mapping) and set(value) == set(Slice.model_fields):
         return {"count": value["count"], "digest": value["digest"]}
     if isinstance(value, list | tuple):
@@ -111,7 +113,7 @@ def _as_seen(value: Json) -> Json:
     return value
 
 
-def _first(error: Exception) -> str:
+def _first_problem(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]

@@ -1,4 +1,4 @@
-"""What people are asked: one question that lists the digest of every action it covers; built by the gateway on hold."""
+"""Approval requests: one round that lists the digest of every action it covers; composed by the gateway on hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,73 +13,77 @@ from tools.admission import AdmittedAction
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """One action of a question, with the verdict that holds it."""
+    """One action of a round, with the decision that holds it."""
 
-    admitted: AdmittedAction
+    admission: AdmittedAction
     decision: Decision
 
 
-def question(lease: Lease, asked: Sequence[ApprovalRequest], shown: Mapping[str, Json], clock: Clock) -> dict[str, Any]:
-    """Return a round as the database opens it: who may answer, what it covers, and what people see.
+def compose(
+    lease: Lease, requests: Sequence[ApprovalRequest], view: Mapping[str, Json], clock: Clock
+) -> dict[str, Any]:
+    """Return a round as SQL `hold` opens it: who may answer, what it covers, and the view for people.
 
     The strictest demand of all actions counts: most approvals, all groups, shortest time. An action that comes twice
-    is asked about once.
+    is listed once.
     """
-    first = asked[0]
-    asked = list({one.admitted.digest(one.decision.policy): one for one in reversed(asked)}.values())[::-1]
-    amount = sum(one.admitted.facts.amount for one in asked)
+    first = requests[0]
+    requests = list(
+        {request.admission.digest(request.decision.policy): request for request in reversed(requests)}.values()
+    )[::-1]
+    amount = sum(request.admission.facts.amount for request in requests)
     return {
-        **effects.request(lease, first.admitted, first.decision),
+        **effects.request(lease, first.admission, first.decision),
         "id": str(new_id(clock)),
         "nonce": new_id(clock).hex,
-        "need": max(one.decision.need for one in asked),
-        "groups": sorted({group for one in asked for group in one.decision.groups}),
-        "ttl": min(one.decision.ttl for one in asked),
-        "exposure": max(first.admitted.facts.exposure, amount),
+        "need": max(request.decision.need for request in requests),
+        "groups": sorted({group for request in requests for group in request.decision.groups}),
+        "ttl": min(request.decision.ttl for request in requests),
+        "exposure": max(first.admission.facts.exposure, amount),
         "requester_excluded": True,
-        "items": [_item(one) for one in asked],
+        "items": [_item(request) for request in requests],
         # What the gateway computed stands above what a flow says of itself.
-        "shown": {**shown, **_about(asked, amount)},
+        "shown": {**view, **_summary(requests, amount)},
     }
 
 
-def _item(one: ApprovalRequest) -> dict[str, Any]:
+def _item(request: ApprovalRequest) -> dict[str, Any]:
     return {
-        "digest": one.admitted.digest(one.decision.policy),
-        "step": one.admitted.action.step,
-        "tool": one.admitted.tool.name,
-        "amount": one.admitted.facts.amount,
+        "digest": request.admission.digest(request.decision.policy),
+        "step": request.admission.action.step,
+        "tool": request.admission.tool.name,
+        "amount": request.admission.facts.amount,
     }
 
 
-def _about(asked: Sequence[ApprovalRequest], amount: int) -> dict[str, Json]:
-    first = asked[0].admitted
+def _summary(requests: Sequence[ApprovalRequest], amount: int) -> dict[str, Json]:
+    first = requests[0].admission
     return {
         "tool": first.tool.name,
         "summary": first.tool.summary,
         "step": first.action.step,
         "args": first.args,
         "target": first.facts.target,
-        "actions": len(asked),
+        "actions": len(requests),
         "amount": amount,
-        "reversible": all(one.admitted.tool.reversible for one in asked),
-        "each": _each(asked),
+        "reversible": all(request.admission.tool.reversible for request in requests),
+        "each": _steps(requests),
     }
 
 
-def _each(asked: Sequence[ApprovalRequest]) -> list[Json]:
-    """Return what every step would do: its first action, how many there are and what they come to."""
+def _steps(requests: Sequence[ApprovalRequest]) -> list[Json]:
+    """Return one line per step: its first action, the number of actions and the sum of their amounts."""
     steps: dict[str, list[AdmittedAction]] = {}
-    for one in asked:
-        steps.setdefault(one.admitted.action.step.partition("#")[0], []).append(one.admitted)
+    for request in requests:
+        steps.setdefault(request.admission.action.step.partition("#")[0], []).append(request.admission)
     return [
         {
             "step": step,
-            "tool": all_of_it[0].tool.name,
-            "target": all_of_it[0].facts.target,
-            "args": dict(all_of_it[0].args),
-            "actions": len(all_of_it),
-            "amount": sum(each.facts.amount for each in all_of_it),
+            "tool": batches[0].tool.name,
+            "target": batches[0].facts.target,
+            "args": dict(batches[0].args),
+            "actions": len(batches),
+            "amount": sum(batch.facts.amount for batch in batches),
         }
-        for step, all_of_it in steps.items()
+        for step, batches in steps.items()
     ]

@@ -1,4 +1,7 @@
-"""Which tools exist: found by walking one folder, shown as cards that hold no means to act."""
+"""Catalogue of tools, discovered in one folder; cards describe them without any means to act.
+
+The gateway takes tools from it; planning, policies and the API read the cards.
+"""
 
 import importlib
 import pkgutil
@@ -14,7 +17,7 @@ from tools.tool import Tool
 
 @dataclass(frozen=True, slots=True)
 class ToolCard:
-    """What planners, people and policies may know of a tool; no function is reachable from here."""
+    """Description of a tool for planners, people and policies; no function is reachable from it."""
 
     name: str
     summary: str
@@ -72,11 +75,11 @@ class Catalog:
     @classmethod
     def discover(cls) -> "Catalog":
         """Import every module of `tools/adapters` and collect the tools it defines; import errors are not hidden."""
-        found: list[Tool] = []
+        declarations: list[Tool] = []
         for module in pkgutil.iter_modules(tools.adapters.__path__):
             names = vars(importlib.import_module(f"tools.adapters.{module.name}"))
-            found += [value for value in names.values() if isinstance(value, Tool)]
-        return cls(found)
+            declarations += [value for value in names.values() if isinstance(value, Tool)]
+        return cls(declarations)
 
     def get(self, name: str) -> Tool:
         """Return a tool; raises Permanent("unknown_tool") naming what exists."""

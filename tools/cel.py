@@ -1,4 +1,4 @@
-"""Conditions inside plans and runbooks, in CEL: read-only, bounded, checked when compiled, and false unless clean.
+"""CEL conditions of plans and runbooks: read-only, bounded, checked when compiled, and false after any error.
 
 Called by plan validation, the executor's `when` and `expect`, probe conditions, and the split of results into cases.
 """
@@ -15,7 +15,7 @@ from memory.errors import Permanent
 from tools.action import Json
 
 ValueType = Literal["any", "bool", "int", "text"]
-"""What a variable may hold; `any` postpones the check to evaluation."""
+"""Type of a variable; `any` postpones the check to evaluation."""
 
 LIMIT = 500
 """Longest expression in characters; the binding itself bounds nesting (32) and iterations (under 10,000)."""
@@ -26,18 +26,18 @@ _TYPES: Mapping[ValueType, cel.Type] = {
     "int": cel.Type.INT,
     "text": cel.Type.STRING,
 }
-_RAISED = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, SystemError)
+_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, SystemError)
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MACRO = re.compile(r"\.\s*(all|exists|exists_?one|existsOne|map|filter|transform\w*)\s*\(")
 _NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(?!\w|\s*\()")
-_RESERVED = frozenset({"true", "false", "null", "in"})
+_KEYWORDS = frozenset({"true", "false", "null", "in"})
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Whether a condition holds; `reason` says why a condition could not be decided, which counts as not holding."""
+    """Value of a condition; `reason` says why it could not be decided, which counts as false."""
 
-    holds: bool
+    is_true: bool
     reason: str = ""
 
 
@@ -49,7 +49,7 @@ class CompiledExpression:
     program: cel.Expression
 
     def evaluate(self, values: Mapping[str, Json]) -> Evaluation:
-        """Return the answer for these variables; an error, an unknown or anything but a bool does not hold."""
+        """Return the evaluation for these variables; an error, an unknown or anything but a bool counts as false."""
         kind, plain = self._evaluate(values)
         if kind == cel.Type.BOOL and isinstance(plain, bool):
             return Evaluation(plain)
@@ -64,20 +64,20 @@ class CompiledExpression:
         try:
             value = self.program.eval(data=values)
             return value.type(), value.value()
-        except _RAISED as error:
+        except _ERRORS as error:
             return cel.Type.ERROR, _first_line(error)
 
 
-def compile(text: str, variables: Mapping[str, ValueType], gives: ValueType = "bool") -> CompiledExpression:
+def compile(text: str, variables: Mapping[str, ValueType], result_type: ValueType = "bool") -> CompiledExpression:
     """Check and compile an expression over the named variables (dots allowed in names); cached.
 
-    Raises Permanent `plan_invalid` for an undeclared name, clashing types, a result of another kind, or excess size.
+    Raises Permanent `plan_invalid` for an undeclared name, clashing types, another result type, or excess size.
     """
-    return _compile(text, tuple(sorted(variables.items())), gives)
+    return _compile(text, tuple(sorted(variables.items())), result_type)
 
 
-def kind(value: Json) -> ValueType:
-    """Return the kind under which a literal value is declared."""
+def value_type(value: Json) -> ValueType:
+    """Return the type under which a literal value is declared."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
@@ -85,7 +85,7 @@ def kind(value: Json) -> ValueType:
     return "text" if isinstance(value, str) else "any"
 
 
-def named(cases: Sequence[str]) -> dict[str, str]:
+def parse_cases(cases: Sequence[str]) -> dict[str, str]:
     """Return `name: condition` entries by name, in their order; raises Permanent `plan_invalid` for another form.
 
     Cases travel as a list because their order matters: a JSON object may come back in another one.
@@ -98,31 +98,31 @@ def named(cases: Sequence[str]) -> dict[str, str]:
     return {name: text for name, _, text in pairs}
 
 
-def fields(cases: Mapping[str, str]) -> frozenset[str]:
-    """Return the row fields that the cases look at; raises Permanent `plan_invalid` for a case that cannot be one."""
-    found: set[str] = set()
+def case_fields(cases: Mapping[str, str]) -> frozenset[str]:
+    """Return the row fields that the cases compare; raises Permanent `plan_invalid` for a text that is no case."""
+    names: set[str] = set()
     for name, text in cases.items():
         if _MACRO.search(_bare(text)):
             raise Permanent("plan_invalid", f"case {name!r} loops over a list; a case compares the fields of one row")
-        found |= set(_NAME.findall(_bare(text))) - _RESERVED
-        compile(text, dict.fromkeys(found, "any"))
-    return frozenset(found)
+        names |= set(_NAME.findall(_bare(text))) - _KEYWORDS
+        compile(text, dict.fromkeys(names, "any"))
+    return frozenset(names)
 
 
-def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None]:
-    """Return a function from a row to the first case that holds for it, in the order given.
+def classifier(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None]:
+    """Return a function from a row to the first case that is true for it, in the order of the cases.
 
     A case that cannot be decided ends the search with None, so that a doubtful row never lands in a later case.
     The types of the row are used when compiling: comparing a flag with text is an error, not silently false.
     """
-    looked_at = fields(cases)
+    fields = case_fields(cases)
 
     def classify(row: Mapping[str, Json]) -> str | None:
-        values = {name: row[name] for name in sorted(looked_at & row.keys())}
-        variables: dict[str, ValueType] = {name: kind(value) for name, value in values.items()}
+        values = {name: row[name] for name in sorted(fields & row.keys())}
+        variables: dict[str, ValueType] = {name: value_type(value) for name, value in values.items()}
         for name, text in cases.items():
             answer = compile(text, variables).evaluate(values)
-            if answer.holds:
+            if answer.is_true:
                 return name
             if answer.reason:
                 return None
@@ -132,15 +132,17 @@ def cases(cases: Mapping[str, str]) -> Callable[[Mapping[str, Json]], str | None
 
 
 @lru_cache(maxsize=2048)
-def _compile(text: str, variables: tuple[tuple[str, ValueType], ...], wanted: ValueType) -> CompiledExpression:
+def _compile(text: str, variables: tuple[tuple[str, ValueType], ...], result_type: ValueType) -> CompiledExpression:
     _lint(text)
     try:
         program = _environment(variables).compile(text)
-        gives: Any = program.return_type()
-    except _RAISED as error:
+        actual_type: Any = program.return_type()
+    except _ERRORS as error:
         raise Permanent("plan_invalid", f"condition {text!r} is not valid: {_first_line(error)}") from None
-    if gives not in (_TYPES[wanted], cel.Type.DYN) and wanted != "any":
-        raise Permanent("plan_invalid", f"condition {text!r} gives {gives.name()}; write one that gives a {wanted}")
+    if actual_type not in (_TYPES[result_type], cel.Type.DYN) and result_type != "any":
+        raise Permanent(
+            "plan_invalid", f"condition {text!r} gives {actual_type.name()}; write one that gives a {result_type}"
+        )
     return CompiledExpression(text, program)
 
 

@@ -31,9 +31,9 @@ class Claim:
     outcome: Mapping[str, Json] | None
 
 
-def request(lease: Lease, admitted: AdmittedAction, decision: Decision) -> dict[str, Any]:
+def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict[str, Any]:
     """Return what every gateway function of the database wants to know of an action."""
-    action = admitted.action
+    action = admission.action
     return {
         "run": lease.run,
         "fence": lease.fence,
@@ -46,14 +46,14 @@ def request(lease: Lease, admitted: AdmittedAction, decision: Decision) -> dict[
         "policy": decision.policy,
         "rules": list(decision.rules),
         "need": decision.need,
-        "digest": admitted.digest(decision.policy),
-        "args": admitted.args,
-        "args_hash": admitted.args_hash,
-        "call": admitted.call_hash,
+        "digest": admission.digest(decision.policy),
+        "args": admission.args,
+        "args_hash": admission.args_hash,
+        "call": admission.call_hash,
         "repeats": REPEATS,
-        "key": admitted.key,
-        "amount": admitted.facts.amount,
-        "cost": admitted.tool.cost.as_json(),
+        "key": admission.key,
+        "amount": admission.facts.amount,
+        "cost": admission.tool.cost.as_json(),
         "checkpoint": action.checkpoint,
     }
 
@@ -66,7 +66,7 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Cl
 async def settle(
     database: Database,
     access: Access,
-    claimed: Claim,
+    claim: Claim,
     *,
     state: str,
     outcome: Mapping[str, Json],
@@ -81,8 +81,8 @@ async def settle(
     failure is not the last word. `killed`: a stop switch refused it on its way; it stays claimed for whoever resumes.
     """
     body = {
-        "effect": claimed.effect,
-        "permit": claimed.permit,
+        "effect": claim.effect,
+        "permit": claim.permit,
         "state": state,
         "outcome": outcome,
         "cost": cost.as_json(),
@@ -92,7 +92,7 @@ async def settle(
     }
     row = await database.call(access, "settle", body)
     if row["code"] == "not_found":
-        raise _unknown(str(claimed.effect))
+        raise _unknown(str(claim.effect))
     return row["code"], row["state"], row["outcome"] or {}
 
 
@@ -131,10 +131,10 @@ async def ls(
 async def show(database: Database, access: Access, effect: str) -> dict[str, Any]:
     """Return one effect, by its id or by its natural key; raises Permanent("not_found")."""
     query = f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1"
-    found = await database.rows(access, query, effect, effect)
-    if not found:
+    rows = await database.rows(access, query, effect, effect)
+    if not rows:
         raise _unknown(effect)
-    return found[0]
+    return rows[0]
 
 
 async def explain(database: Database, access: Access, effect: str) -> dict[str, Any]:
@@ -155,16 +155,16 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
             [row["approval"]],
         )
         approval = await cursor.fetchone()
-    nothing: dict[str, Any] = {}
-    permitted = next((entry.body for entry in entries if entry.kind == "permitted"), nothing)
+    empty: dict[str, Any] = {}
+    permission = next((entry.body for entry in entries if entry.kind == "permitted"), empty)
     return {
         "effect": row,
         "request": run,
-        "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permitted.get("pins", [])},
+        "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permission.get("pins", [])},
         "memory": _memory(story),
-        "verdict": {"policy": row["policy"], "rules": permitted.get("rules", [])},
+        "verdict": {"policy": row["policy"], "rules": permission.get("rules", [])},
         "approval": approval,
-        "permit": permitted.get("permit"),
+        "permit": permission.get("permit"),
         "response": row["outcome"],
         "entries": [{"run": e.run, "seq": e.seq, "kind": e.kind, "at": e.body["at"]} for e in (*story, *entries)],
     }
@@ -172,8 +172,8 @@ async def explain(database: Database, access: Access, effect: str) -> dict[str, 
 
 def _memory(story: list[journal.JournalEntry]) -> dict[str, list[str]]:
     """Return the ids of the memories that were before the planner, and of those that the plan rests on."""
-    told = [entry.body for entry in story if entry.kind == "recalled"]
-    return {name: told[-1].get(name, []) if told else [] for name in ("shown", "cited")}
+    recalls = [entry.body for entry in story if entry.kind == "recalled"]
+    return {name: recalls[-1].get(name, []) if recalls else [] for name in ("shown", "cited")}
 
 
 async def resolve(connection: Connection, effect: str, state: Literal["done", "failed"], note: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""The one door: every action of every agent passes `perform`, which admits, decides, claims, calls and settles.
+"""Policy enforcement point of every action of every agent: `perform` admits, decides, claims, calls and settles.
 
-Nothing else holds the means to act. Any error on the way is a denial; the journal has the intent before the call.
+The executor and the researcher call it, and the API for calls by people; nothing else holds the means to act. Any error
+on the way is a denial; the journal has the intent before the call.
 """
 
 import time
@@ -19,12 +20,12 @@ from memory.runs.results import RunRows
 from tools import effects
 from tools.action import Action, Cost, Decision, Json, Outcome, canonical
 from tools.admission import AdmittedAction, admit
-from tools.approval_request import ApprovalRequest, question
+from tools.approval_request import ApprovalRequest, compose
 from tools.catalog import Catalog
 from tools.effects import Claim
 from tools.handles import Handles
 from tools.policy import PolicySet
-from tools.resilience import Attempt, attempt
+from tools.resilience import Attempt, call_tool
 from tools.tool import Call, ServiceBinder
 
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
@@ -54,23 +55,23 @@ class Gateway:
         self._embedder = embedder
 
     async def perform(
-        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
+        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), view: Mapping[str, Json] | None = None
     ) -> Outcome:
         """Perform one action, or say why not.
 
-        `bundle` is everything that people should be asked together with this action, `shown` what they should see.
+        `bundle` lists the actions that people decide together with this one, `view` is shown to them beside it.
         Raises LeaseLost if another worker leads the run, and Halt if the run must stop before this call.
         """
-        admitted, decision = self._judge(lease, action)
-        if admitted is None or decision.verdict == "deny":
+        admission, decision = self._judge(lease, action)
+        if admission is None or decision.verdict == "deny":
             return await self._refuse(lease, action, decision)
-        if action.compensates and not await self._takes_back(lease, admitted):
+        if action.compensates and not await self._takes_back(lease, admission):
             message = f"{action.tool!r} with these arguments does not take effect {action.compensates!r} back"
             refusal = replace(decision, verdict="deny", code="invalid_arguments", message=message)
             return await self._refuse(lease, action, refusal)
-        if admitted.tool.effect == "read":
-            return await self._read(lease, admitted, decision)
-        return await self._effect(lease, admitted, decision, bundle, shown or {})
+        if admission.tool.effect == "read":
+            return await self._read(lease, admission, decision)
+        return await self._effect(lease, admission, decision, bundle, view or {})
 
     def _judge(self, lease: Lease, action: Action) -> tuple[AdmittedAction | None, Decision]:
         """Admit and decide; nothing is returned to act on if the action is not this run's or not well-formed."""
@@ -78,116 +79,116 @@ class Gateway:
             message = f"step {action.step!r} speaks for another run or person than the one that is led here"
             return None, Decision("deny", code="forged_authority", message=message)
         try:
-            admitted = admit(action, self._catalog)
+            admission = admit(action, self._catalog)
         except Permanent as error:
             return None, Decision("deny", code=error.code, message=str(error))
-        return admitted, self._policy.decide(action.role, action.tool, admitted.facts)
+        return admission, self._policy.decide(action.role, action.tool, admission.facts)
 
-    async def _read(self, lease: Lease, admitted: AdmittedAction, decision: Decision) -> Outcome:
-        key = f"read:{admitted.action.plan_hash[:16]}:{admitted.action.step}:{admitted.args_hash[:16]}"
-        body = {**effects.request(lease, admitted, decision), "key": key}
-        code, recorded = await effects.begin_read(self._database, lease, body)
+    async def _read(self, lease: Lease, admission: AdmittedAction, decision: Decision) -> Outcome:
+        key = f"read:{admission.action.plan_hash[:16]}:{admission.action.step}:{admission.args_hash[:16]}"
+        body = {**effects.request(lease, admission, decision), "key": key}
+        code, entry_of_read = await effects.begin_read(self._database, lease, body)
         if code == "replay":
-            return _recorded(recorded)
+            return _read_outcome(entry_of_read)
         if code != "go":
-            return await self._stop(lease, admitted, decision, code)
-        tried, cost = await self._call(lease, admitted, None, first_look=False)
-        state = "done" if tried.state == "done" else "failed"
+            return await self._stop(lease, admission, decision, code)
+        attempt, cost = await self._call(lease, admission, None, first_look=False)
+        state = "done" if attempt.state == "done" else "failed"
         # Only what was found is remembered: a read that failed is tried again after a crash or a resume.
         entry: dict[str, Any] = {
             **({"key": key} if state == "done" else {}),
-            "role": admitted.action.role,
-            "step": admitted.action.step,
-            "tool": admitted.tool.name,
-            "call": admitted.call_hash,
-            "plan": admitted.action.plan_hash,
+            "role": admission.action.role,
+            "step": admission.action.step,
+            "tool": admission.tool.name,
+            "call": admission.call_hash,
+            "plan": admission.action.plan_hash,
             "state": state,
-            "outcome": {"result": tried.result, "message": _plain(tried.message)},
+            "outcome": {"result": attempt.result, "message": _plain(attempt.message)},
             "cost": cost.as_json(),
-            "attempt": {"number": tried.attempts},
-            "checkpoint": admitted.action.checkpoint,
+            "attempt": {"number": attempt.attempts},
+            "checkpoint": admission.action.checkpoint,
         }
-        code, recorded = await effects.end_read(self._database, lease, entry)
+        code, entry_of_read = await effects.end_read(self._database, lease, entry)
         if code == "lease_lost":
             raise LeaseLost(lease.run)
-        return _recorded(recorded)
+        return _read_outcome(entry_of_read)
 
     async def _effect(
         self,
         lease: Lease,
-        admitted: AdmittedAction,
+        admission: AdmittedAction,
         decision: Decision,
         bundle: Sequence[Action],
-        shown: Mapping[str, Json],
+        view: Mapping[str, Json],
     ) -> Outcome:
-        claimed = await self._claim(lease, effects.request(lease, admitted, decision))
-        match claimed.code:
+        claim = await self._claim(lease, effects.request(lease, admission, decision))
+        match claim.code:
             case "go":
-                return await self._act(lease, admitted, claimed, first_look=False)
+                return await self._act(lease, admission, claim, first_look=False)
             case "unfinished":
-                return await self._act(lease, admitted, claimed, first_look=True)
+                return await self._act(lease, admission, claim, first_look=True)
             case "recorded":
-                return _settled(claimed.state or "done", claimed.outcome or {}, claimed.effect)
+                return _effect_outcome(claim.state or "done", claim.outcome or {}, claim.effect)
             case "replay":
-                return await self._skip(lease, admitted, claimed)
+                return await self._skip(lease, admission, claim)
             case "approval_required":
-                return await self._hold(lease, admitted, decision, bundle, shown)
+                return await self._hold(lease, admission, decision, bundle, view)
             case code:
-                return await self._stop(lease, admitted, decision, code)
+                return await self._stop(lease, admission, decision, code)
 
-    async def _takes_back(self, lease: Lease, admitted: AdmittedAction) -> bool:
+    async def _takes_back(self, lease: Lease, admission: AdmittedAction) -> bool:
         """Tell whether this is the declared reverse of the effect it names; only then may that effect happen anew."""
         try:
-            done = await effects.show(self._database, lease.access, admitted.action.compensates or "")
-            reverse = self._catalog.get(done["tool"]).compensate
+            original = await effects.show(self._database, lease.access, admission.action.compensates or "")
+            reverse = self._catalog.get(original["tool"]).compensate
         except Permanent:
             return False
-        return (done["run"], reverse, done["args"]) == (lease.run, admitted.tool.name, admitted.args)
+        return (original["run"], reverse, original["args"]) == (lease.run, admission.tool.name, admission.args)
 
     async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claim:
         """Claim; while another run or task is at the very same effect, wait for it."""
-        waited = 0.0
+        seconds = 0.0
         while True:
-            claimed = await effects.claim(self._database, lease, body)
-            if claimed.code != "in_flight":
-                return claimed
-            if waited >= _IN_FLIGHT_SECONDS:
-                return replace(claimed, code="in_doubt")
+            claim = await effects.claim(self._database, lease, body)
+            if claim.code != "in_flight":
+                return claim
+            if seconds >= _IN_FLIGHT_SECONDS:
+                return replace(claim, code="in_doubt")
             await self._clock.sleep(_IN_FLIGHT_POLL)
-            waited += _IN_FLIGHT_POLL
+            seconds += _IN_FLIGHT_POLL
 
-    async def _act(self, lease: Lease, admitted: AdmittedAction, claimed: Claim, *, first_look: bool) -> Outcome:
-        tried, cost = await self._call(lease, admitted, claimed, first_look=first_look)
-        state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[tried.state]
-        outcome: dict[str, Json] = {"result": tried.result, "message": _plain(tried.message)}
-        about: dict[str, Json] = {"number": tried.attempts, "read_back": tried.read_back}
-        if tried.read_back:
+    async def _act(self, lease: Lease, admission: AdmittedAction, claim: Claim, *, first_look: bool) -> Outcome:
+        attempt, cost = await self._call(lease, admission, claim, first_look=first_look)
+        state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[attempt.state]
+        outcome: dict[str, Json] = {"result": attempt.result, "message": _plain(attempt.message)}
+        about: dict[str, Json] = {"number": attempt.attempts, "read_back": attempt.read_back}
+        if attempt.read_back:
             about["retry_suppressed"] = "original_succeeded"
-        effect = claimed.effect or ""
+        effect = claim.effect or ""
         code, recorded, known = await effects.settle(
             self._database,
             lease.access,
-            claimed,
+            claim,
             state=state,
             outcome=outcome,
             cost=cost,
             attempt=about,
-            extra={"progress": admitted.action.progress} if admitted.action.progress else None,
-            compensates=admitted.action.compensates,
+            extra={"progress": admission.action.progress} if admission.action.progress else None,
+            compensates=admission.action.compensates,
         )
         if code == "superseded":
             raise LeaseLost(lease.run)
         if code == "killed":
-            raise Halt("killed", f"step {admitted.action.step!r} was stopped on its way; nothing happened")
+            raise Halt("killed", f"step {admission.action.step!r} was stopped on its way; nothing happened")
         if recorded == "in_doubt":
             raise Halt("in_doubt", f"nobody knows whether effect {effect!r} happened: `countersign effects resolve`")
-        return replace(_settled(recorded, known, effect), cost=cost)
+        return replace(_effect_outcome(recorded, known, effect), cost=cost)
 
     async def _call(
-        self, lease: Lease, admitted: AdmittedAction, claimed: Claim | None, *, first_look: bool
+        self, lease: Lease, admission: AdmittedAction, claim: Claim | None, *, first_look: bool
     ) -> tuple[Attempt, Cost]:
-        action = admitted.action
-        permit, key = (claimed.permit, claimed.send_key) if claimed else (None, None)
+        action = admission.action
+        permit, key = (claim.permit, claim.send_key) if claim else (None, None)
         name = f"{action.plan_hash[:16]}.{action.step}"
         rows = RunRows(self._database, lease.access, lease.run, name, embedder=self._embedder)
         call = Call(
@@ -200,19 +201,19 @@ class Gateway:
             rows=Handles(rows),
         )
         began = time.monotonic()
-        tried = await attempt(admitted.tool, admitted.arguments, call, self._clock, first_look=first_look)
+        attempt = await call_tool(admission.tool, admission.arguments, call, self._clock, first_look=first_look)
         millis = round((time.monotonic() - began) * 1000)
-        return _small(tried), replace(admitted.tool.cost, millis=millis)
+        return _small(attempt), replace(admission.tool.cost, millis=millis)
 
     async def _hold(
         self,
         lease: Lease,
-        admitted: AdmittedAction,
+        admission: AdmittedAction,
         decision: Decision,
         bundle: Sequence[Action],
-        shown: Mapping[str, Json],
+        view: Mapping[str, Json],
     ) -> Outcome:
-        asked = [ApprovalRequest(admitted, decision)]
+        requests = [ApprovalRequest(admission, decision)]
         for action in bundle:
             other, verdict = self._judge(lease, action)
             if other is None or verdict.verdict == "deny":
@@ -220,18 +221,18 @@ class Gateway:
             # Other people must be asked for what other groups decide; that question comes with its own step. What
             # anybody may decide, the people of this question may as well.
             if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
-                asked.append(ApprovalRequest(other, verdict))
-        code, approval = await effects.hold(self._database, lease, question(lease, asked, shown, self._clock))
+                requests.append(ApprovalRequest(other, verdict))
+        code, approval = await effects.hold(self._database, lease, compose(lease, requests, view, self._clock))
         if code == "held":
             return Outcome("held", approval=approval)
         if code == "approved":
-            return await self._effect(lease, admitted, decision, bundle, shown)
+            return await self._effect(lease, admission, decision, bundle, view)
         if code in {"approval_rejected", "approval_timeout"}:
             return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
-        return await self._stop(lease, admitted, decision, code)
+        return await self._stop(lease, admission, decision, code)
 
-    async def _skip(self, lease: Lease, admitted: AdmittedAction, claimed: Claim) -> Outcome:
-        action, effect = admitted.action, claimed.effect
+    async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim) -> Outcome:
+        action, effect = admission.action, claim.effect
         body = {
             "kind": "skipped",
             "key": f"skipped:{action.plan_hash[:16]}:{action.step}",
@@ -241,17 +242,17 @@ class Gateway:
             "reason": "already done under the same natural key",
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
-        done = _settled(claimed.state or "done", claimed.outcome or {}, effect)
-        return replace(done, state="skipped", message="already done")
+        outcome = _effect_outcome(claim.state or "done", claim.outcome or {}, effect)
+        return replace(outcome, state="skipped", message="already done")
 
-    async def _stop(self, lease: Lease, admitted: AdmittedAction, decision: Decision, code: str) -> Outcome:
+    async def _stop(self, lease: Lease, admission: AdmittedAction, decision: Decision, code: str) -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""
         if code == "lease_lost":
             raise LeaseLost(lease.run)
         refusal = replace(decision, verdict="deny", code=code, message=f"refused at the claim: {code}")
-        outcome = await self._refuse(lease, admitted.action, refusal)
+        outcome = await self._refuse(lease, admission.action, refusal)
         if code in HALTING:
-            raise Halt(cast(Any, code), f"step {admitted.action.step!r} was not performed: {code}")
+            raise Halt(cast(Any, code), f"step {admission.action.step!r} was not performed: {code}")
         return outcome
 
     async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:
@@ -271,13 +272,13 @@ class Gateway:
         return Outcome("denied", code=decision.code, message=decision.message)
 
 
-def _recorded(entry: Mapping[str, Any]) -> Outcome:
+def _read_outcome(entry: Mapping[str, Any]) -> Outcome:
     outcome = entry["outcome"]
     code = None if entry["state"] == "done" else "tool_failed"
     return Outcome(entry["state"], code, outcome["message"], outcome["result"], cost=Cost(**entry["cost"]))
 
 
-def _settled(state: str, outcome: Mapping[str, Any], effect: str | None) -> Outcome:
+def _effect_outcome(state: str, outcome: Mapping[str, Any], effect: str | None) -> Outcome:
     code = "tool_failed" if state == "failed" else None
     known = cast(Any, state)
     return Outcome(known, code, outcome.get("message", ""), outcome.get("result", {}), effect=effect)
@@ -288,11 +289,15 @@ def _plain(text: str) -> str:
     return text[:500].replace("\0", "").encode(errors="replace").decode()
 
 
-def _small(tried: Attempt) -> Attempt:
+def _small(attempt: Attempt) -> Attempt:
     """Keep what a tool answered out of journals and prompts if it is not small, exact JSON."""
     try:
-        text = canonical(tried.result)
+        text = canonical(attempt.result)
         fits = len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
     except (TypeError, ValueError):
         fits = False
-    return tried if fits else replace(tried, result={}, message="the tool's answer was too large or not exact; dropped")
+    return (
+        attempt
+        if fits
+        else replace(attempt, result={}, message="the tool's answer was too large or not exact; dropped")
+    )

@@ -1,4 +1,4 @@
-"""A step's large results as tools see them: slices as models, cases as CEL; the gateway hands this to each call."""
+"""Large results of a step for its tool: slices as models, cases as CEL; the gateway gives one to each call."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import cast
@@ -13,7 +13,7 @@ from tools.tool import Slice
 
 
 class Handles:
-    """A step's results as tools see them: slices as models, cases as CEL."""
+    """Results of one step: slices as models, cases as CEL."""
 
     def __init__(self, rows: RunRows) -> None:
         self._rows = rows
@@ -37,24 +37,24 @@ class Handles:
 
     async def split(self, part: Slice, cases: Mapping[str, str], otherwise: str) -> Mapping[str, Slice]:
         """Partition a slice by CEL cases over its rows' fields; every case gets a slice, empty ones too."""
-        found = await self._rows.split(
+        slices = await self._rows.split(
             _part(part),
-            cel.cases(cases),
-            fields=cel.fields(cases),
+            cel.classifier(cases),
+            fields=cel.case_fields(cases),
             names=list(cases),
             otherwise=otherwise,
         )
-        return {name: Slice.model_validate(value) for name, value in found.items()}
+        return {name: Slice.model_validate(value) for name, value in slices.items()}
 
     async def recall(self, query: str, limit: int) -> Mapping[str, Json]:
         """Keep the memories found in this run's scopes; their texts stay out of journal and prompts."""
-        part, found = await self._rows.recall("found", query, limit)
-        hidden: dict[str, Json] = {
-            "expired": found.expired_count,
-            "superseded": found.superseded_count,
-            "below": found.unrelated_count,
+        part, result = await self._rows.recall("found", query, limit)
+        omissions: dict[str, Json] = {
+            "expired": result.expired_count,
+            "superseded": result.superseded_count,
+            "below": result.unrelated_count,
         }
-        return {"found": Slice.model_validate(part).model_dump(), "hidden": hidden}
+        return {"found": Slice.model_validate(part).model_dump(), "hidden": omissions}
 
     async def remember(self, text: str) -> str:
         """Put a text into this run's working memory, which ends with the run; returns its id."""

@@ -1,4 +1,4 @@
-"""The stop switch: once pulled, no claim commits under it; people pull and release it over HTTP."""
+"""Stop switches: under a pulled one no claim commits; called by the API, where people pull and release them."""
 
 from typing import Any, Literal
 

@@ -1,6 +1,6 @@
-"""The language model as a metered tool: asked for one JSON document of a given shape, never for actions.
+"""Metered chat model that answers with one JSON document of a given shape and never acts.
 
-Called by the model planner. Whatever else a model answers, tool calls above all, is reported and goes nowhere.
+Called by the model planner. Anything else that a model answers, tool calls above all, is reported and goes nowhere.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Meter(Protocol):
         """Set tokens aside before the call; raises Permanent `budget_exceeded`, and then no call is made."""
         ...
 
-    async def settle(self, lease: Lease, role: Role, spent: "ModelCost") -> None:
+    async def settle(self, lease: Lease, role: Role, cost: "ModelCost") -> None:
         """Book what a call took, release the rest, and keep the prompt and the answer for people."""
         ...
 
@@ -51,10 +51,10 @@ class PromptMessage:
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """What one call to the model took and said."""
+    """Tokens, prompt and answer of one call to the model."""
 
-    reserved: int
-    used: int
+    reservation: int
+    usage: int
     """Tokens by the provider's count, or the estimate if it gives none; 0 if the call failed."""
     prompt_digest: str
     prompt: str
@@ -76,7 +76,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[ModelAnswer]):
-    """An answer that has the wanted shape, or none; in either case what was wrong with what came."""
+    """An answer of the right shape, or none, with the problems of the text that came."""
 
     value: ModelAnswer | None
     problems: tuple[str, ...] = ()
@@ -106,17 +106,17 @@ class Model:
         and can be resumed, the worker and its other runs go on.
         """
         prompt = "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages)
-        reserved = estimate(prompt) + ANSWER_TOKENS
-        await self._meter.reserve(lease, role, reserved)
-        used, text = 0, ""
+        reservation = estimate(prompt) + ANSWER_TOKENS
+        await self._meter.reserve(lease, role, reservation)
+        usage, text = 0, ""
         try:
             answer = await self._call(messages)
             text = _storable(answer.text)
-            used = max(answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text), 0)
+            usage = max(answer.usage_metadata["total_tokens"] if answer.usage_metadata else estimate(prompt + text), 0)
         finally:
-            await self._meter.settle(lease, role, ModelCost(reserved, used, digest(prompt), prompt, text))
+            await self._meter.settle(lease, role, ModelCost(reservation, usage, digest(prompt), prompt, text))
         calls = bool(answer.tool_calls or answer.invalid_tool_calls)
-        return _read(text, schema, calls, role=role, attempt=attempt)
+        return _parse(text, schema, calls, role=role, attempt=attempt)
 
     async def _call(self, messages: Sequence[PromptMessage]) -> "AIMessage":
         try:
@@ -141,9 +141,9 @@ def open_model(name: str, base_url: str | None = None, **options: Any) -> "BaseC
     """
     try:
         chat_models = import_module("langchain.chat_models")
-        where = {"base_url": base_url} if base_url else {}
+        endpoint = {"base_url": base_url} if base_url else {}
         return chat_models.init_chat_model(
-            name, temperature=0, max_retries=0, max_tokens=ANSWER_TOKENS, **where, **options
+            name, temperature=0, max_retries=0, max_tokens=ANSWER_TOKENS, **endpoint, **options
         )
     except ImportError as error:
         raise Permanent("configuration", f"model {name!r} needs {error.name!r}; install the extra `models`") from None
@@ -151,13 +151,13 @@ def open_model(name: str, base_url: str | None = None, **options: Any) -> "BaseC
         raise Permanent("configuration", f"model {name!r} cannot be opened: {error}; check COUNTERSIGN_MODEL") from None
 
 
-def _read(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, attempt: int) -> Reply[ModelAnswer]:
+def _parse(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, attempt: int) -> Reply[ModelAnswer]:
     violations = [Violation(role, "tool_calls", attempt)] if calls else []
     problems = ["tool calls are not answered; write the JSON document alone"] if calls else []
     try:
         if len(text) > LONGEST:
             raise ValueError(f"the answer has {len(text)} characters; the limit is {LONGEST}")
-        document = json.loads(_unfenced(text))
+        document = json.loads(_strip_fence(text))
         # Escapes can still spell what the database cannot keep; an encoding error is a ValueError too.
         if "\\u0000" in json.dumps(document, ensure_ascii=False).encode().decode():
             raise ValueError("it holds a NUL character")
@@ -165,9 +165,9 @@ def _read(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, atte
         return Reply(value, tuple(problems), tuple(violations))
     except ValidationError as error:
         for part in error.errors()[:10]:
-            where = ".".join(str(step) for step in part["loc"]) or "document"
-            problems.append(f"{where}: {part['msg']}")
-            violations.append(Violation(role, where[:100], attempt))
+            path = ".".join(str(step) for step in part["loc"]) or "document"
+            problems.append(f"{path}: {part['msg']}")
+            violations.append(Violation(role, path[:100], attempt))
     except (ValueError, RecursionError) as error:
         problems.append(f"the answer is no JSON document: {str(error)[:200]}")
         violations.append(Violation(role, "json", attempt))
@@ -175,11 +175,11 @@ def _read(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, atte
 
 
 def _storable(text: str) -> str:
-    """Return what came with everything replaced that the database cannot keep, and no longer than is looked at."""
+    """Return the text as the database can keep it: bad characters replaced, cut after the longest legal answer."""
     return text[: LONGEST + 1].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _unfenced(text: str) -> str:
+def _strip_fence(text: str) -> str:
     inner = text.strip()
     if inner.startswith("```") and inner.endswith("```"):
         inner = inner.removeprefix("```json").removeprefix("```").removesuffix("```")

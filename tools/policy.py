@@ -1,4 +1,4 @@
-"""What may happen: Cedar policies in three layers, asked by the gateway before anything else.
+"""Cedar policies in three layers, evaluated by the gateway before anything else.
 
 Capabilities permit, hard rules forbid for good, approval rules forbid until enough people agreed. Whatever Cedar
 reports as an error is a denial, because an erroring `forbid` would otherwise be skipped.
@@ -24,7 +24,7 @@ _CEDAR: Any = cedarpy
 FOLDER = Path(__file__).parent / "policies"
 ROLES = ("planner", "researcher", "executor", "auditor")
 _MAX_LONG = 2**63 - 1
-_UNATTENDED = re.compile(r"^//\s*unattended:\s*(.+)$", re.MULTILINE)
+_UNATTENDED_LINE = re.compile(r"^//\s*unattended:\s*(.+)$", re.MULTILINE)
 _EXAMPLE = re.compile(r"^//!\s*(\S+)\s+(\S+)\s+(\S+)\s+(\{.*\})\s*$", re.MULTILINE)
 _SCHEMA = """
 entity Group;
@@ -39,7 +39,7 @@ _APPLIES = """ appliesTo { principal: Agent, resource: Target, context: {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a verdict may rest on besides role and tool; computed by us, never taken from an agent."""
+    """Facts for a verdict besides role and tool; computed by the gateway, never taken from an agent."""
 
     user: str = ""
     amount: int = 0
@@ -82,9 +82,9 @@ class PolicySet:
             "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
         ).hexdigest()
         text = "\n".join(files[name] for name in sorted(files))
-        self._unattended = _unattended(files, cards)
+        self._unattended_tools = _unattended_tools(files, cards)
         self._actions = frozenset(cards) | {"@read", "@write", "@destructive"}
-        schema = _schema(cards.values(), self._unattended)
+        schema = _schema(cards.values(), self._unattended_tools)
         try:
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
@@ -94,7 +94,7 @@ class PolicySet:
             raise Permanent("configuration", f"the policies cannot be read: {error}") from error
         if not findings.validation_passed:
             raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
-        self._most = max((rule.need for rule in self._rules.values()), default=0)
+        self._highest_need = max((rule.need for rule in self._rules.values()), default=0)
         entities: list[dict[str, Any]] = [{"uid": _uid("Group", "workers"), "attrs": {}, "parents": []}]
         for role in ROLES:
             parents = [_uid("Group", "workers")] if role in {"researcher", "executor"} else []
@@ -119,12 +119,12 @@ class PolicySet:
         if verdict:
             names = tuple(self._rules[rule].name for rule in rules)
             return Decision("allow", policy=self.version, rules=names)
-        if facts.approvals < self._most and self._only_approvals_lack(rules):
-            enough, _ = self._ask(role, tool, facts, approvals=self._most)
-            if enough:
+        if facts.approvals < self._highest_need and self._only_approvals_lack(rules):
+            would_suffice, _ = self._ask(role, tool, facts, approvals=self._highest_need)
+            if would_suffice:
                 return self._hold(rules)
-        if facts.approvals < self._most:
-            _, rules = self._ask(role, tool, facts, approvals=self._most)
+        if facts.approvals < self._highest_need:
+            _, rules = self._ask(role, tool, facts, approvals=self._highest_need)
         return self._deny(rules)
 
     @property
@@ -133,7 +133,7 @@ class PolicySet:
         return {rule.name: rule.layer for rule in self._rules.values()}
 
     def judge(self, example: Example) -> str:
-        """Return what this policy says of an example, in the example's own words."""
+        """Return the verdict on an example, written as the example writes it."""
         values: dict[str, Any] = {**example.facts, "facts": tuple(example.facts.get("facts", ()))}
         decision = self.decide(example.role, example.tool, Facts(**values))
         detail = {"deny": f":{decision.code}", "hold": f":{decision.need}"}.get(decision.verdict, "")
@@ -168,15 +168,15 @@ class PolicySet:
         return result.allowed, tuple(sorted(result.diagnostics.reasons))
 
     def _only_approvals_lack(self, rules: Iterable[str]) -> bool:
-        found = [self._rules.get(rule) for rule in rules]
-        return bool(found) and all(rule is not None and rule.layer == "approval" for rule in found)
+        matches = [self._rules.get(rule) for rule in rules]
+        return bool(matches) and all(rule is not None and rule.layer == "approval" for rule in matches)
 
     def _hold(self, rules: Iterable[str]) -> Decision:
         lacking = [self._rules[rule] for rule in rules]
         # Whoever approves must satisfy every rule; two rules without a common group can be satisfied by nobody.
-        named = [rule.groups for rule in lacking if rule.groups]
-        groups = frozenset[str].intersection(*named) if named else frozenset[str]()
-        if named and not groups:
+        group_sets = [rule.groups for rule in lacking if rule.groups]
+        groups = frozenset[str].intersection(*group_sets) if group_sets else frozenset[str]()
+        if group_sets and not groups:
             return self._deny(["error"])
         return Decision(
             "hold",
@@ -195,17 +195,17 @@ class PolicySet:
         elif hard:
             code, message = hard[0].code, hard[0].message
         names = tuple(rule.name for rule in hard)
-        shown = f"{message} (rule {', '.join(names)})" if names else message
-        return Decision("deny", code=code, rules=names, policy=self.version, message=shown)
+        text = f"{message} (rule {', '.join(names)})" if names else message
+        return Decision("deny", code=code, rules=names, policy=self.version, message=text)
 
 
 def examples(folder: Path | None = None) -> list[Example]:
     """Return every example that stands in the comments of a policy folder."""
-    found: list[Example] = []
+    examples: list[Example] = []
     for path in sorted((folder or FOLDER).glob("*.cedar")):
         for verdict, role, tool, facts in _EXAMPLE.findall(path.read_text(encoding="utf-8")):
-            found.append(Example(path.name, verdict, role, tool, json.loads(facts)))
-    return found
+            examples.append(Example(path.name, verdict, role, tool, json.loads(facts)))
+    return examples
 
 
 def _fits(facts: Facts) -> bool:
@@ -218,10 +218,10 @@ def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": kind, "id": name}
 
 
-def _unattended(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> frozenset[str]:
+def _unattended_tools(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> frozenset[str]:
     names: set[str] = set()
     for file, text in files.items():
-        for line in _UNATTENDED.findall(text):
+        for line in _UNATTENDED_LINE.findall(text):
             for name in (part.strip() for part in line.split(",")):
                 if name not in cards:
                     raise Permanent("configuration", f"{file}: unattended tool {name!r} does not exist")
@@ -229,12 +229,12 @@ def _unattended(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> froz
     return frozenset(names)
 
 
-def _schema(cards: Iterable[ToolCard], unattended: frozenset[str]) -> str:
+def _schema(cards: Iterable[ToolCard], alone: frozenset[str]) -> str:
     lines = [_SCHEMA]
     effects: dict[str, str] = {"@read": "read", "@write": "write", "@destructive": "destructive"}
     effects.update({card.name: card.effect for card in cards})
     for name, effect in effects.items():
-        groups = [effect, "unattended"] if name in unattended else [effect]
+        groups = [effect, "unattended"] if name in alone else [effect]
         lines.append(f"action {json.dumps(name)} in [{', '.join(map(json.dumps, groups))}]{_APPLIES}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""How one call meets an unreliable service: time-outs, back-off, and reading back before a write is ever repeated."""
+"""Retries of one tool call: time-outs, back-off, read-back before a write is repeated; called by the gateway."""
 
 import asyncio
 import logging
@@ -21,26 +21,26 @@ Result = Mapping[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the attempts of one call came to; `unknown` means that the effect may or may not have happened."""
+    """Result of all attempts of one call; `unknown` means that the effect may or may not have happened."""
 
     state: Literal["done", "failed", "unknown"]
     result: Result = field(default_factory=dict[str, Json])
     message: str = ""
     attempts: int = 0
     read_back: bool = False
-    """True if the service was found to have done it already, so that no further attempt was made."""
+    """True if a look-up showed that the service had done it already, so that no further attempt was made."""
 
 
-async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempt:
+async def call_tool(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempt:
     """Perform one call, retrying what is temporary.
 
     A write whose reply was lost is looked up by its key before any retry; if the service cannot be asked, only a
     service that de-duplicates by our key is tried again. `first_look` starts with the look-up, for a successor of
     a process that died.
     """
-    if first_look and (settled := await _after_loss(tool, arguments, call, clock, 0)):
-        return settled
-    failure, lost = Temporary("tool_failed", f"{tool.name!r} allows no attempt"), False
+    if first_look and (conclusion := await _after_loss(tool, arguments, call, clock, 0)):
+        return conclusion
+    failure, may_have_acted = Temporary("tool_failed", f"{tool.name!r} allows no attempt"), False
     for number in range(1, tool.attempts + 1):
         try:
             return Attempt("done", await _once(tool.run, tool, arguments, call), attempts=number)
@@ -49,15 +49,15 @@ async def attempt(tool: Tool, arguments: object, call: Call, clock: Clock, *, fi
             _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
         except ControlError as error:
             # A refusal of the repetition says nothing of the one before, which may have got through meanwhile.
-            late = await _after_loss(tool, arguments, call, clock, number) if lost else None
-            return late or Attempt("failed", message=str(error), attempts=number)
-        lost = lost or not failure.is_refusal
-        if settled := await _after_loss(tool, arguments, call, clock, number, refused=failure.is_refusal):
-            return settled
+            conclusion = await _after_loss(tool, arguments, call, clock, number) if may_have_acted else None
+            return conclusion or Attempt("failed", message=str(error), attempts=number)
+        may_have_acted = may_have_acted or not failure.is_refusal
+        if conclusion := await _after_loss(tool, arguments, call, clock, number, was_refused=failure.is_refusal):
+            return conclusion
         if number < tool.attempts:
             await clock.sleep(backoff(number, failure.delay))
-    silent = tool.effect != "read" and not failure.is_refusal
-    return Attempt("unknown" if silent else "failed", message=str(failure), attempts=tool.attempts)
+    is_silent = tool.effect != "read" and not failure.is_refusal
+    return Attempt("unknown" if is_silent else "failed", message=str(failure), attempts=tool.attempts)
 
 
 def backoff(number: int, base: float) -> float:
@@ -67,15 +67,15 @@ def backoff(number: int, base: float) -> float:
 
 
 async def _after_loss(
-    tool: Tool, arguments: object, call: Call, clock: Clock, number: int, *, refused: bool = False
+    tool: Tool, arguments: object, call: Call, clock: Clock, number: int, *, was_refused: bool = False
 ) -> Attempt | None:
     """Decide after a lost reply: None means that trying again is safe, as it is once the service said `not now`."""
-    if tool.effect == "read" or (refused and tool.lookup is None):
+    if tool.effect == "read" or (was_refused and tool.lookup is None):
         return None
-    found = await _look(tool, arguments, call, clock)
-    if found:
-        return Attempt("done", found, attempts=number, read_back=True)
-    if found is None or not (tool.keyed or refused):
+    record = await _look(tool, arguments, call, clock)
+    if record:
+        return Attempt("done", record, attempts=number, read_back=True)
+    if record is None or not (tool.keyed or was_refused):
         return Attempt("unknown", message="the reply was lost and cannot be found out", attempts=number)
     return None
 

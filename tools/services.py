@@ -1,6 +1,6 @@
-"""The way out to the business services over HTTP: one shared client, bound per call to role, run, permit and key.
+"""HTTP client of the business services: shared connections, bound per call to role, run, permit and key.
 
-The gateway binds it; adapters see only the `Services` they are handed, and use `resolved` and `recorded` from here.
+The gateway binds it; adapters get the `Services` of their call, and use `request_body` and `lookup_in` from here.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tools.action import Json, Role
 from tools.tool import Call, Function, Services, Slice
 
 _SECONDS = 30.0
-_MISSING, _TOO_MANY = 404, 429
+_MISSING, _RATE_LIMIT = 404, 429
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 
@@ -46,7 +46,7 @@ class ServiceClient:
         await self._client.aclose()
 
     def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
-        """Return the way out for one call; raises Permanent("configuration") for a role without a service key."""
+        """Return the services for one call; raises Permanent("configuration") for a role without a service key."""
         if role not in self._keys:
             raise Permanent("configuration", f"role {role!r} has no service key; give it one or use another role")
         headers = {"Authorization": f"Bearer {self._keys[role]}", "X-Correlation-Id": run}
@@ -54,10 +54,10 @@ class ServiceClient:
             headers["Countersign-Permit"] = permit
         if key:
             headers["Idempotency-Key"] = key
-        return _Bound(self._client, headers)
+        return _CallServices(self._client, headers)
 
 
-class _Bound:
+class _CallServices:
     def __init__(self, client: httpx2.AsyncClient, headers: Mapping[str, str]) -> None:
         self._client = client
         self._headers = headers
@@ -68,14 +68,14 @@ class _Bound:
     async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         return await self._send("POST", f"/{service}/{path}", json=body)
 
-    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
+    async def find_operation(self, service: str, key: str) -> Mapping[str, Any]:
         try:
-            found = await self.get(service, f"operations/{quote(key, safe='')}")
-        except Permanent as refused:
-            if refused.code == "not_found":
+            operation = await self.get(service, f"operations/{quote(key, safe='')}")
+        except Permanent as error:
+            if error.code == "not_found":
                 return {}
             raise
-        return found["response"]
+        return operation["response"]
 
     async def _send(self, method: str, path: str, **content: Any) -> Any:
         try:
@@ -98,7 +98,7 @@ class _Bound:
 
 def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
     message = f"{path!r} answered {response.status_code}: {_detail(response)}"
-    if response.status_code == _TOO_MANY:
+    if response.status_code == _RATE_LIMIT:
         delay = response.headers.get("Retry-After", "1")
         return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, is_refusal=True)
     if response.is_server_error:
@@ -111,11 +111,11 @@ def _detail(response: httpx2.Response) -> str:
         body = response.json()
     except ValueError:
         return response.text[:200]
-    told = cast(Mapping[str, Any], body).get("detail", body) if isinstance(body, Mapping) else body
-    return str(told)[:200]
+    detail = cast(Mapping[str, Any], body).get("detail", body) if isinstance(body, Mapping) else body
+    return str(detail)[:200]
 
 
-async def resolved(args: BaseModel, call: Call) -> dict[str, Any]:
+async def request_body(args: BaseModel, call: Call) -> dict[str, Any]:
     """Return arguments as a service receives them: every slice replaced by its rows, all else as it is.
 
     Permits cover this body, so a write sends it unchanged.
@@ -128,10 +128,10 @@ async def resolved(args: BaseModel, call: Call) -> dict[str, Any]:
     return body
 
 
-def recorded(service: str) -> Function:
-    """Return the look-up of a tool of this service: what it did under the call's key, or nothing."""
+def lookup_in(service: str) -> Function:
+    """Return the look-up of a tool of this service: the operation under the call's key, or nothing."""
 
     async def lookup(args: BaseModel, call: Call) -> Mapping[str, Json]:
-        return await call.services.recorded(service, call.key)
+        return await call.services.find_operation(service, call.key)
 
     return lookup

@@ -1,4 +1,4 @@
-"""What a run may spend on language models: set aside before each call, settled after; `tools.model` asks it."""
+"""Token budget of a run: reserved before each model call, settled after it; called by `tools.model`."""
 
 from typing import cast
 
@@ -30,13 +30,13 @@ class TokenMeter:
         if row["code"] != "go":
             raise Halt(cast(Code, row["code"]), f"the {role} was not asked: {row['code']}, {tokens} tokens wanted")
 
-    async def settle(self, lease: Lease, role: Role, spent: ModelCost) -> None:
+    async def settle(self, lease: Lease, role: Role, cost: ModelCost) -> None:
         """Book what the call took, release the rest and keep prompt and answer."""
         body = {
             "run": lease.run,
-            "used": spent.used,
-            "prompt_digest": spent.prompt_digest,
-            "prompt": spent.prompt,
-            "answer": spent.answer,
+            "used": cost.usage,
+            "prompt_digest": cost.prompt_digest,
+            "prompt": cost.prompt,
+            "answer": cost.answer,
         }
         await self._database.call(lease.access, "spend_tokens", body)

@@ -1,4 +1,4 @@
-"""What a tool is: a function with a declared effect, cost, key and safety net; adapters use the decorator."""
+"""Tool declarations: a function with its effect, cost, key and safety net; adapters use the decorator."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Slice(BaseModel):
 
 
 class Services(Protocol):
-    """The way out to the business services; carries the service key, correlation id, subject, actor and permit."""
+    """Business services as one call reaches them; carries the service key, correlation id and permit."""
 
     async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """Return the JSON answer of a read; raises Temporary or Permanent."""
@@ -34,8 +34,8 @@ class Services(Protocol):
         """Return the JSON answer of a write or query by body; raises Temporary or Permanent."""
         ...
 
-    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
-        """Return what a service did under an idempotency key, empty if nothing; raises Temporary or Permanent."""
+    async def find_operation(self, service: str, key: str) -> Mapping[str, Any]:
+        """Return the operation under an idempotency key, empty if there is none; raises Temporary or Permanent."""
         ...
 
 
@@ -55,7 +55,7 @@ class Rows(Protocol):
         ...
 
     async def recall(self, query: str, limit: int) -> Mapping[str, Json]:
-        """Keep the memories that this run finds; returns their slice as `found`, and counts of what it did not show."""
+        """Keep the memories that match in this run's scopes; returns their slice as `found`, and omission counts."""
         ...
 
     async def remember(self, text: str) -> str:
@@ -64,7 +64,7 @@ class Rows(Protocol):
 
 
 class ServiceBinder(Protocol):
-    """Gives one call its way out, with the role's key and, for a write, its permit."""
+    """Source of services for one call, with the role's key and, for a write, its permit."""
 
     def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
         """Return the services as this call may use them."""
@@ -73,7 +73,7 @@ class ServiceBinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Everything a tool may use while it runs; there is nothing else."""
+    """Everything that a tool may use while it runs."""
 
     key: str
     """Idempotency key of the effect; the same for every attempt."""
@@ -132,8 +132,8 @@ class Tool:
         return digest(self.arguments.model_json_schema())
 
 
-class Options(TypedDict, total=False):
-    """What may be declared of a tool besides name and effect; the meanings stand at `Tool`."""
+class ToolOptions(TypedDict, total=False):
+    """Declarations of a tool besides name and effect; `Tool` documents them."""
 
     key: Callable[[Any], str]
     lookup: Function
@@ -152,7 +152,7 @@ class Options(TypedDict, total=False):
 
 
 def tool(
-    name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Unpack[Options]
+    name: str, *, effect: Effect, roles: tuple[Role, ...] = (), **options: Unpack[ToolOptions]
 ) -> Callable[[Function], Tool]:
     """Declare the decorated async function `(args, call) -> result` as a tool; its docstring is the summary.
 
@@ -164,10 +164,10 @@ def tool(
         arguments = function.__annotations__.get("args")
         if not (isinstance(arguments, type) and issubclass(arguments, BaseModel)):
             raise TypeError(f"tool {name!r}: annotate the first parameter `args` with its pydantic model")
-        allowed: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
+        tool_roles: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
         summary = (function.__doc__ or "").strip()
         if not summary:
             raise TypeError(f"tool {name!r}: say in the docstring what it does")
-        return Tool(name, summary, effect, arguments, function, frozenset(allowed), **options)
+        return Tool(name, summary, effect, arguments, function, frozenset(tool_roles), **options)
 
     return declare

@@ -91,7 +91,7 @@ def _gate(plan: Plan, step: Step) -> Sequence[Step]:
 async def _actions(current: BoundStep, turn: Invocation, rows: Cuts, *, skip: int) -> list[Action] | None:
     """Return the actions of a step from where it stands; None if they cannot be known yet or the step is not due."""
     try:
-        if current.item < 0 and not binding.is_due(current.plan, current.step, current.results).holds:
+        if current.item < 0 and not binding.is_due(current.plan, current.step, current.results).is_true:
             return None
         if current.of is None:
             if current.item >= 0:

@@ -27,7 +27,7 @@ class Perform(Protocol):
     """The gateway's door."""
 
     async def __call__(
-        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), shown: Mapping[str, Json] | None = None
+        self, lease: Lease, action: Action, bundle: Sequence[Action] = (), view: Mapping[str, Json] | None = None
     ) -> Outcome:
         """Perform one action, or say why not."""
         ...

@@ -70,7 +70,7 @@ def _due(plan: Plan, cursor: int, results: Results) -> tuple[int, Results]:
     while cursor < len(plan.steps):
         step = plan.steps[cursor]
         answer = binding.is_due(plan, step, results)
-        if answer.holds and binding.batches(step, plan.inputs, results) != 0:
+        if answer.is_true and binding.batches(step, plan.inputs, results) != 0:
             break
         why: dict[str, Json] = {"reason": answer.reason} if answer.reason else {}
         results = {**results, step.id: {"skipped": True, **why}}

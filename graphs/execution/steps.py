@@ -57,7 +57,7 @@ class BoundStep:
             user=turn.lease.access.principal.id,
             pins=self.plan.pins,
             exposure=exposure,
-            tainted=self.tainted,
+            is_tainted=self.tainted,
             checkpoint=turn.checkpoint,
             progress=self._progress(item, args),
         )
@@ -86,7 +86,7 @@ def concluded(state: State, current: BoundStep, outcome: Outcome, args: Mapping[
 
 def _done(state: State, current: BoundStep, outcome: Outcome, args: Mapping[str, Json]) -> Update:
     met = binding.is_met(current.plan, current.step, current.results, outcome.result, args)
-    if not met.holds:
+    if not met.is_true:
         why = met.reason or f"expected {current.step.expect!r}, which does not hold"
         message = f"step {current.name(current.item)!r}: {why}"
         return {"outcome": Obstacle(state="unverified", code="unverified", message=message)}

@@ -182,7 +182,7 @@ def _saw(candidate: RunbookCandidate, state: State) -> bool | None:
         return None
     condition = candidate.runbook.probe.condition
     answer = runbooks.holds(candidate.runbook, condition, candidate.inputs(state, result), result)
-    return None if answer.reason else answer.holds
+    return None if answer.reason else answer.is_true
 
 
 def _own_question(candidate: RunbookCandidate, state: State) -> str:
@@ -191,7 +191,7 @@ def _own_question(candidate: RunbookCandidate, state: State) -> str:
     if ask is None or result is None:
         return ""
     several = runbooks.holds(candidate.runbook, ask.when, candidate.inputs(state, result), result)
-    return ask.text if several.holds else ""
+    return ask.text if several.is_true else ""
 
 
 def _which(known: Sequence[RunbookCandidate], state: State) -> Update:

@@ -193,7 +193,7 @@ def holds(runbook: Runbook, text: str, inputs: Mapping[str, SlotValue], result: 
 
 def _condition(runbook: Runbook, text: str) -> cel.CompiledExpression:
     known: dict[str, cel.ValueType] = {"result": "any"}
-    known |= {f"inputs.{name}": cel.kind(value) for name, value in examples(runbook).items()}
+    known |= {f"inputs.{name}": cel.value_type(value) for name, value in examples(runbook).items()}
     return cel.compile(text, known)
 
 

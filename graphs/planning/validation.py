@@ -93,7 +93,7 @@ def literals(plan: Plan) -> Literals:
 
 def variables(plan: Plan, position: int, *more: str) -> Mapping[str, ValueType]:
     """Return what a condition of the step at this position may look at, with its kinds."""
-    known: dict[str, ValueType] = {f"inputs.{name}": cel.kind(value) for name, value in plan.inputs.items()}
+    known: dict[str, ValueType] = {f"inputs.{name}": cel.value_type(value) for name, value in plan.inputs.items()}
     names = [*(f"steps.{step.id}" for step in plan.steps[:position]), *more]
     known.update({name: "any" for name in names})
     return known
@@ -156,7 +156,7 @@ def _conditions(plan: Plan, position: int) -> Iterator[str]:
             cel.compile(step.when, variables(plan, position))
         for value in step.args.values():
             if step.tool == "sets.split" and isinstance(value, list):
-                cel.fields(cel.named(value))
+                cel.case_fields(cel.parse_cases(value))
     except Permanent as refused:
         yield str(refused)
 

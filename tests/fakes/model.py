@@ -52,11 +52,11 @@ class CountingMeter:
             raise Permanent("budget_exceeded", f"run {lease.run!r} has no tokens left for the {role}")
         self.reserved += tokens
 
-    async def settle(self, lease: Lease, role: Role, spent: ModelCost) -> None:
+    async def settle(self, lease: Lease, role: Role, cost: ModelCost) -> None:
         """Book what was used and release the rest."""
-        self.reserved -= spent.reserved
-        self.used += spent.used
-        self.settled.append(spent)
+        self.reserved -= cost.reservation
+        self.used += cost.usage
+        self.settled.append(cost)
 
 
 def called(name: str, arguments: dict[str, Any], text: str = "") -> AIMessage:

@@ -81,7 +81,7 @@ class _NoServices:
     async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         raise NotImplementedError
 
-    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
+    async def find_operation(self, service: str, key: str) -> Mapping[str, Any]:
         raise NotImplementedError
 
 

@@ -107,7 +107,7 @@ class _Counter:
         self._drop()
         return {"paid": self.key, **self.shop.answer}
 
-    async def recorded(self, service: str, key: str) -> Mapping[str, Any]:
+    async def find_operation(self, service: str, key: str) -> Mapping[str, Any]:
         return {"paid": key} if key in self.shop.effects else {}
 
     def _drop(self) -> None:
@@ -125,7 +125,7 @@ def _amount(args: Item) -> int:
 
 
 async def _look(args: Item, call: Call) -> Mapping[str, Json]:
-    return await call.services.recorded("shop", call.key)
+    return await call.services.find_operation("shop", call.key)
 
 
 @tool("shop.charge", effect="write", key=_key, amount=_amount, lookup=_look, compensate="shop.undo", playbook="p")

@@ -65,7 +65,7 @@ def test_the_request_hash_sees_lists_and_slices_by_count_and_digest() -> None:
 
 def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> None:
     """R50"""
-    facts = admit(replace(ACTION, exposure=20, tainted=True), CATALOG).facts
+    facts = admit(replace(ACTION, exposure=20, is_tainted=True), CATALOG).facts
     assert (facts.amount, facts.exposure, facts.target, facts.user) == (30, 30, "table/n", "alice")
     assert (facts.facts, facts.tainted, facts.approvals) == (("big=0", "environment=prod"), True, 0)
 

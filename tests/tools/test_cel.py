@@ -4,7 +4,7 @@ import pytest
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.cel import ValueType, cases, compile, fields
+from tools.cel import ValueType, case_fields, classifier, compile
 
 DUPLICATE: dict[str, Json] = {"refunded": False, "disputed": False, "account": "open", "same_invoice": True}
 VARIABLES: dict[str, ValueType] = {"steps.groups": "any", "inputs.canary": "int"}
@@ -55,12 +55,12 @@ def test_an_expression_that_is_wrong_or_too_large_is_refused_when_compiled(text:
 )
 def test_an_undecidable_condition_does_not_hold_and_says_why(text: str) -> None:
     answer = compile(text, {"result": "any"}).evaluate({"result": {"count": 2, "name": "two", "huge": 2**70}})
-    assert not answer.holds
+    assert not answer.is_true
     assert answer.reason
 
 
 def test_a_missing_variable_does_not_hold() -> None:
-    assert not compile("inputs.paused", {"inputs.paused": "bool"}).evaluate({}).holds
+    assert not compile("inputs.paused", {"inputs.paused": "bool"}).evaluate({}).is_true
 
 
 def test_a_value_of_another_type_than_declared_does_not_hold() -> None:
@@ -69,12 +69,12 @@ def test_a_value_of_another_type_than_declared_does_not_hold() -> None:
 
 def test_a_condition_over_earlier_results_holds() -> None:
     condition = compile("steps.groups.disputed.count > 0 && inputs.canary == 10", VARIABLES)
-    assert condition.evaluate({"steps.groups": {"disputed": {"count": 3}}, "inputs.canary": 10}).holds
+    assert condition.evaluate({"steps.groups": {"disputed": {"count": 3}}, "inputs.canary": 10}).is_true
 
 
 def test_a_loop_over_many_items_is_cut_short() -> None:
     condition = compile("result.all(x, x >= 0)", {"result": "any"})
-    assert condition.evaluate({"result": list(range(500))}).holds
+    assert condition.evaluate({"result": list(range(500))}).is_true
     assert condition.evaluate({"result": list(range(200_000))}).reason
 
 
@@ -92,40 +92,40 @@ def test_an_expression_without_a_plain_value_comes_to_nothing(text: str) -> None
 
 
 def test_words_inside_text_do_not_count_as_loops() -> None:
-    assert compile("'a.all(b.all(' == 'a.all(b.all('", {}).evaluate({}).holds
+    assert compile("'a.all(b.all(' == 'a.all(b.all('", {}).evaluate({}).is_true
 
 
 def test_the_first_case_that_holds_wins() -> None:
-    classify = cases(CASES)
+    classify = classifier(CASES)
     assert classify(DUPLICATE) == "clean"
     assert classify(DUPLICATE | {"disputed": True, "account": "closed"}) == "disputed"
     assert classify(DUPLICATE | {"same_invoice": False}) == "different_invoice"
 
 
 def test_a_row_that_no_case_covers_has_no_case() -> None:
-    assert cases(CASES)(DUPLICATE | {"account": "frozen"}) is None
+    assert classifier(CASES)(DUPLICATE | {"account": "frozen"}) is None
 
 
 def test_a_doubtful_row_never_lands_in_a_later_case() -> None:
-    assert cases({"odd": "amount > 0", "clean": "true"})({"amount": None}) is None
+    assert classifier({"odd": "amount > 0", "clean": "true"})({"amount": None}) is None
 
 
 def test_comparing_a_flag_with_text_is_an_error_instead_of_silently_false() -> None:
     with pytest.raises(Permanent):
-        cases({"refunded": "refunded == 'yes'", "clean": "true"})(DUPLICATE)
+        classifier({"refunded": "refunded == 'yes'", "clean": "true"})(DUPLICATE)
 
 
 def test_a_row_without_a_field_of_the_cases_is_refused() -> None:
     with pytest.raises(Permanent):
-        cases(CASES)({"refunded": False})
+        classifier(CASES)({"refunded": False})
 
 
 def test_the_fields_of_cases_are_those_they_mention() -> None:
-    assert fields(CASES) == {"same_invoice", "refunded", "disputed", "account"}
-    assert fields({"a": "note == 'x.y in z' && size(note) > 2 && meta.kind in ['b']"}) == {"note", "meta"}
+    assert case_fields(CASES) == {"same_invoice", "refunded", "disputed", "account"}
+    assert case_fields({"a": "note == 'x.y in z' && size(note) > 2 && meta.kind in ['b']"}) == {"note", "meta"}
 
 
 @pytest.mark.parametrize("text", ["tags.exists(t, t == 'x')", "amount + 1", "amount >"])
 def test_a_case_that_is_no_comparison_of_fields_is_refused(text: str) -> None:
     with pytest.raises(Permanent):
-        fields({"case": text})
+        case_fields({"case": text})

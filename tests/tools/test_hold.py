@@ -14,7 +14,7 @@ from memory.runs.records import Lease
 from tests.tools.support import Desk, act
 from tools import effects, kills
 from tools.action import Action, Pin
-from tools.approval_request import ApprovalRequest, question
+from tools.approval_request import ApprovalRequest, compose
 
 pytestmark = pytest.mark.anyio
 
@@ -169,7 +169,7 @@ async def test_agreement_between_claim_and_question_opens_no_second_round(desk: 
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     admitted, decision = desk.judge(refund(lease))
-    body = question(lease, [ApprovalRequest(admitted, decision)], {}, desk.clock)
+    body = compose(lease, [ApprovalRequest(admitted, decision)], {}, desk.clock)
     await desk.decide(approval, "bob")
     assert await effects.hold(desk.database, lease, body) == ("approved", approval)
     assert await desk.count("approvals") == 1

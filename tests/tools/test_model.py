@@ -101,8 +101,8 @@ async def test_without_a_count_the_estimate_is_booked() -> None:
     meter = CountingMeter()
     await ask(GOOD, meter=meter)
     (spent,) = meter.settled
-    assert spent.used == estimate(spent.prompt + GOOD)
-    assert spent.reserved == estimate(spent.prompt) + ANSWER_TOKENS
+    assert spent.usage == estimate(spent.prompt + GOOD)
+    assert spent.reservation == estimate(spent.prompt) + ANSWER_TOKENS
     assert spent.answer == GOOD
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from memory.errors import Permanent, Temporary
 from tests.conftest import VirtualClock
 from tools.action import Json
-from tools.resilience import attempt, backoff
+from tools.resilience import backoff, call_tool
 from tools.tool import Call, Tool, tool
 
 pytestmark = pytest.mark.anyio
@@ -90,20 +90,20 @@ CASES: dict[str, tuple[Script, dict[str, Any], str, list[str]]] = {
 async def test_what_a_failure_leads_to(clock: VirtualClock, name: str) -> None:
     """R70 R71 R80"""
     script, options, state, asked = CASES[name]
-    tried = await attempt(script.tool(**options), Nothing(), CALL, clock)
+    tried = await call_tool(script.tool(**options), Nothing(), CALL, clock)
     assert (tried.state, script.asked) == (state, asked)
 
 
 async def test_a_successor_looks_before_it_sends(clock: VirtualClock) -> None:
     """R71"""
     script = Script([], [DONE])
-    tried = await attempt(script.tool(), Nothing(), CALL, clock, first_look=True)
+    tried = await call_tool(script.tool(), Nothing(), CALL, clock, first_look=True)
     assert (tried.state, tried.read_back, tried.attempts, script.asked) == ("done", True, 0, ["look"])
 
 
 async def test_pauses_double_and_are_capped(clock: VirtualClock) -> None:
     """R72"""
-    await attempt(Script([LOST] * 6).tool(attempts=6), Nothing(), CALL, clock)
+    await call_tool(Script([LOST] * 6).tool(attempts=6), Nothing(), CALL, clock)
     bounds = [(1.0, 1), (2.0, 2), (4.0, 3), (5.0, 4), (5.0, 5)]
     assert len(clock.slept) == 5
     for slept, (mean, _) in zip(clock.slept, bounds, strict=True):
@@ -114,7 +114,7 @@ async def test_pauses_double_and_are_capped(clock: VirtualClock) -> None:
 async def test_people_hear_more_loudly_of_each_failure(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
     """R72"""
     with caplog.at_level(logging.INFO, "tools.resilience"):
-        await attempt(Script([LOST] * 4).tool(attempts=4), Nothing(), CALL, clock)
+        await call_tool(Script([LOST] * 4).tool(attempts=4), Nothing(), CALL, clock)
     levels = [record.levelname for record in caplog.records]
     assert levels == ["INFO", "WARNING", "ERROR", "ERROR"]
 
@@ -127,7 +127,7 @@ async def test_a_call_that_takes_too_long_counts_as_lost(clock: VirtualClock) ->
         return DONE
 
     slow = replace(Script([], []).tool(timeout=0.01), run=wait, lookup=None, keyed=False)
-    tried = await attempt(slow, Nothing(), CALL, clock)
+    tried = await call_tool(slow, Nothing(), CALL, clock)
     assert (tried.state, "lost" in tried.message) == ("unknown", True)
 
 
@@ -140,7 +140,7 @@ async def test_being_stopped_is_not_a_failure_of_the_call(clock: VirtualClock) -
         return DONE
 
     run: Callable[[Any, Call], Awaitable[Mapping[str, Json]]] = wait
-    task = asyncio.create_task(attempt(replace(Script([]).tool(), run=run), Nothing(), CALL, clock))
+    task = asyncio.create_task(call_tool(replace(Script([]).tool(), run=run), Nothing(), CALL, clock))
     await entered.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

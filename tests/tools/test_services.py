@@ -114,7 +114,7 @@ async def test_read_back_answers_what_was_recorded_or_nothing() -> None:
     found, missing = _says(200, {"response": {"refunded": 1}}), _says(404, {"detail": "nothing"})
     async with ServiceClient("http://business.test", KEYS, transport=found) as client:
         services = client.bind("executor", "run-1", key="billing.refund:ch/1")
-        assert await services.recorded("billing", "billing.refund:ch/1") == {"refunded": 1}
+        assert await services.find_operation("billing", "billing.refund:ch/1") == {"refunded": 1}
     assert found.asked[0].url.raw_path == b"/billing/operations/billing.refund%3Ach%2F1"
     async with ServiceClient("http://business.test", KEYS, transport=missing) as client:
-        assert await client.bind("executor", "run-1").recorded("billing", "k") == {}
+        assert await client.bind("executor", "run-1").find_operation("billing", "k") == {}

@@ -1,4 +1,4 @@
-"""Billing: what was charged, which jobs run, and the effects that move money."""
+"""Billing tools: charges, invoices and jobs, and the effects that move money; discovered by the catalogue."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
@@ -7,96 +7,96 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.services import recorded, resolved
+from tools.services import lookup_in, request_body
 from tools.tool import Call, Slice, tool
 
-Charge = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
-Invoice = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
+ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
+InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
 Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 
 PAGE = 10_000
 BATCH = 500
-_GONE = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
+_REFUND_FAILURES = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
 
 
-class Arguments(BaseModel):
+class BillingArguments(BaseModel):
     """Base of all arguments here: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Night(Arguments):
-    """Which billing night to look at."""
+class NightArguments(BillingArguments):
+    """One billing night."""
 
     night: str = Field(default="latest", pattern=r"^(latest|\d{4}-\d{2}-\d{2})$")
 
 
-class Of(Arguments):
-    """Whose charges: a charge id, a customer id, an e-mail address or a full name."""
+class CustomerArguments(BillingArguments):
+    """A customer by charge id, customer id, e-mail address or full name."""
 
     of: str = Field(min_length=3, max_length=120)
 
 
-class Kind(Arguments):
-    """Which jobs to look at."""
+class JobKindArguments(BillingArguments):
+    """A kind of billing jobs."""
 
     kind: Literal["any", "charge_retry", "invoice_run", "dunning"] = "any"
 
 
-class Job(Arguments):
+class JobArguments(BillingArguments):
     """One run of a billing job."""
 
     job: JobId
 
 
-class Charges(Arguments):
+class ChargesArguments(BillingArguments):
     """Rows with `charge` and `amount`."""
 
     charges: Slice
 
 
-class Invoices(Arguments):
+class InvoicesArguments(BillingArguments):
     """Rows with `invoice` and `amount`."""
 
     invoices: Slice
 
 
-class Refund(Arguments):
+class RefundArguments(BillingArguments):
     """One charge and the amount to give back, in cents."""
 
-    charge: Charge
+    charge: ChargeId
     amount: Cents
 
 
-class Collection(Arguments):
+class CollectionArguments(BillingArguments):
     """One invoice and the amount to collect, in cents."""
 
-    invoice: Invoice
+    invoice: InvoiceId
     amount: Cents
 
 
-class Nothing(Arguments):
+class NoArguments(BillingArguments):
     """No arguments."""
 
 
 @tool("billing.duplicates", effect="read", data=("payment",), timeout=30.0)
-async def duplicates(args: Night, call: Call) -> Mapping[str, Json]:
+async def duplicates(args: NightArguments, call: Call) -> Mapping[str, Json]:
     """Find charges of one night that repeat an earlier one of the same customer and amount, whatever the reason.
 
     Rows say what tells them apart: same_invoice, refunded, disputed, account. Legitimate pairs are among them.
     """
-    return await _kept(call, "found", "duplicates", args.model_dump())
+    return await _keep_pages(call, "found", "duplicates", args.model_dump())
 
 
 @tool("billing.open_invoices", effect="read", data=("payment",), timeout=30.0)
-async def open_invoices(args: Nothing, call: Call) -> Mapping[str, Json]:
+async def open_invoices(args: NoArguments, call: Call) -> Mapping[str, Json]:
     """Find the invoices that are due and not collected yet."""
-    return await _kept(call, "found", "open_invoices", args.model_dump())
+    return await _keep_pages(call, "found", "open_invoices", args.model_dump())
 
 
 @tool("billing.charges", effect="read", data=("payment", "personal"))
-async def charges(args: Of, call: Call) -> Mapping[str, Json]:
+async def charges(args: CustomerArguments, call: Call) -> Mapping[str, Json]:
     """Find the charges of one customer, or one charge by its id.
 
     `customers` says how many people the words fit, `count` and `refunded` how many of their charges there are.
@@ -107,16 +107,16 @@ async def charges(args: Of, call: Call) -> Mapping[str, Json]:
 
 
 @tool("billing.jobs", effect="read")
-async def jobs(args: Kind, call: Call) -> Mapping[str, Json]:
+async def jobs(args: JobKindArguments, call: Call) -> Mapping[str, Json]:
     """List billing jobs by kind; `job` and `status` are set if there is exactly one."""
     return await call.services.get("billing", "jobs", args.model_dump())
 
 
 @tool("billing.refund_totals", effect="read", data=("payment",), timeout=30.0)
-async def refund_totals(args: Charges, call: Call) -> Mapping[str, Json]:
+async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
     """Count what was given back for these charges: how many, how much, and how many more than once."""
-    asked = [row["charge"] async for row in call.rows.read(args.charges)]
-    return await call.services.post("billing", "refund_totals", {"charges": asked})
+    ids = [row["charge"] async for row in call.rows.read(args.charges)]
+    return await call.services.post("billing", "refund_totals", {"charges": ids})
 
 
 @tool(
@@ -124,28 +124,28 @@ async def refund_totals(args: Charges, call: Call) -> Mapping[str, Json]:
     effect="write",
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
-    lookup=recorded("billing"),
+    lookup=lookup_in("billing"),
     compensate="billing.resume_job",
     playbook="billing.double-charge",
     failures=("not_found: no such job", "finished: nothing left to pause"),
 )
-async def pause_job(args: Job, call: Call) -> Mapping[str, Json]:
+async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     """Pause a billing job before it does more."""
-    return await call.services.post("billing", "pause_job", await resolved(args, call))
+    return await call.services.post("billing", "pause_job", await request_body(args, call))
 
 
 @tool(
     "billing.resume_job",
     effect="write",
     target=lambda args: f"job/{args.job}",
-    lookup=recorded("billing"),
+    lookup=lookup_in("billing"),
     compensate="billing.pause_job",
     playbook="billing.double-charge",
     failures=("not_found: no such job",),
 )
-async def resume_job(args: Job, call: Call) -> Mapping[str, Json]:
+async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     """Let a paused billing job go on."""
-    return await call.services.post("billing", "resume_job", await resolved(args, call))
+    return await call.services.post("billing", "resume_job", await request_body(args, call))
 
 
 @tool(
@@ -154,19 +154,19 @@ async def resume_job(args: Job, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"billing.refund:{args.charge}",
     target=lambda args: f"charge/{args.charge}",
     amount=lambda args: args.amount,
-    lookup=recorded("billing"),
+    lookup=lookup_in("billing"),
     reversible=False,
     playbook="billing.single-refund",
     data=("payment",),
-    failures=_GONE,
+    failures=_REFUND_FAILURES,
 )
-async def refund(args: Refund, call: Call) -> Mapping[str, Json]:
+async def refund(args: RefundArguments, call: Call) -> Mapping[str, Json]:
     """Give one charge back to the customer."""
-    return await call.services.post("billing", "refund", await resolved(args, call))
+    return await call.services.post("billing", "refund", await request_body(args, call))
 
 
-async def _look_for_refunds(args: Charges, call: Call) -> Mapping[str, Json]:
-    return await _counted(call, await call.services.recorded("billing", call.key))
+async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
+    return await _count_failures(call, await call.services.find_operation("billing", call.key))
 
 
 @tool(
@@ -179,15 +179,15 @@ async def _look_for_refunds(args: Charges, call: Call) -> Mapping[str, Json]:
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
-    failures=(*_GONE, "too_many: a batch holds at most 500 rows"),
+    failures=(*_REFUND_FAILURES, "too_many: a batch holds at most 500 rows"),
     timeout=30.0,
 )
-async def refund_batch(args: Charges, call: Call) -> Mapping[str, Json]:
+async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
     """Give up to 500 charges back; one that fails does not stop the others, and is kept under `failures`."""
     _refuse_excess(args.charges)
     # Item keys are those of single refunds, so that both ways together refund a charge at most once.
     path = "refund_batch?item_key=billing.refund:{charge}"
-    return await _counted(call, await call.services.post("billing", path, await resolved(args, call)))
+    return await _count_failures(call, await call.services.post("billing", path, await request_body(args, call)))
 
 
 @tool(
@@ -196,19 +196,19 @@ async def refund_batch(args: Charges, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"billing.charge:{args.invoice}",
     target=lambda args: f"invoice/{args.invoice}",
     amount=lambda args: args.amount,
-    lookup=recorded("billing"),
+    lookup=lookup_in("billing"),
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
     failures=("account_closed: nothing can be collected", "amount: not that of the invoice"),
 )
-async def charge(args: Collection, call: Call) -> Mapping[str, Json]:
+async def charge(args: CollectionArguments, call: Call) -> Mapping[str, Json]:
     """Collect one invoice from its customer."""
-    return await call.services.post("billing", "charge", await resolved(args, call))
+    return await call.services.post("billing", "charge", await request_body(args, call))
 
 
-async def _look_for_charges(args: Invoices, call: Call) -> Mapping[str, Json]:
-    return await _counted(call, await call.services.recorded("billing", call.key))
+async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str, Json]:
+    return await _count_failures(call, await call.services.find_operation("billing", call.key))
 
 
 @tool(
@@ -224,14 +224,14 @@ async def _look_for_charges(args: Invoices, call: Call) -> Mapping[str, Json]:
     failures=("account_closed: nothing can be collected", "too_many: a batch holds at most 500 rows"),
     timeout=30.0,
 )
-async def charge_batch(args: Invoices, call: Call) -> Mapping[str, Json]:
+async def charge_batch(args: InvoicesArguments, call: Call) -> Mapping[str, Json]:
     """Collect up to 500 invoices; one that fails does not stop the others, and is kept under `failures`."""
     _refuse_excess(args.invoices)
     path = "charge_batch?item_key=billing.charge:{invoice}"
-    return await _counted(call, await call.services.post("billing", path, await resolved(args, call)))
+    return await _count_failures(call, await call.services.post("billing", path, await request_body(args, call)))
 
 
-async def _kept(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
+async def _keep_pages(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
     part = await call.rows.keep(name, _pages(call, path, params))
     return {name: part.model_dump(), "count": part.count, "sum": part.total}
 
@@ -252,15 +252,15 @@ def _refuse_excess(part: Slice) -> None:
         raise Permanent("invalid_arguments", f"a batch of {part.count} rows; cut it into slices of at most {BATCH}")
 
 
-async def _counted(call: Call, answer: Mapping[str, Any]) -> Mapping[str, Json]:
+async def _count_failures(call: Call, answer: Mapping[str, Any]) -> Mapping[str, Json]:
     """Return the answer with the failed items as a slice: ids in any number stay out of plans and prompts."""
     if not answer:
         return {}
-    failed = answer["failed"]
+    failures = answer["failed"]
 
     async def rows() -> AsyncIterator[Mapping[str, Json]]:
-        for item in failed:
+        for item in failures:
             yield item
 
-    kept = {"failures": (await call.rows.keep("failures", rows())).model_dump()} if failed else {}
-    return {**answer, "failed": len(failed), **kept}
+    references = {"failures": (await call.rows.keep("failures", rows())).model_dump()} if failures else {}
+    return {**answer, "failed": len(failures), **references}

@@ -1,4 +1,4 @@
-"""Cloud: volumes that fill up, tables on them, and the effects that cost money or data."""
+"""Cloud tools: volumes, tables on them, and the effects that cost money or data; discovered by the catalogue."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -6,32 +6,32 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
-from tools.services import recorded, resolved
+from tools.services import lookup_in, request_body
 from tools.tool import Call, tool
 
-Name = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
+ResourceName = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
 """The environment is part of every name here, so that nobody can claim another one."""
 
 
-class Arguments(BaseModel):
+class CloudArguments(BaseModel):
     """Base of all arguments here: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Volumes(Arguments):
-    """Which volumes to look at: one by name, or all."""
+class VolumesArguments(CloudArguments):
+    """One volume by name, or all."""
 
     volume: Annotated[str, Field(pattern=r"^((prod|staging)/[a-z][a-z0-9_-]{0,39})?$")] = ""
 
 
-class Volume(Arguments):
+class VolumeArguments(CloudArguments):
     """One volume."""
 
-    volume: Name
+    volume: ResourceName
 
 
-class Extension(Volume):
+class ExtensionArguments(VolumeArguments):
     """How much to add, the size before it, and the price in cents at which it was offered."""
 
     size: int = Field(ge=1)
@@ -40,10 +40,10 @@ class Extension(Volume):
     price: int = Field(ge=0)
 
 
-class Table(Arguments):
+class TableArguments(CloudArguments):
     """One database table."""
 
-    table: Name
+    table: ResourceName
 
 
 def _environment(name: str) -> Mapping[str, Json]:
@@ -51,13 +51,13 @@ def _environment(name: str) -> Mapping[str, Json]:
 
 
 @tool("cloud.volumes", effect="read")
-async def volumes(args: Volumes, call: Call) -> Mapping[str, Json]:
+async def volumes(args: VolumesArguments, call: Call) -> Mapping[str, Json]:
     """Look at volumes: how many there are, how many are over 90 % full, and the fullest with an offer to extend it."""
     return await call.services.get("cloud", "volumes", args.model_dump())
 
 
 @tool("cloud.tables", effect="read")
-async def tables(args: Volume, call: Call) -> Mapping[str, Json]:
+async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     """Look at the tables on a volume: how many there are, and the largest."""
     return await call.services.get("cloud", "tables", args.model_dump())
 
@@ -69,7 +69,7 @@ async def tables(args: Volume, call: Call) -> Mapping[str, Json]:
     target=lambda args: f"volume/{args.volume}",
     facts=lambda args: _environment(args.volume),
     amount=lambda args: args.price,
-    lookup=recorded("cloud"),
+    lookup=lookup_in("cloud"),
     reversible=False,
     playbook="db.disk-full",
     failures=(
@@ -78,9 +78,9 @@ async def tables(args: Volume, call: Call) -> Mapping[str, Json]:
         "not_found: no such volume",
     ),
 )
-async def extend_volume(args: Extension, call: Call) -> Mapping[str, Json]:
+async def extend_volume(args: ExtensionArguments, call: Call) -> Mapping[str, Json]:
     """Add space to a volume at the price offered; volumes never shrink again."""
-    return await call.services.post("cloud", "extend_volume", await resolved(args, call))
+    return await call.services.post("cloud", "extend_volume", await request_body(args, call))
 
 
 @tool(
@@ -89,11 +89,11 @@ async def extend_volume(args: Extension, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"cloud.drop_table:{args.table}",
     target=lambda args: f"table/{args.table}",
     facts=lambda args: _environment(args.table),
-    lookup=recorded("cloud"),
+    lookup=lookup_in("cloud"),
     reversible=False,
     playbook="db.disk-full",
     failures=("not_found: no such table",),
 )
-async def drop_table(args: Table, call: Call) -> Mapping[str, Json]:
+async def drop_table(args: TableArguments, call: Call) -> Mapping[str, Json]:
     """Delete a table with all its rows."""
-    return await call.services.post("cloud", "drop_table", await resolved(args, call))
+    return await call.services.post("cloud", "drop_table", await request_body(args, call))

@@ -1,4 +1,4 @@
-"""Memory as a tool: what is remembered where this run may read, kept by handle, and what the run itself notes.
+"""Memory tools: memories of the scopes that this run reads, kept by handle, and notes of the run itself.
 
 Both count as reads: they change nothing outside the run. What a run notes ends with it, and is nobody's knowledge.
 """
@@ -12,8 +12,8 @@ from tools.action import Cost, Json
 from tools.tool import Call, tool
 
 
-class Question(BaseModel):
-    """What to look for; where is not for an agent to say."""
+class RecallArguments(BaseModel):
+    """Words to search for; the scopes are not for an agent to choose."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,13 +22,13 @@ class Question(BaseModel):
 
 
 @tool("memory.recall", effect="read", cost=Cost(), data=("personal", "untrusted_text"))
-async def recall(args: Question, call: Call) -> Mapping[str, Json]:
+async def recall(args: RecallArguments, call: Call) -> Mapping[str, Json]:
     """Find similar memories in the scopes of this run; returns a slice of them, and how many were left out."""
     return await call.rows.recall(args.query, args.limit)
 
 
-class Noted(BaseModel):
-    """What to note; how far it is to be trusted is not for an agent to say."""
+class NoteArguments(BaseModel):
+    """Text of a note; its trust is not for an agent to choose."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +42,6 @@ class Noted(BaseModel):
     data=("personal", "untrusted_text"),
     failures=("tainted: the text only says what this run recalled, or what somebody had forgotten",),
 )
-async def remember(args: Noted, call: Call) -> Mapping[str, Json]:
+async def remember(args: NoteArguments, call: Call) -> Mapping[str, Json]:
     """Note a text in this run's working memory, as a quotation; it ends with the run."""
     return {"memory": await call.rows.remember(args.text), "kept": "until this run ends"}

@@ -1,4 +1,4 @@
-"""Tickets: what customers wrote, and what is opened for people or sent to customers."""
+"""Ticket tools: messages of customers, and tickets and notices for people; discovered by the catalogue."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Literal
@@ -6,37 +6,37 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
-from tools.services import recorded, resolved
+from tools.services import lookup_in, request_body
 from tools.tool import Call, Slice, tool
 
 TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
 
 
-class Arguments(BaseModel):
+class TicketingArguments(BaseModel):
     """Base of all arguments here: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Status(Arguments):
-    """Which tickets to look at."""
+class StatusArguments(TicketingArguments):
+    """Tickets of one status."""
 
     status: Literal["open", "closed"] = "open"
 
 
-class Ticket(Arguments):
+class TicketArguments(TicketingArguments):
     """One ticket."""
 
     ticket: TicketId
 
 
-class Comment(Ticket):
+class CommentArguments(TicketArguments):
     """An internal note on a ticket."""
 
     text: str = Field(min_length=1, max_length=2000)
 
 
-class Opening(Arguments):
+class OpeningArguments(TicketingArguments):
     """Rows with `charge` and `customer`, each of which becomes one ticket."""
 
     kind: Literal["escalation", "manual"]
@@ -44,7 +44,7 @@ class Opening(Arguments):
     items: Slice
 
 
-class Notice(Arguments):
+class NoticeArguments(TicketingArguments):
     """Rows with `charge`, `customer` and `amount`; each customer gets one message."""
 
     template: Literal["refund_made"]
@@ -52,7 +52,7 @@ class Notice(Arguments):
 
 
 @tool("tickets.list", effect="read", data=("personal",))
-async def ls(args: Status, call: Call) -> Mapping[str, Json]:
+async def ls(args: StatusArguments, call: Call) -> Mapping[str, Json]:
     """List tickets without their text."""
     page = await call.services.get("tickets", "tickets", args.model_dump())
 
@@ -65,7 +65,7 @@ async def ls(args: Status, call: Call) -> Mapping[str, Json]:
 
 
 @tool("tickets.read", effect="read", data=("personal", "untrusted_text"))
-async def read(args: Ticket, call: Call) -> Mapping[str, Json]:
+async def read(args: TicketArguments, call: Call) -> Mapping[str, Json]:
     """Read one ticket with its text, which an outsider wrote."""
     return await call.services.get("tickets", f"tickets/{args.ticket}")
 
@@ -74,14 +74,14 @@ async def read(args: Ticket, call: Call) -> Mapping[str, Json]:
     "tickets.comment",
     effect="write",
     target=lambda args: f"ticket/{args.ticket}",
-    lookup=recorded("tickets"),
+    lookup=lookup_in("tickets"),
     playbook="billing.single-refund",
     data=("personal",),
     failures=("not_found: no such ticket",),
 )
-async def comment(args: Comment, call: Call) -> Mapping[str, Json]:
+async def comment(args: CommentArguments, call: Call) -> Mapping[str, Json]:
     """Add an internal note to a ticket; customers do not see it."""
-    return await call.services.post("tickets", "comment", await resolved(args, call))
+    return await call.services.post("tickets", "comment", await request_body(args, call))
 
 
 @tool(
@@ -89,14 +89,14 @@ async def comment(args: Comment, call: Call) -> Mapping[str, Json]:
     effect="write",
     key=lambda args: f"tickets.open_batch:{args.kind}:{args.items.digest}",
     target=lambda args: f"queue/{args.kind}",
-    lookup=recorded("tickets"),
+    lookup=lookup_in("tickets"),
     playbook="billing.double-charge",
     data=("personal",),
     failures=("too_many: a batch holds at most 500 rows",),
 )
-async def open_batch(args: Opening, call: Call) -> Mapping[str, Json]:
+async def open_batch(args: OpeningArguments, call: Call) -> Mapping[str, Json]:
     """Open one ticket per row for people to decide or do by hand."""
-    return await call.services.post("tickets", "open_batch", await resolved(args, call))
+    return await call.services.post("tickets", "open_batch", await request_body(args, call))
 
 
 @tool(
@@ -104,13 +104,13 @@ async def open_batch(args: Opening, call: Call) -> Mapping[str, Json]:
     effect="write",
     key=lambda args: f"tickets.notify_batch:{args.template}:{args.items.digest}",
     target=lambda args: f"customers/{args.items.handle}",
-    lookup=recorded("tickets"),
+    lookup=lookup_in("tickets"),
     reversible=False,
     playbook="billing.double-charge",
     data=("personal",),
     failures=("too_many: a batch holds at most 10000 rows",),
     timeout=30.0,
 )
-async def notify_batch(args: Notice, call: Call) -> Mapping[str, Json]:
+async def notify_batch(args: NoticeArguments, call: Call) -> Mapping[str, Json]:
     """Write to the customers of up to 10,000 rows; what was sent cannot be called back."""
-    return await call.services.post("tickets", "notify_batch", await resolved(args, call))
+    return await call.services.post("tickets", "notify_batch", await request_body(args, call))

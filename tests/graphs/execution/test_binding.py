@@ -84,9 +84,9 @@ def guarded(when: str, expect: str = "result.refunded == args.charges.count") ->
 
 
 def test_a_step_is_due_unless_its_guard_says_otherwise() -> None:
-    assert is_due(*guarded("steps.look.count > inputs.canary"), RESULTS).holds
-    assert not is_due(*guarded("steps.look.count < inputs.canary"), RESULTS).holds
-    assert is_due(plan(LOOK), Step.model_validate(LOOK), {}).holds
+    assert is_due(*guarded("steps.look.count > inputs.canary"), RESULTS).is_true
+    assert not is_due(*guarded("steps.look.count < inputs.canary"), RESULTS).is_true
+    assert is_due(plan(LOOK), Step.model_validate(LOOK), {}).is_true
 
 
 def test_a_guard_over_a_skipped_step_does_not_hold_and_says_why() -> None:
@@ -98,4 +98,4 @@ def test_a_guard_over_a_skipped_step_does_not_hold_and_says_why() -> None:
 def test_an_expectation_compares_what_came_back_with_what_was_asked(refunded: Json, met: bool) -> None:
     """R2"""
     asked: dict[str, Json] = {"charges": SET | {"count": 500}}
-    assert is_met(*guarded("true"), RESULTS, {"refunded": refunded}, asked).holds is met
+    assert is_met(*guarded("true"), RESULTS, {"refunded": refunded}, asked).is_true is met

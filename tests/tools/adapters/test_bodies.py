@@ -14,7 +14,7 @@ from app.world.tickets import router as tickets
 from tools.action import Action, Json, canonical, digest_of_lines
 from tools.admission import admit
 from tools.catalog import Catalog
-from tools.services import resolved
+from tools.services import request_body
 from tools.tool import Call, Rows, Services, Slice
 
 ROWS: list[Mapping[str, Json]] = [
@@ -55,7 +55,7 @@ def _action(tool: str) -> Action:
 async def test_permit_and_business_hash_alike(tool: str) -> None:
     admitted = admit(_action(tool), CATALOG)
     call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _Kept()))
-    assert permit_digest(await resolved(admitted.arguments, call)) == admitted.args_hash
+    assert permit_digest(await request_body(admitted.arguments, call)) == admitted.args_hash
 
 
 @pytest.mark.parametrize("tool", WRITES)
