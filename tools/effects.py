@@ -1,17 +1,47 @@
-"""What agents did: the SQL side of the gateway (claim, settle, reads, holds), and reading and resolving effects."""
+"""Effects in the database: claim, settle, reads and holds for the gateway; look-up and resolution for people.
+
+The gateway calls the verbs, the API reads and resolves. Every code and state of SQL is checked against its closed type.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, cast, get_args
 
-from memory.errors import Permanent
-from memory.governance import journal
+from memory.errors import LeaseLost, Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access
-from tools.action import Cost, Decision, Json
+from tools.action import Cost, Decision, Json, Outcome, OutcomeState
 from tools.admission import AdmittedAction
 
+EffectState = Literal["claimed", "done", "failed", "unverified", "in_doubt", "compensated"]
+RefusalCode = Literal[
+    "killed",
+    "stale_policy",
+    "stale_knowledge",
+    "not_found",
+    "lease_lost",
+    "forged_authority",
+    "cancelled",
+    "budget_exceeded",
+    "no_progress",
+]
+"""What SQL answers instead of starting anything: no authority, or no run to act for."""
+StopCode = Literal[RefusalCode, "in_doubt", "key_reused"]
+ClaimCode = Literal[StopCode, "go", "unfinished", "recorded", "replay", "approval_required", "in_flight"]
+SettlementCode = Literal["settled", "already", "superseded", "killed"]
+HoldCode = Literal[RefusalCode, "held", "approved", "approval_rejected", "approval_timeout"]
+
+_STATES: tuple[EffectState, ...] = get_args(EffectState)
+_READ_STATES: tuple[Literal["done", "failed"], ...] = ("done", "failed")
+_CLAIM_CODES: tuple[ClaimCode, ...] = get_args(ClaimCode)
+_SETTLEMENT_CODES: tuple[SettlementCode | Literal["not_found"], ...] = (*get_args(SettlementCode), "not_found")
+_READ_CODES: tuple[RefusalCode | Literal["go", "replay"], ...] = (*get_args(RefusalCode), "go", "replay")
+_RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "replay", "lease_lost")
+_HOLD_CODES: tuple[HoldCode, ...] = get_args(HoldCode)
+_RESOLUTION_CODES: tuple[Literal["ok", "not_found", "conflict"], ...] = ("ok", "not_found", "conflict")
 _COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled"""
 
@@ -21,18 +51,55 @@ REPEATS = 5
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to a claim: `go`, or why not."""
+    """Answer to a claim: `go` with a permit, or the reason why not."""
 
-    code: str
+    code: ClaimCode
     effect: str | None
     permit: str | None
     send_key: str | None
-    state: str | None
+    """Idempotency key towards the service: the natural key and, from the second on, its generation."""
+    state: EffectState | None
     outcome: Mapping[str, Json] | None
 
 
-def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict[str, Any]:
-    """Return what every gateway function of the database wants to know of an action."""
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Answer to a settlement: its code, and the state and outcome that stand recorded."""
+
+    code: SettlementCode
+    state: EffectState
+    outcome: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One effect as it stands in the database; field names are those of its columns."""
+
+    id: str
+    run: str
+    step: str
+    role: str
+    tool: str
+    user_id: str
+    key: str
+    generation: int
+    """Number of earlier effects under the same natural key, all of them failed or compensated."""
+    digest: str
+    args: Mapping[str, Json]
+    amount: int
+    plan_hash: str
+    policy: str
+    approval: str | None
+    attempts: int
+    state: EffectState
+    outcome: Mapping[str, Json] | None
+    cost: Mapping[str, int]
+    claimed: datetime
+    settled: datetime | None
+
+
+def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict[str, Json]:
+    """Return an action as every SQL function of the gateway takes it."""
     action = admission.action
     return {
         "run": lease.run,
@@ -58,9 +125,12 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
     }
 
 
-async def claim(database: Database, lease: Lease, body: Mapping[str, Any]) -> Claim:
+async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> Claim:
     """Take key, budget, approval and permit of a write in one commit."""
-    return Claim(**await database.call(lease.access, "claim", body))
+    row = await database.call(lease.access, "claim", body)
+    state = None if row["state"] is None else member(_STATES, row["state"], "claim")
+    code = member(_CLAIM_CODES, row["code"], "claim")
+    return Claim(code, row["effect"], row["permit"], row["send_key"], state, row["outcome"])
 
 
 async def settle(
@@ -68,14 +138,14 @@ async def settle(
     access: Access,
     claim: Claim,
     *,
-    state: str,
+    state: Literal["done", "failed", "in_doubt"],
     outcome: Mapping[str, Json],
     cost: Cost,
     attempt: Mapping[str, Json],
     extra: Mapping[str, Json] | None = None,
     compensates: str | None = None,
-) -> tuple[str, str, Mapping[str, Json]]:
-    """Record what came of an effect; returns a code and what stands recorded, which may be somebody else's.
+) -> Settlement:
+    """Record the outcome of an effect; returns what stands recorded, which may come from another worker.
 
     `settled` and `already` are recorded outcomes. `superseded`: a successor holds the permit now, so that this
     failure is not the last word. `killed`: a stop switch refused it on its way; it stays claimed for whoever resumes.
@@ -91,34 +161,40 @@ async def settle(
         "compensates": compensates,
     }
     row = await database.call(access, "settle", body)
-    if row["code"] == "not_found":
+    code = member(_SETTLEMENT_CODES, row["code"], "settle")
+    if code == "not_found":
         raise _unknown(str(claim.effect))
-    return row["code"], row["state"], row["outcome"] or {}
+    return Settlement(code, member(_STATES, row["state"], "settle"), row["outcome"] or {})
 
 
-async def begin_read(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Ask whether a read may start; `replay` comes with the entry recorded before."""
+async def begin_read(
+    database: Database, lease: Lease, body: Mapping[str, Json]
+) -> Outcome | RefusalCode | Literal["go"]:
+    """Return `go` if a read may start, the outcome of the same read if it is recorded, or why it may not start."""
     row = await database.call(lease.access, "begin_read", body)
-    return row["code"], row["body"] or {}
+    code = member(_READ_CODES, row["code"], "begin_read")
+    return _read_outcome(row["body"]) if code == "replay" else code
 
 
-async def end_read(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Record a read; returns the entry that stands, the first writer's."""
+async def end_read(database: Database, lease: Lease, body: Mapping[str, Json]) -> Outcome:
+    """Record a read; returns the outcome that stands, the first writer's. Raises LeaseLost."""
     row = await database.call(lease.access, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
-    return row["code"], row["body"] or {}
+    if member(_RECORD_CODES, row["code"], "end_read") == "lease_lost":
+        raise LeaseLost(lease.run)
+    return _read_outcome(row["body"])
 
 
-async def hold(database: Database, lease: Lease, body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Open the question to people, or find the one that is open; returns a code and the approval's id."""
+async def hold(database: Database, lease: Lease, body: Mapping[str, Json]) -> tuple[HoldCode, str | None]:
+    """Open the approval, or find the one that is open; returns a code and the approval's id."""
     row = await database.call(lease.access, "hold", body)
-    return row["code"], row["approval"]
+    return member(_HOLD_CODES, row["code"], "hold"), row["approval"]
 
 
 async def ls(
-    database: Database, access: Access, *, run: str | None = None, state: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
+    database: Database, access: Access, *, run: str | None = None, state: OutcomeState | None = None, limit: int = 50
+) -> list[EffectRow]:
     """Return effects, newest first, at most `limit`."""
-    return await database.rows(
+    rows = await database.rows(
         access,
         f"select {_COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state) "
         "order by claimed desc, id limit %s",
@@ -126,80 +202,52 @@ async def ls(
         state,
         limit,
     )
+    return [_effect(row) for row in rows]
 
 
-async def show(database: Database, access: Access, effect: str) -> dict[str, Any]:
+async def show(database: Database, access: Access, effect: str) -> EffectRow:
     """Return one effect, by its id or by its natural key; raises Permanent("not_found")."""
     query = f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1"
     rows = await database.rows(access, query, effect, effect)
     if not rows:
         raise _unknown(effect)
-    return rows[0]
+    return _effect(rows[0])
 
 
-async def explain(database: Database, access: Access, effect: str) -> dict[str, Any]:
-    """Return the whole chain of one effect: request, person, plan, verdict, approvals, permit, response."""
-    row = await show(database, access, effect)
-    entries = await journal.of_effect(database, access, row["id"])
-    story = [entry for entry in await _of_run(database, access, row["run"]) if _concerns(entry.body, row)]
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s", [row["run"]]
-        )
-        run = await cursor.fetchone() or {}
-        cursor = await connection.execute(
-            "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
-            "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
-            "'reason', v.reason, 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
-            "from approvals a where a.id = %s",
-            [row["approval"]],
-        )
-        approval = await cursor.fetchone()
-    empty: dict[str, Any] = {}
-    permission = next((entry.body for entry in entries if entry.kind == "permitted"), empty)
-    return {
-        "effect": row,
-        "request": run,
-        "plan": {"hash": row["plan_hash"], "step": row["step"], "pins": permission.get("pins", [])},
-        "memory": _memory(story),
-        "verdict": {"policy": row["policy"], "rules": permission.get("rules", [])},
-        "approval": approval,
-        "permit": permission.get("permit"),
-        "response": row["outcome"],
-        "entries": [{"run": e.run, "seq": e.seq, "kind": e.kind, "at": e.body["at"]} for e in (*story, *entries)],
-    }
-
-
-def _memory(story: list[journal.JournalEntry]) -> dict[str, list[str]]:
-    """Return the ids of the memories that were before the planner, and of those that the plan rests on."""
-    recalls = [entry.body for entry in story if entry.kind == "recalled"]
-    return {name: recalls[-1].get(name, []) if recalls else [] for name in ("shown", "cited")}
-
-
-async def resolve(connection: Connection, effect: str, state: Literal["done", "failed"], note: str) -> tuple[str, str]:
+async def resolve(
+    connection: Connection, effect: str, state: Literal["done", "failed"], note: str
+) -> tuple[EffectState, str]:
     """Record a person's finding about an effect in doubt; returns its state and its run."""
     cursor = await connection.execute("select * from resolve_effect(%s, %s, %s)", [effect, state, note])
     row = await cursor.fetchone() or {}
-    if row["code"] == "not_found":
-        raise _unknown(effect)
-    if row["code"] != "ok":
-        raise Permanent("conflict", f"effect {effect!r} is {row['state']}; only effects in doubt can be resolved")
-    return row["state"], row["run"]
+    match member(_RESOLUTION_CODES, row["code"], "resolve_effect"):
+        case "not_found":
+            raise _unknown(effect)
+        case "conflict":
+            raise Permanent("conflict", f"effect {effect!r} is {row['state']}; only effects in doubt can be resolved")
+        case "ok":
+            return member(_STATES, row["state"], "resolve_effect"), row["run"]
 
 
-async def _of_run(database: Database, access: Access, run: str) -> list[journal.JournalEntry]:
-    async with database.transaction(access) as connection:
-        return [entry async for entry in journal.export(connection, run)]
+def outcome(state: EffectState | None, record: Mapping[str, Json], effect: str | None) -> Outcome:
+    """Return a recorded effect as the outcome of its action; raises Permanent("internal") if it is not settled."""
+    if state is None or state == "claimed":
+        raise Permanent("internal", f"effect {effect!r} has no outcome yet; it is {state or 'unknown'}")
+    code = "tool_failed" if state == "failed" else None
+    result = cast(Mapping[str, Json], record.get("result", {}))
+    return Outcome(state, code, str(record.get("message", "")), result, effect=effect)
 
 
-def _concerns(body: Mapping[str, Any], effect: Mapping[str, Any]) -> bool:
-    """Tell whether an entry that names no effect still belongs to this one's story."""
-    if body.get("effect"):
-        return False
-    named = effect["approval"] is not None and body.get("approval") == effect["approval"]
-    proposed = body.get("kind") == "proposed" and body.get("digest") == effect["digest"]
-    planned = body.get("kind") in ("planned", "recalled") and body.get("plan") == effect["plan_hash"]
-    return named or proposed or planned or body.get("kind") == "requested"
+def _read_outcome(entry: Mapping[str, Any]) -> Outcome:
+    state = member(_READ_STATES, entry["state"], "end_read")
+    code = None if state == "done" else "tool_failed"
+    record = entry["outcome"]
+    return Outcome(state, code, record["message"], record["result"], cost=Cost(**entry["cost"]))
+
+
+def _effect(row: dict[str, Any]) -> EffectRow:
+    state = member(_STATES, row.pop("state"), "effects")
+    return EffectRow(**row, state=state)
 
 
 def _unknown(effect: str) -> Permanent:

@@ -7,7 +7,6 @@ on the way is a denial; the journal has the intent before the call.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
@@ -22,7 +21,7 @@ from tools.action import Action, Cost, Decision, Json, Outcome, canonical
 from tools.admission import AdmittedAction, admit
 from tools.approval_request import ApprovalRequest, compose
 from tools.catalog import Catalog
-from tools.effects import Claim
+from tools.effects import Claim, StopCode
 from tools.handles import Handles
 from tools.policy import PolicySet
 from tools.resilience import Attempt, call_tool
@@ -87,15 +86,15 @@ class Gateway:
     async def _read(self, lease: Lease, admission: AdmittedAction, decision: Decision) -> Outcome:
         key = f"read:{admission.action.plan_hash[:16]}:{admission.action.step}:{admission.args_hash[:16]}"
         body = {**effects.request(lease, admission, decision), "key": key}
-        code, entry_of_read = await effects.begin_read(self._database, lease, body)
-        if code == "replay":
-            return _read_outcome(entry_of_read)
-        if code != "go":
-            return await self._stop(lease, admission, decision, code)
+        answer = await effects.begin_read(self._database, lease, body)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer != "go":
+            return await self._stop(lease, admission, decision, answer)
         attempt, cost = await self._call(lease, admission, None, first_look=False)
         state = "done" if attempt.state == "done" else "failed"
-        # Only what was found is remembered: a read that failed is tried again after a crash or a resume.
-        entry: dict[str, Any] = {
+        # Only a success gets a key and is replayed: a read that failed is tried again after a crash or a resume.
+        entry: dict[str, Json] = {
             **({"key": key} if state == "done" else {}),
             "role": admission.action.role,
             "step": admission.action.step,
@@ -108,10 +107,7 @@ class Gateway:
             "attempt": {"number": attempt.attempts},
             "checkpoint": admission.action.checkpoint,
         }
-        code, entry_of_read = await effects.end_read(self._database, lease, entry)
-        if code == "lease_lost":
-            raise LeaseLost(lease.run)
-        return _read_outcome(entry_of_read)
+        return await effects.end_read(self._database, lease, entry)
 
     async def _effect(
         self,
@@ -123,16 +119,16 @@ class Gateway:
     ) -> Outcome:
         claim = await self._claim(lease, effects.request(lease, admission, decision))
         match claim.code:
-            case "go":
-                return await self._act(lease, admission, claim, first_look=False)
-            case "unfinished":
-                return await self._act(lease, admission, claim, first_look=True)
+            case "go" | "unfinished":
+                return await self._act(lease, admission, claim, first_look=claim.code == "unfinished")
             case "recorded":
-                return _effect_outcome(claim.state or "done", claim.outcome or {}, claim.effect)
+                return effects.outcome(claim.state, claim.outcome or {}, claim.effect)
             case "replay":
                 return await self._skip(lease, admission, claim)
             case "approval_required":
                 return await self._hold(lease, admission, decision, bundle, view)
+            case "in_flight":
+                return await self._stop(lease, admission, decision, "in_doubt")
             case code:
                 return await self._stop(lease, admission, decision, code)
 
@@ -140,49 +136,48 @@ class Gateway:
         """Tell whether this is the declared reverse of the effect it names; only then may that effect happen anew."""
         try:
             original = await effects.show(self._database, lease.access, admission.action.compensates or "")
-            reverse = self._catalog.get(original["tool"]).compensate
+            reverse = self._catalog.get(original.tool).compensate
         except Permanent:
             return False
-        return (original["run"], reverse, original["args"]) == (lease.run, admission.tool.name, admission.args)
+        return (original.run, reverse, original.args) == (lease.run, admission.tool.name, admission.args)
 
-    async def _claim(self, lease: Lease, body: Mapping[str, Any]) -> Claim:
-        """Claim; while another run or task is at the very same effect, wait for it."""
+    async def _claim(self, lease: Lease, body: Mapping[str, Json]) -> Claim:
+        """Claim; while another run or task is at the very same effect, wait for it, but not for ever."""
         seconds = 0.0
-        while True:
-            claim = await effects.claim(self._database, lease, body)
-            if claim.code != "in_flight":
-                return claim
-            if seconds >= _IN_FLIGHT_SECONDS:
-                return replace(claim, code="in_doubt")
+        claim = await effects.claim(self._database, lease, body)
+        while claim.code == "in_flight" and seconds < _IN_FLIGHT_SECONDS:
             await self._clock.sleep(_IN_FLIGHT_POLL)
             seconds += _IN_FLIGHT_POLL
+            claim = await effects.claim(self._database, lease, body)
+        return claim
 
     async def _act(self, lease: Lease, admission: AdmittedAction, claim: Claim, *, first_look: bool) -> Outcome:
         attempt, cost = await self._call(lease, admission, claim, first_look=first_look)
-        state = {"done": "done", "failed": "failed", "unknown": "in_doubt"}[attempt.state]
-        outcome: dict[str, Json] = {"result": attempt.result, "message": _plain(attempt.message)}
-        about: dict[str, Json] = {"number": attempt.attempts, "read_back": attempt.read_back}
+        entry: dict[str, Json] = {"number": attempt.attempts, "read_back": attempt.read_back}
         if attempt.read_back:
-            about["retry_suppressed"] = "original_succeeded"
-        effect = claim.effect or ""
-        code, recorded, known = await effects.settle(
+            entry["retry_suppressed"] = "original_succeeded"
+        settlement = await effects.settle(
             self._database,
             lease.access,
             claim,
-            state=state,
-            outcome=outcome,
+            state="in_doubt" if attempt.state == "unknown" else attempt.state,
+            outcome={"result": attempt.result, "message": _plain(attempt.message)},
             cost=cost,
-            attempt=about,
+            attempt=entry,
             extra={"progress": admission.action.progress} if admission.action.progress else None,
             compensates=admission.action.compensates,
         )
-        if code == "superseded":
-            raise LeaseLost(lease.run)
-        if code == "killed":
-            raise Halt("killed", f"step {admission.action.step!r} was stopped on its way; nothing happened")
-        if recorded == "in_doubt":
-            raise Halt("in_doubt", f"nobody knows whether effect {effect!r} happened: `countersign effects resolve`")
-        return replace(_effect_outcome(recorded, known, effect), cost=cost)
+        match settlement.code:
+            case "superseded":
+                raise LeaseLost(lease.run)
+            case "killed":
+                raise Halt("killed", f"step {admission.action.step!r} was stopped on its way; nothing happened")
+            case "settled" | "already":
+                outcome = effects.outcome(settlement.state, settlement.outcome, claim.effect)
+        if outcome.state == "in_doubt":
+            message = f"nobody knows whether effect {claim.effect!r} happened: `countersign effects resolve`"
+            raise Halt("in_doubt", message)
+        return replace(outcome, cost=cost)
 
     async def _call(
         self, lease: Lease, admission: AdmittedAction, claim: Claim | None, *, first_look: bool
@@ -223,13 +218,15 @@ class Gateway:
             if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
                 requests.append(ApprovalRequest(other, verdict))
         code, approval = await effects.hold(self._database, lease, compose(lease, requests, view, self._clock))
-        if code == "held":
-            return Outcome("held", approval=approval)
-        if code == "approved":
-            return await self._effect(lease, admission, decision, bundle, view)
-        if code in {"approval_rejected", "approval_timeout"}:
-            return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
-        return await self._stop(lease, admission, decision, code)
+        match code:
+            case "held":
+                return Outcome("held", approval=approval)
+            case "approved":
+                return await self._effect(lease, admission, decision, bundle, view)
+            case "approval_rejected" | "approval_timeout":
+                return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
+            case refusal:
+                return await self._stop(lease, admission, decision, refusal)
 
     async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim) -> Outcome:
         action, effect = admission.action, claim.effect
@@ -242,17 +239,17 @@ class Gateway:
             "reason": "already done under the same natural key",
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
-        outcome = _effect_outcome(claim.state or "done", claim.outcome or {}, effect)
+        outcome = effects.outcome(claim.state, claim.outcome or {}, effect)
         return replace(outcome, state="skipped", message="already done")
 
-    async def _stop(self, lease: Lease, admission: AdmittedAction, decision: Decision, code: str) -> Outcome:
+    async def _stop(self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode) -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""
         if code == "lease_lost":
             raise LeaseLost(lease.run)
         refusal = replace(decision, verdict="deny", code=code, message=f"refused at the claim: {code}")
         outcome = await self._refuse(lease, admission.action, refusal)
         if code in HALTING:
-            raise Halt(cast(Any, code), f"step {admission.action.step!r} was not performed: {code}")
+            raise Halt(code, f"step {admission.action.step!r} was not performed: {code}")
         return outcome
 
     async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:
@@ -272,18 +269,6 @@ class Gateway:
         return Outcome("denied", code=decision.code, message=decision.message)
 
 
-def _read_outcome(entry: Mapping[str, Any]) -> Outcome:
-    outcome = entry["outcome"]
-    code = None if entry["state"] == "done" else "tool_failed"
-    return Outcome(entry["state"], code, outcome["message"], outcome["result"], cost=Cost(**entry["cost"]))
-
-
-def _effect_outcome(state: str, outcome: Mapping[str, Any], effect: str | None) -> Outcome:
-    code = "tool_failed" if state == "failed" else None
-    known = cast(Any, state)
-    return Outcome(known, code, outcome.get("message", ""), outcome.get("result", {}), effect=effect)
-
-
 def _plain(text: str) -> str:
     """Return text that can be recorded, whatever a service or a model put into it."""
     return text[:500].replace("\0", "").encode(errors="replace").decode()
@@ -296,8 +281,5 @@ def _small(attempt: Attempt) -> Attempt:
         fits = len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
     except (TypeError, ValueError):
         fits = False
-    return (
-        attempt
-        if fits
-        else replace(attempt, result={}, message="the tool's answer was too large or not exact; dropped")
-    )
+    message = "the tool's answer was too large or not exact; dropped"
+    return attempt if fits else replace(attempt, result={}, message=message)

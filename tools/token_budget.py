@@ -1,12 +1,18 @@
 """Token budget of a run: reserved before each model call, settled after it; called by `tools.model`."""
 
-from typing import cast
+from typing import Literal, get_args
 
-from memory.errors import Code, Halt, LeaseLost
+from memory.errors import Halt, LeaseLost
+from memory.postgres.codes import member
 from memory.postgres.database import Database
 from memory.runs.records import Lease
 from tools.action import Role
 from tools.model import ModelCost
+
+ReservationCode = Literal[
+    "go", "killed", "not_found", "lease_lost", "forged_authority", "cancelled", "budget_exceeded", "no_progress"
+]
+_CODES: tuple[ReservationCode, ...] = get_args(ReservationCode)
 
 
 class TokenMeter:
@@ -25,10 +31,13 @@ class TokenMeter:
             "tokens": tokens,
         }
         row = await self._database.call(lease.access, "reserve_tokens", body)
-        if row["code"] == "lease_lost":
-            raise LeaseLost(lease.run)
-        if row["code"] != "go":
-            raise Halt(cast(Code, row["code"]), f"the {role} was not asked: {row['code']}, {tokens} tokens wanted")
+        match member(_CODES, row["code"], "reserve_tokens"):
+            case "go":
+                return
+            case "lease_lost":
+                raise LeaseLost(lease.run)
+            case code:
+                raise Halt(code, f"the {role} was not asked: {code}, {tokens} tokens wanted")
 
     async def settle(self, lease: Lease, role: Role, cost: ModelCost) -> None:
         """Book what the call took, release the rest and keep prompt and answer."""

@@ -9,7 +9,7 @@ from app import auth
 from app.api import idempotency, views
 from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, ServicesDep
 from memory.postgres.database import Connection
-from tools import effects
+from tools import effects, explanations
 from tools.action import OutcomeState
 
 router = APIRouter(prefix="/api/effects", tags=["effects"])
@@ -38,7 +38,7 @@ async def ls(
 @router.get("/{effect:path}/explain", operation_id="explain_effect")
 async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Tell the whole chain: request, person, plan, verdict, approvals, permit, response; takes an id or natural key."""
-    return views.jsonable(await effects.explain(services.database, caller.access, effect))
+    return views.jsonable(await explanations.explain(services.database, caller.access, effect))
 
 
 @router.post("/{effect:path}/resolve", operation_id="resolve_effect")
@@ -53,7 +53,7 @@ async def resolve(  # the framework passes each part of a request by name
 ) -> Any:
     """Say what became of an effect in doubt; for operators. Nothing is sent to the service."""
     auth.demand(caller.principal, *auth.OPERATORS)
-    effect_id = (await effects.show(services.database, caller.access, effect))["id"]
+    effect_id = (await effects.show(services.database, caller.access, effect)).id
 
     async def work(connection: Connection) -> dict[str, Any]:
         state, run = await effects.resolve(connection, effect_id, resolution.state, resolution.note)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from memory.store.models import Memory, Note, Provenance
 from tests.fakes.openai_endpoint import Endpoint, endpoint
 from tests.scenarios.test_models import draft
 from tests.scenarios.town import Town, Towns
-from tools import effects
+from tools import explanations
 
 pytestmark = pytest.mark.slow
 Modelled = Callable[[Endpoint], AbstractAsyncContextManager[Town]]
@@ -100,12 +101,12 @@ async def test_only_what_a_plan_rests_on_counts_as_used(modelled: Modelled) -> N
             run = await refunds(town)
             (told,) = await town.bodies(run, "recalled")
             (effect,) = [body["effect"] for body in await town.bodies(run, "outcome")]
-            chain = await effects.explain(town.system.database, town.access, effect)
+            chain = await explanations.explain(town.system.database, town.access, effect)
             viewed = views.run(await town.row(run), await town.entries(run))
             uses = {memory.id: memory.uses for memory in await remembered(town) if memory.trust == "human"}
     assert (len(told["shown"]), told["cited"], told["role"]) == (2, told["shown"][:1], "planner")
     assert uses == {told["shown"][0]: 1, told["shown"][1]: 0}
-    assert chain["memory"] == viewed["memory"] == {name: told[name] for name in ("shown", "cited")}
+    assert asdict(chain.memory) == viewed["memory"] == {name: told[name] for name in ("shown", "cited")}
     assert "letter" not in json.dumps(told)
 
 

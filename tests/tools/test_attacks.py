@@ -38,7 +38,7 @@ async def test_taking_back_something_else_does_not_free_a_natural_key(desk: Desk
     other = act(lease, "b", tool="shop.undo", step="u", compensates=first.effect)
     outcome = await desk.gateway.perform(lease, other)
     assert outcome.state == "denied"
-    assert (await effects.show(desk.database, lease.access, str(first.effect)))["state"] == "done"
+    assert (await effects.show(desk.database, lease.access, str(first.effect))).state == "done"
 
 
 async def test_people_see_what_every_step_of_a_question_would_do(desk: Desk) -> None:

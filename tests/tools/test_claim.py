@@ -92,14 +92,14 @@ async def test_what_failed_may_be_tried_by_another_plan_as_the_next_generation(d
     await desk.gateway.perform(lease, act(lease, tool="shop.fail"))
     outcome = await desk.gateway.perform(lease, act(lease, tool="shop.charge", plan_hash="plan-2"))
     row = await effects.show(desk.database, lease.access, str(outcome.effect))
-    assert (outcome.state, row["generation"], desk.shop.effects) == ("done", 1, ["shop:a#1"])
+    assert (outcome.state, row.generation, desk.shop.effects) == ("done", 1, ["shop:a#1"])
 
 
 async def test_what_was_compensated_may_happen_again(desk: Desk) -> None:
     lease = await desk.run()
     first = await desk.gateway.perform(lease, act(lease))
     await desk.gateway.perform(lease, act(lease, tool="shop.undo", step="u", compensates=first.effect))
-    assert (await effects.show(desk.database, lease.access, str(first.effect)))["state"] == "compensated"
+    assert (await effects.show(desk.database, lease.access, str(first.effect))).state == "compensated"
     other = await desk.run()
     assert (await desk.gateway.perform(other, act(other))).state == "done"
     assert desk.shop.effects == ["shop:a", "undo:a", "shop:a#1"]
@@ -109,7 +109,7 @@ async def test_only_effects_of_the_same_run_are_compensated(desk: Desk) -> None:
     one, two = await desk.run(), await desk.run()
     first = await desk.gateway.perform(one, act(one))
     await desk.gateway.perform(two, act(two, tool="shop.undo", compensates=first.effect))
-    assert (await effects.show(desk.database, one.access, str(first.effect)))["state"] == "done"
+    assert (await effects.show(desk.database, one.access, str(first.effect))).state == "done"
 
 
 @pytest.mark.parametrize("forged", [{"user": "bob"}, {"run": "r-other"}])

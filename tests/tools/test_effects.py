@@ -5,7 +5,7 @@ import pytest
 from memory.errors import Permanent
 from memory.scope import Access, Principal
 from tests.tools.support import Desk, act
-from tools import effects
+from tools import effects, explanations
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ async def test_an_effect_is_shown_by_id_and_by_natural_key(desk: Desk) -> None:
     by_id = await effects.show(desk.database, lease.access, str(outcome.effect))
     by_key = await effects.show(desk.database, lease.access, "shop:a")
     assert by_id == by_key
-    assert (by_id["state"], by_id["user_id"], by_id["tool"], by_id["amount"]) == ("done", "alice", "shop.charge", 10)
+    assert (by_id.state, by_id.user_id, by_id.tool, by_id.amount) == ("done", "alice", "shop.charge", 10)
 
 
 async def test_effects_are_listed_newest_first_and_narrowed(desk: Desk) -> None:
@@ -25,8 +25,8 @@ async def test_effects_are_listed_newest_first_and_narrowed(desk: Desk) -> None:
         await desk.gateway.perform(lease, act(lease, item, tool=tool))
     listed = await effects.ls(desk.database, one.access)
     failed = await effects.ls(desk.database, one.access, run=two.run, state="failed")
-    assert [row["key"] for row in listed] == ["shop:c", "shop:b", "shop:a"]
-    assert [row["key"] for row in failed] == ["shop:c"]
+    assert [row.key for row in listed] == ["shop:c", "shop:b", "shop:a"]
+    assert [row.key for row in failed] == ["shop:c"]
 
 
 async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> None:
@@ -36,21 +36,23 @@ async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> No
     approval = await desk.ask(lease, refund)
     await desk.decide(approval, "bob", reason="checked the invoice")
     outcome = await desk.gateway.perform(lease, refund)
-    told = await effects.explain(desk.database, lease.access, str(outcome.effect))
-    assert (told["request"]["requester"], told["plan"]["step"], told["verdict"]["policy"]) == (
+    told = await explanations.explain(desk.database, lease.access, str(outcome.effect))
+    assert (told.request.requester, told.plan.step, told.verdict.policy) == (
         "alice",
         "s-a",
         desk.policy.version,
     )
-    vote = told["approval"]["votes"][0]
-    assert (vote["by"], vote["decision"], vote["channel"], vote["reason"]) == (
+    assert told.approval
+    assert told.approval.votes
+    vote = told.approval.votes[0]
+    assert (vote.by, vote.decision, vote.channel, vote.reason) == (
         "bob",
         "approve",
         "test",
         "checked the invoice",
     )
-    assert (len(told["permit"]), told["response"]["result"]) == (16, {"paid": "shop:a"})
-    kinds = [entry["kind"] for entry in told["entries"]]
+    assert (len(told.permit or ""), (told.response or {})["result"]) == (16, {"paid": "shop:a"})
+    kinds = [entry.kind for entry in told.entries]
     assert kinds == ["requested", "proposed", "held", "vote", "approval", "proposed", "permitted", "outcome"]
 
 
@@ -59,6 +61,6 @@ async def test_an_effect_of_another_tenant_does_not_exist(desk: Desk) -> None:
     lease = await desk.run()
     outcome = await desk.gateway.perform(lease, act(lease))
     stranger = Access.of(Principal("elsewhere", "alice"))
-    for read in (effects.show, effects.explain):
+    for read in (effects.show, explanations.explain):
         with pytest.raises(Permanent, match="there is no effect"):
             await read(desk.database, stranger, str(outcome.effect))

@@ -118,7 +118,7 @@ async def test_permits_that_were_not_used_are_void_with_the_switch(desk: Desk, u
 async def test_switches_are_listed_with_who_pulled_them_and_why(desk: Desk) -> None:
     access = desk.access("bob")
     await kills.kill(desk.database, access, "tool", "shop.undo", "wrong sums")
-    found = [(row["kind"], row["name"], row["by"], row["reason"]) for row in await kills.ls(desk.database, access)]
+    found = [(row.kind, row.name, row.by, row.reason) for row in await kills.ls(desk.database, access)]
     assert found == [("tool", "shop.undo", "bob", "wrong sums")]
     await kills.unkill(desk.database, access, "tool", "shop.undo")
     assert await kills.ls(desk.database, access) == []

@@ -1,7 +1,7 @@
 """Settling: lost replies are read back, failures count only from the latest permit, doubt waits for a person."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -10,7 +10,7 @@ from memory.runs import records
 from tests.tools.support import Desk, act
 from tools import effects
 from tools.action import Action, Cost
-from tools.effects import Claim
+from tools.effects import Claim, Settlement
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def test_a_successor_does_what_its_predecessor_did_not(desk: Desk) -> None
     await _die_in_call(desk, lease, act(lease), done=False)
     outcome = await desk.gateway.perform(await desk.retake(lease), act(lease))
     row = await effects.show(desk.database, lease.access, "shop:a")
-    assert (outcome.state, desk.shop.effects, row["attempts"]) == ("done", ["shop:a"], 2)
+    assert (outcome.state, desk.shop.effects, row.attempts) == ("done", ["shop:a"], 2)
     assert await desk.kinds(lease) == ["requested", "proposed", "permitted", "outcome"]
 
 
@@ -59,9 +59,9 @@ async def test_a_zombie_that_comes_back_with_a_success_has_reported_a_fact_once(
     lease = await desk.run()
     claimed = await _die_in_call(desk, lease, act(lease), done=True)
     new = await desk.retake(lease)
-    assert (await _settle(desk, lease, claimed, "done"))[0] == "settled"
+    assert (await _settle(desk, lease, claimed, "done")).code == "settled"
     assert (await desk.gateway.perform(new, act(lease))).state == "done"
-    assert (await _settle(desk, lease, claimed, "done"))[0] == "already"
+    assert (await _settle(desk, lease, claimed, "done")).code == "already"
     assert (await desk.kinds(lease)).count("outcome") == 1
 
 
@@ -82,7 +82,7 @@ async def test_a_zombie_that_was_refused_says_nothing_about_its_successor(desk: 
     go.set()
     with pytest.raises(LeaseLost):
         await zombie
-    assert (claimed.code, (await _settle(desk, new, claimed, "done"))[0]) == ("unfinished", "settled")
+    assert (claimed.code, (await _settle(desk, new, claimed, "done")).code) == ("unfinished", "settled")
 
 
 async def test_an_old_permit_is_void_once_a_successor_has_one(desk: Desk, superuser: Any) -> None:
@@ -107,7 +107,7 @@ async def test_an_unkeyed_lost_reply_is_in_doubt_until_a_person_resolves_it(desk
     with pytest.raises(Halt, match="in_doubt"):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     await desk.end(lease, "stopped", "in_doubt")
-    assert await _resolve(desk, row["id"], "done") == ("done", lease.run)
+    assert await _resolve(desk, row.id, "done") == ("done", lease.run)
     outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease, tool="shop.unkeyed"))
     run = await records.get(desk.database, lease.access, lease.run)
     assert (outcome.state, desk.shop.calls) == ("done", 1)
@@ -121,7 +121,7 @@ async def test_what_a_person_found_not_to_have_happened_is_done_after_the_resume
     with pytest.raises(Halt):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     await desk.end(lease, "stopped", "in_doubt")
-    await _resolve(desk, (await effects.ls(desk.database, lease.access))[0]["id"], "failed")
+    await _resolve(desk, (await effects.ls(desk.database, lease.access))[0].id, "failed")
     outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease, tool="shop.unkeyed"))
     assert (outcome.state, desk.shop.effects) == ("done", ["shop:a", "shop:a#1"])
 
@@ -183,7 +183,7 @@ async def _body(desk: Desk, lease: Any, action: Action) -> dict[str, Any]:
     return effects.request(lease, admitted, decision)
 
 
-async def _settle(desk: Desk, lease: Any, claimed: Claim, state: str) -> tuple[str, str, Any]:
+async def _settle(desk: Desk, lease: Any, claimed: Claim, state: Literal["done", "failed"]) -> Settlement:
     return await effects.settle(
         desk.database,
         lease.access,

@@ -11,6 +11,7 @@ from memory.store import search, write
 from memory.store.models import Provenance
 from tests.app.conftest import RecordingQueue
 from tools import effects
+from tools.action import Json
 
 Ask = Callable[..., Awaitable[Lease]]
 
@@ -138,8 +139,9 @@ async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, service
     run = (await a.post("/api/runs", json={"message": "look"})).json()["run"]
     lease, cost = await records.lease(services.database, run, 1), {"tokens": 0, "micros": 0, "calls": 1, "millis": 12}
     assert lease
+    entry: dict[str, Json] = {"tool": "jobs.look", "state": "done", "outcome": {"result": {}, "message": ""}}
     for batch in ("look#1", "look#2"):
-        body = {"step": batch, "tool": "jobs.look", "state": "done", "cost": cost, "checkpoint": f"c-{batch}"}
+        body = {**entry, "step": batch, "cost": cost, "checkpoint": f"c-{batch}"}
         await effects.end_read(services.database, lease, body)
     shown = (await a.get(f"/api/runs/{run}")).json()
     assert shown["outcomes"] == [
