@@ -1,4 +1,4 @@
-"""The README does what it says: its files are added to a copy, and its commands are run there by a stranger."""
+"""README and the page on extending do what they say: their files are added to a copy, their commands are run there."""
 
 import json
 import os
@@ -20,7 +20,8 @@ from tests.contracts.measures import ROOMS, ROOT
 from tests.contracts.test_repository import files
 
 README = (ROOT / "README.md").read_text()
-FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
+FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n```\w+\n(.*?)^```$", EXTENDING, re.MULTILINE | re.DOTALL))
 _LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
 _OURS = ("COUNTERSIGN_", "DATABASE_", "PYTEST_", "CS_TEST_")
 _PEOPLE = ("alice", "bob", "dave")
@@ -138,7 +139,7 @@ def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(strange
 @pytest.mark.slow
 def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Stranger) -> None:
     """R30 R140 R129: the README's commands, as they stand there; then somebody of operations countersigns."""
-    commands = re.findall(r"^countersign (.+)$", README.partition("## Add things")[2], re.MULTILINE)
+    commands = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
     migrate, call, chat = commands[:3]
     assert "is in force" in stranger.run(migrate).stdout
     alice, bob, dave = [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
