@@ -1,80 +1,33 @@
-"""Whether a literal fits the JSON schema of a tool's argument: the part of the standard that pydantic models use.
+"""JSON Schema fit of a literal to a tool's argument; called by plan validation.
 
-Called by plan validation; the tool's own model remains the judge when the step runs.
+The tool's own model remains the judge when the step runs.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+import jsonschema
 
 from tools.action import Json
 
 Schema = Mapping[str, Any]
-Check = Callable[[Any, Any], bool]
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int,),
-    "boolean": (bool,),
-    "array": (list, tuple),
-    "object": (Mapping,),
-    "null": (type(None),),
-}
-_CHECKS: Mapping[str, tuple[Check, str]] = {
-    "const": (lambda value, want: value == want, "must be"),
-    "enum": (lambda value, want: value in want, "must be one of"),
-    "pattern": (lambda value, want: not isinstance(value, str) or bool(re.search(want, value)), "must match"),
-    "minimum": (lambda value, want: not isinstance(value, int) or value >= want, "must be at least"),
-    "exclusiveMinimum": (lambda value, want: not isinstance(value, int) or value > want, "must be more than"),
-    "maximum": (lambda value, want: not isinstance(value, int) or value <= want, "must be at most"),
-    "minLength": (lambda value, want: not isinstance(value, str) or len(value) >= want, "must be at least as long as"),
-    "maxLength": (lambda value, want: not isinstance(value, str) or len(value) <= want, "must be at most as long as"),
-}
+# The library leaves its types open; only the message of an error is taken from it.
+_LIBRARY: Any = jsonschema
 
 
 def misfit(value: Json, schema: Schema, root: Schema) -> str | None:
-    """Return why the value does not fit, as the end of a sentence, or None if it fits."""
-    schema = resolved(schema, root)
-    options: Sequence[Schema] = schema.get("anyOf", ())
-    if options and all(misfit(value, option, root) for option in options):
-        return misfit(value, options[0], root)
-    if not _has_type(value, schema.get("type")):
-        return f"is {value!r}, which is no {schema['type']}"
-    for word, (fits, says) in _CHECKS.items():
-        if word in schema and not fits(value, schema[word]):
-            return f"is {value!r}, which {says} {schema[word]!r}"
-    return _inside(value, schema, root)
+    """Return why the value does not fit, as a clause, or None if it fits; `root` holds the definitions."""
+    errors = _LIBRARY.Draft202012Validator(root).evolve(schema=schema).iter_errors(value)
+    error = _LIBRARY.exceptions.best_match(errors)
+    if error is None:
+        return None
+    # Of a union the first option says what is wanted; the others are mostly null.
+    return str(error.context[0].message if error.context else error.message)
 
 
 def part_of(schema: Schema, root: Schema) -> bool:
-    """Return True if the argument takes a part of a large result, by handle."""
-    return "handle" in resolved(schema, root).get("properties", {})
-
-
-def resolved(schema: Schema, root: Schema) -> Schema:
-    """Return the schema that a `$ref` stands for, or the schema itself."""
+    """Return whether the argument takes a part of a large result, by handle."""
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    return root.get("$defs", {}).get(name, {}) if name else schema
-
-
-def _has_type(value: Json, name: str | None) -> bool:
-    if name is None:
-        return True
-    if isinstance(value, bool):
-        return name == "boolean"
-    return isinstance(value, _TYPES.get(name, (object,)))
-
-
-def _inside(value: Json, schema: Schema, root: Schema) -> str | None:
-    inner: Schema | bool | None
-    if isinstance(value, Mapping):
-        missing = sorted(set(schema.get("required", ())) - value.keys())
-        if missing:
-            return f"lacks {missing[0]!r}"
-        inner, items = schema.get("additionalProperties"), list(value.values())
-    else:
-        inner, items = schema.get("items"), list(value) if isinstance(value, list | tuple) else []
-    if inner is None or isinstance(inner, bool):
-        return None
-    return next(filter(None, (misfit(item, inner, root) for item in items)), None)
+    definition: Schema = root.get("$defs", {}).get(name, {}) if name else schema
+    return "handle" in definition.get("properties", {})

@@ -135,14 +135,14 @@ def _fit(given: Mapping[str, Value | Batch], card: Card) -> Iterator[str]:
     for name in sorted(given.keys() & properties.keys()):
         problem = _misfit(given[name], properties[name], card.schema)
         if problem:
-            yield f"argument {name!r} of {card.name!r} {problem}"
+            yield f"argument {name!r} of {card.name!r}: {problem}"
 
 
 def _misfit(value: Value | Batch, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str | None:
     if isinstance(value, Ref):
         return None
     if isinstance(value, Cut | Batch):
-        return None if part_of(schema, root) else "takes no part of a result"
+        return None if part_of(schema, root) else "it takes no part of a result"
     return misfit(value, schema, root)
 
 

@@ -97,15 +97,15 @@ def test_any_edit_gives_another_hash() -> None:
         (single("tables.drop", args={"table": "t"}), "is a destructive"),
         (single(args={"charge": "ch_000001", "amount": 5, "to": "x"}), "takes no argument 'to'"),
         (single(args={"charge": "ch_000001"}), "'amount' of 'charges.refund' is missing"),
-        (single(args={"charge": "ch_000001", "amount": "5"}), "which is no integer"),
-        (single(args={"charge": "ch_000001", "amount": True}), "which is no integer"),
-        (single(args={"charge": "ch_000001", "amount": 0}), "must be more than 0"),
-        (single(args={"charge": "somebody", "amount": 5}), "must match"),
-        (single(args={"charge": "ch_000001", "amount": 5, "reason": "fun"}), "must be one of"),
-        (single("charges.refund_batch", args={"charges": "h_abcdef"}), "which is no object"),
-        (single("tickets.answer", args={"ticket": "t", "text": 5}), "which is no string"),
+        (single(args={"charge": "ch_000001", "amount": "5"}), "'5' is not of type 'integer'"),
+        (single(args={"charge": "ch_000001", "amount": True}), "True is not of type 'integer'"),
+        (single(args={"charge": "ch_000001", "amount": 0}), "0 is less than or equal to the minimum of 0"),
+        (single(args={"charge": "somebody", "amount": 5}), "'somebody' does not match"),
+        (single(args={"charge": "ch_000001", "amount": 5, "reason": "fun"}), "'fun' is not one of"),
+        (single("charges.refund_batch", args={"charges": "h_abcdef"}), "is not of type 'object'"),
+        (single("tickets.answer", args={"ticket": "t", "text": 5}), "5 is not of type 'string'"),
         (single("jobs.pause", args={}, batch=REFUND["batch"]), "takes no argument 'charges'"),
-        (single("jobs.pause", args={}, batch=REFUND["batch"] | {"into": "job"}), "takes no part of a result"),
+        (single("jobs.pause", args={}, batch=REFUND["batch"] | {"into": "job"}), "it takes no part of a result"),
         (single("jobs.pause", args={"job": "j"}, expect="true"), "looks at no result"),
         (single("jobs.pause", args={"job": "j"}, expect="result.paused = true"), "is not valid"),
         (single("jobs.pause", args={"job": "j"}, when="result.paused"), "undeclared"),
@@ -125,9 +125,7 @@ def test_any_edit_gives_another_hash() -> None:
 def test_what_cannot_be_run_is_named(step: dict[str, Any], says: str) -> None:
     """R2"""
     problems = validate(plan(LOOK, step), CARDS)
-    assert any(says.removeprefix("which is no object") in problem and "'act'" in problem for problem in problems), (
-        problems
-    )
+    assert any(says in problem and "'act'" in problem for problem in problems), problems
 
 
 def test_a_model_may_pass_on_references_flags_choices_and_defaults() -> None:
