@@ -1,4 +1,4 @@
-"""What every gateway test starts from."""
+"""Fixture of gateway tests: a shop behind a gateway."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A business at the adapter's edge for gateway tests: it counts what happens, and fails in the ways real ones do."""
+"""A shop at the adapter's edge for gateway tests: it counts effects, and fails in the ways real services do."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -69,16 +69,16 @@ class Shop:
     """The service: commits effects by key, and loses replies on request."""
 
     effects: list[str] = field(default_factory=list[str])
-    """What happened, by key; a key twice would be a duplicate effect."""
+    """Keys of the effects in their order; a key twice would be a duplicate effect."""
     calls: int = 0
     lose: int = 0
     """How many of the next replies get lost after the commit."""
     before: Callable[[], Awaitable[None]] | None = None
     """Runs inside the call, before the effect."""
     answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Said on top of what was paid."""
+    """Further fields of the answer."""
     permits: list[str | None] = field(default_factory=list[str | None])
-    """What was bound for each call."""
+    """Permit of each call."""
 
     def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
         """Return the way to the shop for one call; remember its permit."""
@@ -135,7 +135,7 @@ async def charge(args: Item, call: Call) -> Mapping[str, Json]:
 
 
 @tool("shop.unkeyed", effect="write", key=_key, keyed=False, playbook="p")
-async def unkeyed(args: Item, call: Call) -> Mapping[str, Json]:
+async def charge_without_key(args: Item, call: Call) -> Mapping[str, Json]:
     """Charge at a service that neither de-duplicates nor can be asked."""
     return await call.services.post("shop", "unkeyed", {})
 
@@ -162,7 +162,7 @@ TOOLS: list[Tool] = [
     charge,
     replace(charge, name="shop.refund"),
     replace(charge, name="shop.plain", key=None, compensate=""),
-    unkeyed,
+    charge_without_key,
     fail,
     undo,
     replace(undo, name="shop.tell"),
@@ -193,9 +193,9 @@ class Desk:
 
     async def lease(self, run: str) -> Lease:
         """Lease a queued run."""
-        leased = await records.lease(self.database, run, WORKER)
-        assert leased is not None
-        return leased
+        lease = await records.lease(self.database, run, WORKER)
+        assert lease is not None
+        return lease
 
     async def retake(self, lease: Lease) -> Lease:
         """Let another worker take a run over, as after a crash."""
@@ -208,20 +208,20 @@ class Desk:
         async with self.database.transaction(lease.access) as connection:
             await records.finish(connection, lease, status=status, reason=reason, message="", body={})
 
-    async def resume(self, run: str, who: str = "bob") -> Lease:
+    async def resume(self, run: str, person: str = "bob") -> Lease:
         """Let a person resume a stopped run, and lease it."""
-        async with self.database.transaction(self.access(who)) as connection:
+        async with self.database.transaction(self.access(person)) as connection:
             await records.resume(connection, run)
         return await self.lease(run)
 
-    def access(self, who: str) -> Access:
+    def access(self, person: str) -> Access:
         """Return what a person may do outside runs."""
-        return Access.of(self.people[who])
+        return Access.of(self.people[person])
 
     def judge(self, action: Action) -> tuple[AdmittedAction, Decision]:
         """Admit and decide as the gateway does."""
-        admitted = admit(action, self.catalog)
-        return admitted, self.policy.decide(action.role, action.tool, admitted.facts)
+        admission = admit(action, self.catalog)
+        return admission, self.policy.decide(action.role, action.tool, admission.facts)
 
     async def ask(self, lease: Lease, action: Action) -> str:
         """Perform an action that is held; returns the approval's id."""
@@ -229,9 +229,9 @@ class Desk:
         assert (outcome.state, bool(outcome.approval)) == ("held", True), outcome
         return str(outcome.approval)
 
-    async def decide(self, approval: str, who: str, decision: VoteKind = "approve", **options: Any) -> VoteResult:
+    async def decide(self, approval: str, person: str, decision: VoteKind = "approve", **options: Any) -> VoteResult:
         """Let a person answer with the nonce that the approval shows."""
-        access = self.access(who)
+        access = self.access(person)
         nonce = options.pop("nonce", None) or (await approvals.show(self.database, access, approval))["nonce"]
         values: dict[str, Any] = {"reason": "", "channel": "test", **options}
         async with self.database.transaction(access) as connection:

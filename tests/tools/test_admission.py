@@ -1,4 +1,4 @@
-"""Admission: what is well-formed gets its keys and digests, everything else a code before anything is decided."""
+"""Admission: keys and digests for a well-formed action, a code for any other, before anything is decided."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,12 +41,12 @@ async def batch(args: Batch, call: Call) -> Mapping[str, Json]:
 
 
 @tool("test.keyed", effect="write", key=key_of)
-async def keyed(args: Batch, call: Call) -> Mapping[str, Json]:
+async def batch_with_key(args: Batch, call: Call) -> Mapping[str, Json]:
     """Do many under a key."""
     return {}
 
 
-CATALOG = Catalog([batch, keyed])
+CATALOG = Catalog([batch, batch_with_key])
 ROWS: dict[str, Json] = {"handle": "h_abcdef", "start": 10, "count": 2, "digest": "0" * 64, "total": 30}
 ACTION = Action("r1", "s1", "executor", "test.batch", {"rows": ROWS, "note": "n"}, "p1", "alice")
 
@@ -57,10 +57,10 @@ def test_arguments_are_normalised_with_their_defaults() -> None:
 
 
 def test_the_request_hash_sees_lists_and_slices_by_count_and_digest() -> None:
-    admitted = admit(replace(ACTION, args={"rows": ROWS, "tags": ["b", "a"], "note": "n"}), CATALOG)
+    admission = admit(replace(ACTION, args={"rows": ROWS, "tags": ["b", "a"], "note": "n"}), CATALOG)
     tags = {"count": 2, "digest": digest_of_lines([canonical("b"), canonical("a")])}
-    seen: Json = {"rows": {"count": 2, "digest": "0" * 64}, "tags": tags, "note": "n"}
-    assert admitted.args_hash == digest(seen)
+    summary: Json = {"rows": {"count": 2, "digest": "0" * 64}, "tags": tags, "note": "n"}
+    assert admission.args_hash == digest(summary)
 
 
 def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> None:
@@ -71,7 +71,7 @@ def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> Non
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "change",
     [
         {"run": "r2"},
         {"step": "s2"},
@@ -87,22 +87,22 @@ def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> Non
     ],
     ids=str,
 )
-def test_an_approval_binds_everything_that_matters(changed: dict[str, Any]) -> None:
+def test_an_approval_binds_everything_that_matters(change: dict[str, Any]) -> None:
     """R39"""
-    assert admit(replace(ACTION, **changed), CATALOG).digest("v1") != admit(ACTION, CATALOG).digest("v1")
+    assert admit(replace(ACTION, **change), CATALOG).digest("v1") != admit(ACTION, CATALOG).digest("v1")
 
 
 def test_an_approval_binds_the_policy_and_nothing_that_is_only_for_watchers() -> None:
     """R39"""
-    watched = replace(ACTION, checkpoint="c9", progress={"batch": 3})
-    assert admit(watched, CATALOG).digest("v1") == admit(ACTION, CATALOG).digest("v1")
+    same_action = replace(ACTION, checkpoint="c9", progress={"batch": 3})
+    assert admit(same_action, CATALOG).digest("v1") == admit(ACTION, CATALOG).digest("v1")
     assert admit(ACTION, CATALOG).digest("v2") != admit(ACTION, CATALOG).digest("v1")
 
 
 def test_without_natural_key_the_request_is_the_key() -> None:
-    one, two = admit(ACTION, CATALOG), admit(replace(ACTION, plan_hash="p2", step="s9"), CATALOG)
-    assert one.key == two.key
-    assert admit(replace(ACTION, run="r2"), CATALOG).key != one.key
+    first, second = admit(ACTION, CATALOG), admit(replace(ACTION, plan_hash="p2", step="s9"), CATALOG)
+    assert first.key == second.key
+    assert admit(replace(ACTION, run="r2"), CATALOG).key != first.key
 
 
 def test_equal_calls_are_recognised_across_runs_and_plans() -> None:

@@ -1,4 +1,4 @@
-"""Tricks against the gateway that once worked or could have: each ends without the effect it is after."""
+"""Attacks on the gateway: each ends without the effect that it is after."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,16 +50,16 @@ async def test_people_see_what_every_step_of_a_question_would_do(desk: Desk) -> 
         row = await (
             await connection.execute("select shown from approvals where id = %s", [outcome.approval])
         ).fetchone()
-    each = (row or {})["shown"]["each"]
-    assert [(one["step"], one["args"]) for one in each] == [
+    steps = (row or {})["shown"]["each"]
+    assert [(step["step"], step["args"]) for step in steps] == [
         ("s-a", {"id": "a", "amount": 1}),
         ("s-b", {"id": "b", "amount": 900}),
     ]
 
 
-@pytest.mark.parametrize("now", [([], 50_000), (["finance"], 5)])
+@pytest.mark.parametrize("rights", [([], 50_000), (["finance"], 5)])
 async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(
-    desk: Desk, owner: Connection, now: tuple[list[str], int]
+    desk: Desk, owner: Connection, rights: tuple[list[str], int]
 ) -> None:
     """R25 R39: who left the group or lost the limit between vote and claim has not agreed any more."""
     lease = await desk.run()
@@ -68,7 +68,7 @@ async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(
     assert (await desk.decide(approval, "bob")).status == "approved"
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [lease.access.principal.tenant])
-        await owner.execute("select put_principal('bob', %s, %s, 0)", now)
+        await owner.execute("select put_principal('bob', %s, %s, 0)", rights)
     assert await desk.ask(lease, refund) != approval
     assert desk.shop.effects == []
 

@@ -1,4 +1,4 @@
-"""Conditions: checked when compiled, bounded, and never true by accident."""
+"""CEL conditions: checked when compiled, bounded, and never true by accident."""
 
 import pytest
 
@@ -36,9 +36,9 @@ CASES = {
     ],
 )
 def test_an_expression_that_is_wrong_or_too_large_is_refused_when_compiled(text: str) -> None:
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as error:
         compile(text, {"inputs.amount": "int", "inputs.text": "text", "steps.count": "any", "result": "any"})
-    assert refused.value.code == "plan_invalid"
+    assert error.value.code == "plan_invalid"
 
 
 @pytest.mark.parametrize(

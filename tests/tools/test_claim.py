@@ -1,4 +1,4 @@
-"""Claiming: key, budget, approval, permit and intent in one commit, for one of many who try at once."""
+"""Claims: key, budget, approval, permit and intent in one commit, for one of many who try at once."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.anyio
 async def test_an_effect_is_proposed_and_permitted_before_it_happens(desk: Desk) -> None:
     """R9"""
     lease = await desk.run()
-    seen: list[str] = []
+    kinds: list[str] = []
 
     async def look() -> None:
-        seen.extend(await desk.kinds(lease))
+        kinds.extend(await desk.kinds(lease))
 
     desk.shop.before = look
     outcome = await desk.gateway.perform(lease, act(lease))
     assert (outcome.state, outcome.result) == ("done", {"paid": "shop:a"})
-    assert seen == ["requested", "proposed", "permitted"]
-    assert await desk.kinds(lease) == [*seen, "outcome"]
+    assert kinds == ["requested", "proposed", "permitted"]
+    assert await desk.kinds(lease) == [*kinds, "outcome"]
 
 
 async def test_twenty_performs_at_once_make_one_effect(desk: Desk) -> None:
@@ -52,11 +52,11 @@ async def test_a_performed_step_answers_again_what_was_recorded(desk: Desk) -> N
 
 async def test_natural_key_of_another_run_is_skipped_with_the_recorded_result(desk: Desk) -> None:
     """R70"""
-    one, two = await desk.run(), await desk.run()
-    first = await desk.gateway.perform(one, act(one))
-    second = await desk.gateway.perform(two, act(two))
+    first_lease, second_lease = await desk.run(), await desk.run()
+    first = await desk.gateway.perform(first_lease, act(first_lease))
+    second = await desk.gateway.perform(second_lease, act(second_lease))
     assert (second.state, second.result, second.effect) == ("skipped", first.result, first.effect)
-    assert ((await desk.kinds(two))[-1], desk.shop.calls) == ("skipped", 1)
+    assert ((await desk.kinds(second_lease))[-1], desk.shop.calls) == ("skipped", 1)
 
 
 async def test_two_runs_at_once_on_one_key_make_one_effect(desk: Desk) -> None:
@@ -106,18 +106,18 @@ async def test_what_was_compensated_may_happen_again(desk: Desk) -> None:
 
 
 async def test_only_effects_of_the_same_run_are_compensated(desk: Desk) -> None:
-    one, two = await desk.run(), await desk.run()
-    first = await desk.gateway.perform(one, act(one))
-    await desk.gateway.perform(two, act(two, tool="shop.undo", compensates=first.effect))
-    assert (await effects.show(desk.database, one.access, str(first.effect))).state == "done"
+    first_lease, second_lease = await desk.run(), await desk.run()
+    first = await desk.gateway.perform(first_lease, act(first_lease))
+    await desk.gateway.perform(second_lease, act(second_lease, tool="shop.undo", compensates=first.effect))
+    assert (await effects.show(desk.database, first_lease.access, str(first.effect))).state == "done"
 
 
-@pytest.mark.parametrize("forged", [{"user": "bob"}, {"run": "r-other"}])
-async def test_an_action_speaks_for_the_run_and_person_that_is_led(desk: Desk, forged: dict[str, Any]) -> None:
+@pytest.mark.parametrize("claim", [{"user": "bob"}, {"run": "r-other"}])
+async def test_an_action_speaks_for_the_run_and_person_that_is_led(desk: Desk, claim: dict[str, Any]) -> None:
     """R28"""
     lease = await desk.run()
-    action = act(lease, user=forged.get("user", "alice"))
-    object.__setattr__(action, "run", forged.get("run", lease.run))
+    action = act(lease, user=claim.get("user", "alice"))
+    object.__setattr__(action, "run", claim.get("run", lease.run))
     outcome = await desk.gateway.perform(lease, action)
     assert (outcome.code, desk.shop.calls, await desk.count("effects")) == ("forged_authority", 0, 0)
 
@@ -125,10 +125,10 @@ async def test_an_action_speaks_for_the_run_and_person_that_is_led(desk: Desk, f
 async def test_ten_parallel_claims_cannot_overspend_a_budget(desk: Desk) -> None:
     """R81 R88"""
     lease = await desk.run(calls=10)
-    halted = await asyncio.gather(
+    halts = await asyncio.gather(
         *(desk.gateway.perform(lease, act(lease, str(n))) for n in range(15)), return_exceptions=True
     )
-    codes = sorted(error.code for error in halted if isinstance(error, Halt))
+    codes = sorted(error.code for error in halts if isinstance(error, Halt))
     assert (codes, desk.shop.calls) == (["budget_exceeded"] * 5, 10)
 
 
@@ -145,9 +145,9 @@ async def test_a_denied_call_costs_neither_budget_nor_approval(desk: Desk) -> No
     """R24 R50"""
     lease = await desk.run()
     outcome = await desk.gateway.perform(lease, act(lease, amount=13))
-    denied = (await desk.story(lease))[-1]
+    denial = (await desk.story(lease))[-1]
     run = await _run(desk, lease.run)
-    assert (outcome.code, denied["kind"], denied["rules"]) == ("policy_denied", "denied", ["never"])
+    assert (outcome.code, denial["kind"], denial["rules"]) == ("policy_denied", "denied", ["never"])
     assert (run["spent_calls"], run["reserved_calls"], await desk.count("approvals")) == (0, 0, 0)
 
 

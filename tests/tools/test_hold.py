@@ -1,4 +1,4 @@
-"""Holding: people are asked once, about exactly what will happen, and an approval is good for one effect."""
+"""Holds: one approval round about exactly the actions that will happen, and good for one effect."""
 
 import asyncio
 import hashlib
@@ -72,16 +72,16 @@ async def test_an_approval_that_went_stale_is_not_used(desk: Desk, owner: Any) -
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "change",
     [{"amount": 11}, {"plan_hash": "plan-2"}, {"step": "other"}, {"exposure": 12}],
     ids=["arguments", "plan", "step", "exposure"],
 )
-async def test_an_approval_covers_only_what_was_shown(desk: Desk, changed: dict[str, Any]) -> None:
+async def test_an_approval_covers_only_what_was_shown(desk: Desk, change: dict[str, Any]) -> None:
     """R39"""
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     await desk.decide(approval, "bob")
-    assert await desk.ask(lease, refund(lease, **changed)) != approval
+    assert await desk.ask(lease, refund(lease, **change)) != approval
     assert desk.shop.calls == 0
 
 
@@ -90,9 +90,9 @@ async def test_an_open_question_is_void_once_the_run_wants_something_else(desk: 
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     await desk.ask(lease, refund(lease, amount=11))
-    refused = await desk.decide(approval, "bob")
+    vote = await desk.decide(approval, "bob")
     row = await approvals.show(desk.database, lease.access, approval)
-    assert (refused.code, row["status"], row["reason"]) == ("approval_void", "void", "approval_stale")
+    assert (vote.code, row["status"], row["reason"]) == ("approval_void", "void", "approval_stale")
 
 
 async def test_adopting_another_plan_voids_the_open_question(desk: Desk) -> None:
@@ -129,10 +129,10 @@ async def test_several_actions_are_asked_for_in_one_question(desk: Desk) -> None
     """R40"""
     lease = await desk.run()
     actions = [refund(lease, str(n), exposure=30) for n in range(3)]
-    held = await desk.gateway.perform(lease, actions[0], bundle=[*actions, actions[1]])
-    await desk.decide(str(held.approval), "bob")
-    shown = await approvals.show(desk.database, lease.access, str(held.approval))
-    assert (len(shown["items"]), shown["exposure"], shown["shown"]["amount"]) == (3, 30, 30)
+    outcome = await desk.gateway.perform(lease, actions[0], bundle=[*actions, actions[1]])
+    await desk.decide(str(outcome.approval), "bob")
+    approval = await approvals.show(desk.database, lease.access, str(outcome.approval))
+    assert (len(approval["items"]), approval["exposure"], approval["shown"]["amount"]) == (3, 30, 30)
     assert [(await desk.gateway.perform(lease, action)).state for action in actions] == ["done"] * 3
     assert await desk.count("approvals") == 1
 
@@ -141,9 +141,9 @@ async def test_a_question_asks_for_as_much_as_its_strictest_action(desk: Desk) -
     """R41"""
     lease = await desk.run()
     actions = [refund(lease, "a"), refund(lease, "b", amount=2_000)]
-    held = await desk.gateway.perform(lease, actions[0], bundle=actions)
-    assert (await desk.decide(str(held.approval), "bob")).status == "open"
-    assert (await desk.decide(str(held.approval), "carol")).status == "approved"
+    outcome = await desk.gateway.perform(lease, actions[0], bundle=actions)
+    assert (await desk.decide(str(outcome.approval), "bob")).status == "open"
+    assert (await desk.decide(str(outcome.approval), "carol")).status == "approved"
     assert (await desk.gateway.perform(lease, actions[1])).state == "done"
 
 
@@ -160,16 +160,19 @@ async def test_what_anybody_may_decide_is_asked_of_the_same_people(desk: Desk) -
     """R25"""
     lease = await desk.run()
     bundle = [refund(lease), act(lease, "b", tool="shop.tell")]
-    held = await desk.gateway.perform(lease, refund(lease), bundle=bundle)
-    shown = await approvals.show(desk.database, lease.access, str(held.approval))
-    assert ([item["tool"] for item in shown["items"]], shown["groups"]) == (["shop.refund", "shop.tell"], ["finance"])
+    outcome = await desk.gateway.perform(lease, refund(lease), bundle=bundle)
+    approval = await approvals.show(desk.database, lease.access, str(outcome.approval))
+    assert ([item["tool"] for item in approval["items"]], approval["groups"]) == (
+        ["shop.refund", "shop.tell"],
+        ["finance"],
+    )
 
 
 async def test_agreement_between_claim_and_question_opens_no_second_round(desk: Desk) -> None:
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
-    admitted, decision = desk.judge(refund(lease))
-    body = compose(lease, [ApprovalRequest(admitted, decision)], {}, desk.clock)
+    admission, decision = desk.judge(refund(lease))
+    body = compose(lease, [ApprovalRequest(admission, decision)], {}, desk.clock)
     await desk.decide(approval, "bob")
     assert await effects.hold(desk.database, lease, body) == ("approved", approval)
     assert await desk.count("approvals") == 1
@@ -206,8 +209,8 @@ async def test_an_approval_is_used_only_under_the_policy_it_was_given_under(desk
     await desk.decide(approval, "bob")
     await desk.activate("f" * 64)
     await desk.activate(desk.policy.version)
-    admitted, decision = desk.judge(refund(lease))
-    body = effects.request(lease, admitted, decision)
+    admission, decision = desk.judge(refund(lease))
+    body = effects.request(lease, admission, decision)
     assert (await effects.claim(desk.database, lease, {**body, "policy": "f" * 64})).code == "stale_policy"
     assert (await desk.gateway.perform(lease, refund(lease))).state == "done"
 
@@ -216,12 +219,12 @@ async def test_publishing_knowledge_voids_the_questions_that_rest_on_it(desk: De
     """R77"""
     lease = await desk.run()
     await _publish(desk, "rb", 1)
-    pinned = refund(lease, pins=(Pin("rb", 1),))
-    approval = await desk.ask(lease, pinned)
+    action = refund(lease, pins=(Pin("rb", 1),))
+    approval = await desk.ask(lease, action)
     await records.park(desk.database, lease, approval)
     assert await _publish(desk, "rb", 2) == [lease.run]
     assert (await desk.decide(approval, "bob")).code == "approval_void"
-    outcome = await desk.gateway.perform(await desk.lease(lease.run), pinned)
+    outcome = await desk.gateway.perform(await desk.lease(lease.run), action)
     assert (outcome.code, desk.shop.calls) == ("stale_knowledge", 0)
 
 

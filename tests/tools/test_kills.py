@@ -1,4 +1,4 @@
-"""The stop switch: what it reaches, that nothing is claimed after it, and that a stopped run goes on right."""
+"""Stop switches: their reach, no claim after them, and the right continuation of a stopped run."""
 
 import asyncio
 from typing import Any
@@ -36,8 +36,8 @@ async def test_a_switch_spares_what_it_does_not_name(desk: Desk, reach: Any, nam
     """R125"""
     lease = await desk.run()
     await desk.gateway.perform(lease, act(lease))
-    admitted, decision = desk.judge(act(lease, "b"))
-    await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
+    admission, decision = desk.judge(act(lease, "b"))
+    await effects.claim(desk.database, lease, effects.request(lease, admission, decision))
     await kills.kill(desk.database, desk.access("bob"), reach, name)
     async with superuser() as connection:
         cursor = await connection.execute("select jti from permits.permit where run = %s", [lease.run])
@@ -51,9 +51,9 @@ async def test_no_claim_commits_after_the_switch_did(desk: Desk) -> None:
 
     async def lane(lease: Lease) -> int:
         for n in range(10_000):
-            admitted, decision = desk.judge(act(lease, f"{lease.run}-{n}"))
-            claimed = await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
-            if claimed.code == "killed":
+            admission, decision = desk.judge(act(lease, f"{lease.run}-{n}"))
+            claim = await effects.claim(desk.database, lease, effects.request(lease, admission, decision))
+            if claim.code == "killed":
                 return n
             if n == 10:
                 busy.set()
@@ -64,8 +64,8 @@ async def test_no_claim_commits_after_the_switch_did(desk: Desk) -> None:
         await kills.kill(desk.database, desk.access("bob"), "all")
         return await desk.count("effects")
 
-    seen, *claimed = await asyncio.gather(pull(), *[lane(await desk.run()) for _ in range(LANES)])
-    assert seen == await desk.count("effects") == sum(claimed)
+    count, *claims = await asyncio.gather(pull(), *[lane(await desk.run()) for _ in range(LANES)])
+    assert count == await desk.count("effects") == sum(claims)
 
 
 async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_again(desk: Desk) -> None:
@@ -107,8 +107,8 @@ async def test_what_was_in_flight_and_happened_is_recorded(desk: Desk) -> None:
 async def test_permits_that_were_not_used_are_void_with_the_switch(desk: Desk, urls: Urls, superuser: Connect) -> None:
     """R43 R125"""
     lease = await desk.run()
-    admitted, decision = desk.judge(act(lease))
-    await effects.claim(desk.database, lease, effects.request(lease, admitted, decision))
+    admission, decision = desk.judge(act(lease))
+    await effects.claim(desk.database, lease, effects.request(lease, admission, decision))
     await kills.kill(desk.database, desk.access("bob"), "tool", "shop.charge")
     async with superuser() as connection:
         cursor = await connection.execute("select 1 from permits.permit where run = %s", [lease.run])
@@ -118,8 +118,8 @@ async def test_permits_that_were_not_used_are_void_with_the_switch(desk: Desk, u
 async def test_switches_are_listed_with_who_pulled_them_and_why(desk: Desk) -> None:
     access = desk.access("bob")
     await kills.kill(desk.database, access, "tool", "shop.undo", "wrong sums")
-    found = [(row.kind, row.name, row.by, row.reason) for row in await kills.ls(desk.database, access)]
-    assert found == [("tool", "shop.undo", "bob", "wrong sums")]
+    switches = [(row.kind, row.name, row.by, row.reason) for row in await kills.ls(desk.database, access)]
+    assert switches == [("tool", "shop.undo", "bob", "wrong sums")]
     await kills.unkill(desk.database, access, "tool", "shop.undo")
     assert await kills.ls(desk.database, access) == []
 

@@ -1,4 +1,4 @@
-"""The model as a metered tool: one JSON document or nothing, paid for before it is asked."""
+"""Metered model: one JSON document or nothing, and tokens reserved before the call."""
 
 import json
 from typing import Any
@@ -21,13 +21,13 @@ class Choice(BaseModel):
 
 
 LEASE = Lease("r1", 1, "t1", Access.of(Principal("acme", "alice")), "c1", {})
-ASKED = [PromptMessage("system", "Answer in JSON."), PromptMessage("user", '{"request": "how many?"}')]
+PROMPT = [PromptMessage("system", "Answer in JSON."), PromptMessage("user", '{"request": "how many?"}')]
 GOOD = '{"colour": "red", "count": 2}'
 pytestmark = pytest.mark.anyio
 
 
 async def ask(*script: Any, meter: CountingMeter | None = None, **options: Any) -> Reply[Choice]:
-    return await Model(played(*script), meter or CountingMeter(), **options).ask(LEASE, "planner", ASKED, Choice)
+    return await Model(played(*script), meter or CountingMeter(), **options).ask(LEASE, "planner", PROMPT, Choice)
 
 
 @pytest.mark.parametrize("text", [GOOD, f"```json\n{GOOD}\n```", f"\n```\n{GOOD}\n```\n"])
@@ -74,9 +74,9 @@ async def test_the_document_beside_a_tool_call_is_read_and_the_call_reported() -
 
 async def test_without_tokens_left_the_model_is_not_called() -> None:
     model = played(GOOD)
-    with pytest.raises(Permanent) as stopped:
-        await Model(model, CountingMeter(limit=100)).ask(LEASE, "planner", ASKED, Choice)
-    assert stopped.value.code == "budget_exceeded"
+    with pytest.raises(Permanent) as error:
+        await Model(model, CountingMeter(limit=100)).ask(LEASE, "planner", PROMPT, Choice)
+    assert error.value.code == "budget_exceeded"
     assert model.prompts == []
 
 
@@ -100,18 +100,18 @@ async def test_the_providers_count_is_booked_and_the_rest_released() -> None:
 async def test_without_a_count_the_estimate_is_booked() -> None:
     meter = CountingMeter()
     await ask(GOOD, meter=meter)
-    (spent,) = meter.settled
-    assert spent.usage == estimate(spent.prompt + GOOD)
-    assert spent.reservation == estimate(spent.prompt) + ANSWER_TOKENS
-    assert spent.answer == GOOD
+    (cost,) = meter.settled
+    assert cost.usage == estimate(cost.prompt + GOOD)
+    assert cost.reservation == estimate(cost.prompt) + ANSWER_TOKENS
+    assert cost.answer == GOOD
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no route"), TimeoutError()])
 async def test_a_model_that_fails_can_be_asked_again_and_costs_nothing(failure: Exception) -> None:
     meter = CountingMeter()
-    with pytest.raises(Halt) as failed:
+    with pytest.raises(Halt) as halt:
         await ask(failure, meter=meter)
-    assert failed.value.code == "unavailable"
+    assert halt.value.code == "unavailable"
     assert (meter.used, meter.reserved) == (0, 0)
 
 
@@ -124,7 +124,7 @@ async def test_an_openai_compatible_endpoint_is_asked_like_any_model() -> None:
     meter = CountingMeter()
     with endpoint([GOOD]) as server:
         model = open_model("openai:some-model", server.url, api_key="none")
-        reply = await Model(model, meter).ask(LEASE, "planner", ASKED, Choice)
+        reply = await Model(model, meter).ask(LEASE, "planner", PROMPT, Choice)
     assert reply.value == Choice(colour="red", count=2)
     assert meter.used == 1_000
     assert "tools" not in server.requests[0]
@@ -132,6 +132,6 @@ async def test_an_openai_compatible_endpoint_is_asked_like_any_model() -> None:
 
 @pytest.mark.parametrize("name", ["nobody:some-model", "no-such-model", "ollama:some-model"])
 async def test_a_model_that_cannot_be_opened_says_what_to_do(name: str) -> None:
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as error:
         open_model(name)
-    assert refused.value.code == "configuration"
+    assert error.value.code == "configuration"

@@ -1,4 +1,4 @@
-"""Permits: given by a claim alone, good for one use of one request; and nothing of this can be forged by SQL."""
+"""Permits: issued by a claim alone, good for one use of one request, and not to be forged by SQL."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ async def test_the_app_role_cannot_forge_by_sql(desk: Desk, statement: str) -> N
 async def test_permits_are_used_once_and_for_what_they_were_given(desk: Desk, urls: Urls, superuser: Connect) -> None:
     """R27"""
     lease = await desk.run()
-    refused: list[str | None] = []
+    refusals: list[str | None] = []
     async with await psycopg.AsyncConnection.connect(urls.world, autocommit=True) as world:
 
         async def consume() -> None:
@@ -58,11 +58,11 @@ async def test_permits_are_used_once_and_for_what_they_were_given(desk: Desk, ur
                 ).fetchone()
             right = ((row or {})["tool"], (row or {})["args_hash"])
             for tool, args_hash in [("shop.undo", right[1]), (right[0], "0" * 64), right, right]:
-                refused.append(await _consume(world, permit, tool, args_hash))
+                refusals.append(await _consume(world, permit, tool, args_hash))
 
         desk.shop.before = consume
         await desk.gateway.perform(lease, act(lease))
-    assert refused == ["CS403", "CS403", None, "CS401"]
+    assert refusals == ["CS403", "CS403", None, "CS401"]
 
 
 async def test_permits_expire(desk: Desk, urls: Urls, superuser: Connect) -> None:

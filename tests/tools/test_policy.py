@@ -1,4 +1,4 @@
-"""Policy: three layers, every doubt a denial, and only questions that people can really answer."""
+"""Policy: three layers, a denial in every doubt, and holds only where people can really permit."""
 
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,15 @@ def test_a_policy_that_is_wrong_is_refused_when_loaded(text: str, message: str) 
 def test_any_change_of_the_files_is_another_version(tmp_path: Path) -> None:
     """R52"""
     (tmp_path / "a.cedar").write_text(POLICY)
-    one = PolicySet.load(CARDS, tmp_path).version
+    version = PolicySet.load(CARDS, tmp_path).version
     (tmp_path / "a.cedar").write_text(POLICY + "\n")
-    assert (policy().version != one, PolicySet.load(CARDS, tmp_path).version != one) == (True, True)
+    assert (policy().version != version, PolicySet.load(CARDS, tmp_path).version != version) == (True, True)
 
 
 def test_examples_are_found_in_comments(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_text('//! hold:2 executor shop.refund {"exposure": 1001}\n' + POLICY)
-    found = examples(tmp_path)
-    assert [(each.file, each.verdict, each.tool) for each in found] == [("a.cedar", "hold:2", "shop.refund")]
-    assert policy().judge(found[0]) == "hold:2"
+    promises = examples(tmp_path)
+    assert [(promise.file, promise.verdict, promise.tool) for promise in promises] == [
+        ("a.cedar", "hold:2", "shop.refund")
+    ]
+    assert policy().judge(promises[0]) == "hold:2"

@@ -1,4 +1,4 @@
-"""Reads: no claim, one entry with result and cost; what was found once is not asked again."""
+"""Reads: no claim, one entry with result and cost, and a replay instead of a second call."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settling: lost replies are read back, failures count only from the latest permit, doubt waits for a person."""
+"""Settlement: read-back of lost replies, failures from the latest permit only, and doubt that waits for a person."""
 
 import asyncio
 from typing import Any, Literal
@@ -40,7 +40,7 @@ async def test_every_outcome_carries_its_cost_and_the_run_adds_them_up(desk: Des
 async def test_a_successor_asks_first_what_its_predecessor_did(desk: Desk) -> None:
     """R71"""
     lease = await desk.run()
-    await _die_in_call(desk, lease, act(lease), done=True)
+    await _die_in_call(desk, lease, act(lease), with_effect=True)
     outcome = await desk.gateway.perform(await desk.retake(lease), act(lease))
     assert (outcome.state, desk.shop.effects, desk.shop.calls) == ("done", ["shop:a"], 1)
     assert (await desk.story(lease))[-1]["attempt"]["retry_suppressed"] == "original_succeeded"
@@ -48,7 +48,7 @@ async def test_a_successor_asks_first_what_its_predecessor_did(desk: Desk) -> No
 
 async def test_a_successor_does_what_its_predecessor_did_not(desk: Desk) -> None:
     lease = await desk.run()
-    await _die_in_call(desk, lease, act(lease), done=False)
+    await _die_in_call(desk, lease, act(lease), with_effect=False)
     outcome = await desk.gateway.perform(await desk.retake(lease), act(lease))
     row = await effects.show(desk.database, lease.access, "shop:a")
     assert (outcome.state, desk.shop.effects, row.attempts) == ("done", ["shop:a"], 2)
@@ -57,11 +57,11 @@ async def test_a_successor_does_what_its_predecessor_did_not(desk: Desk) -> None
 
 async def test_a_zombie_that_comes_back_with_a_success_has_reported_a_fact_once(desk: Desk) -> None:
     lease = await desk.run()
-    claimed = await _die_in_call(desk, lease, act(lease), done=True)
+    claim = await _die_in_call(desk, lease, act(lease), with_effect=True)
     new = await desk.retake(lease)
-    assert (await _settle(desk, lease, claimed, "done")).code == "settled"
+    assert (await _settle(desk, lease, claim, "done")).code == "settled"
     assert (await desk.gateway.perform(new, act(lease))).state == "done"
-    assert (await _settle(desk, lease, claimed, "done")).code == "already"
+    assert (await _settle(desk, lease, claim, "done")).code == "already"
     assert (await desk.kinds(lease)).count("outcome") == 1
 
 
@@ -78,17 +78,17 @@ async def test_a_zombie_that_was_refused_says_nothing_about_its_successor(desk: 
     await inside.wait()
     desk.shop.before = None
     new = await desk.retake(lease)
-    claimed = await effects.claim(desk.database, new, await _body(desk, new, act(new, tool="shop.fail")))
+    claim = await effects.claim(desk.database, new, await _body(desk, new, act(new, tool="shop.fail")))
     go.set()
     with pytest.raises(LeaseLost):
         await zombie
-    assert (claimed.code, (await _settle(desk, new, claimed, "done")).code) == ("unfinished", "settled")
+    assert (claim.code, (await _settle(desk, new, claim, "done")).code) == ("unfinished", "settled")
 
 
 async def test_an_old_permit_is_void_once_a_successor_has_one(desk: Desk, superuser: Any) -> None:
     """R27"""
     lease = await desk.run()
-    first = await _die_in_call(desk, lease, act(lease), done=False)
+    first = await _die_in_call(desk, lease, act(lease), with_effect=False)
     new = await desk.retake(lease)
     second = await effects.claim(desk.database, new, await _body(desk, new, act(new)))
     async with superuser() as connection:
@@ -127,9 +127,9 @@ async def test_what_a_person_found_not_to_have_happened_is_done_after_the_resume
 
 
 async def test_doubt_of_another_run_stops_this_one_too(desk: Desk) -> None:
-    one, two = await desk.run(), await desk.run()
+    first, second = await desk.run(), await desk.run()
     desk.shop.lose = 1
-    for lease in (one, two):
+    for lease in (first, second):
         with pytest.raises(Halt) as halt:
             await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
         assert halt.value.code == "in_doubt"
@@ -139,13 +139,13 @@ async def test_doubt_of_another_run_stops_this_one_too(desk: Desk) -> None:
 async def test_what_an_ended_run_left_unfinished_can_be_resolved(desk: Desk) -> None:
     """R80"""
     lease, other = await desk.run(), await desk.run()
-    claimed = await _die_in_call(desk, lease, act(lease), done=True)
+    claim = await _die_in_call(desk, lease, act(lease), with_effect=True)
     with pytest.raises(Permanent, match="only effects in doubt"):
-        await _resolve(desk, str(claimed.effect), "done")
+        await _resolve(desk, str(claim.effect), "done")
     await desk.end(lease, "failed", "internal")
     with pytest.raises(Halt, match="in_doubt"):
         await desk.gateway.perform(other, act(other))
-    assert (await _resolve(desk, str(claimed.effect), "done"))[0] == "done"
+    assert (await _resolve(desk, str(claim.effect), "done"))[0] == "done"
     assert (await desk.gateway.perform(other, act(other))).state == "skipped"
 
 
@@ -168,26 +168,26 @@ async def test_a_service_that_answers_nonsense_cannot_spoil_the_journal(desk: De
     assert (outcome.state, outcome.result, desk.shop.effects) == ("done", {}, ["shop:a"])
 
 
-async def _die_in_call(desk: Desk, lease: Any, action: Action, *, done: bool) -> Claim:
+async def _die_in_call(desk: Desk, lease: Any, action: Action, *, with_effect: bool) -> Claim:
     """Claim and call as a worker that never settles would."""
-    claimed = await effects.claim(desk.database, lease, await _body(desk, lease, action))
-    assert claimed.code == "go"
-    if done:
-        services = desk.shop.bind("executor", lease.run, permit=claimed.permit, key=claimed.send_key)
+    claim = await effects.claim(desk.database, lease, await _body(desk, lease, action))
+    assert claim.code == "go"
+    if with_effect:
+        services = desk.shop.bind("executor", lease.run, permit=claim.permit, key=claim.send_key)
         await services.post("shop", "pay", {})
-    return claimed
+    return claim
 
 
 async def _body(desk: Desk, lease: Any, action: Action) -> dict[str, Any]:
-    admitted, decision = desk.judge(action)
-    return effects.request(lease, admitted, decision)
+    admission, decision = desk.judge(action)
+    return effects.request(lease, admission, decision)
 
 
-async def _settle(desk: Desk, lease: Any, claimed: Claim, state: Literal["done", "failed"]) -> Settlement:
+async def _settle(desk: Desk, lease: Any, claim: Claim, state: Literal["done", "failed"]) -> Settlement:
     return await effects.settle(
         desk.database,
         lease.access,
-        claimed,
+        claim,
         state=state,
         outcome={"result": {}, "message": ""},
         cost=Cost(),

@@ -1,4 +1,4 @@
-"""How adapter tests open an office: with the night, the faults and the policy that they want."""
+"""Fixture of adapter tests: a factory of offices, each with its own billing night, faults and policy."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,10 +11,10 @@ from memory.postgres.roles import Urls
 from memory.scope import Principal
 from tests.tools.adapters.office import Office, office
 
-Open = Callable[..., AbstractAsyncContextManager[Office]]
+OpenOffice = Callable[..., AbstractAsyncContextManager[Office]]
 
 
 @pytest.fixture
-def opened(urls: Urls, database: Database, people: Mapping[str, Principal]) -> Open:
+def open_office(urls: Urls, database: Database, people: Mapping[str, Principal]) -> OpenOffice:
     """Return a factory of offices."""
     return partial(office, urls, database, people)

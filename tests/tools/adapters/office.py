@@ -19,7 +19,7 @@ from tools.gateway import Gateway
 from tools.policy import PolicySet
 from tools.services import ServiceClient
 
-ANYTHING = """
+PERMIT_ALL = """
 @id("anything") @layer("capability")
 permit (principal, action in [Action::"read", Action::"write", Action::"destructive"], resource);
 """
@@ -30,23 +30,23 @@ class Office(Desk):
     """Everything between an action and the business."""
 
     business: Business
-    lease_: Lease
+    own_lease: Lease
 
     async def perform(
         self, tool: str, args: Mapping[str, Json], *, step: str | None = None, lease: Lease | None = None
     ) -> Outcome:
         """Let the executor perform one action of the office's own run, or of another."""
-        held = lease or self.lease_
-        return await self.gateway.perform(held, self.action(tool, args, step=step, lease=held))
+        run_lease = lease or self.own_lease
+        return await self.gateway.perform(run_lease, self.action(tool, args, step=step, lease=run_lease))
 
     def action(
         self, tool: str, args: Mapping[str, Json], *, step: str | None = None, lease: Lease | None = None
     ) -> Action:
         """Return an action of the executor; the tool's own name serves as the step."""
-        held, name = lease or self.lease_, step or tool.replace(".", "_")
-        return Action(held.run, name, "executor", tool, args, "plan-1", held.access.principal.id)
+        run_lease, name = lease or self.own_lease, step or tool.replace(".", "_")
+        return Action(run_lease.run, name, "executor", tool, args, "plan-1", run_lease.access.principal.id)
 
-    async def done(self, tool: str, args: Mapping[str, Json], *, step: str | None = None) -> Mapping[str, Any]:
+    async def succeed(self, tool: str, args: Mapping[str, Json], *, step: str | None = None) -> Mapping[str, Any]:
         """Perform an action that must succeed and return its result."""
         outcome = await self.perform(tool, args, step=step)
         assert outcome.state == "done", outcome
@@ -54,12 +54,14 @@ class Office(Desk):
 
     async def clean(self) -> Mapping[str, Any]:
         """Find the duplicates and return the slice that may be refunded, by the runbook's own cases."""
-        found = await self.done("billing.duplicates", {})
-        return (await self.done("sets.split", {"of": found["found"], "cases": CASES, "otherwise": "unclear"}))["clean"]
+        duplicates = await self.succeed("billing.duplicates", {})
+        return (await self.succeed("sets.split", {"of": duplicates["found"], "cases": CASES, "otherwise": "unclear"}))[
+            "clean"
+        ]
 
     async def cut(self, part: Mapping[str, Any], start: int, count: int) -> Mapping[str, Any]:
         """Return a part of a slice."""
-        rows = RunRows(self.database, self.lease_.access, self.lease_.run, "cut")
+        rows = RunRows(self.database, self.own_lease.access, self.own_lease.run, "cut")
         return await rows.cut({**part}, start, count)  # pyright: ignore[reportArgumentType]  # a slice as plain JSON
 
 
@@ -74,12 +76,12 @@ CASES = [
 
 @asynccontextmanager
 async def office(
-    urls: Urls, database: Database, people: Mapping[str, Principal], *, policy: str | None = ANYTHING, **night: Any
+    urls: Urls, database: Database, people: Mapping[str, Principal], *, policy: str | None = PERMIT_ALL, **night: Any
 ) -> AsyncGenerator[Office]:
     """Open an office whose policy allows anything, or the shipped one for None; permits are demanded."""
     async with (
-        business(urls, permits=True, **night) as served,
-        ServiceClient(served.url, KEYS) as services,
+        business(urls, permits=True, **night) as demo_business,
+        ServiceClient(demo_business.url, KEYS) as services,
     ):
         catalog, clock = Catalog.discover(), VirtualClock()
         rules = PolicySet({"open.cedar": policy}, catalog.cards) if policy else PolicySet.load(catalog.cards)
@@ -87,4 +89,4 @@ async def office(
         desk = Desk(database, Shop(), catalog, gateway, rules, people, clock)
         await desk.activate(rules.version)
         lease = await desk.run()
-        yield Office(database, Shop(), catalog, gateway, rules, people, clock, served, lease)
+        yield Office(database, Shop(), catalog, gateway, rules, people, clock, demo_business, lease)

@@ -6,135 +6,137 @@ import pytest
 
 from app.world.store import RETRY_JOB
 from memory.errors import Permanent
-from tests.tools.adapters.conftest import Open
+from tests.tools.adapters.conftest import OpenOffice
 from tools.catalog import Catalog
 
 
-async def test_duplicates_are_kept_by_handle_and_no_id_comes_back(opened: Open) -> None:
+async def test_duplicates_are_kept_by_handle_and_no_id_comes_back(open_office: OpenOffice) -> None:
     """R10."""
-    async with opened() as office:
+    async with open_office() as office:
         rows = await office.business.duplicates()
-        found = await office.done("billing.duplicates", {})
-        assert (found["count"], found["sum"]) == (len(rows), sum(row["amount"] for row in rows))
-        assert "ch_" not in json.dumps(found)
+        duplicates = await office.succeed("billing.duplicates", {})
+        assert (duplicates["count"], duplicates["sum"]) == (len(rows), sum(row["amount"] for row in rows))
+        assert "ch_" not in json.dumps(duplicates)
 
 
 @pytest.mark.parametrize("faults", ["none", "drop3", "flaky500"])
-async def test_all_clean_duplicates_are_refunded_and_none_twice_whatever_gets_lost(opened: Open, faults: str) -> None:
+async def test_all_clean_duplicates_are_refunded_and_none_twice_whatever_gets_lost(
+    open_office: OpenOffice, faults: str
+) -> None:
     """R70 R71."""
-    async with opened(faults=faults) as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
+    async with open_office(faults=faults) as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         clean = await office.clean()
         for number in range(0, clean["count"], 40):
             part = await office.cut(clean, number, 40)
-            result = await office.done("billing.refund_batch", {"charges": part}, step=f"refund#{number}")
+            result = await office.succeed("billing.refund_batch", {"charges": part}, step=f"refund#{number}")
             assert (result["refunded"], result["failed"]) == (part["count"], 0)
-        seen, wanted = await office.business.observed(), await office.business.expected()
-        assert {name: seen[name] for name in ("refunds", "amount", "duplicate_effects", "harm")} == {
-            name: wanted[name] for name in ("refunds", "amount", "duplicate_effects", "harm")
+        figures, labels = await office.business.observed(), await office.business.expected()
+        assert {name: figures[name] for name in ("refunds", "amount", "duplicate_effects", "harm")} == {
+            name: labels[name] for name in ("refunds", "amount", "duplicate_effects", "harm")
         }
 
 
-async def test_lost_reply_is_read_back_and_never_sent_again(opened: Open) -> None:
+async def test_lost_reply_is_read_back_and_never_sent_again(open_office: OpenOffice) -> None:
     """R70."""
-    async with opened(faults="drop3", situation="invoice_night", customers=60) as office:
+    async with open_office(faults="drop3", situation="invoice_night", customers=60) as office:
         rows = (await office.business.read("/billing/open_invoices"))["rows"]
         for row in rows[:6]:
             args = {"invoice": row["invoice"], "amount": row["amount"]}
-            assert (await office.done("billing.charge", args, step=row["invoice"]))["amount"] == row["amount"]
-        outcomes = [body for body in await office.story(office.lease_) if body["kind"] == "outcome"]
+            assert (await office.succeed("billing.charge", args, step=row["invoice"]))["amount"] == row["amount"]
+        outcomes = [body for body in await office.story(office.own_lease) if body["kind"] == "outcome"]
         assert [bool(body["attempt"]["read_back"]) for body in outcomes] == [False, False, True] * 2
         assert await office.business.rows("select * from {i}_billing.requests where outcome = 'replay'") == []
         assert (await office.business.observed())["charges"] == 6
 
 
-async def test_effect_carries_the_person_to_the_business(opened: Open) -> None:
-    async with opened() as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
+async def test_effect_carries_the_person_to_the_business(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         (entry,) = await office.business.rows("select * from {i}_billing.requests where outcome = 'done'")
         assert (entry["subject"], entry["actor"]) == ("alice", "executor")
-        assert entry["correlation"] == office.lease_.correlation
+        assert entry["correlation"] == office.own_lease.correlation
 
 
-async def test_items_that_fail_are_kept_by_handle(opened: Open) -> None:
-    async with opened() as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
-        found = await office.done("billing.duplicates", {})
+async def test_items_that_fail_are_kept_by_handle(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
+        duplicates = await office.succeed("billing.duplicates", {})
         cases = ["bad: disputed || account == 'closed'"]
-        parts = await office.done("sets.split", {"of": found["found"], "cases": cases})
-        result = await office.done("billing.refund_batch", {"charges": parts["bad"]})
-        assert (result["refunded"], result["failed"]) == (0, parts["bad"]["count"])
-        assert result["failures"]["count"] == parts["bad"]["count"]
+        slices = await office.succeed("sets.split", {"of": duplicates["found"], "cases": cases})
+        result = await office.succeed("billing.refund_batch", {"charges": slices["bad"]})
+        assert (result["refunded"], result["failed"]) == (0, slices["bad"]["count"])
+        assert result["failures"]["count"] == slices["bad"]["count"]
         assert "ch_" not in json.dumps(result)
 
 
-async def test_batch_that_the_provider_refuses_fails_without_effect(opened: Open) -> None:
-    async with opened(faults="fail_batch:1") as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
+async def test_batch_that_the_provider_refuses_fails_without_effect(open_office: OpenOffice) -> None:
+    async with open_office(faults="fail_batch:1") as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         outcome = await office.perform("billing.refund_batch", {"charges": await office.clean()})
         assert (outcome.state, "for good" in outcome.message) == ("failed", True)
         assert (await office.business.observed())["refunds"] == 0
 
 
-async def test_single_refund_is_found_made_and_seen(opened: Open) -> None:
-    async with opened() as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
+async def test_single_refund_is_found_made_and_seen(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         row = (await office.business.clean())[0]
-        found = await office.done("billing.charges", {"of": row["charge"]}, step="before")
-        assert (found["charge"], found["amount"]) == (row["charge"], row["amount"])
-        made = await office.done("billing.refund", {"charge": found["charge"], "amount": found["amount"]})
-        assert made["refunded"] == 1
-        assert (await office.done("billing.charges", {"of": row["charge"]}, step="after"))["refunded"] == 1
+        charge = await office.succeed("billing.charges", {"of": row["charge"]}, step="before")
+        assert (charge["charge"], charge["amount"]) == (row["charge"], row["amount"])
+        refund = await office.succeed("billing.refund", {"charge": charge["charge"], "amount": charge["amount"]})
+        assert refund["refunded"] == 1
+        assert (await office.succeed("billing.charges", {"of": row["charge"]}, step="after"))["refunded"] == 1
 
 
-async def test_same_refund_in_another_run_is_skipped(opened: Open) -> None:
+async def test_same_refund_in_another_run_is_skipped(open_office: OpenOffice) -> None:
     """R71."""
-    async with opened() as office:
+    async with open_office() as office:
         row = (await office.business.clean())[0]
         args = {"charge": row["charge"], "amount": row["amount"]}
-        await office.done("billing.refund", args)
+        await office.succeed("billing.refund", args)
         again = await office.perform("billing.refund", args, lease=await office.run())
         assert (again.state, (await office.business.observed())["refunds"]) == ("skipped", 1)
 
 
-async def test_shipped_policy_asks_people_before_a_refund_and_sums_what_is_asked(opened: Open) -> None:
+async def test_shipped_policy_asks_people_before_a_refund_and_sums_what_is_asked(open_office: OpenOffice) -> None:
     """R37."""
-    async with opened(policy=None) as office:
+    async with open_office(policy=None) as office:
         row = (await office.business.clean())[0]
         action = office.action("billing.refund", {"charge": row["charge"], "amount": row["amount"]})
-        approval = await office.ask(office.lease_, action)
+        approval = await office.ask(office.own_lease, action)
         assert (await office.business.observed())["refunds"] == 0
         assert (await office.decide(approval, "bob")).code == "ok"
         assert (await office.business.observed())["refunds"] == 0
 
 
-async def test_job_is_paused_resumed_and_reported(opened: Open) -> None:
-    async with opened() as office:
-        assert (await office.done("billing.jobs", {"kind": "charge_retry"}, step="a"))["status"] == "running"
-        assert (await office.done("billing.pause_job", {"job": RETRY_JOB}))["status"] == "paused"
-        assert (await office.done("billing.resume_job", {"job": RETRY_JOB}))["status"] == "running"
+async def test_job_is_paused_resumed_and_reported(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        assert (await office.succeed("billing.jobs", {"kind": "charge_retry"}, step="a"))["status"] == "running"
+        assert (await office.succeed("billing.pause_job", {"job": RETRY_JOB}))["status"] == "paused"
+        assert (await office.succeed("billing.resume_job", {"job": RETRY_JOB}))["status"] == "running"
 
 
-async def test_totals_agree_with_what_was_asked(opened: Open) -> None:
-    async with opened() as office:
-        await office.done("billing.pause_job", {"job": RETRY_JOB})
+async def test_totals_agree_with_what_was_asked(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         part = await office.cut(await office.clean(), 0, 10)
-        await office.done("billing.refund_batch", {"charges": part})
-        totals = await office.done("billing.refund_totals", {"charges": part})
+        await office.succeed("billing.refund_batch", {"charges": part})
+        totals = await office.succeed("billing.refund_totals", {"charges": part})
         assert (totals["refunded"], totals["amount"], totals["refunded_twice"]) == (10, part["total"], 0)
 
 
-async def test_open_invoices_are_collected_in_a_batch(opened: Open) -> None:
-    async with opened(situation="invoice_night", customers=60) as office:
-        found = await office.done("billing.open_invoices", {})
-        result = await office.done("billing.charge_batch", {"invoices": found["found"]})
-        assert (result["charged"], result["amount"], result["failed"]) == (60, found["sum"], 0)
+async def test_open_invoices_are_collected_in_a_batch(open_office: OpenOffice) -> None:
+    async with open_office(situation="invoice_night", customers=60) as office:
+        invoices = await office.succeed("billing.open_invoices", {})
+        result = await office.succeed("billing.charge_batch", {"invoices": invoices["found"]})
+        assert (result["charged"], result["amount"], result["failed"]) == (60, invoices["sum"], 0)
 
 
 @pytest.mark.parametrize(("tool", "name"), [("billing.refund_batch", "charges"), ("billing.charge_batch", "invoices")])
-async def test_batch_over_500_is_refused_before_it_is_read(opened: Open, tool: str, name: str) -> None:
+async def test_batch_over_500_is_refused_before_it_is_read(open_office: OpenOffice, tool: str, name: str) -> None:
     part = {"handle": "h_" + "0" * 24, "start": 0, "count": 501, "digest": "0" * 64, "total": 1}
-    async with opened() as office:
+    async with open_office() as office:
         outcome = await office.perform(tool, {name: part})
         assert (outcome.state, "501" in outcome.message) == ("failed", True)
 

@@ -1,4 +1,4 @@
-"""What a permit covers is what the business receives: both sides compute one hash, from what each of them sees."""
+"""Hash of a request: the gateway computes it from the action, the business from the body, and both come to the same."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from app.world.billing import router as billing
 from app.world.cloud import router as cloud
-from app.world.requests import canonical as canonical_there
+from app.world.requests import canonical as business_canonical
 from app.world.requests import permit_digest
 from app.world.tickets import router as tickets
 from tools.action import Action, Json, canonical, digest_of_lines
@@ -41,7 +41,7 @@ CATALOG = Catalog.discover()
 WRITES = sorted(name for name, card in CATALOG.cards.items() if card.effect != "read")
 
 
-class _Kept:
+class _StoredRows:
     async def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
         for row in ROWS:
             yield row
@@ -53,24 +53,28 @@ def _action(tool: str) -> Action:
 
 @pytest.mark.parametrize("tool", WRITES)
 async def test_permit_and_business_hash_alike(tool: str) -> None:
-    admitted = admit(_action(tool), CATALOG)
-    call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _Kept()))
-    assert permit_digest(await request_body(admitted.arguments, call)) == admitted.args_hash
+    admission = admit(_action(tool), CATALOG)
+    call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _StoredRows()))
+    assert permit_digest(await request_body(admission.arguments, call)) == admission.args_hash
 
 
 @pytest.mark.parametrize("tool", WRITES)
 def test_each_effect_has_its_route_and_its_safety_net(tool: str) -> None:
     """R66."""
-    there = {
+    paths = {
         route.path for router in (billing, tickets, cloud) for route in router.routes if isinstance(route, APIRoute)
     }
     service, _, verb = tool.partition(".")
-    declared = CATALOG.get(tool)
-    assert f"/{service}/{verb}" in there
-    assert (declared.lookup is not None, bool(declared.playbook), bool(declared.failures)) == (True, True, True)
-    assert declared.target is not None
+    declaration = CATALOG.get(tool)
+    assert f"/{service}/{verb}" in paths
+    assert (declaration.lookup is not None, bool(declaration.playbook), bool(declaration.failures)) == (
+        True,
+        True,
+        True,
+    )
+    assert declaration.target is not None
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": [True, None, "é\u2028"]}, [], "", 0, {"ä": {"z": '\\"', "a": -1}}])
 def test_both_sides_write_json_alike(value: Any) -> None:
-    assert canonical(value) == canonical_there(value)
+    assert canonical(value) == business_canonical(value)

@@ -2,62 +2,62 @@
 
 import pytest
 
-from tests.tools.adapters.conftest import Open
+from tests.tools.adapters.conftest import OpenOffice
 
 
-async def test_tickets_are_listed_by_handle_and_read_one_by_one(opened: Open) -> None:
-    async with opened() as office:
-        listed = await office.done("tickets.list", {})
-        assert (listed["count"], listed["found"]["count"]) == (4, 4)
-        assert "Ignore previous" in (await office.done("tickets.read", {"ticket": "t_1002"}))["body"]
+async def test_tickets_are_listed_by_handle_and_read_one_by_one(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        tickets = await office.succeed("tickets.list", {})
+        assert (tickets["count"], tickets["found"]["count"]) == (4, 4)
+        assert "Ignore previous" in (await office.succeed("tickets.read", {"ticket": "t_1002"}))["body"]
         assert "untrusted_text" in office.catalog.cards["tickets.read"].data
 
 
-async def test_note_is_added_once_per_text(opened: Open) -> None:
-    async with opened(faults="drop3") as office:
+async def test_note_is_added_once_per_text(open_office: OpenOffice) -> None:
+    async with open_office(faults="drop3") as office:
         for number in range(4):
             args = {"ticket": "t_1001", "text": f"note {number}"}
-            assert (await office.done("tickets.comment", args, step=f"n{number}"))["commented"] == 1
+            assert (await office.succeed("tickets.comment", args, step=f"n{number}"))["commented"] == 1
         assert (await office.business.observed())["comments"] == 4
 
 
-async def test_tickets_and_messages_follow_slices(opened: Open) -> None:
-    async with opened() as office:
+async def test_tickets_and_messages_follow_slices(open_office: OpenOffice) -> None:
+    async with open_office() as office:
         part = await office.cut(await office.clean(), 0, 20)
-        opened_ = await office.done("tickets.open_batch", {"kind": "manual", "items": part})
-        sent = await office.done("tickets.notify_batch", {"template": "refund_made", "items": part})
-        assert (opened_["opened"], sent["notified"]) == (20, 20)
-        seen = await office.business.observed()
-        assert (seen["manual"], seen["notifications"]) == (20, 20)
+        tickets = await office.succeed("tickets.open_batch", {"kind": "manual", "items": part})
+        messages = await office.succeed("tickets.notify_batch", {"template": "refund_made", "items": part})
+        assert (tickets["opened"], messages["notified"]) == (20, 20)
+        figures = await office.business.observed()
+        assert (figures["manual"], figures["notifications"]) == (20, 20)
 
 
-async def test_volume_is_extended_as_offered(opened: Open) -> None:
-    async with opened() as office:
-        offer = (await office.done("cloud.volumes", {}, step="a"))["fullest"]
+async def test_volume_is_extended_as_offered(open_office: OpenOffice) -> None:
+    async with open_office() as office:
+        offer = (await office.succeed("cloud.volumes", {}, step="a"))["fullest"]
         args = {name: offer[name] for name in ("volume", "size", "gigabytes", "price")}
-        assert (await office.done("cloud.extend_volume", args))["used_percent"] < 80
-        assert (await office.done("cloud.volumes", {"volume": offer["volume"]}, step="b"))["over"] == 0
+        assert (await office.succeed("cloud.extend_volume", args))["used_percent"] < 80
+        assert (await office.succeed("cloud.volumes", {"volume": offer["volume"]}, step="b"))["over"] == 0
 
 
-async def test_volume_is_extended_once_however_many_people_ask(opened: Open) -> None:
+async def test_volume_is_extended_once_however_many_people_ask(open_office: OpenOffice) -> None:
     """R71."""
-    async with opened() as office:
-        offer = (await office.done("cloud.volumes", {}, step="a"))["fullest"]
+    async with open_office() as office:
+        offer = (await office.succeed("cloud.volumes", {}, step="a"))["fullest"]
         args = {name: offer[name] for name in ("volume", "size", "gigabytes", "price")}
-        await office.done("cloud.extend_volume", args)
+        await office.succeed("cloud.extend_volume", args)
         again = await office.perform("cloud.extend_volume", args, step="again")
-        more = await office.perform("cloud.extend_volume", {**args, "gigabytes": 50, "price": 600}, step="more")
-        assert (again.state, more.state, more.code) == ("skipped", "denied", "key_reused")
-        assert (await office.done("cloud.volumes", {"volume": offer["volume"]}, step="b"))["fullest"]["size"] == offer[
+        larger = await office.perform("cloud.extend_volume", {**args, "gigabytes": 50, "price": 600}, step="more")
+        assert (again.state, larger.state, larger.code) == ("skipped", "denied", "key_reused")
+        assert (await office.succeed("cloud.volumes", {"volume": offer["volume"]}, step="b"))["fullest"][
             "size"
-        ] + offer["gigabytes"]
+        ] == offer["size"] + offer["gigabytes"]
 
 
 @pytest.mark.parametrize("table", ["prod/audit_log", "prod/meter_readings"])
-async def test_shipped_policy_never_drops_a_table_of_production(opened: Open, table: str) -> None:
+async def test_shipped_policy_never_drops_a_table_of_production(open_office: OpenOffice, table: str) -> None:
     """R45."""
-    async with opened(policy=None) as office:
-        largest = await office.done("cloud.tables", {"volume": "prod/db-main"})
+    async with open_office(policy=None) as office:
+        largest = await office.succeed("cloud.tables", {"volume": "prod/db-main"})
         assert largest["largest"]["table"] == "prod/audit_log"
         outcome = await office.perform("cloud.drop_table", {"table": table})
         assert (outcome.state, outcome.code) == ("denied", "policy_denied")
