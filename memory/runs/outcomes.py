@@ -78,6 +78,7 @@ class RunOutcome:
     def facts(self) -> dict[str, Any]:
         """Return the figures of the run as they are kept beside the text."""
         return {
+            "subject": self.subject,
             "status": self.status,
             "duration": self.millis,
             "tools": dict(self.tools),

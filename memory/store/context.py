@@ -13,15 +13,16 @@ from memory.embeddings.lexical import LEXICAL
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store import search
-from memory.store.models import Memory, MemoryHit, Utterance
+from memory.store.models import ROW, Memory, Utterance, from_row
 
 SHARED_SCOPE = Scope("agent", "shared")
 TOKEN_LIMIT = 800
 OUTCOME_LIMIT = 3
 """Earlier runs in an excerpt."""
-_NEAR = 50
 CANDIDATE_LIMIT = 50
 """Hits of which those that fit are quoted."""
+SUBJECT_LENGTH = 200
+"""Characters of a subject by which outcomes are indexed, in the column `outcome_of`."""
 _QUERY_LENGTH = 2000
 """Characters of a request with which memory is searched."""
 _PIECE = re.compile(r"[A-Za-z]{1,4}|[0-9]{1,2}|[!-~]", re.ASCII)
@@ -71,7 +72,7 @@ async def assemble(
     A memory is quoted whole or not at all: one that does not fit is skipped, a shorter one may follow, and only what is
     quoted is recorded as seen by the run.
     """
-    memories = await _last_outcomes(database, access, subject, embedder) if subject else []
+    memories = await last_outcomes(database, access, subject) if subject else []
     if query:
         answers = await search.recall(
             database, access, query[:_QUERY_LENGTH], limit=CANDIDATE_LIMIT, embedder=embedder, record_views=False
@@ -83,33 +84,23 @@ async def assemble(
     return excerpt
 
 
-async def _last_outcomes(database: Database, access: Access, subject: str, embedder: Embedder) -> list[Memory]:
-    """Return the last outcomes of a runbook's runs, newest first."""
-    hits = await similar(database, access, subject, limit=CANDIDATE_LIMIT, embedder=embedder, record_views=False)
-    outcomes = [hit.memory for hit in hits if hit.memory.body.startswith(f"{subject} ")]
-    return sorted(outcomes, key=lambda memory: memory.created, reverse=True)[:OUTCOME_LIMIT]
+async def last_outcomes(
+    database: Database, access: Access, subject: str, *, limit: int = OUTCOME_LIMIT
+) -> list[Memory]:
+    """Return the outcomes of the last runs of `subject` (a plan's or runbook's id), newest first.
 
-
-async def similar(
-    database: Database,
-    access: Access,
-    text: str,
-    *,
-    limit: int = OUTCOME_LIMIT,
-    embedder: Embedder = LEXICAL,
-    record_views: bool = True,
-) -> list[MemoryHit]:
-    """Return the outcomes of earlier runs that resemble `text`; `record_views` as in `recall`."""
-    result = await search.recall(
-        database,
+    Nothing is recorded as seen; see `search.show`.
+    """
+    rows = await database.rows(
         access,
-        text,
-        limit=max(limit, _NEAR),
-        scopes=[SHARED_SCOPE],
-        embedder=embedder,
-        record_views=record_views,
+        f"select {ROW} from memories where scope = %s and outcome_of = %s and superseded_by is null "
+        "and (expires is null or expires > clock_timestamp()) "
+        "order by memories.created desc, memories.id desc limit %s",
+        str(SHARED_SCOPE),
+        subject[:SUBJECT_LENGTH],
+        limit,
     )
-    return [hit for hit in result.hits if (hit.memory.key or "").startswith("run:")][:limit]
+    return [from_row(row) for row in rows]
 
 
 def _fit(memories: Sequence[Memory], token_limit: int) -> MemoryExcerpt:

@@ -62,6 +62,8 @@ create table memories (
   known_to timestamptz,
   answers boolean not null default false,
   covered_until timestamptz,
+  outcome_of text generated always as (
+    case when starts_with(key, 'run:') then left(provenance #>> '{facts,subject}', 200) end) stored,
   primary key (tenant, id),
   constraint memories_run_expires check (scope_kind <> 'run' or expires is not null),
   constraint memories_place check ((session is null) = (place is null)),
@@ -82,6 +84,7 @@ comment on column memories.near is
 comment on column memories.known_to is
   'valid_from and valid_to say when it was so; created and known_to say when it was believed';
 comment on column memories.answers is 'whether what was said just before it in its session asks';
+comment on column memories.outcome_of is 'the plan or runbook of which this tells how a run ended';
 comment on column memories.covered_until is 'when the value that covers this one ends, and this one holds again';
 
 -- A plan may be made while a table is empty and every index looks as good as any. So there is one way to each answer:
@@ -96,6 +99,8 @@ create index memories_covering on memories (tenant, scope, key) where covered_un
 create index memories_uncovering on memories (covered_until) where covered_until is not null;
 create index memories_expiry on memories (expires) where expires is not null;
 create index memories_of_runs on memories (scope_id) where scope_kind = 'run';
+-- The last outcomes of a runbook, read from the end.
+create index memories_outcomes on memories (tenant, scope, outcome_of, created, id) where outcome_of is not null;
 -- After the embedder was changed: where vectors of the old one are.
 create index memories_embedder on memories (embedder, tenant, scope);
 
@@ -104,7 +109,7 @@ alter table memories
   alter column embedding set storage main,
   alter column body set statistics 0, alter column key set statistics 0, alter column terms set statistics 0,
   alter column provenance set statistics 0, alter column speaker set statistics 0,
-  alter column session set statistics 0,
+  alter column session set statistics 0, alter column outcome_of set statistics 0,
   alter column scope set statistics 0, alter column scope_id set statistics 0;
 
 alter table memories enable row level security, force row level security;

@@ -73,8 +73,8 @@ async def test_similar_runs_are_found_in_a_crowd(database: Database, alice: Prin
     for number in range(20):
         other = RunOutcome(f"r-{number + 2}", "db.disk-full", "failed", "step_failed")
         await leave(database, alice, other, "the disk is full")
-    (closest,) = [hit for hit in await context.similar(database, Access.of(alice), OUTCOME.subject, limit=1)]
-    assert closest.memory.provenance.facts == OUTCOME.facts
+    (outcome,) = await context.last_outcomes(database, Access.of(alice), OUTCOME.subject)
+    assert outcome.provenance.facts == OUTCOME.facts
 
 
 async def test_two_runs_that_end_at_once_leave_both(database: Database, alice: Principal) -> None:
@@ -92,6 +92,7 @@ def test_an_ending_names_what_it_did_by_id() -> None:
         row, [*entries, {"kind": "held"}], began.replace(second=2), status="failed", reason="step_failed"
     )
     assert outcome.facts == {
+        "subject": "request",
         "status": "failed",
         "duration": 2000,
         "tools": {"a.b": 3},

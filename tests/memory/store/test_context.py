@@ -75,6 +75,21 @@ async def test_a_runbooks_last_runs_come_first_newest_first(database: Database, 
     assert found.ids_of(["m3", "m1", "m99", "m1", "r-4"]) == (found.memories[2].id, found.memories[0].id)
 
 
+async def test_a_runbooks_last_runs_are_found_among_many_that_resemble_it_more(
+    database: Database, alice: Principal
+) -> None:
+    """R98: sixty outcomes of another runbook, whose id begins alike and says the word twice, hide nothing."""
+    for number in range(61):
+        closing = outcomes.closing_access(alice, f"r-{number}")
+        subject = "x.refund x.refund" if number else "x.refund"
+        async with database.transaction(closing) as connection:
+            await outcomes.conclude(connection, closing, RunOutcome(f"r-{number}", subject, "done"))
+    (outcome,) = await context.last_outcomes(database, Access.of(alice), "x.refund")
+    assert outcome.provenance.run == "r-0"
+    excerpt = await context.assemble(database, Access.of(alice), "", subject="x.refund")
+    assert [memory.id for memory in excerpt.memories] == [outcome.id]
+
+
 async def test_only_what_went_into_the_prompt_was_seen(database: Database, mine: Access) -> None:
     """R103: what had no room taints no later note of the run; what it was shown does."""
     place = Scope("run", "r-1")
