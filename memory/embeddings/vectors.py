@@ -1,14 +1,19 @@
 """Vectors of texts and questions by the configured embedder, or by the lexical one while a model is away.
 
-Called by the memory store and by knowledge when they write and search.
+Called by the memory store and by knowledge when they write and search; also turns vectors into parameters of queries.
 """
 
 import logging
 from collections.abc import Sequence
 
+from pgvector import SparseVector, Vector
+
 from memory.embeddings.embedder import AsymmetricEmbedder, Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Temporary
+
+Parameter = Vector | SparseVector
+"""A vector in the types of pgvector; columns are dense, and `Database.call` casts to that."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,11 +42,17 @@ async def embed_texts(embedder: Embedder, texts: Sequence[str]) -> tuple[Embedde
         return LEXICAL, await LEXICAL.embed(texts)
 
 
-def literal(vector: Embedding) -> str:
-    """Return the vector as pgvector reads it."""
-    return "[" + ",".join(f"{value:.7g}" for value in vector) + "]"
+def parameter(vector: Embedding) -> Parameter:
+    """Return a vector as a query's parameter."""
+    return parameters([vector])[0]
 
 
-def parse(text: str) -> Embedding:
-    """Read a vector as pgvector writes it."""
-    return tuple(float(value) for value in text.strip("[]").split(",") if value)
+def parameters(vectors: Sequence[Embedding]) -> list[Vector] | list[SparseVector]:
+    """Return vectors as a query's parameters, all of one type.
+
+    Hashed vectors of short texts are mostly zeros: sparse, they take an eighth of the bytes to send.
+    """
+    values = [{index: value for index, value in enumerate(vector) if value} for vector in vectors]
+    if 2 * sum(map(len, values)) < sum(map(len, vectors)):
+        return [SparseVector(present, len(vector)) for present, vector in zip(values, vectors, strict=True)]
+    return [Vector(list(vector)) for vector in vectors]

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pgvector import Vector
+
 from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL, presence, rarity
-from memory.embeddings.vectors import embed_question, literal, parse
+from memory.embeddings.vectors import Parameter, embed_question, parameter, parameters
 from memory.knowledge.models import ItemHit, ItemKind
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
@@ -33,7 +35,7 @@ class PhraseStatistics:
     embedder: str
     items: int
     phrases: int
-    counts: str | None
+    counts: Vector | None
     index_size: float | None
     """Estimated phrases in the index, of all tenants; None if there is no index."""
 
@@ -73,12 +75,22 @@ async def find(
         return hits or await _find_by_comparison(connection, values)
 
 
-async def embed_phrases(phrases: Sequence[str], embedder: Embedder) -> dict[str, Any]:
-    """Return the vectors of an item's phrases, the body first, as the database takes them."""
+@dataclass(frozen=True, slots=True)
+class PhraseVectors:
+    """The vectors of an item's phrases, as the database takes them."""
+
+    embedder: str
+    phrases: Sequence[Parameter]
+    presence: Parameter | None
+    """1 for each dimension that a phrase uses, if dimensions stand for terms."""
+
+
+async def embed_phrases(phrases: Sequence[str], embedder: Embedder) -> PhraseVectors:
+    """Return the vectors of an item's phrases, the body first."""
     vectors = await embedder.embed(phrases)
     # Without the body, which uses so many terms that it would make each of them look common.
-    presence_vector = literal(presence(vectors[1:])) if embedder.lexical else None
-    return {"embedder": embedder.id, "presence": presence_vector, "phrases": [literal(vector) for vector in vectors]}
+    presence_vector = parameter(presence(vectors[1:])) if embedder.lexical else None
+    return PhraseVectors(embedder.id, parameters(vectors), presence_vector)
 
 
 def _searchable(statistics: Mapping[str, PhraseStatistics], embedder: Embedder) -> PhraseStatistics | None:
@@ -90,24 +102,27 @@ def _searchable(statistics: Mapping[str, PhraseStatistics], embedder: Embedder) 
 async def _statistics(connection: Connection, kind: ItemKind, embedder: Embedder) -> dict[str, PhraseStatistics]:
     cursor = await connection.execute(
         """
-        select s.embedder, s.items, s.phrases, s.counts::text, c.reltuples as index_size
+        select s.embedder, s.items, s.phrases, s.counts, c.reltuples as index_size
           from knowledge_spread s left join pg_class c on c.oid = to_regclass('public.knowledge_phrases_' || s.dims)
          where s.kind = %s and s.embedder = any(%s)
         """,
         [kind, ["", LEXICAL.id, embedder.id]],
+        binary=True,
     )
     return {row["embedder"]: PhraseStatistics(**row) for row in await cursor.fetchall()}
 
 
 def _values(kind: ItemKind, statistics: PhraseStatistics, vector: Embedding, limit: int) -> dict[str, Any]:
-    weights = rarity(parse(statistics.counts), statistics.items) if statistics.counts else (1.0,) * len(vector)
+    weights = (
+        rarity(tuple(statistics.counts.to_list()), statistics.items) if statistics.counts else (1.0,) * len(vector)
+    )
     return {
         "kind": kind,
         "embedder": statistics.embedder,
-        "query": literal(tuple(a * b for a, b in zip(vector, weights, strict=True))),
+        "query": parameter(tuple(a * b for a, b in zip(vector, weights, strict=True))),
         # Stored vectors in the index have no weights, so the query has those of both sides.
-        "leaning": literal(tuple(a * b * b for a, b in zip(vector, weights, strict=True))),
-        "weights": literal(weights),
+        "leaning": parameter(tuple(a * b * b for a, b in zip(vector, weights, strict=True))),
+        "weights": parameter(weights),
         "wide": max(INDEX_CANDIDATES, limit * 20),
         "limit": limit,
     }

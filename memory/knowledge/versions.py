@@ -44,7 +44,9 @@ async def publish(database: Database, access: Access, item: KnowledgeItem) -> Pu
     text or is not the next one, or if the item is of another kind.
     """
     check(item)
-    row = await database.call(access, "publish_knowledge", await _parameters(item))
+    vectors = await embed_phrases(phrases(item), LEXICAL)
+    document = {**_columns(item), "embedder": vectors.embedder}
+    row = await database.call(access, "publish_knowledge", document, vectors.phrases, vectors.presence)
     if row["code"] not in ("ok", "known"):
         raise _refusal(item, access, row["code"], row["version"])
     return PublicationResult(int(row["version"]), row["code"] == "ok", list(row["woken"]))
@@ -132,7 +134,7 @@ async def ls(
         return [from_row(row) for row in await cursor.fetchall()]
 
 
-async def _parameters(item: KnowledgeItem) -> dict[str, Any]:
+def _columns(item: KnowledgeItem) -> dict[str, Any]:
     return {
         "id": item.id,
         "version": item.version,
@@ -144,5 +146,4 @@ async def _parameters(item: KnowledgeItem) -> dict[str, Any]:
         "review_by": item.review_by.isoformat(),
         "note": item.note,
         "trust": item.trust,
-        **await embed_phrases(phrases(item), LEXICAL),
     }

@@ -28,25 +28,26 @@ revoke execute on function spread_knowledge() from public;
 create or replace trigger knowledge_vectors_spread after insert or delete on knowledge_vectors
   for each row execute function spread_knowledge();
 
--- Gives the current version vectors of one embedder.
-create or replace function place_phrases(p jsonb, p_version int, p_kind text) returns void
+-- Gives the current version vectors of one embedder; `p_presence` marks the dimensions that its phrases use, if they
+-- stand for words.
+create or replace function place_phrases(p jsonb, p_version int, p_kind text, p_phrases vector[], p_presence vector)
+returns void
 language plpgsql set search_path = public, pg_temp as $$
 begin
-  if jsonb_array_length(p -> 'phrases') = 0 then return; end if;
+  if cardinality(p_phrases) = 0 then return; end if;
   insert into knowledge_vectors (id, version, kind, embedder, dims, phrases, presence)
-  values (p ->> 'id', p_version, p_kind, p ->> 'embedder', vector_dims((p -> 'phrases' ->> 0)::vector),
-          jsonb_array_length(p -> 'phrases'), (p ->> 'presence')::vector);
+  values (p ->> 'id', p_version, p_kind, p ->> 'embedder', vector_dims(p_phrases[1]),
+          cardinality(p_phrases), p_presence);
   insert into knowledge_phrases (id, kind, embedder, ord, embedding)
-  select p ->> 'id', p_kind, p ->> 'embedder', x.ord, x.phrase::vector
-    from jsonb_array_elements_text(p -> 'phrases') with ordinality x (phrase, ord);
+  select p ->> 'id', p_kind, p ->> 'embedder', x.ord, x.phrase from unnest(p_phrases) with ordinality x (phrase, ord);
 end $$;
-revoke execute on function place_phrases(jsonb, int, text) from public;
+revoke execute on function place_phrases(jsonb, int, text, vector[], vector) from public;
 
 -- Publishes one version: as one of those who answer for production, or as the installation, whose name no person bears
 -- and which only our own processes can enter as. `version` null means the next one. People publish no other; a release
 -- may ship any. An item stays what its first version was. A version that becomes current voids the open approvals that
 -- pin an older one, in this transaction.
-create or replace function publish_knowledge(p jsonb)
+create or replace function publish_knowledge(p jsonb, p_phrases vector[], p_presence vector)
 returns table (code text, version int, woken text[])
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -87,10 +88,10 @@ begin
   if v_current is null or v_version > v_current then
     delete from knowledge_vectors v where v.id = p ->> 'id';
     insert into knowledge_vectors (id, version, kind, embedder) values (p ->> 'id', v_version, p ->> 'kind', '');
-    perform place_phrases(p, v_version, p ->> 'kind');
+    perform place_phrases(p, v_version, p ->> 'kind', p_phrases, p_presence);
     select coalesce(array_agg(x), '{}') into v_woken from void_approvals_pinning(p ->> 'id') x;
   end if;
   return query select 'ok', v_version, v_woken;
 end $$;
-revoke execute on function publish_knowledge(jsonb) from public;
-grant execute on function publish_knowledge(jsonb) to cs_app;
+revoke execute on function publish_knowledge(jsonb, vector[], vector) from public;
+grant execute on function publish_knowledge(jsonb, vector[], vector) to cs_app;

@@ -13,7 +13,7 @@ import psycopg
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import literal
+from memory.embeddings.vectors import parameters
 from memory.errors import Permanent
 from memory.knowledge.models import KnowledgeVersion, from_row, phrases
 from memory.knowledge.search import INDEX_THRESHOLD, embed_phrases
@@ -79,8 +79,8 @@ async def embed_memories(database: Database, access: Access, embedder: Embedder,
         await connection.cursor().executemany(
             "update memories set embedder = %s, embedding = %s::vector where id = %s and embedder = %s",
             [
-                (embedder.id, literal(vector), row["id"], row["embedder"])
-                for row, vector in zip(rows, vectors, strict=True)
+                (embedder.id, vector, row["id"], row["embedder"])
+                for row, vector in zip(rows, parameters(vectors), strict=True)
             ],
         )
     return len(rows)
@@ -102,9 +102,10 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
         )
         items = [from_row(row) for row in await found.fetchall()]
     for item in items:
-        made = await embed_phrases(_phrases(item), embedder)
+        vectors = await embed_phrases(_phrases(item), embedder)
         keep = [LEXICAL.id, embedder.id]
-        await database.call(access, "embed_knowledge", {"id": item.id, "version": item.version, "keep": keep, **made})
+        about = {"id": item.id, "version": item.version, "keep": keep, "embedder": vectors.embedder}
+        await database.call(access, "embed_knowledge", about, vectors.phrases, vectors.presence)
     return len(items)
 
 

@@ -2,7 +2,7 @@
 
 -- Adds vectors of another embedder to a version that is still current, and drops those of embedders not kept; touches
 -- nothing else. False if there is nothing to do any more.
-create or replace function embed_knowledge(p jsonb) returns boolean
+create or replace function embed_knowledge(p jsonb, p_phrases vector[], p_presence vector) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v knowledge_vectors;
 begin
@@ -12,11 +12,11 @@ begin
     return false;
   end if;
   delete from knowledge_vectors k where k.id = v.id and k.embedder <> '' and not p -> 'keep' ? k.embedder;
-  perform place_phrases(p, v.version, v.kind);
+  perform place_phrases(p, v.version, v.kind, p_phrases, p_presence);
   return true;
 end $$;
-revoke execute on function embed_knowledge(jsonb) from public;
-grant execute on function embed_knowledge(jsonb) to cs_app;
+revoke execute on function embed_knowledge(jsonb, vector[], vector) from public;
+grant execute on function embed_knowledge(jsonb, vector[], vector) to cs_app;
 
 -- One index per length, over all tenants and embedders: what does not belong is filtered while it is followed.
 -- Publishing waits while it is built, which is when it is still small.

@@ -4,12 +4,15 @@ import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg
+from pgvector import SparseVector
+from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
+from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
@@ -56,6 +59,8 @@ class Database:
             async with await Connection.connect(url, row_factory=dict_row, **_OPTIONS) as connection:
                 await _refuse_power(connection)
                 signer = await _signer(connection)
+                if await TypeInfo.fetch(connection, "vector"):
+                    await register_vector_async(connection)
         except psycopg.ProgrammingError:
             # Without the cause, which would quote the URL and with it the password.
             message = "DATABASE_URL is no Postgres URL; write postgresql://role:password@host:port/database"
@@ -64,7 +69,8 @@ class Database:
             raise _unreachable(url, error) from error
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
-            kwargs={**_OPTIONS, "row_factory": dict_row},
+            # Types that one connection knows, vectors among them, are known to all.
+            kwargs={**_OPTIONS, "row_factory": dict_row, "context": connection},
             min_size=1,
             max_size=size,
             open=False,
@@ -103,7 +109,8 @@ class Database:
     async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
         """Run one SQL function for one access, in one commit and one round trip, and return its first row.
 
-        Mappings travel as jsonb. No row gives an empty dict. Raises ValueError unless `function` is a plain name.
+        Mappings travel as jsonb, and sparse vectors become dense. No row gives an empty dict. Raises ValueError unless
+        `function` is a plain name.
         `binary` asks for the row in binary, which is worth it where it holds many bytes.
         """
         if not _FUNCTION.fullmatch(function):
@@ -111,7 +118,7 @@ class Database:
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
         async with self._borrowed() as connection:
             entry = self._entry(connection, access)
-            source = f"{function}({', '.join(['%s'] * len(values))})"
+            source = f"{function}({', '.join(map(_placeholder, values))})"
             cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
             return await cursor.fetchone() or {}
 
@@ -145,6 +152,15 @@ class Database:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
             raise _unreachable(self._url, error) from error
+
+
+def _placeholder(value: object) -> str:
+    # Columns are dense, and a sparse vector becomes dense by an explicit cast only.
+    if isinstance(value, SparseVector):
+        return "%s::vector"
+    if isinstance(value, list) and any(isinstance(item, SparseVector) for item in cast("list[object]", value)):
+        return "%s::vector[]"
+    return "%s"
 
 
 def entered(source: str) -> str:

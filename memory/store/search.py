@@ -16,7 +16,7 @@ from uuid import UUID
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import embed_question, literal
+from memory.embeddings.vectors import embed_question, parameter
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
@@ -68,7 +68,7 @@ async def recall(
         embedder, vector = await embed_question(embedder, query)
 
     async def read_timeline() -> _TimelineRow:
-        arguments = (names, query.replace("\0", " "), embedder.id, vector and literal(vector))
+        arguments = (names, query.replace("\0", " "), embedder.id, vector and parameter(vector))
         return await database.call(access, "look_along", *arguments, binary=True)
 
     row = await read_timeline()

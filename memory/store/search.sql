@@ -57,7 +57,7 @@ grant execute on function look_nearly(text[], text, text[]) to cs_app;
 -- hold the number of the scope and whether it asks and tells a time; `cosines` are null unless a vector was asked.
 -- `hits` are counted in halves: a word of the same kin counts half, unless the question has it too. Words are those of
 -- `text_words`; where a word of the question stands nowhere, those spelled like it.
-create or replace function look_along(p_scopes text[], p_query text, p_embedder text, p_asked text)
+create or replace function look_along(p_scopes text[], p_query text, p_embedder text, p_asked vector)
 returns table (ids bytea, created bytea, sizes bytea, marks bytea, speakers text[], sessions text[], cosines bytea,
                holders bytea[], hits bytea[], expired int, superseded int, "foreign" int)
 language plpgsql stable set search_path = public, pg_temp
@@ -65,7 +65,6 @@ language plpgsql stable set search_path = public, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
-  v_asked vector := p_asked::vector;
   v_words text[] := array(select w.lexeme from text_words(p_query, true) w);
   v_roots text[] := array(select word_root(word) from unnest(v_words) with ordinality as w (word, n) order by n);
 begin
@@ -94,8 +93,8 @@ begin
       select m.id, m.created, m.size, m.speaker, m.session, m.embedder, p.past,
              not p.past and (m.expires is null or m.expires > clock_timestamp()) as live,
              array_position(p_scopes, m.scope) * 4 + m.asks::int * 2 + m.dated::int as mark,
-             case when v_asked is null then null when m.embedder <> p_embedder then 'NaN'
-                  else 1 - coalesce(nullif(m.embedding <=> v_asked, 'NaN'), 1) end as cosine
+             case when p_asked is null then null when m.embedder <> p_embedder then 'NaN'
+                  else 1 - coalesce(nullif(m.embedding <=> p_asked, 'NaN'), 1) end as cosine
         from memories m
        cross join lateral (select m.superseded_by is not null
                                   and (m.covered_until <= clock_timestamp()) is not true as past) p
@@ -103,8 +102,8 @@ begin
        order by m.scope, m.session, m.place, m.created, m.id) as l;
   return next;
 end $$;
-revoke execute on function look_along(text[], text, text, text) from public;
-grant execute on function look_along(text[], text, text, text) to cs_app;
+revoke execute on function look_along(text[], text, text, vector) from public;
+grant execute on function look_along(text[], text, text, vector) to cs_app;
 
 -- The memories themselves, and that the run or session was shown them; a person's own search leaves no trace.
 create or replace function show_memories(p_ids uuid[]) returns setof memories

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import embed_texts, literal
+from memory.embeddings.vectors import Parameter, embed_texts, parameters
 from memory.errors import Code, Permanent
 from memory.postgres import locks
 from memory.postgres.database import Connection, Database
@@ -38,7 +38,7 @@ _USE_LIMIT = 1000
 """Most cited uses that a file may claim for a memory."""
 DERIVED_COLUMNS = (
     *("tenant", "scope_kind", "scope_id", "scope", "embedder", "embedding", "digest", "near", "terms"),
-    *("size", "asks", "dated"),
+    *("size", "asks", "dated", "outcome_of"),
 )
 """Columns that the destination computes again."""
 _MEMORIES = """
@@ -61,9 +61,13 @@ select jsonb_build_object('archived', (to_jsonb(a) - array['tenant', 'scope', 'w
 """
 _SECTIONS = ((_MEMORIES, str(UUID(int=0))), (_LINKS, "0"), (_ARCHIVE, str(UUID(int=0))))
 _TAKE = {
-    kind: f"select taken.* from jsonb_array_elements(%s) with ordinality as given (line, place) "
-    f"cross join lateral {function}(given.line) as taken order by given.place"
-    for kind, function in ((MemoryLine, "take_memory"), (LinkLine, "take_link"), (ArchiveLine, "take_archived"))
+    kind: "select taken.* from jsonb_array_elements(%(rows)s) with ordinality as given (line, place) "
+    f"cross join lateral {call} as taken order by given.place"
+    for kind, call in (
+        (MemoryLine, "take_memory(given.line, (%(vectors)s::vector[])[given.place])"),
+        (LinkLine, "take_link(given.line)"),
+        (ArchiveLine, "take_archived(given.line)"),
+    )
 }
 # The lock of pruning: neither shall see half of the other, nor an import the same import.
 _REFUSALS: Mapping[str, tuple[Code, str]] = {
@@ -172,17 +176,15 @@ async def _embed_and_insert(
         return []
     texts = [f"{row['speaker']}: {row['body']}" if row.get("speaker") else str(row["body"]) for row in drafts]
     embedder, vectors = await embed_texts(embedder, texts)
-    rows = [
-        {**row, "embedder": embedder.id, "embedding": literal(vector)}
-        for row, vector in zip(drafts, vectors, strict=True)
-    ]
-    return await _insert(connection, MemoryLine, rows)
+    rows = [{**row, "embedder": embedder.id} for row in drafts]
+    return await _insert(connection, MemoryLine, rows, parameters(vectors))
 
 
 async def _insert(
-    connection: Connection, kind: type[TransferLine], drafts: Sequence[MemoryRow]
+    connection: Connection, kind: type[TransferLine], drafts: Sequence[MemoryRow], vectors: Sequence[Parameter] = ()
 ) -> list[dict[str, Any]]:
-    cursor = await connection.execute(_TAKE[kind].encode(), [Jsonb(list(drafts))])
+    values = {"rows": Jsonb(list(drafts)), "vectors": vectors}
+    cursor = await connection.execute(_TAKE[kind].encode(), values)
     return await cursor.fetchall()
 
 

@@ -26,7 +26,7 @@ grant execute on function taking_refusal(memories, text, uuid, timestamptz) to c
 
 -- Takes a memory in and answers what came of it: kept, known (the scope has it), expired, forgotten, or taken (its
 -- subject has another value, or the id is in use and there is no spare one). Sees and may do only what its caller may.
-create or replace function take_memory(p jsonb)
+create or replace function take_memory(p jsonb, p_embedding vector)
 returns table (code text, id text, scope text, key text, body text, trust text, provenance jsonb, created timestamptz,
                expires timestamptz, uses int, speaker text, session text, place int, said timestamptz)
 language plpgsql set search_path = public, pg_temp as $$
@@ -60,7 +60,7 @@ begin
                           provenance, uses, told, pinned, created, expires, valid_from, valid_to, known_to,
                           superseded_by, covered_until, speaker, said, session, place, answers)
     values (v.id, v.scope_kind, v.scope_id, v.key, v.body, encode(sha256(convert_to(v.body, 'UTF8')), 'hex'), v.near,
-            v.terms, v.embedder, v.embedding, v.trust, v.provenance, greatest(v.uses, 0), greatest(v.told, 1),
+            v.terms, v.embedder, p_embedding, v.trust, v.provenance, greatest(v.uses, 0), greatest(v.told, 1),
             coalesce(v.pinned, false), least(v.created, v_now), v.expires, coalesce(v.valid_from, v.created, v_now),
             v.valid_to, v.known_to, v.superseded_by, case when v.superseded_by is not null then v.covered_until end,
             v.speaker, v.said, v.session, v.place,
@@ -83,8 +83,8 @@ begin
            m.session, m.place, m.said
       from memories m where m.tenant = v_tenant and m.id = v.id;
 end $$;
-revoke execute on function take_memory(jsonb) from public;
-grant execute on function take_memory(jsonb) to cs_app;
+revoke execute on function take_memory(jsonb, vector) from public;
+grant execute on function take_memory(jsonb, vector) to cs_app;
 
 -- Who else told a text that was taken in; kept, known, or nothing if the text is not here, as when it has expired.
 create or replace function take_link(p jsonb) returns table (code text)

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import embed_texts, literal
+from memory.embeddings.vectors import Parameter, embed_texts, parameters
 from memory.errors import Permanent
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope, Trust
@@ -29,7 +29,8 @@ RUN_TTL = timedelta(days=1)
 
 _Draft = Mapping[str, Any]
 _Row = Mapping[str, Any]
-_Write = Callable[[Sequence[_Draft]], Awaitable[list[_Row]]]
+_Write = Callable[[Sequence[_Draft], Sequence[Parameter | None]], Awaitable[list[_Row]]]
+"""Writes drafts, each with its vector; without one only the answer is returned."""
 
 
 async def remember(
@@ -52,8 +53,11 @@ async def remember(
     `too_large` beyond 8192 bytes, `bad_request` for text that cannot be stored.
     """
 
-    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
-        return [await database.call(access, "write_memory", draft) for draft in drafts]
+    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[_Row]:
+        return [
+            await database.call(access, "write_memory", draft, vector)
+            for draft, vector in zip(drafts, vectors, strict=True)
+        ]
 
     note = Note(body, trust, provenance, key, ttl, turn=turn)
     (memory,) = await _write_notes(write, access, [note], embedder)
@@ -74,15 +78,18 @@ async def add_notes(
     Raises for the first that is refused; some of the others are written then, so the caller must roll back.
     """
 
-    async def write(drafts: Sequence[_Draft]) -> list[_Row]:
+    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[_Row]:
         async with connection.pipeline() if len(drafts) > 1 else nullcontext():
-            cursors = [await connection.execute(_WRITE, [Jsonb(draft)], prepare=True) for draft in drafts]
+            cursors = [
+                await connection.execute(_WRITE, [Jsonb(draft), vector], prepare=True)
+                for draft, vector in zip(drafts, vectors, strict=True)
+            ]
         return [await cursor.fetchone() or {} for cursor in cursors]
 
     return await _write_notes(write, access, notes, embedder)
 
 
-_WRITE = "select * from write_memory(%s)"
+_WRITE = "select * from write_memory(%s, %s::vector)"
 
 
 async def _write_notes(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
@@ -90,14 +97,12 @@ async def _write_notes(write: _Write, access: Access, notes: Sequence[Note], emb
     rows: list[_Row] = [{"code": "new"}] * len(notes)
     if not embedder.lexical:
         # A first call without vectors tells which notes are new: the model embeds no others.
-        rows = _raise_refusals(await write(drafts), notes)
+        rows = _raise_refusals(await write(drafts, [None] * len(notes)), notes)
     new = [number for number, row in enumerate(rows) if row["code"] == "new"]
     embedder, vectors = await embed_texts(embedder, [notes[number].text for number in new])
-    vector_drafts = [
-        {**drafts[number], "embedder": embedder.id, "embedding": literal(vector)}
-        for number, vector in zip(new, vectors, strict=True)
-    ]
-    results = _raise_refusals(await write(vector_drafts), [notes[number] for number in new]) if new else []
+    new_drafts = [{**drafts[number], "embedder": embedder.id} for number in new]
+    new_rows = await write(new_drafts, parameters(vectors)) if new else []
+    results = _raise_refusals(new_rows, [notes[number] for number in new])
     result_by_number = dict(zip(new, results, strict=True))
     return [from_row(result_by_number.get(number, row)) for number, row in enumerate(rows)]
 

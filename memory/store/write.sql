@@ -164,7 +164,7 @@ grant execute on function uncover_memory(text, text) to cs_app;
 -- says now, if that is a person, or if it is a subject's value and the teller is not trusted less; else as long as the
 -- longer of both tellings. Sees and may do only what its caller may. Without a vector nothing new is written, and the
 -- answer `new` asks for one.
-create or replace function write_memory(p jsonb)
+create or replace function write_memory(p jsonb, p_embedding vector)
 returns table (code text, about uuid, held text, id text, scope text, key text, body text, trust text,
                provenance jsonb, created timestamptz, expires timestamptz, uses int, speaker text, session text,
                place int, said timestamptz)
@@ -191,7 +191,7 @@ begin
       perform cover_memories(v.scope, v.key, about, clock_timestamp(), v_old, v.expires);
     end if;
     code := 'linked';
-  elsif code <> 'new' or v.embedding is null then
+  elsif code <> 'new' or p_embedding is null then
     code := coalesce(code, 'new');
     return next;
     return;
@@ -212,7 +212,7 @@ begin
     insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
                           provenance, expires, pinned, valid_from, valid_to, known_to, superseded_by, speaker, said,
                           session, place)
-    values (v.id, v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder, v.embedding, v.trust,
+    values (v.id, v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder, p_embedding, v.trust,
             v.provenance, v_end, v.pinned, v.valid_from, v.valid_to, v.known_to, v.superseded_by, v.speaker, v.said,
             v.session, v.place)
     returning * into v;
@@ -222,8 +222,8 @@ begin
   return query select code, null::uuid, null::text, v.id::text, v.scope, v.key, v.body, v.trust, v.provenance,
                       v.created, v.expires, v.uses, v.speaker, v.session, v.place, v.said;
 end $$;
-revoke execute on function write_memory(jsonb) from public;
-grant execute on function write_memory(jsonb) to cs_app;
+revoke execute on function write_memory(jsonb, vector) from public;
+grant execute on function write_memory(jsonb, vector) to cs_app;
 
 -- Chinese, Japanese and Korean are posted by single signs and by pairs of neighbours, which is what most of their words
 -- are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone: else

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 
 from memory.embeddings.embedder import Embedder, Embedding
 from memory.embeddings.lexical import LEXICAL, presence
-from memory.embeddings.vectors import literal
+from memory.embeddings.vectors import parameter, parameters
 from memory.knowledge import search
 from memory.knowledge.models import digest
 from memory.maintenance import reembedding
@@ -68,6 +69,7 @@ async def fill(superuser: str, tenant: str, items: int, embedder: Embedder) -> N
     """Write a tenant's facts with their vectors."""
     chance = random.Random(tenant)
     async with await AsyncConnection.connect(superuser) as above:
+        await register_vector_async(above)
         await above.execute("insert into tenants (id) values (%s) on conflict do nothing", [tenant])
         for number, phrases in enumerate(facts(chance, items)):
             await _write(above, tenant, f"fact.{number}", phrases, embedder)
@@ -75,7 +77,7 @@ async def fill(superuser: str, tenant: str, items: int, embedder: Embedder) -> N
 
 async def _write(above: AsyncConnection, tenant: str, id: str, phrases: list[str], embedder: Embedder) -> None:
     vectors = await embedder.embed(phrases)
-    used = literal(presence(vectors[1:])) if embedder.lexical else None
+    used = parameter(presence(vectors[1:])) if embedder.lexical else None
     about = {"tenant": tenant, "id": id, "body": phrases[0], "digest": digest(phrases[0]), "title": phrases[1]}
     about |= {"embedder": embedder.id, "dims": len(vectors[0]), "phrases": len(vectors), "presence": used}
     await above.execute(
@@ -87,13 +89,13 @@ async def _write(above: AsyncConnection, tenant: str, id: str, phrases: list[str
           insert into knowledge_vectors (tenant, id, version, kind, embedder) values (%(tenant)s, %(id)s, 1, 'fact', '')
         ), v as (
           insert into knowledge_vectors (tenant, id, version, kind, embedder, dims, phrases, presence)
-          values (%(tenant)s, %(id)s, 1, 'fact', %(embedder)s, %(dims)s, %(phrases)s, %(presence)s)
+          values (%(tenant)s, %(id)s, 1, 'fact', %(embedder)s, %(dims)s, %(phrases)s, %(presence)s::vector)
         )
         insert into knowledge_phrases (tenant, id, kind, embedder, ord, embedding)
-        select %(tenant)s, %(id)s, 'fact', %(embedder)s, x.ord, x.phrase::vector
-          from unnest(%(vectors)s::text[]) with ordinality x (phrase, ord)
+        select %(tenant)s, %(id)s, 'fact', %(embedder)s, x.ord, x.phrase
+          from unnest(%(vectors)s::vector[]) with ordinality x (phrase, ord)
         """,
-        {**about, "vectors": [literal(vector) for vector in vectors]},
+        {**about, "vectors": parameters(vectors)},
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from memory.embeddings.lexical import LEXICAL
-from memory.embeddings.vectors import literal
+from memory.embeddings.vectors import parameters
 from memory.store import pruning, search, write
 from tests.bench.ground import Ground, ground, percentile
 from tests.bench.memory import Prepared
@@ -54,7 +54,7 @@ async def _searches(
     ground: Ground, plain: Above, embedder: Prepared, questions: Sequence[str], name: str
 ) -> dict[str, float]:
     """Return milliseconds of searches in turns: ours, and the nearest ten by vector alone."""
-    mine, vectors = owner(name), [literal(vector) for vector in await embedder.embed(questions)]
+    mine, vectors = owner(name), parameters(await embedder.embed(questions))
     ours, theirs = list[float](), list[float]()
     for question, vector in zip(questions, vectors, strict=True):
         ours.append(
@@ -75,7 +75,7 @@ async def _writes(ground: Ground, plain: Above, embedder: Prepared, fresh: Seque
     """Return rows written per second into the big scope, many in one transaction, in turns; nothing of it stays."""
     big = owner("big")
     rows = [
-        ("user:big", text, literal(vector)) for text, vector in zip(fresh, await embedder.embed(fresh), strict=True)
+        ("user:big", text, vector) for text, vector in zip(fresh, parameters(await embedder.embed(fresh)), strict=True)
     ]
 
     async def ours() -> None:

@@ -7,6 +7,7 @@ sample is compared. Beside them stands a plain table of pgvector with the same t
 import random
 from collections.abc import Sequence
 
+from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
@@ -104,7 +105,11 @@ def notes(texts: Sequence[str]) -> list[Note]:
 
 async def above(ground: Ground) -> Above:
     """Return a connection above all rules, which the caller closes."""
-    return await AsyncConnection[DictRow].connect(ground.server.urls.superuser, autocommit=True, row_factory=dict_row)
+    connection = await AsyncConnection[DictRow].connect(
+        ground.server.urls.superuser, autocommit=True, row_factory=dict_row
+    )
+    await register_vector_async(connection)
+    return connection
 
 
 async def fill(ground: Ground, texts: Sequence[str], rows: int, embedder: Embedder = LEXICAL) -> None:

@@ -33,6 +33,7 @@ VIOLATIONS = {
     "No cycles": ("memory.scope", "memory.governance.journal"),
     "The demo business": ("app.settings", "app.world"),
     "SQL is spoken": ("graphs.planted", "psycopg"),
+    "Vectors in the types": ("tools.planted", "pgvector"),
     "Jobs are procrastinate's": ("app.worker", "procrastinate"),
     "LangGraph is met": ("tools.gateway", "langgraph"),
     "Cedar judges": ("tools.gateway", "cedarpy"),

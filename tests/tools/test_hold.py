@@ -255,8 +255,9 @@ async def _publish(desk: Desk, name: str, version: int) -> list[str]:
             "review_by": "2030-01-01",
             "embedder": "none",
             "trust": "human",
-            "phrases": [],
         },
+        [],
+        None,
     )
     assert (row["code"], row["version"]) == ("ok", version)
     return row["woken"]

@@ -5,10 +5,13 @@ import sys
 from math import isclose, sqrt
 
 import pytest
+from pgvector import SparseVector, Vector
 
 from memory.embeddings.embedder import Embedding
 from memory.embeddings.lexical import LEXICAL, presence, rarity
-from memory.embeddings.vectors import literal, parse
+from memory.embeddings.vectors import parameter, parameters
+from memory.postgres.database import Database
+from memory.scope import Access, Principal
 
 pytestmark = pytest.mark.anyio
 
@@ -38,10 +41,10 @@ async def test_typing_errors_stay_close_and_other_texts_stay_far() -> None:
 
 def test_another_process_computes_the_same_vector() -> None:
     """Vectors are stored: they must not depend on hash seeds or machines."""
-    imports = "from memory.embeddings.lexical import LEXICAL; from memory.embeddings.vectors import literal"
-    code = f"{imports}; print(literal(LEXICAL.vector('rotate the key')))"
+    imports = "from memory.embeddings.lexical import LEXICAL"
+    code = f"{imports}; print(LEXICAL.vector('rotate the key'))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == literal(LEXICAL.vector("rotate the key"))
+    assert printed.strip() == str(LEXICAL.vector("rotate the key"))
 
 
 async def test_any_text_has_a_vector() -> None:
@@ -58,5 +61,17 @@ def test_rare_dimensions_weigh_more_and_none_weighs_nothing() -> None:
     assert rare > common > everywhere > 0
 
 
-def test_vectors_survive_the_way_to_postgres_and_back() -> None:
-    assert parse(literal((0.5, -0.25, 0.0))) == (0.5, -0.25, 0.0)
+@pytest.mark.parametrize("vector", [(0.5, -0.25, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0)])
+async def test_vectors_survive_the_way_to_postgres_and_back(
+    database: Database, alice: Principal, vector: Embedding
+) -> None:
+    """Dense ones, sparse ones, and those of texts without a term."""
+    (row,) = await database.rows(Access.of(alice), "select %s::vector as v", parameter(vector))
+    assert row["v"] == Vector(list(vector))
+
+
+def test_vectors_go_sparse_if_most_values_are_zero_and_all_of_a_batch_alike() -> None:
+    dense, sparse = (0.5, 0.5, 0.0), (0.0, 0.0, 1.0)
+    assert [type(parameter(vector)) for vector in (dense, sparse)] == [Vector, SparseVector]
+    assert {type(value) for value in parameters([dense, sparse, sparse])} == {SparseVector}
+    assert {type(value) for value in parameters([dense, dense, sparse])} == {Vector}

@@ -50,7 +50,7 @@ async def test_only_those_who_answer_for_production_publish_whatever_sql_they_sp
             await publish(item(), Access.of(nobody))
         assert refused.value.code == "forbidden"
     order = {"id": "db.x", "kind": "fact", "trust": "human", "groups": ["ops"], "by": "bob", "published_by": "bob"}
-    row = await database.call(Access.of(alice), "publish_knowledge", order)
+    row = await database.call(Access.of(alice), "publish_knowledge", order, [], None)
     assert (row["code"], await versions.ls(database, Access.of(alice))) == ("group", [])
 
 

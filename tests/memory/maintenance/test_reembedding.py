@@ -115,9 +115,9 @@ async def test_an_item_from_before_its_front_matter_was_checked_gets_vectors_too
     body = "---\nutterances: [a\n---\nthe disk is full"
     item: dict[str, Any] = {
         "id": "fact.old", "kind": "fact", "title": "Old", "body": body, "owner": "ops", "review_by": "2030-01-01",
-        "digest": digest(body), "trust": "human", "embedder": "none", "phrases": [],
+        "digest": digest(body), "trust": "human", "embedder": "none",
     }  # fmt: skip
-    row = await database.call(Access.of(bob), "publish_knowledge", item)
+    row = await database.call(Access.of(bob), "publish_knowledge", item, [], None)
     assert row["code"] == "ok"
     assert await reembedding.embed_knowledge(database, Access.of(bob), Lengths()) == 1
     assert (await reembedding.backlog(database, Lengths.id, tenant=bob.tenant)).knowledge == 0
