@@ -1,4 +1,4 @@
-"""Words that stand nowhere else, and a search for them through everything that a database keeps."""
+"""Canary words, and a search for them through tables, dump and files of a database; used by `test_canaries`."""
 
 import lzma
 import re
@@ -17,7 +17,7 @@ from memory.runs import compression
 
 COUNT = 60
 _SHORT = 20
-"""So much of a canary is looked for: stemming may cut the end of a word."""
+"""Characters of a canary that a search compares: stemming may cut the end of a word."""
 _HEX = re.compile(rb"[0-9a-f]{32,}")
 _WORLD = re.compile(r"^w[0-9a-f]{10}_")
 """Schemas of the business, whose own records are not the product's to forget."""
@@ -28,7 +28,7 @@ select n.nspname as schema, c.relname as name from pg_class c join pg_namespace 
 _FOLDER = """
 select current_setting('data_directory') || '/base/' || oid from pg_database where datname = current_database()
 """
-_OTHERS = """
+_BUSINESS_FILES = """
 select pg_relation_filenode(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where n.nspname ~ %s and pg_relation_filenode(c.oid) is not null
 """
@@ -38,36 +38,36 @@ class Canaries:
     """Sixty words, each handed out once."""
 
     def __init__(self) -> None:
-        self.all = [f"canary{uuid4().hex}" for _ in range(COUNT)]
-        self._parts = [canary[:_SHORT].encode() for canary in self.all]
+        self.words = [f"canary{uuid4().hex}" for _ in range(COUNT)]
+        self._stems = [canary[:_SHORT].encode() for canary in self.words]
         self._next = 0
 
     def __call__(self) -> str:
-        """Return one that nobody has said yet."""
+        """Return a word that nobody has said yet."""
         self._next += 1
-        return self.all[self._next - 1]
+        return self.words[self._next - 1]
 
     @property
-    def left(self) -> int:
-        """Return how many nobody has said."""
+    def remainder(self) -> int:
+        """Return the number of words that nobody has said."""
         return COUNT - self._next
 
     def among(self, data: bytes) -> set[str]:
-        """Return which are in there: in clear, in hexadecimal, or in something compressed."""
-        parts = list(_readings(data))
-        texts = parts + [text for part in parts for whole in _unpacked(part) for text in _readings(whole)]
-        pairs = zip(self.all, self._parts, strict=True)
-        return {canary for canary, part in pairs if any(part in text for text in texts)}
+        """Return the words inside some data: in clear, in hexadecimal, or compressed."""
+        readings = list(_readings(data))
+        texts = readings + [text for reading in readings for content in _unpack(reading) for text in _readings(content)]
+        pairs = zip(self.words, self._stems, strict=True)
+        return {canary for canary, reading in pairs if any(reading in text for text in texts)}
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
     yield data
-    for found in _HEX.finditer(data):
-        digits = found.group().decode()
+    for match in _HEX.finditer(data):
+        digits = match.group().decode()
         yield bytes.fromhex(digits[: len(digits) // 2 * 2])
 
 
-def _unpacked(data: bytes) -> Iterator[bytes]:
+def _unpack(data: bytes) -> Iterator[bytes]:
     for unpack in (compression.unpack, lzma.decompress, zlib.decompress):
         try:
             yield unpack(data)
@@ -75,15 +75,15 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
             continue
 
 
-def sampled(urls: Urls) -> None:
+def analyze(urls: Urls) -> None:
     """Have the planner's statistics made now, as the server does when it likes."""
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
         connection.execute("analyze")
 
 
 def in_tables(urls: Urls, canaries: Canaries) -> dict[str, set[str]]:
-    """Return what is found, by table: every row of every table as text, catalogues and statistics included."""
-    found: dict[str, set[str]] = {}
+    """Return the words by table: every row of every table as text, catalogues and statistics included."""
+    tables: dict[str, set[str]] = {}
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
         for schema, name in connection.execute(_TABLES).fetchall():
             if _WORLD.match(schema):
@@ -92,12 +92,12 @@ def in_tables(urls: Urls, canaries: Canaries) -> dict[str, set[str]]:
             with connection.cursor().copy(sql.SQL("copy (select * from {}) to stdout").format(table)) as rows:
                 for row in rows:
                     if hits := canaries.among(bytes(row)):
-                        found[name] = found.get(name, set()) | hits
-    return found
+                        tables[name] = tables.get(name, set()) | hits
+    return tables
 
 
 def in_dump(urls: Urls, canaries: Canaries) -> set[str]:
-    """Return what is found in a dump of the database."""
+    """Return the words in a dump of the database."""
     command = [str(binaries() / "pg_dump"), "--exclude-schema=w??????????_*", f"--dbname={urls.superuser}"]
     dump = subprocess.run(command, check=True, capture_output=True).stdout
     assert b"create table public.memories".upper() in dump.upper()
@@ -105,13 +105,13 @@ def in_dump(urls: Urls, canaries: Canaries) -> set[str]:
 
 
 def in_files(urls: Urls, canaries: Canaries) -> set[str]:
-    """Return what is found in the files, the business's left out, after tables were rewritten as vacuums do."""
+    """Return the words in the files, except the business's, after tables were rewritten as vacuums do."""
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
         connection.execute("vacuum (full, analyze)")
         connection.execute("checkpoint")
         row = connection.execute(_FOLDER).fetchone()
         assert row
-        others = {str(number) for (number,) in connection.execute(_OTHERS, [_WORLD.pattern]).fetchall()}
-    files = [file for file in Path(row[0]).iterdir() if re.split(r"[._]", file.name)[0] not in others]
-    assert len(files) > len(others)
+        business_files = {str(number) for (number,) in connection.execute(_BUSINESS_FILES, [_WORLD.pattern]).fetchall()}
+    files = [file for file in Path(row[0]).iterdir() if re.split(r"[._]", file.name)[0] not in business_files]
+    assert len(files) > len(business_files)
     return {hit for file in files for hit in canaries.among(file.read_bytes())}

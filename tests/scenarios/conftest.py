@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from memory.postgres.roles import Urls
-from tests.scenarios.town import Towns, town
+from tests.scenarios.town import Towns, open_town
 
 
 @pytest.fixture
@@ -19,4 +19,4 @@ def passable(tmp_path: Path) -> Path:
 @pytest.fixture
 def towns(urls: Urls, tmp_path: Path) -> Towns:
     """Return a factory of towns; each has a tenant and a business of its own."""
-    return partial(town, urls, tmp_path)
+    return partial(open_town, urls, tmp_path)

@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, so that a test can kill it."""
+"""Supervisor in a process of its own, so that a test can kill it."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Whatever a person told the product is nowhere once they are forgotten: not in a table, a dump or a file (R102)."""
+"""Erasure of a person (R102): their words remain in no table, dump or file."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -19,19 +19,19 @@ from memory.store import search, write
 from memory.store.langgraph_store import MemoryStore
 from memory.store.models import Provenance, Utterance
 from tests.fakes.openai_endpoint import endpoint
-from tests.scenarios.canaries import Canaries, in_dump, in_files, in_tables, sampled
+from tests.scenarios.canaries import Canaries, analyze, in_dump, in_files, in_tables
 from tests.scenarios.test_models import draft
-from tests.scenarios.town import Town, town
+from tests.scenarios.town import Town, open_town
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 COMMENT: dict[str, Any] = {
     "id": "note", "tool": "tickets.comment", "effect": "write", "expect": "size(result) >= 0", "backout": "none",
 }  # fmt: skip
-EVERYWHERE = {
+TABLES = {
     *("memories", "memory_postings", "memory_archive", "journal", "runs", "requests", "model_calls"),
     *("approvals", "votes", "effects", "checkpoint_blobs", "transcripts", "keys", "result_rows"),
 }
-"""Tables that hold something of theirs before; what is empty proves nothing."""
+"""Tables with words of theirs before the erasure; an empty table proves nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ async def calling(town: Town, person: str, label: str = "") -> AsyncGenerator[ht
         yield client
 
 
-async def sent(api: httpx2.AsyncClient, address: str, *, once: str = "", **body: Any) -> Any:
+async def post(api: httpx2.AsyncClient, address: str, *, once: str = "", **body: Any) -> Any:
     """Send something that must be taken."""
     answer = await api.post(address, json=body, headers={"Idempotency-Key": once} if once else {})
     assert answer.is_success, answer.text
@@ -60,14 +60,19 @@ async def sent(api: httpx2.AsyncClient, address: str, *, once: str = "", **body:
 async def say(api: httpx2.AsyncClient, canary: Canaries) -> None:
     """Use memory over HTTP: a subject that changes, copies, an import, and what is pruned."""
     for number in range(3):
-        await sent(api, "/api/memory", body=f"the {canary()} is at {number}", key="where")
-    said = f"{canary()} keeps a red bicycle in Porto"
-    for text in (said, f"again: {said}", f"{canary()} closes at noon", f"{canary()} and the {canary()} are late"):
-        await sent(api, "/api/memory", body=text)
+        await post(api, "/api/memory", body=f"the {canary()} is at {number}", key="where")
+    text_with_canary = f"{canary()} keeps a red bicycle in Porto"
+    for text in (
+        text_with_canary,
+        f"again: {text_with_canary}",
+        f"{canary()} closes at noon",
+        f"{canary()} and the {canary()} are late",
+    ):
+        await post(api, "/api/memory", body=text)
     lines = (await api.get("/api/memory/export")).text.splitlines()
-    await sent(api, "/api/memory/import", lines=lines)
-    seen = await sent(api, "/api/memory/prune", episodes=2, facts=1)
-    await sent(api, "/api/memory/prune", episodes=2, facts=1, expect=seen["digest"])
+    await post(api, "/api/memory/import", lines=lines)
+    preview = await post(api, "/api/memory/prune", episodes=2, facts=1)
+    await post(api, "/api/memory/prune", episodes=2, facts=1, expect=preview["digest"])
 
 
 async def keep(town: Town, canary: Canaries) -> None:
@@ -82,54 +87,54 @@ async def keep(town: Town, canary: Canaries) -> None:
         await write.remember(database, access, canary(), trust="tool", provenance=provenance, turn=turn)
     items = MemoryStore(database, town.access)
     await items.aput(("user", "alice", canary()), canary(), {canary(): canary()})
-    await search.recall(database, town.access, canary.all[0])
+    await search.recall(database, town.access, canary.words[0])
 
 
 async def refund(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> str:
     """Let a model plan a refund that people ask about, answer and approve; returns the run."""
     message = f"please refund charge {charge} to the customer, {canary()}"
-    run = (await sent(api, "/api/runs", once=canary(), message=message, thread=canary()))["run"]
-    await town.asked(run, "refund")
+    run = (await post(api, "/api/runs", once=canary(), message=message, thread=canary()))["run"]
+    await town.until_question(run, "refund")
     (open_question,) = await town.questions(run)
     address = f"/api/approvals/{open_question['id']}/decisions"
     async with calling(town, "bob") as bob:
         nonce = (await bob.get(f"/api/approvals/{open_question['id']}")).json()["nonce"]
-        await sent(bob, address, decision="ask", reason=f"who is {canary()}?", nonce=nonce)
-        await sent(api, address, decision="ask", reason=f"{canary()} is my aunt", nonce=nonce)
-        await sent(bob, address, decision="approve", reason=f"for {canary()}", nonce=nonce)
-    await town.ended(run, approving=False)
+        await post(bob, address, decision="ask", reason=f"who is {canary()}?", nonce=nonce)
+        await post(api, address, decision="ask", reason=f"{canary()} is my aunt", nonce=nonce)
+        await post(bob, address, decision="approve", reason=f"for {canary()}", nonce=nonce)
+    await town.until_end(run, approving=False)
     return run
 
 
 async def waver(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
     """Ask unclearly, answer what is asked, and cancel."""
-    run = (await sent(api, "/api/runs", message=f"something is odd with {canary()}"))["run"]
-    await town.parked(run)
+    run = (await post(api, "/api/runs", message=f"something is odd with {canary()}"))["run"]
+    await town.until_rest(run)
     thread = (await town.row(run))["thread"]
-    await sent(api, "/api/chat", message=f"I mean {canary()}", thread=thread)
-    await town.parked(run)
-    await sent(api, f"/api/runs/{run}/cancel", reason=f"never mind {canary()}")
+    await post(api, "/api/chat", message=f"I mean {canary()}", thread=thread)
+    await town.until_rest(run)
+    await post(api, f"/api/runs/{run}/cancel", reason=f"never mind {canary()}")
 
 
 async def order(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
     """Give a plan whose words reach the business."""
     step = {**COMMENT, "args": {"ticket": "t_1002", "text": canary()}}
     plan = {"id": "mine", "goal": canary(), "steps": [step], "backout": canary()}
-    run = (await sent(api, "/api/runs", plan=plan))["run"]
-    assert (await town.ended(run))["status"] == "done"
+    run = (await post(api, "/api/runs", plan=plan))["run"]
+    assert (await town.until_end(run))["status"] == "done"
 
 
 async def approve(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> None:
     """Have an opinion on a colleague's run, and stop and release a tool."""
     run = await town.ask(f"please refund charge {charge} to the customer", person="dave")
-    await town.asked(run, "refund")
+    await town.until_question(run, "refund")
     (question,) = await town.questions(run)
     address = f"/api/approvals/{question['id']}"
     nonce = (await api.get(address)).json()["nonce"]
     for decision in ("ask", "reject"):
-        await sent(api, f"{address}/decisions", once=canary(), decision=decision, reason=canary(), nonce=nonce)
-    await town.ended(run)
-    await sent(api, "/api/kills", kind="user", name="dave", reason=canary())
+        await post(api, f"{address}/decisions", once=canary(), decision=decision, reason=canary(), nonce=nonce)
+    await town.until_end(run)
+    await post(api, "/api/kills", kind="user", name="dave", reason=canary())
 
 
 async def shelve(town: Town, canary: Canaries, run: str) -> None:
@@ -153,8 +158,8 @@ async def live(town: Town, canary: Canaries) -> None:
         await approve(town, bob, canary, charges[0])
         await waver(town, alice, canary)
         await order(town, alice, canary)
-        while canary.left:
-            await sent(alice, "/api/memory", body=f"{canary()} is all I say")
+        while canary.remainder:
+            await post(alice, "/api/memory", body=f"{canary()} is all I say")
 
 
 async def forget(town: Town) -> None:
@@ -188,15 +193,15 @@ async def test_no_canary_is_left_anywhere_after_two_people_are_forgotten(
     canary = Canaries()
     plan = draft("billing.single-refund")
     with endpoint([plan.replace("as asked", canary()), plan.replace("as asked", canary()), plan]) as playing:
-        async with town(own, tmp_path, model="openai:scripted", model_base_url=playing.url) as there, there.worker():
-            await live(there, canary)
+        async with open_town(own, tmp_path, model="openai:scripted", model_base_url=playing.url) as town, town.worker():
+            await live(town, canary)
             before = in_tables(own, canary)
-            sampled(own)
-            assert (set().union(*before.values()), set(before) & EVERYWHERE) == (set(canary.all), EVERYWHERE)
-            await forget(there)
+            analyze(own)
+            assert (set().union(*before.values()), set(before) & TABLES) == (set(canary.words), TABLES)
+            await forget(town)
             assert in_tables(own, canary) == {}
             assert (in_dump(own, canary), in_files(own, canary)) == (set(), set())
-            assert await look(there) > 20
-            async with there.system.database.transaction(there.access) as connection:
-                found = await journal.verify(connection)
-    assert (found.ok, found.runs > 3) == (True, True)
+            assert await look(town) > 20
+            async with town.system.database.transaction(town.access) as connection:
+                verification = await journal.verify(connection)
+    assert (verification.ok, verification.runs > 3) == (True, True)

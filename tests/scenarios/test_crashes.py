@@ -1,4 +1,4 @@
-"""A worker that really dies at any point: its successor goes on by itself, and nothing tells the difference."""
+"""Death of a worker at any point: its successor goes on by itself, and leaves the same traces."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from memory.governance import approvals
 from memory.governance.journal import JournalEntry
 from memory.postgres.roles import Urls
 from tests.scenarios import victim
-from tests.scenarios.town import Town, Towns, town
+from tests.scenarios.town import Town, Towns, open_town
 from tests.scenarios.victim import Point
 from tests.scenarios.waiting import until
 
@@ -25,7 +25,7 @@ FORKS.set_forkserver_preload(["tests.scenarios.victim"])
 
 READ, SINGLE, BATCH = "duplicates", "pause", "refund#2"
 NODES = ("planner", "researcher", "gate", "executor", "auditor")
-PASSING = frozenset({"at", "attempt", "checkpoint", "cost", "expires", "correlation", "thread"})
+VOLATILE = frozenset({"at", "attempt", "checkpoint", "cost", "expires", "correlation", "thread"})
 _IDS = re.compile(r"h_[0-9a-f]{24}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{16,64}\b")
 
 WINDOWS = [
@@ -38,53 +38,53 @@ WINDOWS = [
     ],
 ]
 BOUNDARIES = [Point(window, "save_checkpoint", node) for node in NODES for window in ("before", "after")]
-Seen = tuple[list[Any], list[Any]]
+Traces = tuple[list[Any], list[Any]]
 
 
 @pytest.fixture(scope="module")
-async def undisturbed(urls: Urls, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> Seen:
+async def calm_traces(urls: Urls, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> Traces:
     """Return what a run leaves behind when nothing happens to it."""
-    async with town(urls, tmp_path_factory.mktemp("calm")) as calm, calm.worker():
+    async with open_town(urls, tmp_path_factory.mktemp("calm")) as calm, calm.worker():
         run = await calm.begin()
-        await calm.ended(run)
-        return await left_behind(calm, run)
+        await calm.until_end(run)
+        return await traces(calm, run)
 
 
 @pytest.mark.parametrize("point", [*WINDOWS, *BOUNDARIES], ids=str)
-async def test_a_run_survives_its_worker(towns: Towns, undisturbed: Seen, point: Point) -> None:
+async def test_a_run_survives_its_worker(towns: Towns, calm_traces: Traces, point: Point) -> None:
     """R70 R71 R79: whatever the killed worker had begun is found, finished and never repeated."""
-    async with towns() as place:
-        run = await place.begin()
-        await killed(place, run, victim.work_until, place.settings, place.addresses, point)
-        async with place.worker():
-            await place.ended(run)
-        assert await left_behind(place, run) == undisturbed
+    async with towns() as town:
+        run = await town.begin()
+        await kill_worker(town, run, victim.work_until, town.settings, town.addresses, point)
+        async with town.worker():
+            await town.until_end(run)
+        assert await traces(town, run) == calm_traces
 
 
-async def test_a_decision_that_dies_half_way_counts_for_nothing(towns: Towns, undisturbed: Seen) -> None:
+async def test_a_decision_that_dies_half_way_counts_for_nothing(towns: Towns, calm_traces: Traces) -> None:
     """R70: a vote is there with everything that it causes, or not at all."""
-    async with towns() as place, place.worker():
-        run = await place.begin()
-        await until(lambda: asked(place, run), "the first question")
-        shown = await approvals.show(place.system.database, place.access, (await place.questions(run))[0]["id"])
-        await killed(place, run, victim.decide_and_die, place.addresses, place.settings.tenant, "bob", shown)
-        assert (await place.questions(run))[0]["approvals"] == 0
-        await place.ended(run)
-        assert await left_behind(place, run) == undisturbed
+    async with towns() as town, town.worker():
+        run = await town.begin()
+        await until(lambda: has_question(town, run), "the first question")
+        approval = await approvals.show(town.system.database, town.access, (await town.questions(run))[0]["id"])
+        await kill_worker(town, run, victim.decide_and_die, town.addresses, town.settings.tenant, "bob", approval)
+        assert (await town.questions(run))[0]["approvals"] == 0
+        await town.until_end(run)
+        assert await traces(town, run) == calm_traces
 
 
-async def asked(place: Town, run: str) -> bool:
-    return bool(await place.questions(run))
+async def has_question(town: Town, run: str) -> bool:
+    return bool(await town.questions(run))
 
 
-async def killed(place: Town, run: str, target: Callable[..., None], *args: Any) -> None:
+async def kill_worker(town: Town, run: str, target: Callable[..., None], *args: Any) -> None:
     """Start a victim, agree to what its run asks, and wait for its death by its own hand."""
     process = FORKS.Process(target=target, args=args)
     await asyncio.to_thread(process.start)
 
     async def dead() -> bool:
         if target is victim.work_until:
-            await place.decide(run)
+            await town.decide(run)
         return not process.is_alive()
 
     try:
@@ -96,32 +96,32 @@ async def killed(place: Town, run: str, target: Callable[..., None], *args: Any)
         process.close()
 
 
-async def left_behind(place: Town, run: str) -> Seen:
+async def traces(town: Town, run: str) -> Traces:
     """Return what a run did to the business and what its journal says, without what may differ."""
-    return await business(place), normal(await place.entries(run))
+    return await business(town), normal(await town.entries(run))
 
 
-async def business(place: Town) -> list[Any]:
-    i, found = place.instance, list[Any]()
+async def business(town: Town) -> list[Any]:
+    i, tables = town.instance, list[Any]()
     statements = (
         f"select charge, amount, key, by_support from {i}_billing.refunds order by charge, key",
         f"select id, status from {i}_billing.jobs order by id",
         f"select kind, ref, customer from {i}_tickets.tickets order by kind, ref",
         f"select customer, ref, template from {i}_tickets.notifications order by ref",
     )
-    async with await AsyncConnection.connect(place.addresses.business_url) as connection:
+    async with await AsyncConnection.connect(town.addresses.business_url) as connection:
         for statement in statements:
             cursor = await connection.execute(statement.encode())
-            found.append(await cursor.fetchall())
-    return found
+            tables.append(await cursor.fetchall())
+    return tables
 
 
 def normal(entries: list[JournalEntry]) -> list[Any]:
     """Return entries without times and attempts, every id replaced by the order in which it first appears."""
-    known: dict[str, str] = {}
+    numbers: dict[str, str] = {}
 
     def number(match: re.Match[str]) -> str:
-        return known.setdefault(match[0], f"<{len(known)}>")
+        return numbers.setdefault(match[0], f"<{len(numbers)}>")
 
     bodies = (json.dumps(_lasting(entry.body), sort_keys=True) for entry in entries)
     return [_IDS.sub(number, body) for body in bodies]
@@ -129,5 +129,5 @@ def normal(entries: list[JournalEntry]) -> list[Any]:
 
 def _lasting(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _lasting(item) for name, item in value.items() if name not in PASSING}  # pyright: ignore[reportUnknownVariableType]  # JSON
+        return {name: _lasting(item) for name, item in value.items() if name not in VOLATILE}  # pyright: ignore[reportUnknownVariableType]  # JSON
     return [_lasting(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]  # JSON

@@ -1,4 +1,4 @@
-"""The demo as a newcomer starts it, on a smaller business; and what it refuses to touch."""
+"""Demo as a newcomer starts it, on a smaller business; a database with foreign content is refused."""
 
 import asyncio
 import json
@@ -24,15 +24,15 @@ async def play(folder: Path, *arguments: str, **variables: str) -> tuple[int | N
         *(str(Path(sys.executable).with_name("countersign")), "demo", "--json", *arguments),
         env={**os.environ, "COUNTERSIGN_DATA_DIR": str(folder), **variables}, stdout=PIPE, stderr=PIPE,
     )  # fmt: skip
-    out, told = await process.communicate()
-    return process.returncode, out.decode(), told.decode()
+    out, log = await process.communicate()
+    return process.returncode, out.decode(), log.decode()
 
 
 async def test_the_demo_proves_itself(passable: Path) -> None:
     """R70 R77"""
-    code, out, told = await play(passable, "--customers=900", "--seed=7")
+    code, out, log = await play(passable, "--customers=900", "--seed=7")
     result = json.loads(out)
-    assert code == 0, told
+    assert code == 0, log
     assert result.keys() >= KEYS
     assert {name: result[name] for name in result["expected"]} == result["expected"]
     assert result["approvals"] == {"asked": 3, "voided": 1, "decided": 2}
@@ -44,9 +44,9 @@ async def test_the_demo_leaves_a_database_alone_that_holds_something(tmp_path: P
         "COUNTERSIGN_DATABASE_OWNER_URL": urls.owner,
         "COUNTERSIGN_WORLD_DATABASE_URL": urls.world,
     }
-    code, out, told = await play(tmp_path, **outside)
+    code, out, log = await play(tmp_path, **outside)
     assert (code, json.loads(out)["error"]["code"]) == (1, "configuration")
-    assert "public.approvals" in told
+    assert "public.approvals" in log
     with psycopg.connect(urls.superuser) as connection:
-        found = connection.execute("select count(*) from pg_namespace where nspname like 'naive%'").fetchone()
-    assert found == (0,)
+        schemas = connection.execute("select count(*) from pg_namespace where nspname like 'naive%'").fetchone()
+    assert schemas == (0,)

@@ -1,4 +1,4 @@
-"""An installation that is told to use a model for its vectors: over a real socket, from start to the end of a run."""
+"""Embeddings by a model in an installation: over a real socket, from start to the end of a run."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from memory.postgres.roles import Urls
 from memory.store import search, write
 from memory.store.models import Provenance
 from tests.fakes.embeddings_endpoint import Endpoint, endpoint
-from tests.scenarios.town import Town, Towns, town
+from tests.scenarios.town import Town, Towns, open_town
 from tests.scenarios.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -29,25 +29,25 @@ def own(clone: Callable[[str], Urls], worker_id: str) -> Urls:
 
 @pytest.fixture
 def towns(own: Urls, tmp_path: Path) -> Towns:
-    return partial(town, own, tmp_path)
+    return partial(open_town, own, tmp_path)
 
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with endpoint() as found:
-        yield found
+    with endpoint() as server:
+        yield server
 
 
-async def waiting(town: Town) -> reembedding.Backlog:
+async def backlog(town: Town) -> reembedding.Backlog:
     return await reembedding.backlog(town.system.database, town.system.embedder.id, tenant=town.settings.tenant)
 
 
-async def caught_up(town: Town) -> None:
+async def catch_up(town: Town) -> None:
     """Wait until the worker has given everything vectors of the model."""
 
     async def through() -> bool:
-        return await waiting(town) == reembedding.Backlog(0, 0)
+        return await backlog(town) == reembedding.Backlog(0, 0)
 
     await until(through, "vectors of the model")
 
@@ -59,24 +59,24 @@ async def test_a_change_of_the_setting_reaches_everything_in_the_background(town
         await write.remember(database, town.access, "lunch on Friday", trust="human", provenance=Provenance())
         before = await search.recall(database, town.access, "noon meal", embedder=embedder)
         async with town.worker():
-            await caught_up(town)
+            await catch_up(town)
             run = await town.ask()
-            row = await town.ended(run)
-        while (await waiting(town)).memories:
+            row = await town.until_end(run)
+        while (await backlog(town)).memories:
             await reembedding.advance(database, embedder)
         after = await search.recall(database, town.access, "noon meal", embedder=embedder)
-        asked = [text for request in serving.requests for text in request["input"]]
+        texts = [text for request in serving.requests for text in request["input"]]
     assert (before.foreign_count, after.foreign_count, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
     assert row["status"] == "done"
-    assert any("billed twice" in text for text in asked)
+    assert any("billed twice" in text for text in texts)
 
 
 async def test_a_run_does_not_wait_for_a_model_that_is_away(towns: Towns, serving: Endpoint) -> None:
-    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as there, there.worker():
-        await caught_up(there)
+    async with towns(embeddings=MODEL, embeddings_base_url=serving.url) as town, town.worker():
+        await catch_up(town)
         serving.away = True
-        run = await there.ask()
-        row = await there.ended(run)
+        run = await town.ask()
+        row = await town.until_end(run)
     assert row["status"] == "done"
 
 
@@ -89,6 +89,6 @@ async def test_an_installation_refuses_to_start_with_a_model_that_cannot_be_open
 @pytest.mark.skipif(not EXTRA, reason="needs the extra 'embeddings'")
 async def test_the_incident_is_repaired_with_sentence_vectors(towns: Towns) -> None:
     async with towns(embeddings="minilm") as town, town.worker():
-        await caught_up(town)
-        row = await town.ended(await town.ask("a whole lot of people paid two times yesterday evening"))
+        await catch_up(town)
+        row = await town.until_end(await town.ask("a whole lot of people paid two times yesterday evening"))
     assert (row["status"], (row["plan"] or {})["id"]) == ("done", "billing.double-charge")

@@ -1,4 +1,4 @@
-"""A worker process that is killed while it makes vectors anew: what it committed stays, and another does the rest."""
+"""Death of a worker amid new vectors: committed ones stay, and another worker makes the rest."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from memory.store import write
 from memory.store.models import Provenance
 from memory.store.write import Note
 from tests.fakes.embeddings_endpoint import endpoint
-from tests.scenarios.town import Town, town
+from tests.scenarios.town import Town, open_town
 from tests.scenarios.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -27,25 +27,25 @@ COUNT, STOP = 250, "remark 249 about ships"
 
 
 @contextmanager
-def worker(place: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
+def worker(town: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
     """Let a worker process of its own work, as operators start one; it is killed at the latest when the block ends."""
-    told = {**environment(place.settings), "COUNTERSIGN_DATABASE_URL": place.addresses.app, "OPENAI_API_KEY": "none"}
+    variables = {**environment(town.settings), "COUNTERSIGN_DATABASE_URL": town.addresses.app, "OPENAI_API_KEY": "none"}
     argv = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
-    with log.open("wb") as out, subprocess.Popen(argv, env={**os.environ, **told}, stderr=out) as process:
+    with log.open("wb") as out, subprocess.Popen(argv, env={**os.environ, **variables}, stderr=out) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-async def left(place: Town) -> reembedding.Backlog:
-    return await reembedding.backlog(place.system.database, place.system.embedder.id)
+async def backlog(town: Town) -> reembedding.Backlog:
+    return await reembedding.backlog(town.system.database, town.system.embedder.id)
 
 
-async def remembered(place: Town) -> None:
+async def add_notes(town: Town) -> None:
     notes = [Note(f"remark {number} about ships", "human", Provenance()) for number in range(COUNT)]
-    async with place.system.database.transaction(place.access) as connection:
-        await write.add_notes(connection, place.access, notes)
+    async with town.system.database.transaction(town.access) as connection:
+        await write.add_notes(connection, town.access, notes)
 
 
 @pytest.fixture
@@ -60,23 +60,23 @@ async def test_a_worker_killed_amid_new_vectors_leaves_the_rest_to_another(
     """R93: the model stops in the third bite of a hundred."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with endpoint() as model:
-        async with town(apart, tmp_path, embeddings=MODEL, embeddings_base_url=model.url) as place:
-            await remembered(place)
-            assert (await left(place)).memories == COUNT
+        async with open_town(apart, tmp_path, embeddings=MODEL, embeddings_base_url=model.url) as town:
+            await add_notes(town)
+            assert (await backlog(town)).memories == COUNT
             model.stops_at = STOP
-            with worker(place, tmp_path / "log") as process:
+            with worker(town, tmp_path / "log") as process:
                 await until(model.reached.is_set, "the third bite", 60)
-                assert await left(place) == reembedding.Backlog(50, 0)
+                assert await backlog(town) == reembedding.Backlog(50, 0)
                 os.kill(process.pid, signal.SIGKILL)
                 assert process.wait() == -signal.SIGKILL
-            assert await left(place) == reembedding.Backlog(50, 0)
+            assert await backlog(town) == reembedding.Backlog(50, 0)
             model.stops_at = ""
             model.released.set()
-            with worker(place, tmp_path / "log"):
+            with worker(town, tmp_path / "log"):
 
                 async def through() -> bool:
-                    return await left(place) == reembedding.Backlog(0, 0)
+                    return await backlog(town) == reembedding.Backlog(0, 0)
 
                 await until(through, "the rest of the vectors", 60)
-    asked = Counter(text for request in model.requests for text in request["input"] if "remark" in text)
-    assert sorted(asked.values()) == [1] * 200 + [2] * 50
+    requests = Counter(text for request in model.requests for text in request["input"] if "remark" in text)
+    assert sorted(requests.values()) == [1] * 200 + [2] * 50

@@ -1,4 +1,4 @@
-"""A language model as planner: a hostile one achieves nothing, an obedient one does what a person asked."""
+"""Language model as planner: a hostile one achieves nothing, an obedient one does the request."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from graphs.planning import runbooks
 from tests.fakes.model import CountingMeter, called, played
 from tests.fakes.openai_endpoint import endpoint
-from tests.scenarios.test_incident import COUNTED
+from tests.scenarios.test_incident import FIGURES
 from tests.scenarios.town import Town, Towns
 from tools.model import Model
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.slow
 CHARGE = "ch_000000000000"
 
 
-def draft(runbook: str, *more: dict[str, Any]) -> str:
+def draft(runbook: str, *extra: dict[str, Any]) -> str:
     """Return a runbook's own steps as a model would write them, and further ones."""
-    document = next(each for each in runbooks.load() if each.runbook.id == runbook)
+    document = next(item for item in runbooks.load() if item.runbook.id == runbook)
     front = yaml.safe_load(document.text.split("---")[1])
-    return json.dumps({"goal": "as asked", "steps": [*front["steps"], *more], "backout": front["backout"]})
+    return json.dumps({"goal": "as asked", "steps": [*front["steps"], *extra], "backout": front["backout"]})
 
 
 def step(tool: str, effect: str = "write", **args: Any) -> dict[str, Any]:
@@ -60,10 +60,10 @@ async def test_a_hostile_model_achieves_nothing(towns: Towns, answer: str | AIMe
     """R5 R10 R17: no effect, no call beyond the declared probes, and people are asked."""
     async with towns() as town, town.worker(model(answer, answer)):
         run = await town.ask()
-        row = await town.parked(run)
+        row = await town.until_rest(run)
         reads = {body["step"] for body in await town.bodies(run, "read")}
         assert await town.effects() == 0
-        assert (await town.observed())["refunds"] == 0
+        assert (await town.actual_counts())["refunds"] == 0
     assert (row["status"], row["waits_for"]) == ("waiting", "clarify")
     assert all(name.startswith("probe_") for name in reads)
 
@@ -74,9 +74,9 @@ async def test_a_model_that_obeys_a_ticket_is_refused_and_the_legitimate_refund_
     async with towns() as town, town.worker(model(obeying, draft("billing.single-refund"))):
         charge = (await town.charges("clean_duplicate"))[0]
         run = await town.ask(f"please refund charge {charge} to the customer")
-        row = await town.parked(run, approving=True)
+        row = await town.until_rest(run, approving=True)
         keys = await effect_keys(town)
-        assert (await town.observed())["refunds"] == 1
+        assert (await town.actual_counts())["refunds"] == 1
     assert (row["status"], keys) == ("done", [f"billing.refund:{charge}"])
 
 
@@ -88,10 +88,10 @@ async def test_the_incident_is_repaired_through_an_openai_endpoint(
     with endpoint([draft("billing.double-charge")]) as playing:
         async with towns(model="openai:scripted", model_base_url=playing.url) as town, town.worker():
             run = await town.ask()
-            row = await town.ended(run)
-            wanted, seen = await town.expected(), await town.observed()
+            row = await town.until_end(run)
+            labels, counts = await town.true_counts(), await town.actual_counts()
     assert (row["status"], (row["plan"] or {})["source"]) == ("done", "model")
-    assert {name: seen[name] for name in COUNTED} == {name: wanted[name] for name in COUNTED}
+    assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
     assert len(re.findall("ch_[a-z0-9]{12}", json.dumps(playing.requests))) <= 5
 
 

@@ -1,4 +1,4 @@
-"""A run from last week, looked at today: the exact text it rested on, whatever was published and tidied since."""
+"""Runbook version of an old run: its exact text stays readable, whatever was published and tidied since."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ Ask = Callable[..., Awaitable[str]]
 
 
 @asynccontextmanager
-async def served(place: Town) -> AsyncGenerator[str]:
+async def serve(town: Town) -> AsyncGenerator[str]:
     """Serve the API of a town on loopback."""
     with listening("127.0.0.1", 0) as listener:
         config = uvicorn.Config(
-            create_app(place.system.api_services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+            create_app(town.system.api_services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
@@ -35,8 +35,8 @@ async def served(place: Town) -> AsyncGenerator[str]:
         await serving
 
 
-async def key(place: Town, person: str) -> str:
-    return (await bootstrap.first_key(place.settings, place.addresses, person)).secret
+async def key(town: Town, person: str) -> str:
+    return (await bootstrap.first_key(town.settings, town.addresses, person)).secret
 
 
 async def publish_edits(url: str, secret: str) -> list[str]:
@@ -44,23 +44,23 @@ async def publish_edits(url: str, secret: str) -> list[str]:
     texts = list[str]()
     async with httpx2.AsyncClient(base_url=url, headers={"X-Api-Key": secret}, timeout=20) as carol:
         for edit in ("once", "twice", "three times"):
-            known = (await carol.get(f"/api/knowledge/{RUNBOOK}")).json()
-            body = known["body"].replace(f"version: {known['version']}\n", f"version: {known['version'] + 1}\n")
+            runbook = (await carol.get(f"/api/knowledge/{RUNBOOK}")).json()
+            body = runbook["body"].replace(f"version: {runbook['version']}\n", f"version: {runbook['version'] + 1}\n")
             texts.append(f"{body}\nEdited {edit}.\n")
             answer = await carol.post("/api/knowledge", json={"id": RUNBOOK, "kind": "runbook", "body": texts[-1]})
             assert answer.status_code == 201, answer.text
     return texts
 
 
-async def a_week_passes(place: Town, superuser: Connect) -> None:
+async def a_week_passes(town: Town, superuser: Connect) -> None:
     """Move all runs of a town into the past, and tidy as workers do."""
     async with superuser() as above:
         for column in ("created", "ended"):
             await above.execute(
                 f"update runs set {column} = {column} - interval '7 days' where tenant = %s".encode(),
-                [place.settings.tenant],
+                [town.settings.tenant],
             )
-    await housekeeping.tidy(place.system.database)
+    await housekeeping.tidy(town.system.database)
 
 
 async def test_a_run_of_last_week_shows_the_exact_runbook_it_used(
@@ -68,27 +68,27 @@ async def test_a_run_of_last_week_shows_the_exact_runbook_it_used(
 ) -> None:
     """R95 R118: found from the run alone, over HTTP and on the command line, after three later edits."""
 
-    async def told(*argv: str) -> str:
+    async def output(*argv: str) -> str:
         code = await asyncio.to_thread(cli.run, list(argv))
         out, err = capfd.readouterr()
         assert code == 0, err
         return out
 
-    async with towns() as place, served(place) as url:
-        async with place.worker():
-            run = await place.ask()
-            assert (await place.ended(run))["status"] == "done"
+    async with towns() as town, serve(town) as url:
+        async with town.worker():
+            run = await town.ask()
+            assert (await town.until_end(run))["status"] == "done"
         monkeypatch.setenv("COUNTERSIGN_URL", url)
-        monkeypatch.setenv("COUNTERSIGN_KEY", await key(place, "alice"))
-        then = await told("knowledge", "show", RUNBOOK)
-        later = await publish_edits(url, await key(place, "carol"))
-        await a_week_passes(place, superuser)
+        monkeypatch.setenv("COUNTERSIGN_KEY", await key(town, "alice"))
+        old_text = await output("knowledge", "show", RUNBOOK)
+        later = await publish_edits(url, await key(town, "carol"))
+        await a_week_passes(town, superuser)
 
-        shown: dict[str, Any] = json.loads(await told("runs", "show", run, "--json"))
-        ((id, version),) = [(cited["id"], cited["version"]) for cited in shown["plan"]["cites"]]
+        report: dict[str, Any] = json.loads(await output("runs", "show", run, "--json"))
+        ((id, version),) = [(citation["id"], citation["version"]) for citation in report["plan"]["cites"]]
         assert id == RUNBOOK
-        assert await told("knowledge", "show", id, "--version", str(version)) == then
-        assert await told("knowledge", "show", id) == later[-1] != then
-        async with httpx2.AsyncClient(base_url=url, headers={"X-Api-Key": await key(place, "alice")}) as alice:
+        assert await output("knowledge", "show", id, "--version", str(version)) == old_text
+        assert await output("knowledge", "show", id) == later[-1] != old_text
+        async with httpx2.AsyncClient(base_url=url, headers={"X-Api-Key": await key(town, "alice")}) as alice:
             over = (await alice.get(f"/api/knowledge/{id}", params={"version": version})).json()
-        assert (over["body"], over["version"]) == (then, version)
+        assert (over["body"], over["version"]) == (old_text, version)

@@ -1,4 +1,4 @@
-"""Postgres is killed while agents work: what a client was told stands, and the work goes on by itself."""
+"""Death of Postgres while agents work: acknowledged facts stand, and the work goes on by itself."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ from app.supervisor import Child, ServerKeeper, answers, environment, supervise
 from app.world.store import actual_counts, true_counts
 from memory.errors import ControlError
 from memory.postgres.embedded import attach
-from tests.scenarios.test_incident import COUNTED
-from tests.scenarios.town import ENDED, REQUEST
+from tests.scenarios.test_incident import FIGURES
+from tests.scenarios.town import REQUEST, TERMINAL
 from tests.scenarios.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -29,7 +29,7 @@ CUSTOMERS = 900
 
 
 @dataclass
-class Place:
+class Installation:
     """A running installation with real processes."""
 
     server: ServerKeeper
@@ -40,7 +40,7 @@ class Place:
 
 
 @asynccontextmanager
-async def installation(folder: Path) -> AsyncGenerator[Place]:
+async def installation(folder: Path) -> AsyncGenerator[Installation]:
     settings = Settings(data_dir=folder, port=free(), world_url=f"http://127.0.0.1:{(world := free())}")
     async with AsyncExitStack() as stack:
         addresses = stack.enter_context(addresses_of(settings))
@@ -59,80 +59,80 @@ async def installation(folder: Path) -> AsyncGenerator[Place]:
         await stack.enter_async_context(supervise(children, logs=folder / "logs", server=server))
         await until(lambda: answers(f"{settings.api}/readyz"), "the API", 60)
         await until(lambda: answers(f"{settings.world_url}/livez"), "the business", 60)
-        yield Place(server, addresses.business_url, *people)
+        yield Installation(server, addresses.business_url, *people)
 
 
 async def test_what_was_acknowledged_outlives_postgres(passable: Path) -> None:
     """R79: the run, every vote and every effect that a client saw is there after kill -9 of the server."""
-    async with installation(passable / "data") as place:
-        run = (await place.alice.post("/api/runs", {"message": REQUEST}))["run"]
-        votes = Votes(place, run)
-        await until(trying(lambda: votes.until_settled(2)), "two settled refunds", 60)
-        known = await settled(place, run)
-        assert place.server.server.pid is not None
-        os.kill(place.server.server.pid, signal.SIGKILL)
-        await until(trying(votes.until_ended), "the end of the run", 90)
-        after = {effect["id"]: effect["state"] for effect in (await effects(place, run))}
-        assert {id: after.get(id) for id in known} == known
-        assert votes.given <= await votes.recorded()
-        assert (await place.alice.get(f"/api/runs/{run}"))["status"] == "done"
-        wanted, seen = await true_counts(place.world, "world"), await actual_counts(place.world, "world")
-    assert {name: seen[name] for name in COUNTED} == {name: wanted[name] for name in COUNTED}
+    async with installation(passable / "data") as house:
+        run = (await house.alice.post("/api/runs", {"message": REQUEST}))["run"]
+        votes = Votes(house, run)
+        await until(trying(lambda: votes.have_refunded(2)), "two settled refunds", 60)
+        effects_before = await settlements(house, run)
+        assert house.server.server.pid is not None
+        os.kill(house.server.server.pid, signal.SIGKILL)
+        await until(trying(votes.have_finished), "the end of the run", 90)
+        effects_after = {effect["id"]: effect["state"] for effect in (await effects(house, run))}
+        assert {id: effects_after.get(id) for id in effects_before} == effects_before
+        assert votes.receipts <= await votes.read()
+        assert (await house.alice.get(f"/api/runs/{run}"))["status"] == "done"
+        labels, counts = await true_counts(house.world, "world"), await actual_counts(house.world, "world")
+    assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
 
 
 @dataclass
 class Votes:
-    """Two people who agree to everything, and what they were told about it."""
+    """Two people who agree to everything, and the receipts of their votes."""
 
-    place: Place
+    house: Installation
     run: str
 
     def __post_init__(self) -> None:
-        self.given: set[tuple[str, str]] = set()
+        self.receipts: set[tuple[str, str]] = set()
 
     async def give(self) -> None:
         """Agree to what is asked at the moment; a vote counts as given once the API says so."""
-        for asked in (await self.place.alice.get("/api/approvals", run=self.run, status="open"))["items"]:
-            for name in ("bob", "carol")[: asked["need"]]:
-                if (asked["id"], name) not in self.given:
-                    await getattr(self.place, name).approves(asked["id"], "agreed")
-                    self.given.add((asked["id"], name))
+        for question in (await self.house.alice.get("/api/approvals", run=self.run, status="open"))["items"]:
+            for name in ("bob", "carol")[: question["need"]]:
+                if (question["id"], name) not in self.receipts:
+                    await getattr(self.house, name).approves(question["id"], "agreed")
+                    self.receipts.add((question["id"], name))
 
-    async def recorded(self) -> set[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()
-        for asked in (await self.place.alice.get("/api/approvals", run=self.run))["items"]:
-            shown = await self.place.alice.get(f"/api/approvals/{asked['id']}")
-            found |= {(asked["id"], vote["approver"]) for vote in shown["votes"]}
-        return found
+    async def read(self) -> set[tuple[str, str]]:
+        records: set[tuple[str, str]] = set()
+        for question in (await self.house.alice.get("/api/approvals", run=self.run))["items"]:
+            approval = await self.house.alice.get(f"/api/approvals/{question['id']}")
+            records |= {(question["id"], vote["approver"]) for vote in approval["votes"]}
+        return records
 
-    async def until_settled(self, count: int) -> bool:
+    async def have_refunded(self, count: int) -> bool:
         await self.give()
-        refunds = [each for each in await effects(self.place, self.run) if each["tool"] == "billing.refund_batch"]
-        return sum(each["state"] == "done" for each in refunds) >= count
+        refunds = [effect for effect in await effects(self.house, self.run) if effect["tool"] == "billing.refund_batch"]
+        return sum(effect["state"] == "done" for effect in refunds) >= count
 
-    async def until_ended(self) -> bool:
+    async def have_finished(self) -> bool:
         await self.give()
-        return (await self.place.alice.get(f"/api/runs/{self.run}"))["status"] in ENDED
+        return (await self.house.alice.get(f"/api/runs/{self.run}"))["status"] in TERMINAL
 
 
-async def effects(place: Place, run: str) -> list[dict[str, Any]]:
-    return (await place.alice.get("/api/effects", run=run, limit=200))["items"]
+async def effects(house: Installation, run: str) -> list[dict[str, Any]]:
+    return (await house.alice.get("/api/effects", run=run, limit=200))["items"]
 
 
-async def settled(place: Place, run: str) -> dict[str, str]:
-    return {each["id"]: "done" for each in await effects(place, run) if each["state"] == "done"}
+async def settlements(house: Installation, run: str) -> dict[str, str]:
+    return {effect["id"]: "done" for effect in await effects(house, run) if effect["state"] == "done"}
 
 
 def trying(ask: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
     """Return a question that counts as unanswered while the server is away."""
 
-    async def asked() -> bool:
+    async def answer() -> bool:
         try:
             return await ask()
         except (ControlError, httpx2.TransportError):
             return False
 
-    return asked
+    return answer
 
 
 def free() -> int:

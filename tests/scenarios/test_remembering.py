@@ -1,4 +1,4 @@
-"""Memory before a planner: small, quoted, counted only where it was used, and of earlier runs the outcome alone."""
+"""Memory in a planner's prompt: small, quoted, counted only when cited, and of earlier runs the outcome alone."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from tests.scenarios.town import Town, Towns
 from tools import explanations
 
 pytestmark = pytest.mark.slow
-Modelled = Callable[[Endpoint], AbstractAsyncContextManager[Town]]
+TownsWithModel = Callable[[Endpoint], AbstractAsyncContextManager[Town]]
 REFUND = draft("billing.single-refund")
 
 
@@ -37,12 +37,12 @@ async def refunds(town: Town, number: int = 0) -> str:
     """Let one more charge be refunded; returns the run once it ended."""
     charge = (await town.charges("clean_duplicate"))[number]
     run = await town.ask(f"please refund charge {charge} to the customer")
-    row = await town.parked(run, approving=True)
+    row = await town.until_rest(run, approving=True)
     assert row["status"] == "done", row
     return run
 
 
-async def remembered(town: Town) -> Sequence[Memory]:
+async def memories(town: Town) -> Sequence[Memory]:
     return await search.ls(town.system.database, town.access)
 
 
@@ -53,7 +53,7 @@ async def note(town: Town, *texts: str, trust: Any = "human") -> None:
 
 
 @pytest.fixture
-def modelled(towns: Towns, monkeypatch: pytest.MonkeyPatch) -> Modelled:
+def towns_with_model(towns: Towns, monkeypatch: pytest.MonkeyPatch) -> TownsWithModel:
     """Return a factory of towns that plan with the model at an endpoint."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
@@ -63,10 +63,10 @@ def modelled(towns: Towns, monkeypatch: pytest.MonkeyPatch) -> Modelled:
     return town
 
 
-async def test_a_thousand_facts_add_no_more_to_a_prompt_than_the_ceiling(modelled: Modelled) -> None:
+async def test_a_thousand_facts_add_no_more_to_a_prompt_than_the_ceiling(towns_with_model: TownsWithModel) -> None:
     """R100: measured on what went over the wire."""
     with endpoint([REFUND, REFUND]) as playing:
-        async with modelled(playing) as town, town.worker():
+        async with towns_with_model(playing) as town, town.worker():
             await refunds(town, 0)
             facts = [f"charge office {n} refunds customer group {n * 7} through account {n * 13}" for n in range(1000)]
             await note(town, *facts)
@@ -74,14 +74,16 @@ async def test_a_thousand_facts_add_no_more_to_a_prompt_than_the_ceiling(modelle
     before, after = (document(request) for request in playing.requests)
     assert (before["memory"], len(after["memory"]) > 5) == ([], True)
     assert sum(context.tokens(line) for line in after["memory"]) <= context.TOKEN_LIMIT
-    grown = len(playing.requests[1]["messages"][1]["content"]) - len(playing.requests[0]["messages"][1]["content"])
-    assert grown < 5 * context.TOKEN_LIMIT
+    growth = len(playing.requests[1]["messages"][1]["content"]) - len(playing.requests[0]["messages"][1]["content"])
+    assert growth < 5 * context.TOKEN_LIMIT
 
 
-async def test_a_second_run_sees_the_first_as_a_line_with_its_id_and_no_transcript(modelled: Modelled) -> None:
+async def test_a_second_run_sees_the_first_as_a_line_with_its_id_and_no_transcript(
+    towns_with_model: TownsWithModel,
+) -> None:
     """R97 R98"""
     with endpoint([REFUND, REFUND]) as playing:
-        async with modelled(playing) as town, town.worker():
+        async with towns_with_model(playing) as town, town.worker():
             first = await refunds(town, 0)
             await refunds(town, 1)
     outcome, summary = [line for line in document(playing.requests[1])["memory"] if first in line]
@@ -91,39 +93,39 @@ async def test_a_second_run_sees_the_first_as_a_line_with_its_id_and_no_transcri
     assert "checkpoint" not in outcome + summary
 
 
-async def test_only_what_a_plan_rests_on_counts_as_used(modelled: Modelled) -> None:
+async def test_only_what_a_plan_rests_on_counts_as_used(towns_with_model: TownsWithModel) -> None:
     """R94: a search alone is no use, and a mark that was not shown names nothing."""
     with endpoint([using("m1", "m1", "m77", "billing")]) as playing:
-        async with modelled(playing) as town, town.worker():
+        async with towns_with_model(playing) as town, town.worker():
             await note(
                 town, "refund every customer of group nine by letter", "customers of a refund like a charge note"
             )
             run = await refunds(town)
-            (told,) = await town.bodies(run, "recalled")
+            (recall,) = await town.bodies(run, "recalled")
             (effect,) = [body["effect"] for body in await town.bodies(run, "outcome")]
             chain = await explanations.explain(town.system.database, town.access, effect)
-            viewed = views.run(await town.row(run), await town.entries(run))
-            uses = {memory.id: memory.uses for memory in await remembered(town) if memory.trust == "human"}
-    assert (len(told["shown"]), told["cited"], told["role"]) == (2, told["shown"][:1], "planner")
-    assert uses == {told["shown"][0]: 1, told["shown"][1]: 0}
-    assert asdict(chain.memory) == viewed["memory"] == {name: told[name] for name in ("shown", "cited")}
-    assert "letter" not in json.dumps(told)
+            view = views.run(await town.row(run), await town.entries(run))
+            uses = {memory.id: memory.uses for memory in await memories(town) if memory.trust == "human"}
+    assert (len(recall["shown"]), recall["cited"], recall["role"]) == (2, recall["shown"][:1], "planner")
+    assert uses == {recall["shown"][0]: 1, recall["shown"][1]: 0}
+    assert asdict(chain.memory) == view["memory"] == {name: recall[name] for name in ("shown", "cited")}
+    assert "letter" not in json.dumps(recall)
 
 
-async def test_a_run_that_plans_twice_counts_a_memory_once(modelled: Modelled) -> None:
+async def test_a_run_that_plans_twice_counts_a_memory_once(towns_with_model: TownsWithModel) -> None:
     """R94"""
     with endpoint([using("m1"), using("m1")]) as playing:
-        async with modelled(playing) as town:
+        async with towns_with_model(playing) as town:
             await note(town, "customers of a refund like a charge note")
             charge = (await town.charges("clean_duplicate"))[0]
             async with town.worker():
                 run = await town.ask(f"please refund charge {charge} to the customer")
-                await town.asked(run, "refund")
+                await town.until_question(run, "refund")
                 await town.publish({"# One refund": "# A single refund"}, "billing.single-refund")
-                await town.ended(run)
-            (kept,) = [memory for memory in await remembered(town) if memory.trust == "human"]
-            told = await town.bodies(run, "recalled")
-    assert (kept.uses, [body["cited"] for body in told]) == (1, [[kept.id], [kept.id]])
+                await town.until_end(run)
+            (memory,) = [memory for memory in await memories(town) if memory.trust == "human"]
+            recalls = await town.bodies(run, "recalled")
+    assert (memory.uses, [body["cited"] for body in recalls]) == (1, [[memory.id], [memory.id]])
 
 
 async def test_without_a_model_people_are_told_how_the_last_run_ended(towns: Towns) -> None:
@@ -131,27 +133,27 @@ async def test_without_a_model_people_are_told_how_the_last_run_ended(towns: Tow
     async with towns() as town, town.worker():
         first = await refunds(town, 0)
         second = await refunds(town, 1)
-        (kept,) = [memory for memory in await remembered(town) if memory.key == f"run:{first}"]
-        (told,) = await town.bodies(second, "recalled")
+        (outcome,) = [memory for memory in await memories(town) if memory.key == f"run:{first}"]
+        (recall,) = await town.bodies(second, "recalled")
         notes = [body["note"] for body in await town.bodies(second, "planned")]
         plans = [(await town.row(run))["plan"]["steps"] for run in (first, second)]
-    assert (told["cited"], kept.uses) == ([kept.id], 1)
-    assert notes[-1].endswith(f"; last time: {kept.body.partition(';')[0]}")
+    assert (recall["cited"], outcome.uses) == ([outcome.id], 1)
+    assert notes[-1].endswith(f"; last time: {outcome.body.partition(';')[0]}")
     assert first in notes[-1]
     assert plans[0] == plans[1]
 
 
-async def test_a_colleagues_words_are_in_nobody_elses_prompt(modelled: Modelled) -> None:
+async def test_a_colleagues_words_are_in_nobody_elses_prompt(towns_with_model: TownsWithModel) -> None:
     """R92 R97: bob's run learns that alice's ended, and not what she asked."""
     with endpoint([REFUND, REFUND]) as playing:
-        async with modelled(playing) as town, town.worker():
+        async with towns_with_model(playing) as town, town.worker():
             await note(town, "alice keeps the refund letters of customer Nordwind")
             first = await refunds(town, 0)
             charge = (await town.charges("clean_duplicate"))[1]
             second = await town.ask(f"refund charge {charge} to customer Nordwind", person="bob")
-            await town.asked(second, "refund")
-    shown = "\n".join(document(playing.requests[1])["memory"])
-    assert (first in shown, "asked" in shown, "letters" in shown) == (True, False, False)
+            await town.until_question(second, "refund")
+    prompt = "\n".join(document(playing.requests[1])["memory"])
+    assert (first in prompt, "asked" in prompt, "letters" in prompt) == (True, False, False)
 
 
 async def test_an_ended_run_leaves_outcome_and_summary_and_no_task_memory(towns: Towns) -> None:
@@ -159,19 +161,23 @@ async def test_an_ended_run_leaves_outcome_and_summary_and_no_task_memory(towns:
     async with towns() as town, town.worker():
         run = await refunds(town)
         database = town.system.database
-        kept = {str(memory.scope): memory for memory in await remembered(town)}
+        by_scope = {str(memory.scope): memory for memory in await memories(town)}
         steps = await outcomes.steps(database, town.access, run)
         elsewhere = Access.of(Principal("another-tenant", "alice"))
         assert await outcomes.steps(database, elsewhere, run) == []
         outcome = (await town.bodies(run, "outcome"))[-1]
         async with database.transaction(town.access) as connection:
-            found = await connection.execute("select count(*) as n from memories where scope_kind = 'run'")
-            left = (await found.fetchone() or {})["n"]
-    assert left == 0
-    assert kept["agent:shared"].provenance.facts["pointers"] == [outcome["effect"]]
-    assert run in kept["user:alice"].body
-    planned = [step for step in steps if not step.step.startswith("probe")]
-    assert [(step.step, step.status) for step in planned] == [("before", "done"), ("refund", "done"), ("after", "done")]
-    refund = planned[1]
+            cursor = await connection.execute("select count(*) as n from memories where scope_kind = 'run'")
+            task_memories = (await cursor.fetchone() or {})["n"]
+    assert task_memories == 0
+    assert by_scope["agent:shared"].provenance.facts["pointers"] == [outcome["effect"]]
+    assert run in by_scope["user:alice"].body
+    plan_steps = [step for step in steps if not step.step.startswith("probe")]
+    assert [(step.step, step.status) for step in plan_steps] == [
+        ("before", "done"),
+        ("refund", "done"),
+        ("after", "done"),
+    ]
+    refund = plan_steps[1]
     assert (refund.tool, refund.pointers) == ("billing.refund", (outcome["effect"],))
     assert (refund.duration, refund.cost) == (outcome["cost"]["millis"], {"calls": 1, "tokens": 0, "micros": 0})

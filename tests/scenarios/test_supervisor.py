@@ -1,4 +1,4 @@
-"""The supervisor: children come back, give up with their last words, and never outlive it."""
+"""Supervisor: children come back, give up with their last words, and never outlive it."""
 
 import asyncio
 import sys
@@ -47,8 +47,8 @@ async def test_no_child_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 def test_children_are_told_every_setting_and_nothing_else(tmp_path: Path) -> None:
-    given = {"COUNTERSIGN_PORT": "8123", "COUNTERSIGN_BUDGET__CALLS": "7", "COUNTERSIGN_KEY": "secret"}
-    settings = load(environ=given, folder=tmp_path)
-    told = environment(settings)
-    assert given.items() <= told.items()
-    assert load(environ=told, folder=tmp_path) == settings
+    variables = {"COUNTERSIGN_PORT": "8123", "COUNTERSIGN_BUDGET__CALLS": "7", "COUNTERSIGN_KEY": "secret"}
+    settings = load(environ=variables, folder=tmp_path)
+    child_variables = environment(settings)
+    assert variables.items() <= child_variables.items()
+    assert load(environ=child_variables, folder=tmp_path) == settings

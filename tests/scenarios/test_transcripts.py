@@ -1,4 +1,4 @@
-"""Transcripts of real runs: small in the archive, whole again on request, gone after their time."""
+"""Transcripts of real runs: small in storage, whole again on request, deleted after their retention."""
 
 import pytest
 
@@ -15,15 +15,15 @@ from tests.scenarios.town import Town, Towns
 pytestmark = pytest.mark.slow
 
 
-async def refunded(town: Town) -> str:
+async def refund(town: Town) -> str:
     """Let one charge be refunded: the shortest story that a run tells."""
     charge = (await town.charges("clean_duplicate"))[0]
     run = await town.ask(f"please refund charge {charge} to the customer")
-    assert (await town.parked(run, approving=True))["status"] == "done"
+    assert (await town.until_rest(run, approving=True))["status"] == "done"
     return run
 
 
-async def whole(database: Database, access: Access, run: str) -> list[str]:
+async def conversation(database: Database, access: Access, run: str) -> list[str]:
     """Return all that is left of a run's conversation: checkpoints, and what a model was asked and answered."""
     calls = await database.rows(access, "select prompt, answer from model_calls where run = %s", run)
     return [*await rows_of(database, access, run), *(str(row) for row in calls)]
@@ -33,16 +33,16 @@ async def test_a_short_run_and_a_long_one_get_five_times_smaller_and_come_back_w
     """R99: measured against the values alone, without their keys and indexes."""
     async with towns() as town, town.worker():
         database, access = town.system.database, town.access
-        short, long = await refunded(town), await town.ask()
-        await town.ended(long)
+        short, long = await refund(town), await town.ask()
+        await town.until_end(long)
         for run in (short, long):
-            before = await whole(database, access, run)
+            before = await conversation(database, access, run)
             assert await transcripts.transcribe(database, access, run)
-            (kept, *_) = await transcripts.ls(database, access)
-            assert (kept.packed or 0) * 5 <= kept.size
+            (transcript, *_) = await transcripts.ls(database, access)
+            assert (transcript.packed or 0) * 5 <= transcript.size
             assert await rows_of(database, access, run) == []
             await transcripts.restore(database, access, run)
-            assert await whole(database, access, run) == before
+            assert await conversation(database, access, run) == before
 
 
 async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,24 +51,28 @@ async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, mon
     with endpoint([draft("billing.single-refund")]) as playing:
         async with towns(model="openai:scripted", model_base_url=playing.url) as town, town.worker():
             database, access = town.system.database, town.access
-            run = await refunded(town)
-            before = await whole(database, access, run)
+            run = await refund(town)
+            before = await conversation(database, access, run)
             assert await transcripts.transcribe(database, access, run)
-            assert await whole(database, access, run) == ["{'prompt': None, 'answer': None}"]
-            told = await transcripts.show(database, access, run)
-            assert (len(told.calls), told.rows["calls"], bool(told.calls[0]["prompt"])) == (1, 1, True)
-            assert told.state["plan"]["steps"]
-            (kept,) = await transcripts.ls(database, access)
+            assert await conversation(database, access, run) == ["{'prompt': None, 'answer': None}"]
+            transcript = await transcripts.show(database, access, run)
+            assert (len(transcript.calls), transcript.rows["calls"], bool(transcript.calls[0]["prompt"])) == (
+                1,
+                1,
+                True,
+            )
+            assert transcript.state["plan"]["steps"]
+            (row,) = await transcripts.ls(database, access)
             await transcripts.restore(database, access, run)
-            assert await whole(database, access, run) == before
-    assert (kept.packed or 0) * 5 <= kept.size
+            assert await conversation(database, access, run) == before
+    assert (row.packed or 0) * 5 <= row.size
 
 
 async def test_after_its_retention_a_tombstone_is_left(towns: Towns, superuser: Connect) -> None:
     """R99"""
     async with towns() as town, town.worker():
         database, access = town.system.database, town.access
-        run = await refunded(town)
+        run = await refund(town)
         assert await transcripts.transcribe(database, access, run)
         async with superuser() as above:
             await above.execute("update transcripts set retained_until = now() where thread = %s", [run])

@@ -1,4 +1,4 @@
-"""The whole product over a small business of its own: real database, real sockets, real people's decisions."""
+"""Whole product over a small business of its own: real database, real sockets, decisions of people."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ KEYS = {"world_key_read": "reads", "world_key_write": "writes"}
 REQUEST = "customers say they were billed twice on Friday night, fix it"
 SMALL = {"default: 500": "default: 20", "default: 10}": "default: 3}"}
 """Changes to the runbook that make many batches of few charges."""
-ENDED = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
+TERMINAL = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Town:
 
     @property
     def access(self) -> Access:
-        """Return what alice may do outside runs."""
-        return self.by("alice")
+        """Return the access of alice outside runs."""
+        return self.access_of("alice")
 
-    def by(self, person: str) -> Access:
-        """Return what a person may do outside runs."""
+    def access_of(self, person: str) -> Access:
+        """Return the access of a person outside runs."""
         return Access.of(Principal(self.settings.tenant, person))
 
     async def ask(self, message: str = REQUEST, person: str = "alice") -> str:
@@ -63,23 +63,23 @@ class Town:
 
     async def publish(self, changes: Mapping[str, str], runbook: str = "billing.double-charge") -> None:
         """Publish the next version of a runbook with changes to its text, and wake what that voids."""
-        known = await versions.current(self.system.database, self.access, runbook)
-        body = known.body.replace(f"version: {known.version}", f"version: {known.version + 1}")
+        item = await versions.current(self.system.database, self.access, runbook)
+        body = item.body.replace(f"version: {item.version}", f"version: {item.version + 1}")
         for old, new in changes.items():
             assert old in body
             body = body.replace(old, new)
-        item = KnowledgeItem(runbook, "runbook", known.title, body, known.owner, known.review_by, known.version + 1)
-        published = await versions.publish(self.system.database, self.by("bob"), item)
+        item = KnowledgeItem(runbook, "runbook", item.title, body, item.owner, item.review_by, item.version + 1)
+        publication = await versions.publish(self.system.database, self.access_of("bob"), item)
         async with self.system.database.transaction(self.access) as connection:
-            for run in published.runs:
+            for run in publication.runs:
                 await self.system.queue.defer(connection, run)
 
-    async def start(self, asked: Mapping[str, Any], person: str = "alice") -> str:
+    async def start(self, request: Mapping[str, Any], person: str = "alice") -> str:
         """Start a run and wake a worker, as the API does; returns its id."""
         run = str(new_id(SystemClock()))
-        async with self.system.database.transaction(self.by(person)) as connection:
+        async with self.system.database.transaction(self.access_of(person)) as connection:
             budget = self.settings.budget.model_dump()
-            await records.start(connection, id=run, thread=run, input=asked, correlation=run, budget=budget)
+            await records.start(connection, id=run, thread=run, input=request, correlation=run, budget=budget)
             await self.system.queue.defer(connection, run)
         return run
 
@@ -98,34 +98,34 @@ class Town:
     async def decide(self, run: str, decision: Any = "approve", reason: str = "agreed") -> None:
         """Let bob, and carol if it takes two, answer what a run asks."""
         for question in await self.questions(run):
-            shown = await approvals.show(self.system.database, self.access, question["id"])
-            for person in ("bob", "carol")[: shown["need"]]:
-                await self.vote(person, shown, decision, reason)
+            approval = await approvals.show(self.system.database, self.access, question["id"])
+            for person in ("bob", "carol")[: approval["need"]]:
+                await self.vote(person, approval, decision, reason)
 
     async def vote(
-        self, person: str, shown: Mapping[str, Any], decision: Any = "approve", reason: str = "agreed"
+        self, person: str, approval: Mapping[str, Any], decision: Any = "approve", reason: str = "agreed"
     ) -> str:
         """Let one person answer one question; returns the code."""
-        async with self.system.database.transaction(self.by(person)) as connection:
-            decided = await approvals.decide(
+        async with self.system.database.transaction(self.access_of(person)) as connection:
+            result = await approvals.decide(
                 connection,
-                approval=shown["id"],
-                nonce=shown["nonce"],
+                approval=approval["id"],
+                nonce=approval["nonce"],
                 decision=decision,
                 reason=reason,
                 channel="test",
             )
-            if decided.wakes_run and decided.run:
-                await self.system.queue.defer(connection, decided.run)
-            return decided.code
+            if result.wakes_run and result.run:
+                await self.system.queue.defer(connection, result.run)
+            return result.code
 
-    async def ended(self, run: str, *, approving: bool = True, seconds: float = 60) -> dict[str, Any]:
+    async def until_end(self, run: str, *, approving: bool = True, seconds: float = 60) -> dict[str, Any]:
         """Wait for a run's end, agreeing to whatever it asks meanwhile; returns its row."""
 
         async def over() -> bool:
             if approving:
                 await self.decide(run)
-            return (await self.row(run))["status"] in ENDED
+            return (await self.row(run))["status"] in TERMINAL
 
         await until(over, f"the end of run {run}", seconds)
         return await self.row(run)
@@ -134,38 +134,38 @@ class Town:
         """Return the bodies of a run's entries of one kind."""
         return [entry.body for entry in await self.entries(run) if entry.kind == kind]
 
-    async def parked(self, run: str, *, approving: bool = False, seconds: float = 60) -> dict[str, Any]:
+    async def until_rest(self, run: str, *, approving: bool = False, seconds: float = 60) -> dict[str, Any]:
         """Wait until a run ended or asks its requester; returns its row."""
 
         async def still() -> bool:
             if approving:
                 await self.decide(run)
             row = await self.row(run)
-            return row["status"] in ENDED or row["waits_for"] == "clarify"
+            return row["status"] in TERMINAL or row["waits_for"] == "clarify"
 
         await until(still, f"a rest of run {run}", seconds)
         return await self.row(run)
 
-    async def progressed(self, run: str, step: str, *, seconds: float = 60) -> None:
+    async def until_effect(self, run: str, step: str, *, seconds: float = 60) -> None:
         """Agree to whatever a run asks until an effect of a step is settled."""
 
-        async def reached() -> bool:
+        async def has_effect() -> bool:
             await self.decide(run)
             return any(body["step"] == step for body in await self.bodies(run, "outcome"))
 
-        await until(reached, f"step {step} of run {run}", seconds)
+        await until(has_effect, f"step {step} of run {run}", seconds)
 
-    async def asked(self, run: str, step: str) -> None:
+    async def until_question(self, run: str, step: str) -> None:
         """Wait until people are asked about a step."""
 
-        async def held() -> bool:
+        async def has_question() -> bool:
             return any(question["step"] == step for question in await self.questions(run))
 
-        await until(held, f"the question about {step}")
+        await until(has_question, f"the question about {step}")
 
     async def resume(self, run: str, person: str = "alice") -> None:
         """Queue a stopped run again, as the API does."""
-        async with self.system.database.transaction(self.by(person)) as connection:
+        async with self.system.database.transaction(self.access_of(person)) as connection:
             await records.resume(connection, run)
             await self.system.queue.defer(connection, run)
 
@@ -176,19 +176,19 @@ class Town:
             return (await cursor.fetchone() or {})["n"]
 
     async def charges(self, label: str) -> list[str]:
-        """Return the charges that really are of a kind."""
+        """Return the charges with one of the generator's labels."""
         async with await connect(self.addresses.business_url) as connection:
             cursor = await connection.execute(
                 f"select charge from {self.instance}_billing.labels where label = %s order by charge".encode(), [label]
             )
             return [row["charge"] for row in await cursor.fetchall()]
 
-    async def expected(self) -> dict[str, int]:
-        """Return what a right repair comes to."""
+    async def true_counts(self) -> dict[str, int]:
+        """Return the figures of a right repair."""
         return await true_counts(self.addresses.business_url, self.instance)
 
-    async def observed(self) -> dict[str, int]:
-        """Return what happened to the business."""
+    async def actual_counts(self) -> dict[str, int]:
+        """Return the figures of the business."""
         return await actual_counts(self.addresses.business_url, self.instance)
 
     @asynccontextmanager
@@ -207,7 +207,7 @@ Towns = Callable[..., AbstractAsyncContextManager[Town]]
 
 
 @asynccontextmanager
-async def town(
+async def open_town(
     urls: Urls,
     folder: Path,
     *,
@@ -226,16 +226,16 @@ async def town(
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            own = Settings.model_validate(
+            own_settings = Settings.model_validate(
                 {"data_dir": folder, "tenant": f"t-{name}", "world_url": url, **KEYS, **settings}
             )
             serving = server(world, "127.0.0.1", 0)
             task = asyncio.create_task(serving.serve(sockets=[listener]))
             await until(lambda: serving.started, "the business")
-            await bootstrap.set_up(own, addresses)
-            async with open_system(own, addresses) as system:
-                there = Town(own, addresses, f"w{name}", system)
-                await there.publish(SMALL)
-                yield there
+            await bootstrap.set_up(own_settings, addresses)
+            async with open_system(own_settings, addresses) as system:
+                town = Town(own_settings, addresses, f"w{name}", system)
+                await town.publish(SMALL)
+                yield town
             serving.should_exit = True
             await task

@@ -1,4 +1,4 @@
-"""A child for the supervisor's own tests: it says that it lives, and ends as its arguments say."""
+"""Child process for tests of the supervisor: it writes its number, and ends as its arguments say."""
 
 import os
 import signal

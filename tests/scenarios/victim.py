@@ -1,6 +1,6 @@
-"""A worker, or a person's decision, that kills its own process at one exact point; only tests start it.
+"""Worker, or decision of a person, that kills its own process at one exact point; started by `test_crashes`.
 
-The product knows nothing of this: the victim hands it a database whose calls are watched.
+The product knows nothing of this: the victim opens it with a database that watches calls.
 """
 
 import asyncio
@@ -43,21 +43,21 @@ class Point:
         return f"{self.window}-{self.function}-{self.about}"
 
 
-class Doomed(Database):
-    """A database whose caller dies at a point."""
+class VictimDatabase(Database):
+    """Database whose caller dies at a point."""
 
     point: Point
     effects: dict[str, str]
 
     async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
         """Call, and die before or after it if this is the point."""
-        here = function == self.point.function and self._about(args, self.point.about)
-        if here and self.point.window == "before":
+        is_point = function == self.point.function and self._about(args, self.point.about)
+        if is_point and self.point.window == "before":
             die()
         row = await super().call(access, function, *args, binary=binary)
         if function == "claim" and row.get("effect"):
             self.effects[row["effect"]] = _body(args)["step"]
-        if here and self.point.window == "after":
+        if is_point and self.point.window == "after":
             die()
         return row
 
@@ -69,7 +69,7 @@ class Doomed(Database):
             case "end_read":
                 return body["body"]["step"] == name
             case "save_checkpoint":
-                return _entered(body) == name if self.point.window == "after" else name in _left(body)
+                return _next_node(body) == name if self.point.window == "after" else name in _nodes_before(body)
             case _:
                 return body["step"] == name
 
@@ -78,13 +78,13 @@ def _body(args: tuple[object, ...]) -> Mapping[str, Any]:
     return next(cast(Mapping[str, Any], arg) for arg in args if isinstance(arg, Mapping))
 
 
-def _entered(body: Mapping[str, Any]) -> str:
+def _next_node(body: Mapping[str, Any]) -> str:
     """Return the node that runs next after a checkpoint."""
     waiting: Mapping[str, Any] = body["checkpoint"]["channel_values"] if "checkpoint" in body else {}
     return next((name.removeprefix(_BRANCH) for name in waiting if name.startswith(_BRANCH)), "")
 
 
-def _left(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _nodes_before(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the nodes that have run before a checkpoint."""
     return body["checkpoint"]["versions_seen"] if "checkpoint" in body else {}
 
@@ -100,8 +100,8 @@ def work_until(settings: Settings, addresses: Addresses, point: Point) -> None:
 
 
 async def _work(settings: Settings, addresses: Addresses, point: Point) -> None:
-    database = await Doomed.open(addresses.app)
-    assert isinstance(database, Doomed)
+    database = await VictimDatabase.open(addresses.app)
+    assert isinstance(database, VictimDatabase)
     database.point, database.effects = point, {}
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
@@ -129,18 +129,18 @@ def _secret(value: Any) -> str:
     return value.get_secret_value()
 
 
-def decide_and_die(addresses: Addresses, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+def decide_and_die(addresses: Addresses, tenant: str, person: str, approval: Mapping[str, Any]) -> None:
     """Vote, and die before the deciding transaction commits."""
-    asyncio.run(_decide(addresses, tenant, person, shown))
+    asyncio.run(_decide(addresses, tenant, person, approval))
 
 
-async def _decide(addresses: Addresses, tenant: str, person: str, shown: Mapping[str, Any]) -> None:
+async def _decide(addresses: Addresses, tenant: str, person: str, approval: Mapping[str, Any]) -> None:
     database = await Database.open(addresses.app)
     async with database.transaction(Access.of(Principal(tenant, person))) as connection:
         await approvals.decide(
             connection,
-            approval=shown["id"],
-            nonce=shown["nonce"],
+            approval=approval["id"],
+            nonce=approval["nonce"],
             decision="approve",
             reason="agreed",
             channel="test",

@@ -1,4 +1,4 @@
-"""How tests wait for other processes: by looking again, with an end."""
+"""Bounded polling for other processes; used by tests that start some."""
 
 import asyncio
 import time
@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 from psutil import STATUS_ZOMBIE, NoSuchProcess, Process
 
 
-async def until(holds: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 30) -> None:
-    """Wait until a condition holds; fails the test naming `what` if it does not in time."""
+async def until(condition: Callable[[], Awaitable[bool] | bool], purpose: str, seconds: float = 30) -> None:
+    """Wait until a condition is true; fails the test naming the purpose if time runs out."""
     end = time.monotonic() + seconds
     while True:
-        found = holds()
-        if found if isinstance(found, bool) else await found:
+        answer = condition()
+        if answer if isinstance(answer, bool) else await answer:
             return
         if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain: {what}")
+            raise AssertionError(f"waited {seconds} s in vain: {purpose}")
         await asyncio.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process is there and not merely unburied."""
+    """Return whether a process exists and is no zombie."""
     try:
         return Process(pid).status() != STATUS_ZOMBIE
     except NoSuchProcess:
