@@ -13,7 +13,7 @@ from typing import Any, Literal
 from app import housekeeping
 from graphs.deps import Deps
 from graphs.flows.governed import STEPS_LIMIT, Graph, build
-from graphs.nodes.adoption import begun
+from graphs.nodes.adoption import initial_state
 from graphs.state import State
 from memory.clock import Clock
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
@@ -115,8 +115,10 @@ class Driver:
         # The worker before died between the end of the graph and the end of the run.
         if checkpoint and checkpoint.checkpoint["channel_values"].get("end"):
             return checkpoint.checkpoint["channel_values"]
-        first_state: State | None = None if checkpoint else await begun(lease, self._deps.adopt, self._deps.cards)
-        return await self._graph.ainvoke(first_state, config, context=lease, durability="sync")
+        first_state: State | None = (
+            None if checkpoint else await initial_state(lease, self._deps.adopt, self._deps.cards)
+        )
+        return await self._graph.ainvoke(first, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
         waits_for = question["approval"] if question["kind"] == "approval" else "clarify"

@@ -1,17 +1,28 @@
-"""Everything a flow may hand to its nodes, one callable per right; built by the wiring, taken apart by the flow."""
+"""Dependencies of flows: what a flow may hand to its nodes, one callable per right.
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+The wiring builds them; a flow takes them apart, so that each node gets what its role may use and no more.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.execution.binding import Slice
-from graphs.execution.capabilities import Adopt, Cite, Cuts, Perform, Planner, Record
+from graphs.execution.binding import Binder
+from graphs.execution.capabilities import (
+    Adopt,
+    Cite,
+    Perform,
+    Planner,
+    ReadAnswers,
+    ReadEntries,
+    ReadStanding,
+    Record,
+)
+from graphs.execution.cuts import Cuts
 from graphs.planning.plan import Plan
-from graphs.planning.validation import Card
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.governance import approvals, journal
-from memory.governance.approvals import ApprovalView
 from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
@@ -20,7 +31,7 @@ from memory.runs.results import RunRows
 from memory.store import pruning
 from tools.action import Action
 from tools.admission import admit
-from tools.catalog import Catalog
+from tools.catalog import Catalog, ToolCard
 from tools.gateway import Gateway
 
 _PAGE = 500
@@ -28,26 +39,26 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What flows are built from."""
+    """Rights that flows are built from."""
 
     planner: Callable[[Lease], Planner]
     """Makes the planner of one run, bound to what its requester may read."""
     adopt: Adopt
-    """Makes a plan the one that the run follows, with facts about it for the journal."""
     record: Record
     cite: Cite
     perform: Perform
     amount: Callable[[Action], int]
     """Business amount of an action, in minor units."""
-    cards: Mapping[str, Card]
+    cards: Mapping[str, ToolCard]
+    """The catalogue, without anything that could act."""
+    binder: Binder
+    """Turns the step that a run stands at into an action."""
     rows: Callable[[Lease], Cuts]
-    standing: Callable[[Lease, str], Awaitable[ApprovalView]]
-    answers: Callable[[Lease], Awaitable[Sequence[str]]]
-    """What the requester answered to this run's questions so far."""
-    entries: Callable[[Lease], Awaitable[Sequence[JournalEntry]]]
-    """The run's journal."""
+    standing: ReadStanding
+    answers: ReadAnswers
+    entries: ReadEntries
     embedder: Embedder = LEXICAL
-    """What memory is searched with."""
+    """The embedder that memory is searched with."""
 
     @classmethod
     def of(
@@ -67,33 +78,13 @@ class Deps:
             perform=gateway.perform,
             amount=lambda action: admit(action, catalog).facts.amount,
             cards=catalog.cards,
-            rows=lambda lease: _Rows(RunRows(database, lease.access, lease.run, "cut")),
+            binder=Binder(catalog.cards),
+            rows=lambda lease: RunRows(database, lease.access, lease.run, "cut"),
             standing=lambda lease, approval: approvals.view(database, lease.access, approval),
-            answers=_answers(database),
-            entries=_entries(database),
+            answers=_answer_reader(database),
+            entries=_entry_reader(database),
             embedder=embedder,
         )
-
-
-class _Rows:
-    """A run's results seen through references only."""
-
-    def __init__(self, rows: RunRows) -> None:
-        self._rows = rows
-
-    async def cut(self, part: Slice, start: int, count: int) -> Slice:
-        return _slice(await self._rows.cut(_part(part), start, count))
-
-    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
-        return [_slice(found) for found in await self._rows.cuts(_part(part), start, size)]
-
-
-def _part(part: Slice) -> Any:
-    return dict(part)
-
-
-def _slice(part: Any) -> Slice:
-    return dict(part)
 
 
 def _adopter(database: Database) -> Adopt:
@@ -125,22 +116,22 @@ def _citer(database: Database) -> Cite:
     return cite
 
 
-def _answers(database: Database) -> Callable[[Lease], Awaitable[Sequence[str]]]:
-    async def answers(lease: Lease) -> Sequence[str]:
+def _answer_reader(database: Database) -> ReadAnswers:
+    async def read(lease: Lease) -> Sequence[str]:
         return (await records.get(database, lease.access, lease.run))["answers"]
 
-    return answers
+    return read
 
 
-def _entries(database: Database) -> Callable[[Lease], Awaitable[Sequence[JournalEntry]]]:
-    async def entries(lease: Lease) -> Sequence[JournalEntry]:
-        found: list[JournalEntry] = []
+def _entry_reader(database: Database) -> ReadEntries:
+    async def read(lease: Lease) -> Sequence[JournalEntry]:
+        entries: list[JournalEntry] = []
         while page := await journal.read(
-            database, lease.access, lease.run, after=found[-1].seq if found else 0, limit=_PAGE
+            database, lease.access, lease.run, after=entries[-1].seq if entries else 0, limit=_PAGE
         ):
-            found += page
+            entries += page
             if len(page) < _PAGE:
                 break
-        return found
+        return entries
 
-    return entries
+    return read

@@ -1,13 +1,24 @@
-"""What a run carries from node to node: ids, positions and summaries; large results stay behind their handles.
+"""State of a run: ids, positions and summaries that go from node to node; large results stay behind their handles.
 
 Every flow's nodes read it, and return only the keys that they change. A key that nobody wrote is absent.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from tools.action import Json
 
 EndStatus = Literal["done", "failed", "denied", "stopped"]
+
+
+class CandidateState(TypedDict):
+    """A runbook in question, between two rounds of planning."""
+
+    id: str
+    version: int
+    score: int
+    """Similarity in thousandths; state holds no floats."""
+    equal: bool
+    probe: str
 
 
 class Clarify(TypedDict):
@@ -15,6 +26,11 @@ class Clarify(TypedDict):
 
     question: str
     candidates: list[dict[str, Json]]
+    """Runbooks to choose from, by number or id."""
+    runbook: NotRequired[str]
+    """Runbook that lacks a detail."""
+    missing: NotRequired[list[str]]
+    """Types of the details that it lacks."""
 
 
 class Obstacle(TypedDict, total=False):
@@ -52,14 +68,14 @@ class State(TypedDict, total=False):
     """Inputs that the client gave."""
     runbook: str | None
     """Id of the runbook that the client asked for by name."""
-    given: dict[str, Json] | None
-    """A complete plan by the client; it enters past the planner."""
     plan: dict[str, Json] | None
+    """The plan that the run follows, as JSON; `graphs.execution.plans` gives it as a typed value."""
     round: int
     """How many plans the planner has made."""
     results: dict[str, dict[str, Json]]
     """Summary by step id, written once per finished step; `{"skipped": true}` for one that was not due."""
-    candidates: list[dict[str, Json]]
+    candidates: list[CandidateState]
+    """Runbooks in question."""
     note: str
     """What people should know about the plan."""
     clarify: Clarify | None
@@ -67,10 +83,9 @@ class State(TypedDict, total=False):
     """Set if there is nothing to do: `nothing_wrong`."""
     stale: bool
     """True if the plan rests on knowledge that has a newer version."""
-    violations: list[dict[str, Json]]
-    """Breaches of the planner's own contract, recorded when they reach the flow."""
 
     plan_hash: str
+    """Content address of the plan."""
     cursor: int
     """Index of the current step; the number of steps when all are finished."""
     item: int
@@ -78,7 +93,7 @@ class State(TypedDict, total=False):
     tally: dict[str, Json]
     """Sums over the step's finished batches."""
     outcome: Obstacle | None
-    asked: dict[str, list[int]]
+    questions: dict[str, list[int]]
     """By step: exposure of the question that covers it, and the lease under which it was put together."""
     override: Override | None
     answers: int
@@ -92,6 +107,7 @@ class State(TypedDict, total=False):
     undo: list[str]
     """Steps still to be compensated, in this order; present once a step failed for good."""
     undone: list[str]
+    """Steps that were compensated."""
     manual: list[str]
     """Steps that people must take back."""
     end: End | None

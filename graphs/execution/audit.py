@@ -1,4 +1,4 @@
-"""Whether the record agrees with what a plan expected: every effect there, with its approval, and the sums equal.
+"""Comparison of a plan's expectations with the journal: every effect there, with its approval, and the sums equal.
 
 Pure; the auditor calls it with the journal of the run.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.execution.cursor import UNDO
+from graphs.execution.action_names import step_name
 from graphs.planning.plan import Plan
 from graphs.state import State
 from memory.governance.journal import JournalEntry
@@ -17,7 +17,7 @@ from tools.action import Json
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """What the comparison found; no problems means that all is as expected."""
+    """Result of the comparison; no problems means that all is as expected."""
 
     problems: tuple[str, ...]
     effects: int
@@ -56,15 +56,11 @@ class _Record:
 
     def of(self, kind: str, step: str | None = None) -> list[Body]:
         """Return the entries of a kind, of all steps or of one; what takes a step back is a step of its own."""
-        return [body for body in self._bodies.get(kind, ()) if step in (None, _base(str(body.get("step", ""))))]
+        return [body for body in self._bodies.get(kind, ()) if step in (None, step_name(str(body.get("step", ""))))]
 
-    def done(self, step: str | None = None) -> list[Body]:
-        """Return what was done, or found done by a person."""
+    def completions(self, step: str | None = None) -> list[Body]:
+        """Return the outcomes that are done, those included that a person confirmed."""
         return [body for body in (*self.of("outcome", step), *self.of("resolved", step)) if body["state"] == "done"]
-
-
-def _base(name: str) -> str:
-    return name if name.endswith(UNDO) else name.split("#", maxsplit=1)[0]
 
 
 def compare(plan: Plan, state: State, entries: Sequence[JournalEntry]) -> AuditFinding:
@@ -72,14 +68,14 @@ def compare(plan: Plan, state: State, entries: Sequence[JournalEntry]) -> AuditF
     record = _Record(entries)
     approvals = {str(body["approval"]) for body in record.of("permitted") if body.get("approval")}
     return AuditFinding(
-        problems=(*_unverified(state), *_steps(plan, state, record), *_unapproved(record)),
-        effects=len(record.done()),
+        problems=(*_verification(state), *_steps(plan, state, record), *_missing_approvals(record)),
+        effects=len(record.completions()),
         skipped=len(record.of("skipped")),
         approvals=tuple(sorted(approvals)),
     )
 
 
-def _unverified(state: State) -> Iterator[str]:
+def _verification(state: State) -> Iterator[str]:
     outcome = state.get("outcome")
     if outcome and outcome.get("state") == "unverified":
         yield outcome.get("message", "")
@@ -90,30 +86,30 @@ def _steps(plan: Plan, state: State, record: _Record) -> Iterator[str]:
         result = state.get("results", {}).get(step.id)
         if step.effect == "read" or result is None or result.get("skipped"):
             continue
-        wanted = _int(result.get("batches"), 1) - _int(result.get("failed"), 0)
-        done, skipped = record.done(step.id), record.of("skipped", step.id)
-        if len({body["step"] for body in (*done, *skipped)}) < wanted:
-            yield f"step {step.id!r} reports {wanted} actions done, the journal has {len(done)}"
-        elif not skipped and len(done) == wanted:
-            yield from _sums(step.id, result, done)
+        count = _int(result.get("batches"), 1) - _int(result.get("failed"), 0)
+        outcomes, skips = record.completions(step.id), record.of("skipped", step.id)
+        if len({body["step"] for body in (*outcomes, *skips)}) < count:
+            yield f"step {step.id!r} reports {count} actions done, the journal has {len(outcomes)}"
+        elif not skips and len(outcomes) == count:
+            yield from _sums(step.id, result, outcomes)
 
 
-def _sums(step: str, result: Mapping[str, Json], done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _sums(step: str, result: Mapping[str, Json], outcomes: Sequence[Body]) -> Iterator[str]:
     """Compare the numbers that a step reports with the sums over its recorded outcomes."""
     total: Counter[str] = Counter()
-    for body in done:
+    for body in outcomes:
         outcome: Mapping[str, Any] = body.get("outcome") or {}
-        told: Mapping[str, Json] = outcome.get("result") or {}
-        total.update({name: value for name, value in told.items() if type(value) is int})
+        numbers: Mapping[str, Json] = outcome.get("result") or {}
+        total.update({name: value for name, value in numbers.items() if type(value) is int})
     for name in total.keys() & result.keys():
         if total[name] != result[name]:
             yield f"step {step!r} reports {name} {result[name]}, its recorded outcomes add up to {total[name]}"
 
 
-def _unapproved(record: _Record) -> Iterator[str]:
-    held = {body["step"] for body in record.of("held")}
+def _missing_approvals(record: _Record) -> Iterator[str]:
+    gates = {body["step"] for body in record.of("held")}
     for body in record.of("permitted"):
-        if body["step"] in held and not body.get("approval"):
+        if body["step"] in gates and not body.get("approval"):
             yield f"step {body['step']!r} was held for people, but its permit names no approval"
 
 

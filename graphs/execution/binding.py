@@ -1,123 +1,229 @@
-"""What a step means now: its references, cuts and batches resolved to values, and its conditions answered.
+"""Binding of steps: the one place where a step of the plan becomes arguments, batches, taint and actions.
 
-Called by the executor and the researcher for each action, and when all actions of a gate are put before people.
+The researcher and the executor bind the step that a run stands at and pass the value on; the cursor asks here which
+step is due, and a question to people is bound from its first action.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
+from graphs.execution.action_names import action_name
+from graphs.execution.capabilities import Invocation
+from graphs.execution.cuts import CutRows, Cuts, cut_ahead
+from graphs.execution.plans import plan_of
 from graphs.planning.plan import Batch, Cut, Plan, Ref, Step, Value
-from graphs.planning.validation import variables
+from graphs.planning.validation import steps_under_taint, variables
+from graphs.state import State
 from memory.errors import Permanent
+from memory.runs.results import ResultSlice
 from tools import cel
-from tools.action import Json
+from tools.action import Action, Json, Role
+from tools.catalog import ToolCard
 from tools.cel import Evaluation
 
-Slice = Mapping[str, Json]
-"""A part of a large result: handle, start, count, digest, total."""
-CutOut = Callable[[Slice, int, int], Awaitable[Slice]]
-"""Returns the part of a slice that begins `start` rows into it and has `count` rows; the store knows the digest."""
 Results = Mapping[str, Mapping[str, Json]]
+"""Summary by step id."""
+_LIMIT = 256
+"""Plans whose taint is remembered; the oldest makes room."""
 
 
-async def resolve(
-    step: Step, inputs: Mapping[str, Json], results: Results, *, cut: CutOut, batch: int | None = None
-) -> dict[str, Json]:
-    """Return the step's arguments as JSON, for the given batch (from 0) if the step is batched.
+class StepValues:
+    """What a step of a plan means in the light of the results so far.
 
-    Raises Permanent `plan_invalid` when a reference finds nothing or something of the wrong shape.
+    Raises Permanent("plan_invalid") where a reference finds nothing or something of the wrong shape.
     """
-    known = _Known(step, inputs, results, cut)
-    args = {name: await known.value(value) for name, value in step.args.items()}
-    if step.batch:
-        args[step.batch.into] = await known.part(step.batch, batch or 0)
-    return args
 
+    def __init__(self, plan: Plan, step: Step, results: Results) -> None:
+        self.plan = plan
+        self.step = step
+        self.results = results
 
-async def undo(step: Step, inputs: Mapping[str, Json], results: Results, *, cut: CutOut) -> dict[str, Json]:
-    """Return the arguments of the step's compensation; the step's own result may be among `results`."""
-    if step.compensate is None:
-        raise Permanent("plan_invalid", f"step {step.id!r} names no compensation; a person must take it back")
-    known = _Known(step, inputs, results, cut)
-    return {name: await known.value(value) for name, value in step.compensate.args.items()}
+    def due(self) -> Evaluation:
+        """Return whether the step's `when` is true; a step without one is always due."""
+        return Evaluation(True) if self.step.when is None else self._evaluate(self.step.when, {})
 
+    def expectation(self, result: Mapping[str, Json], arguments: Mapping[str, Json]) -> Evaluation:
+        """Return whether the step's `expect` is true for what the call returned, given its resolved arguments."""
+        return self._evaluate(self.step.expect, {"result": result, "args": arguments})
 
-def batches(step: Step, inputs: Mapping[str, Json], results: Results) -> int | None:
-    """Return how many batches the step has now, 0 if nothing is left for it, or None if it is not batched."""
-    if step.batch is None:
-        return None
-    known = _Known(step, inputs, results)
-    rows = known.integer(known.slice(step.batch.of)["count"]) - known.number(step.batch.start)
-    return max(0, -(-rows // known.number(step.batch.size)))
+    def batches(self) -> int | None:
+        """Return how many batches the step has now, 0 if nothing is left for it, or None if it is not batched."""
+        return None if self.step.batch is None else -(-self.rows() // self._number(self.step.batch.size))
 
+    def rows(self) -> int:
+        """Return how many rows a batched step goes through in all."""
+        batch = self.step.batch
+        return 0 if batch is None else max(0, self._slice(batch.of)["count"] - self._number(batch.start))
 
-def is_due(plan: Plan, step: Step, results: Results) -> Evaluation:
-    """Return whether the step's `when` holds; a step without one is always due."""
-    if step.when is None:
-        return Evaluation(True)
-    return _answer(plan, step, step.when, results, {})
+    async def arguments(self, cut: CutRows, batch: int = 0) -> dict[str, Json]:
+        """Return the step's arguments as JSON, for the given batch (from 0) if the step is batched."""
+        arguments = {name: await self._value(value, cut) for name, value in self.step.args.items()}
+        if self.step.batch:
+            arguments[self.step.batch.into] = await self._batch(self.step.batch, batch, cut)
+        return arguments
 
+    async def undo_arguments(self, cut: CutRows) -> dict[str, Json]:
+        """Return the arguments of the step's compensation; the step's own result may be among the results."""
+        if self.step.compensate is None:
+            message = f"step {self.step.id!r} names no compensation; a person must take it back"
+            raise Permanent("plan_invalid", message)
+        return {name: await self._value(value, cut) for name, value in self.step.compensate.args.items()}
 
-def is_met(
-    plan: Plan, step: Step, results: Results, result: Mapping[str, Json], args: Mapping[str, Json]
-) -> Evaluation:
-    """Return whether the step's `expect` holds for what the call returned, given its resolved arguments."""
-    return _answer(plan, step, step.expect, results, {"result": result, "args": args})
+    def _evaluate(self, text: str, extra: Mapping[str, Json]) -> Evaluation:
+        position = next(index for index, other in enumerate(self.plan.steps) if other.id == self.step.id)
+        values: dict[str, Json] = {f"inputs.{name}": value for name, value in self.plan.inputs.items()}
+        values |= {f"steps.{step.id}": self.results.get(step.id, {}) for step in self.plan.steps[:position]}
+        types = variables(self.plan, position, *extra)
+        return cel.compile(text, types).evaluate(values | dict(extra))
 
-
-def _answer(plan: Plan, step: Step, text: str, results: Results, more: Mapping[str, Json]) -> Evaluation:
-    position = next(index for index, other in enumerate(plan.steps) if other.id == step.id)
-    values: dict[str, Json] = {f"inputs.{name}": value for name, value in plan.inputs.items()}
-    values |= {f"steps.{earlier.id}": results.get(earlier.id, {}) for earlier in plan.steps[:position]}
-    return cel.compile(text, variables(plan, position, *more)).evaluate(values | dict(more))
-
-
-async def _no_cut(part: Slice, start: int, count: int) -> Slice:
-    raise Permanent("plan_invalid", f"rows {start} to {start + count} of {part!r} are not needed here")
-
-
-class _Known:
-    """The values that one step can refer to."""
-
-    def __init__(self, step: Step, inputs: Mapping[str, Json], results: Results, cut: CutOut = _no_cut) -> None:
-        self._step = step
-        self._roots: Mapping[str, Mapping[str, Json]] = {"inputs": inputs, "steps": results}
-        self._cut = cut
-
-    async def value(self, value: Value) -> Json:
+    async def _value(self, value: Value, cut: CutRows) -> Json:
         if isinstance(value, Cut):
-            return await self._slice_of(self.slice(value.cut), value.start, self.number(value.count))
-        return self.look_up(value) if isinstance(value, Ref) else value
+            return await self._part(self._slice(value.cut), value.start, self._number(value.count), cut)
+        return self._look_up(value) if isinstance(value, Ref) else value
 
-    async def part(self, batch: Batch, index: int) -> Json:
-        size = self.number(batch.size)
-        return await self._slice_of(self.slice(batch.of), self.number(batch.start) + index * size, size)
+    async def _batch(self, batch: Batch, index: int, cut: CutRows) -> Json:
+        size = self._number(batch.size)
+        return await self._part(self._slice(batch.of), self._number(batch.start) + index * size, size, cut)
 
-    async def _slice_of(self, whole: Slice, start: int, count: int) -> Slice:
-        rows = self.integer(whole["count"])
+    async def _part(self, source: ResultSlice, start: int, count: int, cut: CutRows) -> Json:
+        rows = source["count"]
         if start >= rows:
-            raise Permanent("plan_invalid", f"step {self._step.id!r} wants row {start} of a result of {rows} rows")
-        return await self._cut(whole, start, min(count, rows - start))
+            raise Permanent("plan_invalid", f"step {self.step.id!r} wants row {start} of a result of {rows} rows")
+        return cast(Json, await cut(source, start, min(count, rows - start)))
 
-    def look_up(self, ref: Ref) -> Json:
+    def _look_up(self, ref: Ref) -> Json:
         root, *path = ref.ref.split(".")
-        found: Json = self._roots[root]
+        value: Json = self.plan.inputs if root == "inputs" else self.results
         for name in path:
-            if not isinstance(found, Mapping) or name not in found:
-                raise Permanent("plan_invalid", f"step {self._step.id!r} refers to {ref.ref!r}, which has no {name!r}")
-            found = found[name]
-        return found
+            if not isinstance(value, Mapping) or name not in value:
+                message = f"step {self.step.id!r} refers to {ref.ref!r}, which has no {name!r}"
+                raise Permanent("plan_invalid", message)
+            value = value[name]
+        return value
 
-    def slice(self, ref: Ref) -> Slice:
-        found = self.look_up(ref)
-        if isinstance(found, Mapping) and {"handle", "count"} <= found.keys():
-            return cast(Slice, found)
-        raise Permanent("plan_invalid", f"step {self._step.id!r} cuts {ref.ref!r}, which is no large result")
+    def _slice(self, ref: Ref) -> ResultSlice:
+        value = self._look_up(ref)
+        if isinstance(value, Mapping) and value.keys() >= ResultSlice.__annotations__.keys():
+            self._count(value["count"])
+            return cast(ResultSlice, value)
+        raise Permanent("plan_invalid", f"step {self.step.id!r} cuts {ref.ref!r}, which is no large result")
 
-    def number(self, value: int | Ref) -> int:
-        return self.integer(self.look_up(value) if isinstance(value, Ref) else value)
+    def _number(self, value: int | Ref) -> int:
+        return self._count(self._look_up(value) if isinstance(value, Ref) else value)
 
-    def integer(self, value: Json) -> int:
+    def _count(self, value: Json) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
-        raise Permanent("plan_invalid", f"step {self._step.id!r} counts with {value!r}, which is no count")
+        raise Permanent("plan_invalid", f"step {self.step.id!r} counts with {value!r}, which is no count")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundStep:
+    """One action of a step, with everything that it takes from the plan and the results so far."""
+
+    values: StepValues
+    plan_hash: str
+    taint: frozenset[str]
+    """Steps of the plan whose arguments may hold an outsider's words."""
+    batches: int | None
+    """How many batches the step has; None if it is not batched."""
+    batch: int
+    """Which of them this is, from 0."""
+    arguments: Mapping[str, Json]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the run follows."""
+        return self.values.plan
+
+    @property
+    def step(self) -> Step:
+        """The step as it stands in the plan."""
+        return self.values.step
+
+    @property
+    def name(self) -> str:
+        """The action's name, numbered if the step has several."""
+        return action_name(self.step.id, None if self.batches is None else self.batch)
+
+    def action(self, invocation: Invocation, role: Role) -> Action:
+        """Return the action as the gateway takes it."""
+        return Action(
+            run=invocation.lease.run,
+            step=self.name,
+            role=role,
+            tool=self.step.tool,
+            args=self.arguments,
+            plan_hash=self.plan_hash,
+            user=invocation.lease.access.principal.id,
+            pins=self.plan.pins,
+            is_tainted=self.step.id in self.taint,
+            checkpoint=invocation.checkpoint,
+            progress=self._progress(),
+        )
+
+    async def sibling_actions(self, step: Step, invocation: Invocation, cuts: Cuts) -> list[Action] | None:
+        """Return the executor's actions after this one in its own step, or all of another step of the plan.
+
+        None if they cannot be known yet or the step is not due.
+        """
+        is_current = step.id == self.step.id
+        values = StepValues(self.plan, step, self.values.results)
+        try:
+            if not (is_current or values.due().is_true):
+                return None
+            count = values.batches()
+            cut = cuts.cut if count is None else cut_ahead(cuts)
+            siblings = [
+                replace(self, values=values, batches=count, batch=batch, arguments=await values.arguments(cut, batch))
+                for batch in range(self.batch + 1 if is_current else 0, 1 if count is None else count)
+            ]
+        except Permanent as error:
+            if error.code != "plan_invalid":
+                raise
+            return None
+        return [sibling.action(invocation, "executor") for sibling in siblings]
+
+    def _progress(self) -> dict[str, Json]:
+        if self.step.batch is None or self.batches is None:
+            return {}
+        total = self.values.rows()
+        size = _count(self.arguments.get(self.step.batch.into))
+        rows = total if self.batch + 1 == self.batches else (self.batch + 1) * size
+        return {"step": self.step.id, "batch": self.batch + 1, "of": self.batches, "done": rows, "total": total}
+
+
+class Binder:
+    """Binds steps against one catalogue, which says whose words a tool returns; derives the taint of a plan once."""
+
+    def __init__(self, cards: Mapping[str, ToolCard]) -> None:
+        self._cards = cards
+        self._taints: dict[str, frozenset[str]] = {}
+
+    async def bind(self, state: State, cut: CutRows) -> BoundStep:
+        """Return the action that a state stands at; its arguments are a person's if one edited them."""
+        plan, address = plan_of(state), state.get("plan_hash", "")
+        values = StepValues(plan, plan.steps[state.get("cursor", 0)], state.get("results", {}))
+        batches, batch = values.batches(), state.get("item", 0)
+        override = overriding_arguments(state, action_name(values.step.id, None if batches is None else batch))
+        arguments = override or await values.arguments(cut, batch)
+        return BoundStep(values, address, self._taint(plan, address), batches, batch, arguments)
+
+    def _taint(self, plan: Plan, address: str) -> frozenset[str]:
+        if address not in self._taints:
+            if len(self._taints) >= _LIMIT:
+                self._taints.pop(next(iter(self._taints)))
+            self._taints[address] = steps_under_taint(plan, self._cards)
+        return self._taints[address]
+
+
+def overriding_arguments(state: State, action: str) -> dict[str, Json] | None:
+    """Return the arguments that a person put in place of the planned ones, if they were for this action."""
+    override = state.get("override")
+    return override["args"] if override and override["step"] == action else None
+
+
+def _count(part: Json) -> int:
+    count = part.get("count") if isinstance(part, Mapping) else 0
+    return count if isinstance(count, int) else 0

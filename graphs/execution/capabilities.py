@@ -1,15 +1,17 @@
-"""What a node may be given: one callable per right, and the turn that it takes; types only, nothing here can act.
+"""Capabilities of nodes: one callable type per right, and the invocation of a node; nothing here can act.
 
-Factories of nodes name the rights that they take, so that a signature says what its role can do.
+Factories of nodes name the capabilities that they take, so that a signature says what its role can do.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from graphs.execution.binding import Slice
 from graphs.planning.plan import Plan
+from graphs.planning.proposal import Proposal
 from graphs.state import State, Update
+from memory.governance.approvals import ApprovalView
+from memory.governance.journal import JournalEntry
 from memory.runs.records import Lease
 from memory.store.context import MemoryExcerpt
 from tools.action import Action, Json, Outcome
@@ -33,23 +35,21 @@ class Perform(Protocol):
         ...
 
 
-class Cuts(Protocol):
-    """Parts of large results, by reference; rows are not readable through it."""
-
-    async def cut(self, part: Slice, start: int, count: int) -> Slice:
-        """Return rows of a slice as a slice."""
-        ...
-
-    async def cuts(self, part: Slice, start: int, size: int) -> Sequence[Slice]:
-        """Return every batch of a slice from `start` on."""
-        ...
-
-
 Node = Callable[[State, Invocation], Awaitable[Update]]
-Planner = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""A node of a flow: reads the state, returns the keys that it changes."""
+Planner = Callable[[State], Awaitable[Proposal]]
+"""Proposes a plan, a question or a verdict for a state; bound to what the run's requester may read."""
 RecallMemories = Callable[[str, str], Awaitable[MemoryExcerpt]]
-"""What memory holds for a request and a runbook's id, of which either may be empty; in what the requester may read."""
+"""Returns memories for a request and a runbook's id, either possibly empty, from what the requester may read."""
 Cite = Callable[[Lease, Sequence[str]], Awaitable[None]]
-"""Counts memories as used, by id: once for each run, and only those that it was shown."""
+"""Counts memories as used, by id: once for each run, and only those that the run was shown."""
 Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
+"""Appends an entry to the run's journal."""
 Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]
+"""Makes a plan the one that the run follows, with facts about it for the journal."""
+ReadStanding = Callable[[Lease, str], Awaitable[ApprovalView]]
+"""Returns where an approval of the run stands."""
+ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]
+"""Returns the requester's answers to the run's questions so far."""
+ReadEntries = Callable[[Lease], Awaitable[Sequence[JournalEntry]]]
+"""Returns the run's journal."""

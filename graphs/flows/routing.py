@@ -1,30 +1,82 @@
-"""Routing of the governed flow: from the state that a node left to the next node; called by the flow's edges."""
+"""Routers of the governed flow: one per node, each from the state that its node left to the next node.
+
+The flow hands them to LangGraph, which reads from a router's return type where it can lead. They are coroutines because
+LangGraph would send a plain function to another thread.
+"""
 
 from typing import Literal
 
-from graphs.execution.cursor import plan_of
+from graphs.execution.plans import plan_of, step_of
 from graphs.state import State
 
-NodeName = Literal["planner", "researcher", "gate", "executor", "auditor"]
+
+async def after_start(state: State) -> Literal["planner", "researcher", "executor", "auditor"]:
+    """A request goes to the planner; a complete plan by a client goes past it, to its first step."""
+    if not state.get("plan"):
+        return "planner"
+    return _at_step(state)
 
 
-def next_stop(state: State) -> NodeName:
-    """Return the node that a run goes to from where it stands."""
+async def after_planner(state: State) -> Literal["gate", "researcher", "executor", "auditor"]:
+    """A question goes to the requester, a verdict to the auditor, a plan to its first step."""
+    if state.get("clarify"):
+        return "gate"
+    if state.get("verdict"):
+        return "auditor"
+    return _performer(state) or "auditor"
+
+
+async def after_researcher(state: State) -> Literal["researcher", "planner", "executor", "auditor"]:
+    """A read leads to the next step, after an investigation to the planner, if it failed to taking back."""
+    if state.get("outcome"):
+        return "auditor"
+    if state.get("undo"):
+        return "executor"
+    if _is_audit_due(state):
+        return "auditor"
+    return "planner" if state.get("stale") else _at_step(state)
+
+
+async def after_executor(state: State) -> Literal["gate", "executor", "researcher", "planner", "auditor"]:
+    """A hold leads to the gate, stale knowledge to the planner, a failure to taking back, success to the next step."""
+    if outcome := state.get("outcome"):
+        return "gate" if outcome.get("state") == "held" else "auditor"
+    if state.get("undo"):
+        return "executor"
+    if _is_audit_due(state):
+        return "auditor"
+    return "planner" if state.get("stale") else _at_step(state)
+
+
+async def after_gate(state: State) -> Literal["gate", "executor", "planner", "auditor"]:
+    """An approval leads to the action, an answer to the planner, a refusal to the auditor; else the wait goes on."""
     if outcome := state.get("outcome"):
         return "gate" if outcome.get("state") == "held" else "auditor"
     if state.get("clarify"):
         return "planner" if state.get("answered") else "gate"
-    if state.get("undo"):
-        return "executor"
-    if any(state.get(key) for key in ("verdict", "failure", "audit")):
+    if state.get("failure") and not state.get("undo"):
         return "auditor"
-    if state.get("stale") or not state.get("plan"):
-        return "planner"
-    return _of_step(state)
+    return "planner" if state.get("stale") else "executor"
 
 
-def _of_step(state: State) -> NodeName:
-    plan, cursor = plan_of(state), state.get("cursor", 0)
-    if cursor < len(plan.steps):
-        return "researcher" if plan.steps[cursor].effect == "read" else "executor"
-    return "planner" if plan.kind == "investigation" else "auditor"
+async def after_auditor(state: State) -> Literal["__end__", "researcher", "executor"]:
+    """The only way to the end; a check between two steps leads on to the next one."""
+    return "__end__" if state.get("end") else (_performer(state) or "__end__")
+
+
+def _at_step(state: State) -> Literal["planner", "researcher", "executor", "auditor"]:
+    """Return who comes next in the plan: its step's performer, and after the last step the planner or the auditor."""
+    if performer := _performer(state):
+        return performer
+    return "planner" if plan_of(state).kind == "investigation" else "auditor"
+
+
+def _performer(state: State) -> Literal["researcher", "executor"] | None:
+    step = step_of(state)
+    if step is None:
+        return None
+    return "researcher" if step.effect == "read" else "executor"
+
+
+def _is_audit_due(state: State) -> bool:
+    return bool(state.get("failure") or state.get("audit"))

@@ -1,30 +1,29 @@
-"""The auditor: compares what was expected with what the journal recorded, and says how the run ends; it cannot act."""
+"""The auditor node: compares what was expected with what the journal recorded, and ends the run; it cannot act."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-from graphs.execution import steps
+from graphs.execution import recovery
 from graphs.execution.audit import AuditFinding, compare
-from graphs.execution.capabilities import Invocation, Node, Record
-from graphs.execution.cursor import plan_of
+from graphs.execution.capabilities import Invocation, Node, ReadEntries, Record
+from graphs.execution.plans import plan_of
 from graphs.planning.plan import Plan
 from graphs.state import End, Obstacle, State, Update
-from memory.governance.journal import JournalEntry
-from memory.runs.records import Lease
 from tools.action import Json
 
-_STOPPED = frozenset({"approval_timeout", "in_doubt"})
+# People may resume a run that stopped; what they refused ends as denied.
+_STOPS = frozenset({"approval_timeout", "in_doubt"})
 _MONEY = frozenset({"amount", "price"})
 
 
-def make_auditor(entries: Callable[[Lease], Awaitable[Sequence[JournalEntry]]], record: Record) -> Node:
+def make_auditor(entries: ReadEntries, record: Record) -> Node:
     """Return the auditor node: it reads the journal, and adds its own finding to it."""
 
-    async def auditor(state: State, turn: Invocation) -> Update:
+    async def auditor(state: State, invocation: Invocation) -> Update:
         if not state.get("plan"):
-            return {"end": _without_plan(state)}
+            return {"end": _end_without_plan(state)}
         plan = plan_of(state)
-        finding = compare(plan, state, await entries(turn.lease))
-        await record(turn.lease, _entry(state, finding))
+        finding = compare(plan, state, await entries(invocation.lease))
+        await record(invocation.lease, _entry(state, finding))
         if finding.ok and _is_on_the_way(state, plan):
             return {"audit": False}
         return {"audit": False, "end": _end(state, plan, finding)}
@@ -42,7 +41,7 @@ def _entry(state: State, finding: AuditFinding) -> dict[str, Json]:
     return {"kind": "audited", "key": key, "role": "auditor", "plan": state.get("plan_hash"), **finding.as_json()}
 
 
-def _without_plan(state: State) -> End:
+def _end_without_plan(state: State) -> End:
     note, verdict = state.get("note", ""), state.get("verdict")
     if verdict == "nothing_wrong":
         return End(status="done", reason=None, message=note, body={"verdict": verdict})
@@ -53,7 +52,7 @@ def _end(state: State, plan: Plan, finding: AuditFinding) -> End:
     outcome, failure = state.get("outcome"), state.get("failure")
     body = _body(state, plan, finding)
     if outcome and outcome.get("state") != "unverified":
-        return _refused(outcome, body)
+        return _refusal(outcome, body)
     if failure:
         return End(status="failed", reason="step_failed", message=failure.get("message", ""), body=body)
     if not finding.ok:
@@ -62,22 +61,22 @@ def _end(state: State, plan: Plan, finding: AuditFinding) -> End:
     return End(status="done", reason=None, message=_summary(state, plan), body=body)
 
 
-def _refused(outcome: Obstacle, body: dict[str, Json]) -> End:
+def _refusal(outcome: Obstacle, body: dict[str, Json]) -> End:
     code = outcome.get("code") or outcome.get("state")
-    status = "stopped" if code in _STOPPED else "denied"
+    status = "stopped" if code in _STOPS else "denied"
     return End(status=status, reason=code, message=outcome.get("message", ""), body=body)
 
 
 def _body(state: State, plan: Plan, finding: AuditFinding) -> dict[str, Json]:
     """Return what stays on record of the run; whatever ended badly lists what people may have to take back."""
-    well = finding.ok and not state.get("outcome") and not state.get("failure")
-    manual = state.get("manual", []) if state.get("failure") else steps.by_hand(state, plan, ())
+    is_well = finding.ok and not state.get("outcome") and not state.get("failure")
+    manual = state.get("manual", []) if state.get("failure") else recovery.manual_steps(state, plan)
     return {
         "id": plan.id,
         "results": state.get("results", {}),
         "approvals": list(finding.approvals),
         "compensated": list(state.get("undone", [])),
-        "manual": [] if well else steps.checklist(plan, manual),
+        "manual": [] if is_well else recovery.checklist(plan, manual),
     }
 
 
@@ -86,25 +85,25 @@ def _summary(state: State, plan: Plan) -> str:
     lines = [f"{plan.goal}: done and checked."]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
-        told = _told(results.get(step.id, {}))
-        if step.effect != "read" and told:
-            lines.append(f"{step.id}: {told}")
+        numbers = _in_words(results.get(step.id, {}))
+        if step.effect != "read" and numbers:
+            lines.append(f"{step.id}: {numbers}")
     return "\n".join(lines)
 
 
-def _told(result: Mapping[str, Json]) -> str:
+def _in_words(result: Mapping[str, Json]) -> str:
     """Return the numbers of a result in words, and how much of it had been done before this run."""
     numbers = {name: value for name, value in result.items() if type(value) is int}
     earlier = numbers.pop("already_done", 0)
-    told = ", ".join(f"{name} {_amount(name, value)}" for name, value in numbers.items())
-    return f"{told} {_before(earlier, numbers.get('batches', 1))}".strip() if earlier else told
+    text = ", ".join(f"{name} {_amount(name, value)}" for name, value in numbers.items())
+    return f"{text} {_earlier_share(earlier, numbers.get('batches', 1))}".strip() if earlier else text
 
 
-def _before(earlier: int, batches: int) -> str:
-    part = "all of it" if earlier == batches else f"{earlier} of {batches} batches"
-    return f"({part} done before, not again)"
+def _earlier_share(earlier: int, batches: int) -> str:
+    share = "all of it" if earlier == batches else f"{earlier} of {batches} batches"
+    return f"({share} done before, not again)"
 
 
 def _amount(name: str, value: int) -> str:
-    """Return a number as people read it: money is kept in minor units."""
+    """Return a number as people read it: money is stored in minor units."""
     return f"{value / 100:,.2f}" if name in _MONEY else f"{value:,}"

@@ -1,91 +1,94 @@
-"""The gate: waits for a person and says what they answered; it only reads rows, since a resumed node starts over.
+"""The gate node: waits for a person and says what they answered; it only reads rows, since a resumed node starts over.
 
 What a resume carries counts for nothing: it is a wake-up to look at the rows again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-
 from langgraph.types import interrupt
 
-from graphs.execution.capabilities import Invocation, Node
-from graphs.execution.cursor import UNDO, plan_of
+from graphs.execution.action_names import action_name, undo_name
+from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
+from graphs.execution.plans import plan_of
 from graphs.state import Obstacle, Override, State, Update
 from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
-
-ReadStanding = Callable[[Lease, str], Awaitable[ApprovalView]]
-ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]
 
 
 def make_gate(standing: ReadStanding, answers: ReadAnswers) -> Node:
     """Return the gate node; while nobody has answered it changes nothing and is entered again."""
 
-    async def gate(state: State, turn: Invocation) -> Update:
-        held = state.get("outcome")
-        if held and (approval := held.get("approval")):
-            return await _approval(state, turn.lease, approval, standing)
-        return await _clarify(state, turn.lease, answers)
+    async def gate(state: State, invocation: Invocation) -> Update:
+        obstacle = state.get("outcome")
+        if obstacle and (approval := obstacle.get("approval")):
+            return await _await_approval(state, invocation.lease, approval, standing)
+        return await _await_answer(state, invocation.lease, answers)
 
     return gate
 
 
-async def _approval(state: State, lease: Lease, approval: str, standing: ReadStanding) -> Update:
-    found = await standing(lease, approval)
-    if found.status == "open":
+async def _await_approval(state: State, lease: Lease, approval: str, standing: ReadStanding) -> Update:
+    view = await standing(lease, approval)
+    if view.status == "open":
         interrupt({"kind": "approval", "approval": approval})
-        found = await standing(lease, approval)
-    return _decided(state, found, approval)
+        view = await standing(lease, approval)
+    return _after_decision(state, view, approval)
 
 
-def _decided(state: State, found: ApprovalView, approval: str) -> Update:
-    match found.status:
+def _after_decision(state: State, view: ApprovalView, approval: str) -> Update:
+    match view.status:
         case "open":
             return {}
         case "approved":
             return {"outcome": None}
         case "edited":
-            override = Override(step=_action(state), args=dict(found.edited or {}))
-            return {"outcome": None, "asked": _unasked(state), "override": override}
-        case "void" if found.reason == "stale_knowledge" and not state.get("undo"):
+            override = Override(step=_action(state), args=dict(view.edited or {}))
+            return {"outcome": None, "questions": _other_questions(state), "override": override}
+        case "void" if view.reason == "stale_knowledge" and not state.get("undo"):
             return {"outcome": None, "stale": True}
         case "void":
-            return {"outcome": None, "asked": _unasked(state)}
+            return {"outcome": None, "questions": _other_questions(state)}
         case "rejected" | "expired":
-            return _refused(state, found, approval)
+            return _after_refusal(state, view, approval)
 
 
-def _refused(state: State, found: ApprovalView, approval: str) -> Update:
+def _after_refusal(state: State, view: ApprovalView, approval: str) -> Update:
     """Return the end of the run; a compensation that people refuse is theirs to do, and the others go on."""
     if undo := state.get("undo"):
         return {"outcome": None, "undo": undo[1:], "manual": [*state.get("manual", []), undo[0]]}
-    if found.status == "expired":
+    if view.status == "expired":
         message = "nobody decided in time; start it again when people are there"
         return {"outcome": Obstacle(state="denied", code="approval_timeout", message=message, approval=approval)}
-    message = found.reason or "rejected without a reason"
+    message = view.reason or "rejected without a reason"
     return {"outcome": Obstacle(state="denied", code="approval_rejected", message=message, approval=approval)}
 
 
-def _unasked(state: State) -> dict[str, list[int]]:
+def _other_questions(state: State) -> dict[str, list[int]]:
     """Return the sums of questions without the current one, which is put together anew."""
-    exposure = state.get("asked", {}).get(_action(state).split("#")[0])
-    return {step: asked for step, asked in state.get("asked", {}).items() if asked != exposure}
+    questions = state.get("questions", {})
+    current = questions.get(_step(state))
+    return {step: question for step, question in questions.items() if question != current}
+
+
+def _step(state: State) -> str:
+    """Return the step whose action was held."""
+    undo = state.get("undo")
+    return undo[0] if undo else plan_of(state).steps[state.get("cursor", 0)].id
 
 
 def _action(state: State) -> str:
-    """Return the step id of the action that was held."""
-    if undo := state.get("undo"):
-        return undo[0] + UNDO
+    """Return the name of the action that was held."""
+    if state.get("undo"):
+        return undo_name(_step(state))
     step = plan_of(state).steps[state.get("cursor", 0)]
-    return f"{step.id}#{state.get('item', 0) + 1}" if step.batch else step.id
+    return action_name(step.id, state.get("item", 0) if step.batch else None)
 
 
-async def _clarify(state: State, lease: Lease, answers: ReadAnswers) -> Update:
-    used, question = state.get("answers", 0), state.get("clarify")
-    found = await answers(lease)
-    if len(found) <= used:
-        interrupt({"kind": "clarify", "answers": used, "question": question["question"] if question else ""})
-        found = await answers(lease)
-    if len(found) <= used:
+async def _await_answer(state: State, lease: Lease, answers: ReadAnswers) -> Update:
+    count, question = state.get("answers", 0), state.get("clarify")
+    texts = await answers(lease)
+    if len(texts) <= count:
+        interrupt({"kind": "clarify", "answers": count, "question": question["question"] if question else ""})
+        texts = await answers(lease)
+    if len(texts) <= count:
         return {}
-    request = "\n".join([state.get("request", ""), *found[used:]])
-    return {"request": request, "answers": len(found), "answered": True}
+    request = "\n".join([state.get("request", ""), *texts[count:]])
+    return {"request": request, "answers": len(texts), "answered": True}

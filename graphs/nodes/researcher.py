@@ -1,21 +1,21 @@
-"""The researcher: performs one read of the plan through the gateway, and remembers what it found in small."""
+"""The researcher node: performs one read of the plan through the gateway, and remembers its result in small."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from graphs.execution.capabilities import Cuts, Invocation, Node, Perform
-from graphs.execution.steps import BoundStep, concluded
-from graphs.planning.validation import Card
+from graphs.execution.binding import Binder
+from graphs.execution.capabilities import Invocation, Node, Perform
+from graphs.execution.cursor import conclude
+from graphs.execution.cuts import Cuts
 from graphs.state import State, Update
 from memory.runs.records import Lease
 
 
-def make_researcher(perform: Perform, rows: Callable[[Lease], Cuts], cards: Mapping[str, Card]) -> Node:
+def make_researcher(perform: Perform, rows: Callable[[Lease], Cuts], binder: Binder) -> Node:
     """Return the researcher node; whatever the plan says, the gateway lets this role read only."""
 
-    async def researcher(state: State, turn: Invocation) -> Update:
-        current = BoundStep.at(state, cards)
-        args = await current.arguments(rows(turn.lease).cut, current.item)
-        outcome = await perform(turn.lease, current.action(turn, "researcher", current.item, args))
-        return concluded(state, current, outcome, args)
+    async def researcher(state: State, invocation: Invocation) -> Update:
+        current = await binder.bind(state, rows(invocation.lease).cut)
+        outcome = await perform(invocation.lease, current.action(invocation, "researcher"))
+        return conclude(state, current, outcome)
 
     return researcher

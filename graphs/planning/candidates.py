@@ -1,4 +1,4 @@
-"""The runbooks in question for one request: found by words, named by the requester, or remembered from the last round.
+"""Candidate runbooks for one request: retrieved by words, named by the requester, or kept from the last round.
 
 Called by the planner only.
 """
@@ -6,12 +6,13 @@ Called by the planner only.
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from graphs.planning import runbooks, slots
-from graphs.planning.plan import Cited
+from graphs.planning.plan import Citation
 from graphs.planning.runbooks import Runbook, RunbookDocument
 from graphs.planning.slots import SlotValue
+from graphs.state import CandidateState, Clarify, State
 from memory.errors import Permanent
 from tools.action import Json
 
@@ -36,7 +37,7 @@ class RunbookItem(Protocol):
 
 
 class RunbookHit(RunbookItem, Protocol):
-    """An item that the search found."""
+    """An item as the search ranks it."""
 
     @property
     def score(self) -> float:
@@ -52,10 +53,10 @@ ReadRunbook = Callable[[str], Awaitable[RunbookItem]]
 
 @dataclass(frozen=True, slots=True)
 class PlannerLimits:
-    """When a likeness of words is worth a look at the facts."""
+    """Thresholds of the planner; measured on phrasings that no runbook contains."""
 
     score: float = 0.18
-    """Below this nothing is looked at: people are asked."""
+    """Similarity below which nothing is probed: people are asked."""
     margin: float = 0.05
     """Candidates this close to the best are equals; only their probes may tell them apart."""
     rounds: int = 6
@@ -64,11 +65,12 @@ class PlannerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the probe of one candidate saw: None if it could not be made or answered nothing usable."""
+    """Result of the probe of one candidate."""
 
     equal: bool
     """True if the candidate is as good as the best one."""
     true: bool | None
+    """Whether the runbook's situation is there; None if the probe could not be made or left it open."""
 
 
 def worth_a_look(hits: Sequence[RunbookHit], limits: PlannerLimits) -> list[tuple[RunbookHit, bool]]:
@@ -83,23 +85,21 @@ def conclude(sights: Sequence[Sight]) -> int | Literal["nothing_wrong", "unclear
     Facts decide: a single equal whose probe is true is chosen. A true probe of a lesser candidate never starts
     anything, but it does forbid the answer that nothing is wrong.
     """
-    chosen = [position for position, sight in enumerate(sights) if sight.equal and sight.true]
-    if len(chosen) == 1:
-        return chosen[0]
-    if chosen or any(sight.true is not False for sight in sights if sight.equal) or any(s.true for s in sights):
+    positions = [position for position, sight in enumerate(sights) if sight.equal and sight.true]
+    if len(positions) == 1:
+        return positions[0]
+    if positions or any(sight.true is not False for sight in sights if sight.equal) or any(s.true for s in sights):
         return "unclear"
     return "nothing_wrong" if sights else "unclear"
 
 
-State = Mapping[str, Any]
-
-_NAMED = re.compile(r"\b[a-z][a-z0-9]*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)+\b")
-_MOST_NAMED = 5
+_RUNBOOK_ID = re.compile(r"\b[a-z][a-z0-9]*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)+\b")
+_MOST_IDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RunbookCandidate:
-    """One runbook in question and the step that looks whether its situation is there."""
+    """One runbook in question and the step that probes whether its situation is there."""
 
     document: RunbookDocument
     score: float
@@ -114,14 +114,19 @@ class RunbookCandidate:
         return self.document.runbook
 
     @property
-    def cited(self) -> Cited:
-        """The version it rests on."""
-        return Cited(id=self.runbook.id, version=self.runbook.version)
+    def citation(self) -> Citation:
+        """The version that a plan from it rests on."""
+        return Citation(id=self.runbook.id, version=self.runbook.version)
 
-    def as_json(self) -> dict[str, Json]:
-        """Return the candidate as it stands in state; the score is in thousandths."""
-        score = round(self.score * 1000)
-        return {**self.cited.model_dump(), "score": score, "equal": self.equal, "probe": self.probe}
+    def as_state(self) -> CandidateState:
+        """Return the candidate as it stands in state."""
+        return CandidateState(
+            id=self.runbook.id,
+            version=self.runbook.version,
+            score=round(self.score * 1000),
+            equal=self.equal,
+            probe=self.probe,
+        )
 
     def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, SlotValue]:
         """Return the slots that request, configuration and probe fill."""
@@ -135,26 +140,25 @@ async def gather(
 
     A runbook that the requester names, or completes after being asked for a detail, comes before any search.
     """
-    named = [(item, True, 1.0) for name in _named(state) if (item := await _newest(current, name))]
-    found, problems = _readable(named)
-    if state.get("runbook") and not named:
-        return [], [f"there is no runbook {state['runbook']!r}; `knowledge ls` names those there are"]
-    if found:
-        return found, problems
+    items = [(item, True, 1.0) for id in _ids(state) if (item := await _newest(current, id))]
+    candidates, problems = _parse(items)
+    if (id := state.get("runbook")) and not items:
+        return [], [f"there is no runbook {id!r}; `knowledge ls` names those there are"]
+    if candidates:
+        return candidates, problems
     hits = worth_a_look(await find(slots.words(request(state))), limits)
-    found, more = _readable([(hit, equal, hit.score) for hit, equal in hits])
-    return found, [*problems, *more]
+    candidates, search_problems = _parse([(hit, equal, hit.score) for hit, equal in hits])
+    return candidates, [*problems, *search_problems]
 
 
-async def recall(current: ReadRunbook, state: State) -> list[RunbookCandidate]:
+async def renew(current: ReadRunbook, state: State) -> list[RunbookCandidate]:
     """Return the candidates of the last round in their newest versions; one that was withdrawn is left out."""
-    found: list[RunbookCandidate] = []
+    candidates: list[RunbookCandidate] = []
     for entry in state.get("candidates") or ():
-        item = await _newest(current, entry["id"])
-        if item:
+        if item := await _newest(current, entry["id"]):
             document = runbooks.parse(item.body, version=item.version)
-            found.append(RunbookCandidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
-    return found
+            candidates.append(RunbookCandidate(document, entry["score"] / 1000, entry["equal"], entry["probe"]))
+    return candidates
 
 
 def request(state: State) -> str:
@@ -171,28 +175,30 @@ async def _newest(current: ReadRunbook, id: str) -> RunbookItem | None:
         raise
 
 
-def _named(state: State) -> list[str]:
-    if state.get("runbook"):
-        return [str(state["runbook"])]
-    asked: Mapping[str, Any] = state.get("clarify") or {}
-    offered = [str(candidate["id"]) for candidate in asked.get("candidates") or ()]
+def _ids(state: State) -> list[str]:
+    """Return the ids that the requester names: for the whole run, by number in an answer, or in a sentence."""
+    if id := state.get("runbook"):
+        return [id]
+    question = state.get("clarify")
+    choices = [str(candidate["id"]) for candidate in question["candidates"]] if question else []
     answer = request(state).rstrip().rpartition("\n")[2].strip().rstrip(".")
-    if offered and answer.isdecimal() and 1 <= int(answer) <= len(offered):
-        return [offered[int(answer) - 1]]
-    return list(dict.fromkeys(_NAMED.findall(request(state))))[:_MOST_NAMED] or _completed(asked, state)
+    if choices and answer.isdecimal() and 1 <= int(answer) <= len(choices):
+        return [choices[int(answer) - 1]]
+    return list(dict.fromkeys(_RUNBOOK_ID.findall(request(state))))[:_MOST_IDS] or _completed_id(question, state)
 
 
-def _completed(asked: Mapping[str, Any], state: State) -> list[str]:
+def _completed_id(question: Clarify | None, state: State) -> list[str]:
     """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
-    kinds: Sequence[slots.SlotType] = asked.get("missing") or ()
-    complete = kinds and all(slots.extract(kind, request(state)) is not None for kind in kinds)
-    return [str(asked["runbook"])] if complete else []
+    types = cast(Sequence[slots.SlotType], question.get("missing", ())) if question else ()
+    is_complete = types and all(slots.extract(type, request(state)) is not None for type in types)
+    return [question.get("runbook", "")] if question and is_complete else []
 
 
-def _readable(found: Sequence[tuple[RunbookItem, bool, float]]) -> tuple[list[RunbookCandidate], list[str]]:
+def _parse(items: Sequence[tuple[RunbookItem, bool, float]]) -> tuple[list[RunbookCandidate], list[str]]:
+    """Return the candidates that can be read, and a problem for every other."""
     candidates: list[RunbookCandidate] = []
     problems: list[str] = []
-    for item, equal, score in found:
+    for item, equal, score in items:
         try:
             candidates.append(RunbookCandidate(runbooks.parse(item.body, version=item.version), score, equal))
         except Permanent as error:

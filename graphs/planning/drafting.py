@@ -1,4 +1,4 @@
-"""The model planner: a plan drafted by a language model and accepted only under the rules that bind everybody.
+"""Drafting by a language model: a plan that is accepted only under the rules that bind everybody.
 
 Called by the planner when a model is configured and a probe was true. The model adds coverage, never authority.
 """
@@ -12,12 +12,13 @@ from typing import Protocol
 from pydantic import Field, ValidationError
 
 from graphs.planning import runbooks
-from graphs.planning.plan import Cited, Part, Plan, Step
+from graphs.planning.plan import Citation, Part, Plan, Step
 from graphs.planning.runbooks import RunbookDocument
 from graphs.planning.slots import SlotValue
-from graphs.planning.validation import Card, literals, validate
+from graphs.planning.validation import literals, validate
 from memory.errors import Permanent
 from tools.action import Json
+from tools.catalog import ToolCard
 from tools.model import PromptMessage, Reply, Violation
 
 PROMPT = Path(__file__).parents[1] / "prompts" / "planner.md"
@@ -75,7 +76,7 @@ class DraftResult:
 Drafter = Callable[[DraftMaterial], Awaitable[DraftResult]]
 
 
-def make_drafter(ask: AskModel, cards: Mapping[str, Card]) -> Drafter:
+def make_drafter(ask: AskModel, cards: Mapping[str, ToolCard]) -> Drafter:
     """Return the strategy that drafts with a model; it can do nothing but ask it."""
 
     async def draft(material: DraftMaterial) -> DraftResult:
@@ -87,12 +88,12 @@ def make_drafter(ask: AskModel, cards: Mapping[str, Card]) -> Drafter:
         for attempt in range(1, ATTEMPTS + 1):
             reply = await ask(messages, Draft, attempt=attempt)
             violations += reply.violations
-            said = reply.value or Draft()
-            if said.question and not said.steps:
-                return DraftResult(None, said.question, tuple(violations), said.uses)
+            answer = reply.value or Draft()
+            if answer.question and not answer.steps:
+                return DraftResult(None, answer.question, tuple(violations), answer.uses)
             plan, problems = _accept(reply, material, cards)
             if plan:
-                return DraftResult(plan, violations=tuple(violations), uses=said.uses)
+                return DraftResult(plan, violations=tuple(violations), uses=answer.uses)
             violations += [Violation("planner", "plan", attempt)] if reply.value else []
             messages = [*messages[:2], PromptMessage("user", _repair(problems))]
         return DraftResult(None, violations=tuple(violations))
@@ -102,31 +103,37 @@ def make_drafter(ask: AskModel, cards: Mapping[str, Card]) -> Drafter:
 
 def facts(result: Mapping[str, Json]) -> dict[str, Json]:
     """Return the counts and flags of a probe's result; text, ids and handles stay behind."""
-    kept = {name: facts(value) if isinstance(value, Mapping) else value for name, value in result.items()}
+    values = {name: facts(value) if isinstance(value, Mapping) else value for name, value in result.items()}
     return {
-        name: value for name, value in kept.items() if isinstance(value, int) or (isinstance(value, dict) and value)
+        name: value for name, value in values.items() if isinstance(value, int) or (isinstance(value, dict) and value)
     }
 
 
-def _accept(reply: Reply[Draft], material: DraftMaterial, cards: Mapping[str, Card]) -> tuple[Plan | None, list[str]]:
+def _accept(
+    reply: Reply[Draft], material: DraftMaterial, cards: Mapping[str, ToolCard]
+) -> tuple[Plan | None, list[str]]:
     if reply.value is None:
         return None, list(reply.problems)
-    chosen = material.documents[0].runbook
+    runbook = material.documents[0].runbook
     try:
         plan = Plan(
-            id=chosen.id,
+            id=runbook.id,
             source="model",
             goal=reply.value.goal or material.request[:500],
             inputs=dict(material.inputs),
             steps=reply.value.steps,
-            cites=tuple(Cited(id=each.runbook.id, version=each.runbook.version) for each in material.documents),
-            budget=chosen.budget,
-            backout=reply.value.backout or chosen.backout,
+            cites=tuple(
+                Citation(id=document.runbook.id, version=document.runbook.version) for document in material.documents
+            ),
+            budget=runbook.budget,
+            backout=reply.value.backout or runbook.backout,
         )
-        known = [runbooks.plan(each.runbook, "", _examples(each, material.inputs)) for each in material.documents]
+        examples = [
+            runbooks.plan(document.runbook, "", _examples(document, material.inputs)) for document in material.documents
+        ]
     except (ValidationError, Permanent) as error:
         return None, [str(error)[:500]]
-    problems = validate(plan, cards, frozenset(literal for each in known for literal in literals(each)))
+    problems = validate(plan, cards, frozenset(literal for example in examples for literal in literals(example)))
     return (None, problems) if problems else (plan, [])
 
 
@@ -134,7 +141,7 @@ def _examples(document: RunbookDocument, inputs: Mapping[str, SlotValue]) -> dic
     return {**runbooks.examples(document.runbook), **inputs}
 
 
-def _document(material: DraftMaterial, cards: Mapping[str, Card]) -> str:
+def _document(material: DraftMaterial, cards: Mapping[str, ToolCard]) -> str:
     return json.dumps(
         {
             "request": material.request[:4_000],
@@ -149,10 +156,10 @@ def _document(material: DraftMaterial, cards: Mapping[str, Card]) -> str:
     )
 
 
-def _card(card: Card) -> dict[str, object]:
+def _card(card: ToolCard) -> dict[str, object]:
     return {"name": card.name, "does": card.summary, "effect": card.effect, "arguments": dict(card.schema)}
 
 
 def _repair(problems: Sequence[str]) -> str:
-    listed = "\n".join(f"- {problem}" for problem in problems[:20])
-    return f"Your answer was refused. Write the whole JSON document again, mended:\n{listed}"
+    lines = "\n".join(f"- {problem}" for problem in problems[:20])
+    return f"Your answer was refused. Write the whole JSON document again, mended:\n{lines}"

@@ -1,4 +1,4 @@
-"""What is intended: a typed, versioned, content-addressed plan that planners make and the executor runs."""
+"""Plans: typed, versioned, content-addressed sequences of steps that planners make and the executor runs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -27,6 +27,12 @@ class Ref(Part):
     """A value that is known only when earlier steps ran: `inputs.NAME` or `steps.ID.FIELD[.FIELD]`."""
 
     ref: str = Field(pattern=r"^(inputs|steps)(\.[a-z][a-z0-9_]{0,39}){1,3}$")
+
+    @property
+    def step(self) -> str:
+        """Return the id of the step that it looks at; empty for an input."""
+        root, name, *_ = self.ref.split(".")
+        return name if root == "steps" else ""
 
 
 class Cut(Part):
@@ -91,7 +97,7 @@ class Budget(Part):
     calls: int = Field(default=1_000, ge=1)
 
 
-class Cited(Part):
+class Citation(Part):
     """A knowledge item that the plan rests on; a newer version makes the plan stale."""
 
     id: str = Field(min_length=1, max_length=100)
@@ -108,27 +114,27 @@ class Plan(Part):
     goal: str = Field(max_length=500)
     inputs: Mapping[Name, bool | Integer | str] = Field(default_factory=dict[str, bool | int | str])
     steps: tuple[Step, ...] = Field(min_length=1, max_length=50)
-    cites: tuple[Cited, ...] = ()
+    cites: tuple[Citation, ...] = ()
     budget: Budget = Budget()
     backout: str = ""
 
     @model_validator(mode="after")
-    def _steps_only_look_back(self) -> "Plan":
-        seen: set[str] = set()
+    def refs_look_back(self) -> "Plan":
+        """Refuse a step that refers to a later one, or to nothing; pydantic calls it once for each parse."""
+        earlier: set[str] = set()
         for step in self.steps:
-            if step.id in seen:
+            if step.id in earlier:
                 raise ValueError(f"step id {step.id!r} stands twice")
             for ref in refs(step):
-                self._check(ref, step.id, seen)
-            seen.add(step.id)
+                self._check(ref, step.id, earlier)
+            earlier.add(step.id)
         if self.kind == "investigation" and any(step.effect != "read" for step in self.steps):
             raise ValueError("an investigation only reads")
         return self
 
-    def _check(self, ref: Ref, step: str, seen: set[str]) -> None:
+    def _check(self, ref: Ref, step: str, earlier: set[str]) -> None:
         root, name, *_ = ref.ref.split(".")
-        known = self.inputs if root == "inputs" else seen
-        if name not in known:
+        if name not in (self.inputs if root == "inputs" else earlier):
             raise ValueError(f"step {step!r} refers to {ref.ref!r}, which nothing before it provides")
 
     @property
@@ -139,7 +145,7 @@ class Plan(Part):
     @property
     def pins(self) -> tuple[Pin, ...]:
         """Return the cited knowledge as the gateway wants it."""
-        return tuple(Pin(cited.id, cited.version) for cited in self.cites)
+        return tuple(Pin(citation.id, citation.version) for citation in self.cites)
 
 
 def refs(step: Step) -> Iterator[Ref]:

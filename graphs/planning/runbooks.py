@@ -1,6 +1,6 @@
-"""Runbooks: plans that people write as Markdown, whose front matter is the plan and whose body is what a person reads.
+"""Runbooks: plans that people write as Markdown, with the plan as front matter and a text for people as body.
 
-The folder is imported into knowledge at the start; the planner parses the text that knowledge holds, never the folder.
+`migrate` imports the folder into knowledge; the planner parses the text that knowledge holds, never the folder.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from graphs.planning import slots
-from graphs.planning.plan import Budget, Cited, Expression, Name, Part, Plan, Ref, Step, Value
+from graphs.planning.plan import Budget, Citation, Expression, Name, Part, Plan, Ref, Step, Value
 from graphs.planning.slots import Slot, SlotValue
-from graphs.planning.validation import Card, validate
+from graphs.planning.validation import validate
 from memory.errors import Permanent
 from memory.knowledge import frontmatter
 from memory.knowledge.models import Day, KnowledgeItem
 from tools import cel
 from tools.action import Json
+from tools.catalog import ToolCard
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
 
@@ -80,8 +81,8 @@ def parse(text: str, *, version: int | None = None) -> RunbookDocument:
         runbook = Runbook.model_validate(front)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Permanent("plan_invalid", f"runbook {front.get('id')!r}, {where or 'plan'}: {first['msg']}") from None
+        path = ".".join(str(part) for part in first["loc"])
+        raise Permanent("plan_invalid", f"runbook {front.get('id')!r}, {path or 'plan'}: {first['msg']}") from None
     title = next((line[2:].strip() for line in body.splitlines() if line.startswith("# ")), runbook.id)
     return RunbookDocument(runbook, title, text)
 
@@ -99,16 +100,16 @@ def split(text: str) -> tuple[dict[str, Any], str]:
 
 def load(folder: Path = FOLDER) -> list[RunbookDocument]:
     """Return every runbook of a folder by id; raises Permanent naming the file that cannot be read or repeats an id."""
-    found: dict[str, RunbookDocument] = {}
+    documents: dict[str, RunbookDocument] = {}
     for path in sorted(folder.glob("*.md")):
         try:
             document = parse(path.read_text(encoding="utf-8"))
         except Permanent as error:
             raise Permanent("configuration", f"runbook file {path.name!r}: {error}; mend or remove it") from None
-        if document.runbook.id in found:
+        if document.runbook.id in documents:
             raise Permanent("configuration", f"runbook file {path.name!r} repeats id {document.runbook.id!r}")
-        found[document.runbook.id] = document
-    return list(found.values())
+        documents[document.runbook.id] = document
+    return list(documents.values())
 
 
 def item(document: RunbookDocument) -> KnowledgeItem:
@@ -125,24 +126,24 @@ def item(document: RunbookDocument) -> KnowledgeItem:
     )
 
 
-def problems(runbook: Runbook, cards: Mapping[str, Card]) -> list[str]:
+def problems(runbook: Runbook, cards: Mapping[str, ToolCard]) -> list[str]:
     """Return what is wrong with a runbook before anyone asks for it, tried with an example for every slot."""
     example = examples(runbook)
     card = cards.get(runbook.probe.tool)
-    found: list[str] = []
+    sentences: list[str] = []
     if card and "untrusted_text" in card.data and any(slot.source == "probe" for slot in runbook.slots.values()):
-        found.append(f"probe {card.name!r} returns text that outsiders wrote; no slot can come from it")
+        sentences.append(f"probe {card.name!r} returns text that outsiders wrote; no slot can come from it")
     try:
         _condition(runbook, runbook.probe.condition)
         for text in [runbook.probe.ask.when] if runbook.probe.ask else []:
             _condition(runbook, text)
         for slot in runbook.slots.values():
-            slots.computed(slot)
-        found += validate(plan(runbook, "try", example), cards)
-        found += validate(investigation("try", [probe(runbook, "probe_1", example)], ()), cards)
+            slots.compile_value(slot)
+        sentences += validate(plan(runbook, "try", example), cards)
+        sentences += validate(investigation("try", [probe(runbook, "probe_1", example)], ()), cards)
     except Permanent as error:
-        found.append(str(error))
-    return found
+        sentences.append(str(error))
+    return sentences
 
 
 def examples(runbook: Runbook) -> dict[str, SlotValue]:
@@ -152,13 +153,13 @@ def examples(runbook: Runbook) -> dict[str, SlotValue]:
 
 def plan(runbook: Runbook, goal: str, inputs: Mapping[str, SlotValue]) -> Plan:
     """Return the repair plan with these inputs, resting on this version; Permanent `plan_invalid` if it is none."""
-    return _built(
+    return _build(
         id=runbook.id,
         source="runbook",
         goal=goal[:500],
         inputs=dict(inputs),
         steps=runbook.steps,
-        cites=(Cited(id=runbook.id, version=runbook.version),),
+        cites=(Citation(id=runbook.id, version=runbook.version),),
         budget=runbook.budget,
         backout=runbook.backout,
     )
@@ -178,23 +179,25 @@ def needs(runbook: Runbook) -> frozenset[str]:
     return frozenset(ref.partition(".")[2] for ref in refs)
 
 
-def investigation(goal: str, steps: list[Step], cites: tuple[Cited, ...]) -> Plan:
-    """Return the plan that only looks: one probe per candidate."""
-    return _built(
+def investigation(goal: str, steps: list[Step], cites: tuple[Citation, ...]) -> Plan:
+    """Return the plan that only reads: one probe per candidate."""
+    return _build(
         id="investigation", kind="investigation", source="runbook", goal=goal[:500], steps=tuple(steps), cites=cites
     )
 
 
-def holds(runbook: Runbook, text: str, inputs: Mapping[str, SlotValue], result: Mapping[str, Json]) -> cel.Evaluation:
-    """Return whether a condition of the runbook's probe holds for what the probe saw."""
+def evaluate(
+    runbook: Runbook, text: str, inputs: Mapping[str, SlotValue], result: Mapping[str, Json]
+) -> cel.Evaluation:
+    """Return whether a condition of the runbook's probe is true of what the probe returned."""
     values: dict[str, Json] = {f"inputs.{name}": value for name, value in inputs.items()}
     return _condition(runbook, text).evaluate(values | {"result": result})
 
 
 def _condition(runbook: Runbook, text: str) -> cel.CompiledExpression:
-    known: dict[str, cel.ValueType] = {"result": "any"}
-    known |= {f"inputs.{name}": cel.value_type(value) for name, value in examples(runbook).items()}
-    return cel.compile(text, known)
+    variables: dict[str, cel.ValueType] = {"result": "any"}
+    variables |= {f"inputs.{name}": cel.value_type(value) for name, value in examples(runbook).items()}
+    return cel.compile(text, variables)
 
 
 def _literal(runbook: Runbook, value: Value, inputs: Mapping[str, SlotValue]) -> Value:
@@ -206,8 +209,8 @@ def _literal(runbook: Runbook, value: Value, inputs: Mapping[str, SlotValue]) ->
     raise Permanent("plan_invalid", f"the probe of {runbook.id!r} needs {value.ref!r}, which is not known before it")
 
 
-def _built(**parts: Any) -> Plan:
+def _build(**fields: Any) -> Plan:
     try:
-        return Plan(**parts)
+        return Plan(**fields)
     except ValidationError as error:
-        raise Permanent("plan_invalid", f"plan {parts['id']!r}: {error.errors()[0]['msg']}") from None
+        raise Permanent("plan_invalid", f"plan {fields['id']!r}: {error.errors()[0]['msg']}") from None

@@ -1,6 +1,6 @@
-"""Where a runbook's inputs come from: the requester's own words, a probe, or configuration; never anyone else's text.
+"""Slots of runbooks: inputs from the requester's own words, a probe, or configuration; never anyone else's text.
 
-Called by runbooks when a plan is bound. Extractors are a closed list, one per type.
+Called by runbooks and by candidates when a plan is made. Extractors are a closed list, one per type.
 """
 
 import re
@@ -19,7 +19,7 @@ SlotValue = bool | int | str
 
 _PERSON = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+){1,2}"
 _NUMBER = r"(\d{1,9})(?:[.,](\d{2}))?"
-_FOUND: Mapping[SlotType, re.Pattern[str]] = {
+_IN_TEXT: Mapping[SlotType, re.Pattern[str]] = {
     "text": re.compile(r"[\"“]([^\"”\n]{1,200})[\"”]"),
     "integer": re.compile(r"(?<![\w.,-])(\d{1,9})(?![\w.,-]*\w)"),
     "charge": re.compile(r"\b(ch_[a-z0-9]{6,32})\b"),
@@ -68,27 +68,27 @@ class Slot(Part):
         return self
 
 
-def fits(kind: SlotType, value: Json) -> bool:
+def fits(type: SlotType, value: Json) -> bool:
     """Return True if the value is one of this type; amounts are minor units."""
-    if kind in ("integer", "amount"):
+    if type in ("integer", "amount"):
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if kind == "customer":
-        return any(fits(each, value) for each in _CUSTOMER)
-    return isinstance(value, str) and _WHOLE[kind].fullmatch(value) is not None
+    if type == "customer":
+        return any(fits(type, value) for type in _CUSTOMER)
+    return isinstance(value, str) and _WHOLE[type].fullmatch(value) is not None
 
 
-def extract(kind: SlotType, request: str) -> SlotValue | None:
+def extract(type: SlotType, request: str) -> SlotValue | None:
     """Return the one value of this type that the request names; None if it names none or several different ones."""
-    if kind == "customer":
-        return next(filter(None, (extract(each, request) for each in _CUSTOMER)), None)
-    found = {_value(kind, match) for match in _FOUND[kind].finditer(request)}
-    return found.pop() if len(found) == 1 else None
+    if type == "customer":
+        return next(filter(None, (extract(type, request) for type in _CUSTOMER)), None)
+    values = {_value(type, match) for match in _IN_TEXT[type].finditer(request)}
+    return values.pop() if len(values) == 1 else None
 
 
 def words(request: str) -> str:
     """Return the request without ids, addresses and amounts, which resemble no runbook."""
-    for kind in ("charge", "email", "amount"):
-        request = _FOUND[kind].sub(" ", request)
+    for type in ("charge", "email", "amount"):
+        request = _IN_TEXT[type].sub(" ", request)
     return request
 
 
@@ -99,8 +99,8 @@ def bind(
 
     `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
     """
-    found = {name: _fill(name, slot, request, inputs, probe or {}) for name, slot in slots.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {name: _fill(name, slot, request, inputs, probe or {}) for name, slot in slots.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _fill(
@@ -109,19 +109,19 @@ def _fill(
     if slot.source == "config":
         return slot.default
     if slot.source == "probe":
-        value = computed(slot).value({"result": probe})
+        value = compile_value(slot).value({"result": probe})
     else:
         value = inputs[name] if name in inputs else extract(slot.type, request)
     return cast(SlotValue, value) if fits(slot.type, value) else slot.default
 
 
-def computed(slot: Slot) -> cel.CompiledExpression:
+def compile_value(slot: Slot) -> cel.CompiledExpression:
     """Return the compiled value of a slot from the probe; raises Permanent `plan_invalid`."""
     return cel.compile(slot.value or "null", {"result": "any"}, "any")
 
 
-def _value(kind: SlotType, match: re.Match[str]) -> SlotValue:
+def _value(type: SlotType, match: re.Match[str]) -> SlotValue:
     groups = [group for group in match.groups() if group is not None]
-    if kind == "amount":
+    if type == "amount":
         return int(groups[0]) * 100 + (int(groups[1]) if len(groups) > 1 else 0)
-    return int(groups[0]) if kind == "integer" else groups[0]
+    return int(groups[0]) if type == "integer" else groups[0]

@@ -3,7 +3,6 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +10,9 @@ from uuid import uuid4
 
 from app.worker import Driver
 from graphs.deps import Deps
+from graphs.planning.plan import Plan
+from graphs.planning.proposal import Proposal
+from graphs.state import State
 from memory.clock import SystemClock
 from memory.governance import policy_version
 from memory.postgres.database import Database
@@ -49,12 +51,12 @@ class Shopping:
 
     def deps(self) -> Deps:
         """Return the flow's parts, with a planner that always has the same idea."""
-        return Deps.of(self.database, self.catalog, self.gateway, lambda lease: _planned)
+        return Deps.of(self.database, self.catalog, self.gateway, lambda lease: _propose)
 
 
-async def _planned(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    plan = {"id": "bench", "source": "runbook", "goal": "bench", "inputs": state["inputs"], "steps": _STEPS}
-    return {"plan": plan, "round": 1, "note": ""}
+async def _propose(state: State) -> Proposal:
+    fields = {"id": "bench", "source": "runbook", "goal": "bench", "inputs": state.get("inputs"), "steps": _STEPS}
+    return {"plan": Plan.model_validate(fields), "round": 1, "note": ""}
 
 
 def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:

@@ -8,7 +8,7 @@ import pytest
 
 from graphs.planning import runbooks
 from graphs.planning.runbooks import RunbookDocument
-from graphs.planning.validation import tainted
+from graphs.planning.validation import taint_of
 from memory.errors import Permanent
 from memory.knowledge.models import check
 from tools.catalog import Catalog, ToolCard
@@ -46,7 +46,7 @@ def test_no_shipped_runbook_acts_on_what_outsiders_wrote(
 ) -> None:
     """R49"""
     plan = runbooks.plan(document.runbook, "", runbooks.examples(document.runbook))
-    assert tainted(plan, cards) == frozenset()
+    assert taint_of(plan, cards) == frozenset()
 
 
 @pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)

@@ -1,12 +1,13 @@
 """A small catalogue for tests of plans: schemas as real tools have them, and nothing that could act."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Effect
+from tools.catalog import ToolCard
 from tools.tool import Slice
 
 
@@ -52,23 +53,26 @@ class Table(_Arguments):
     table: str
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a planner may know of a tool."""
+def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> ToolCard:
+    return ToolCard(
+        name=name,
+        summary="does what its name says",
+        effect=effect,
+        schema=arguments.model_json_schema(),
+        schema_hash="",
+        roles=(),
+        reversible=False,
+        keyed=False,
+        compensate="",
+        playbook="",
+        data=data,
+        failures=(),
+        cost={},
+        idempotency="per request",
+    )
 
-    name: str
-    effect: Effect
-    schema: Mapping[str, Any]
-    data: tuple[str, ...] = ()
-    summary: str = "does what its name says"
-    compensate: str = ""
 
-
-def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> Card:
-    return Card(name, effect, arguments.model_json_schema(), data)
-
-
-CARDS: Mapping[str, Card] = {
+CARDS: Mapping[str, ToolCard] = {
     card.name: card
     for card in (
         _card("jobs.look", "read", Job),

@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from graphs.execution.capabilities import RecallMemories
 from graphs.nodes.planner import make_planner
 from graphs.planning.drafting import make_drafter
 from graphs.planning.plan import Plan
+from graphs.state import State
 from memory.errors import Permanent
 from tests.fakes.model import CountingMeter, ScriptedModel
 from tests.graphs.cards import CARDS
 from tests.graphs.texts import DOUBLE, REFUND, TABLE
 from tests.tools.test_model import LEASE
-from tools.action import Json
+from tools.action import Json, digest
 from tools.model import Model
 
 SLICE: dict[str, Json] = {"handle": "h_secret00", "start": 0, "count": 3, "digest": "0" * 64, "total": 30}
@@ -64,7 +65,11 @@ async def turn(
     """Let the planner answer, and return the state after it."""
     ask = partial(Model(model, CountingMeter()).ask, LEASE, "planner") if model else None
     draft = make_drafter(ask, CARDS) if ask else None
-    return state | await make_planner(books.find, books.current, CARDS, draft=draft, recall=recall)(state)
+    planner = make_planner(books.find, books.current, CARDS, draft=draft, recall=recall)
+    address = {"plan_hash": digest(state["plan"])} if state.get("plan") else {}
+    proposal = await planner(cast(State, state | address))
+    plan = proposal.get("plan")
+    return state | proposal | {"plan": plan.model_dump(mode="json") if plan else None}
 
 
 async def seen(books: Shelf, request: str, results: Sequence[Mapping[str, Json]], **more: Any) -> dict[str, Any]:

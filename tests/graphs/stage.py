@@ -6,8 +6,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from app.worker import Driver
-from graphs.deps import Deps, Planner
+from graphs.deps import Deps
+from graphs.execution.capabilities import Planner
 from graphs.planning.plan import Plan
+from graphs.planning.proposal import Proposal
+from graphs.state import State
 from memory.clock import Clock
 from memory.governance import approvals, journal, policy_version
 from memory.governance.approvals import VoteResult
@@ -38,7 +41,7 @@ when { context.exposure > 0 } unless { context.approvals >= 1 };
 BUDGET = {"tokens": 10_000, "micros": 1_000_000, "calls": 1_000}
 
 
-async def silent(state: Mapping[str, Any]) -> Mapping[str, Any]:
+async def silent(state: State) -> Proposal:
     """Plan nothing: most tests give a complete plan."""
     raise AssertionError("nobody asked the planner")
 

@@ -11,6 +11,8 @@ from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
 from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
+from graphs.planning.proposal import Proposal
+from graphs.state import State
 from tests.fakes.shop import Shop
 from tests.graphs.stage import HOLD, POLICY, Stages, close, pay, pay_all, plan, read, trace
 
@@ -134,7 +136,7 @@ async def test_a_researcher_asking_for_a_write_is_refused(stages: Stages) -> Non
     """R6."""
     stage = stages()
     lease = await stage.lease(await stage.start(plan=plan(pay("a"))))
-    researcher = make_researcher(stage.deps().perform, stage.deps().rows, stage.catalog.cards)
+    researcher = make_researcher(stage.deps().perform, stage.deps().rows, stage.deps().binder)
     given = plan(pay("a"))
     state: Any = {"plan": given.model_dump(mode="json"), "plan_hash": given.hash, "cursor": 0, "results": {}}
     update = await researcher(state, Invocation(lease))
@@ -144,25 +146,25 @@ async def test_a_researcher_asking_for_a_write_is_refused(stages: Stages) -> Non
 
 async def test_a_plan_of_the_planners_is_recorded_and_run(stages: Stages) -> None:
     """R4: an investigation goes back to the planner, whose repair is then performed."""
-    seen: list[Mapping[str, Any]] = []
+    results: list[Mapping[str, Any]] = []
 
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
-        seen.append(dict(state.get("results") or {}))
+    async def planner(state: State) -> Proposal:
+        results.append(state.get("results", {}))
         if state.get("round"):
-            return {"plan": plan(pay("a"), source="runbook").model_dump(mode="json"), "round": 2}
+            return {"plan": plan(pay("a"), source="runbook"), "round": 2}
         look = plan(read(), kind="investigation", source="runbook")
-        return {"plan": look.model_dump(mode="json"), "round": 1, "violations": [{"role": "planner", "field": "x"}]}
+        return {"plan": look, "round": 1, "violations": [{"role": "planner", "field": "x"}]}
 
     stage = stages(planner=planner)
     run = await stage.start("pay a")
     await stage.driver().drive(run)
-    assert (stage.shop.paid, seen[1]["orders"]["count"]) == ({"a": 100}, 25)
+    assert (stage.shop.paid, results[1]["orders"]["count"]) == ({"a": 100}, 25)
     kinds = [entry.kind for entry in await stage.entries(run)]
     assert kinds[:5] == ["requested", "contract_violation", "planned", "read", "planned"]
 
 
 async def test_nothing_wrong_ends_without_any_effect(stages: Stages) -> None:
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def planner(state: State) -> Proposal:
         return {"plan": None, "verdict": "nothing_wrong", "note": "all is well", "round": 1}
 
     stage = stages(planner=planner)
@@ -175,9 +177,8 @@ async def test_nothing_wrong_ends_without_any_effect(stages: Stages) -> None:
 async def test_planner_without_end_is_stopped(stages: Stages) -> None:
     """R21."""
 
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
-        look = plan(read(), kind="investigation", source="runbook")
-        return {"plan": look.model_dump(mode="json"), "round": 1}
+    async def planner(state: State) -> Proposal:
+        return {"plan": plan(read(), kind="investigation", source="runbook"), "round": 1}
 
     stage = stages(planner=planner)
     run = await stage.start("loop")
@@ -192,9 +193,9 @@ async def test_nodes_get_exactly_what_their_role_may_use() -> None:
     assert found == {
         "make_gate": ["standing", "answers"],
         "make_auditor": ["entries", "record"],
-        "make_researcher": ["perform", "rows", "cards"],
+        "make_researcher": ["perform", "rows", "binder"],
     }
-    assert list(make_executor.__annotations__)[:-1] == ["perform", "rows", "cards", "amount"]
+    assert list(make_executor.__annotations__)[:-1] == ["perform", "rows", "binder", "amount"]
 
 
 async def test_no_way_leads_from_an_effect_to_the_end_around_the_auditor(stages: Stages) -> None:

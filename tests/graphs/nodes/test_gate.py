@@ -1,12 +1,13 @@
 """The gate: it reads rows and waits; what people decided, and nothing else, moves a run on."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from langgraph.types import Command
 
 from graphs.flows.governed import build
+from graphs.planning.proposal import Proposal
+from graphs.state import State
 from memory.errors import Permanent
 from memory.runs import records
 from memory.runs.checkpoints import leading
@@ -80,10 +81,10 @@ async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what
     """R77: replanned, asked again, and the effect before the gate is found done."""
     stale: list[bool] = []
 
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def planner(state: State) -> Proposal:
         stale.append(bool(state.get("stale")))
-        made = plan(close("x"), pay("a"), goal=f"round {len(stale)}", source="runbook")
-        return {"plan": made.model_dump(mode="json"), "round": len(stale), "stale": False}
+        renewed = plan(close("x"), pay("a"), goal=f"round {len(stale)}", source="runbook")
+        return {"plan": renewed, "round": len(stale), "stale": False}
 
     stage = stages(policy=POLICY + HOLD, planner=planner)
     run = await stage.start("pay a")
@@ -106,12 +107,11 @@ async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what
 async def test_an_answer_reaches_the_planner_with_the_request(stages: Stages) -> None:
     requests: list[str] = []
 
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def planner(state: State) -> Proposal:
         requests.append(str(state.get("request")))
         if len(requests) == 1:
             return {"plan": None, "clarify": {"question": "which?", "candidates": []}, "note": "which?", "round": 1}
-        made = plan(read(), source="runbook").model_dump(mode="json")
-        return {"plan": made, "clarify": None, "round": 2}
+        return {"plan": plan(read(), source="runbook"), "clarify": None, "round": 2}
 
     stage = stages(planner=planner)
     run = await stage.start("fix it")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from graphs.planning.plan import Plan
-from graphs.planning.validation import literals, tainted, validate
+from graphs.planning.validation import literals, taint_of, validate
 from tests.graphs.cards import CARDS
 
 LOOK: dict[str, Any] = {
@@ -162,7 +162,7 @@ def test_what_outsiders_wrote_stays_marked_through_later_steps() -> None:
     """R49"""
     read = single("tickets.read", "read", id="ticket", args={"ticket": "t1"})
     look = LOOK | {"args": {"night": {"ref": "steps.ticket.night"}}}
-    assert tainted(plan(read, look, REFUND), CARDS) == {"ticket", "look", "refund"}
+    assert taint_of(plan(read, look, REFUND), CARDS) == {"ticket", "look", "refund"}
 
 
 def test_a_model_may_not_turn_what_outsiders_wrote_into_an_effect() -> None:
