@@ -118,7 +118,7 @@ class Driver:
         first_state: State | None = (
             None if checkpoint else await initial_state(lease, self._deps.adopt, self._deps.cards)
         )
-        return await self._graph.ainvoke(first, config, context=lease, durability="sync")
+        return await self._graph.ainvoke(first_state, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
         waits_for = question["approval"] if question["kind"] == "approval" else "clarify"
