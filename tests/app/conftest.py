@@ -97,11 +97,11 @@ async def client(anonymous: httpx2.AsyncClient, database: Database, people: dict
     """Return a factory of clients with the key of a person; root is an administrator."""
 
     async def make(person: str) -> httpx2.AsyncClient:
-        issued = await principals.issue(database, Access.of(people["root"]), person)
+        key = await principals.issue(database, Access.of(people["root"]), person)
         return httpx2.AsyncClient(
             transport=anonymous._transport,  # pyright: ignore[reportPrivateUsage]  # one app for all its people
             base_url="http://api",
-            headers={"Authorization": f"Bearer {issued.secret}", "Accept": "application/json"},
+            headers={"Authorization": f"Bearer {key.secret}", "Accept": "application/json"},
             timeout=20,
         )
 
@@ -130,9 +130,9 @@ async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) ->
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
         await owner.execute("select * from activate_policy('p1')")
 
-    async def hold(run: str, *, need: int = 1, exposure: int = 100, **more: Any) -> Lease:
+    async def hold(run: str, *, need: int = 1, exposure: int = 100, **fields: Any) -> Lease:
         lease = await lead(database, feed, run)
-        body = {**_question(lease, f"ask-{run}"), "need": need, "exposure": exposure, **more}
+        body = {**_question(lease, f"ask-{run}"), "need": need, "exposure": exposure, **fields}
         code, approval = await effects.hold(database, lease, body)
         assert code == "held"
         assert approval
@@ -177,13 +177,13 @@ def _question(lease: Lease, id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def asked(a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]) -> str:
+async def approval(a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]) -> str:
     """Return the approval that alice's run waits for."""
     run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
     await ask(run)
     return f"ask-{run}"
 
 
-def decision(approval: str, kind: str = "approve", **more: Any) -> dict[str, Any]:
+def decision(approval: str, kind: str = "approve", **fields: Any) -> dict[str, Any]:
     """Return the body of a decision on the round that is shown."""
-    return {"decision": kind, "nonce": f"nonce-{approval}", **more}
+    return {"decision": kind, "nonce": f"nonce-{approval}", **fields}

@@ -18,8 +18,8 @@ def root(people: dict[str, Principal]) -> Access:
 async def test_a_key_becomes_its_person_with_groups_and_limits(
     database: Database, root: Access, bob: Principal
 ) -> None:
-    issued = await principals.issue(database, root, "bob")
-    assert await authenticate(database, {"authorization": f"bearer {issued.secret}"}) == bob
+    key = await principals.issue(database, root, "bob")
+    assert await authenticate(database, {"authorization": f"bearer {key.secret}"}) == bob
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,18 @@ def test_none_or_two_keys_are_refused(headers: dict[str, str]) -> None:
 async def test_only_the_hash_of_a_key_is_stored(
     database: Database, root: Access, bob: Principal, owner: Connection
 ) -> None:
-    issued = await principals.issue(database, root, "bob")
+    key = await principals.issue(database, root, "bob")
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [bob.tenant])
-        rows = await (await owner.execute("select * from keys where id = %s", [issued.id])).fetchall()
-    assert rows[0]["hash"] == principals.key_hash(issued.secret)
-    assert issued.secret not in str(rows)
+        rows = await (await owner.execute("select * from keys where id = %s", [key.id])).fetchall()
+    assert rows[0]["hash"] == principals.key_hash(key.secret)
+    assert key.secret not in str(rows)
 
 
 async def test_a_key_that_expired_is_refused_with_its_reason(database: Database, root: Access, bob: Principal) -> None:
-    issued = await principals.issue(database, root, "bob", days=-1)
+    key = await principals.issue(database, root, "bob", days=-1)
     with pytest.raises(Permanent, match="expired"):
-        await principals.authenticate(database, issued.secret)
+        await principals.authenticate(database, key.secret)
 
 
 async def test_nobody_gets_a_key_for_a_stranger(database: Database, root: Access) -> None:
@@ -56,12 +56,12 @@ async def test_nobody_gets_a_key_for_a_stranger(database: Database, root: Access
 async def test_a_key_of_another_tenant_cannot_be_revoked(
     database: Database, root: Access, bob: Principal, urls: Urls
 ) -> None:
-    issued = await principals.issue(database, root, "bob")
+    key = await principals.issue(database, root, "bob")
     other = Principal(f"{bob.tenant}-c", "eve", frozenset({"admin"}))
     await principals.create_tenant(urls.owner, other.tenant, [other])
     with pytest.raises(Permanent, match="no key"):
-        await principals.revoke(database, Access.of(other), issued.id)
-    assert await principals.authenticate(database, issued.secret) == bob
+        await principals.revoke(database, Access.of(other), key.id)
+    assert await principals.authenticate(database, key.secret) == bob
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ async def test_the_database_lets_nobody_do_what_their_groups_may_not(
 async def test_founding_twice_leaves_what_is_there(urls: Urls, tenant: str, database: Database) -> None:
     assert await principals.create_tenant(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=5)])
     assert not await principals.create_tenant(urls.owner, f"{tenant}-b", [Principal("", "eve", limit_alone=9)])
-    issued = await principals.bootstrap(urls.owner, f"{tenant}-b", "eve", "first")
-    assert (await principals.authenticate(database, issued.secret)).limit_alone == 5
+    key = await principals.bootstrap(urls.owner, f"{tenant}-b", "eve", "first")
+    assert (await principals.authenticate(database, key.secret)).limit_alone == 5
 
 
 def test_demand_names_the_groups_that_would_do(bob: Principal) -> None:

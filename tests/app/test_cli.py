@@ -65,8 +65,8 @@ async def run(
     monkeypatch.setenv("COUNTERSIGN_URL", api)
 
     async def run(person: str, *argv: str) -> Ran:
-        issued = await principals.issue(database, Access.of(people["root"]), person)
-        monkeypatch.setenv("COUNTERSIGN_KEY", issued.secret)
+        key = await principals.issue(database, Access.of(people["root"]), person)
+        monkeypatch.setenv("COUNTERSIGN_KEY", key.secret)
         code = await asyncio.to_thread(cli.run, list(argv))
         out, err = capfd.readouterr()
         return Ran(code, out, err)
@@ -124,25 +124,25 @@ async def test_chat_as_json_is_one_object(run: Run, queue: RecordingQueue, ask: 
     assert (ran.code, ran.json["gate"]["approval"]) == (3, f"ask-{queue[0]}")
 
 
-async def test_an_approval_is_read_and_countersigned(run: Run, asked: str) -> None:
-    shown = await run("bob", "approvals", "show", asked)
-    assert all(text in shown.out for text in ("jobs.pause", "0 of 1 approvals", f"nonce-{asked}", "not alice"))
-    agreed = await run("bob", "approvals", "approve", asked, "--reason", "seen")
-    assert (agreed.code, "approved, 1 of 1" in agreed.out) == (0, True)
-    late = await run("carol", "approvals", "reject", asked, "--reason", "no", "--json")
+async def test_an_approval_is_read_and_countersigned(run: Run, approval: str) -> None:
+    view = await run("bob", "approvals", "show", approval)
+    assert all(text in view.out for text in ("jobs.pause", "0 of 1 approvals", f"nonce-{approval}", "not alice"))
+    vote = await run("bob", "approvals", "approve", approval, "--reason", "seen")
+    assert (vote.code, "approved, 1 of 1" in vote.out) == (0, True)
+    late = await run("carol", "approvals", "reject", approval, "--reason", "no", "--json")
     assert (late.code, late.json["error"]["code"], "approval_decided" in late.err) == (1, "approval_decided", True)
 
 
-async def test_a_decision_for_another_round_is_refused(run: Run, asked: str) -> None:
-    ran = await run("bob", "approvals", "approve", asked, "--nonce", "old")
+async def test_a_decision_for_another_round_is_refused(run: Run, approval: str) -> None:
+    ran = await run("bob", "approvals", "approve", approval, "--nonce", "old")
     assert (ran.code, "wrong_nonce" in ran.err) == (1, True)
 
 
-async def test_a_question_and_an_edit_reach_the_api(run: Run, asked: str) -> None:
-    assert (await run("bob", "approvals", "ask", asked, "which job?", "--json")).json["status"] == "open"
-    edited = await run("bob", "approvals", "edit", asked, "--args", '{"job": "x"}', "--reason", "r", "--json")
-    assert edited.json["status"] == "edited"
-    assert (await run("bob", "approvals", "edit", asked, "--args", "{", "--reason", "r")).code == 2
+async def test_a_question_and_an_edit_reach_the_api(run: Run, approval: str) -> None:
+    assert (await run("bob", "approvals", "ask", approval, "which job?", "--json")).json["status"] == "open"
+    edit = await run("bob", "approvals", "edit", approval, "--args", '{"job": "x"}', "--reason", "r", "--json")
+    assert edit.json["status"] == "edited"
+    assert (await run("bob", "approvals", "edit", approval, "--args", "{", "--reason", "r")).code == 2
 
 
 @pytest.mark.parametrize(
@@ -164,43 +164,43 @@ async def test_a_question_and_an_edit_reach_the_api(run: Run, asked: str) -> Non
     ],
 )
 async def test_every_command_prints_one_object_or_readable_text(run: Run, argv: tuple[str, ...]) -> None:
-    told = await run("alice", *argv, "--json")
-    assert (told.code, told.err, isinstance(told.json, dict)) == (0, "", True)
+    ran = await run("alice", *argv, "--json")
+    assert (ran.code, ran.err, isinstance(ran.json, dict)) == (0, "", True)
     readable = await run("alice", *argv)
     assert readable.code == 0
     assert readable.out.strip()
 
 
-async def test_runs_are_shown_cancelled_and_their_journal_read(run: Run, asked: str) -> None:
-    id = asked.removeprefix("ask-")
-    shown = await run("alice", "runs", "show", id)
-    assert f"countersign approvals show {asked}" in shown.out
+async def test_runs_are_shown_cancelled_and_their_journal_read(run: Run, approval: str) -> None:
+    id = approval.removeprefix("ask-")
+    ran = await run("alice", "runs", "show", id)
+    assert f"countersign approvals show {approval}" in ran.out
     assert (await run("alice", "runs", "show", id, "--follow")).code == 3
     assert "cancelled" in (await run("alice", "runs", "cancel", id)).out
     assert "requested" in (await run("alice", "journal", "show", id)).out
     assert len((await run("alice", "journal", "export", "--run", id)).out.splitlines()) > 3
 
 
-async def test_a_broken_journal_is_code_6_and_names_the_place(run: Run, asked: str, superuser: Connect) -> None:
+async def test_a_broken_journal_is_code_6_and_names_the_place(run: Run, approval: str, superuser: Connect) -> None:
     """R113."""
     async with superuser() as connection, connection.transaction():
         await connection.execute("set local session_replication_role = replica")
         await connection.execute("alter table journal disable trigger journal_no_change")
         await connection.execute(
             "update journal set words = replace(words, 'pause', 'start') where run = %s and seq = 1",
-            [asked.removeprefix("ask-")],
+            [approval.removeprefix("ask-")],
         )
         await connection.execute("alter table journal enable always trigger journal_no_change")
     ran = await run("alice", "journal", "verify")
     assert ran.code == 6
-    assert f"run {asked.removeprefix('ask-')}, entry 1" in ran.out
+    assert f"run {approval.removeprefix('ask-')}, entry 1" in ran.out
 
 
 async def test_text_from_outside_cannot_move_the_cursor(run: Run) -> None:
     await run("alice", "memory", "add", "red \x1b[31m text [bold]x[/bold]")
-    shown = await run("alice", "memory", "ls")
-    assert "\x1b" not in shown.out
-    assert "red ?[31m text [bold]x[/bold]" in shown.out
+    ran = await run("alice", "memory", "ls")
+    assert "\x1b" not in ran.out
+    assert "red ?[31m text [bold]x[/bold]" in ran.out
 
 
 async def test_a_refusal_names_code_and_next_step_without_traceback(run: Run) -> None:
@@ -211,9 +211,9 @@ async def test_a_refusal_names_code_and_next_step_without_traceback(run: Run) ->
 
 
 async def test_a_refusal_is_an_object_where_one_was_asked_for(run: Run) -> None:
-    shown = await run("alice", "runs", "show", "nosuch", "--json")
-    assert (shown.code, shown.json["error"]["code"]) == (1, "not_found")
-    assert shown.json["error"]["detail"] in shown.err.replace("\n", " ")
+    ran = await run("alice", "runs", "show", "nosuch", "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (1, "not_found")
+    assert ran.json["error"]["detail"] in ran.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize("id", ["../kills/all", "..", ".", "", "a/../../kills/all"])
@@ -249,8 +249,8 @@ async def test_a_wrong_setting_is_told(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_secrets_are_not_shown(run: Run) -> None:
-    told = (await run("alice", "config", "show", "--json")).json
-    assert told["key"] == "(set)"
+    values = (await run("alice", "config", "show", "--json")).json
+    assert values["key"] == "(set)"
 
 
 async def test_without_a_key_it_is_said_how_to_get_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,51 +23,57 @@ __all__ = ["api"]
 pytestmark = pytest.mark.anyio
 
 
-async def found(urls: Urls, check: str) -> Diagnosis:
+async def examine_check(urls: Urls, check: str) -> Diagnosis:
     """Return one finding about the database."""
     addresses = Addresses(urls.app, None, None, is_embedded=False)
-    (finding,) = [each for each in await doctor.examine_database(addresses, Settings()) if each.check == check]
-    return finding
+    (result,) = [
+        diagnosis for diagnosis in await doctor.examine_database(addresses, Settings()) if diagnosis.check == check
+    ]
+    return result
 
 
-async def place(**settings: object) -> Diagnosis:
+async def examine_api(**settings: object) -> Diagnosis:
     """Return what is found where the API should be."""
-    (finding,) = [each for each in await doctor.examine(Settings.model_validate(settings)) if each.check == "API"]
-    return finding
+    (result,) = [
+        diagnosis for diagnosis in await doctor.examine(Settings.model_validate(settings)) if diagnosis.check == "API"
+    ]
+    return result
 
 
 async def test_it_looks_where_the_settings_say_the_api_is(api: str) -> None:
-    finding = await place(url=api)
+    finding = await examine_api(url=api)
     assert (finding.verdict, finding.found) == ("ok", f"answers at {api}")
 
 
 async def test_a_port_that_somebody_else_has_is_no_place_for_us() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        finding = await place(port=port)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        finding = await examine_api(port=port)
     assert (finding.verdict, f"port {port}" in finding.found, "COUNTERSIGN_PORT" in finding.fix) == ("warn", True, True)
-    assert (await place(port=port)).found == f"not running; port {port} is free for it"
+    assert (await examine_api(port=port)).found == f"not running; port {port} is free for it"
 
 
 async def test_nobody_far_away_is_bound_to() -> None:
     """A reserved address, at which nothing can be started from here."""
-    assert (await place(url="http://localhost.invalid:9")).found == "nothing answers at http://localhost.invalid:9"
+    assert (
+        await examine_api(url="http://localhost.invalid:9")
+    ).found == "nothing answers at http://localhost.invalid:9"
 
 
 async def test_it_says_whether_housekeeping_lives(urls: Urls, database: Database, superuser: Connect) -> None:
     """R91."""
     async with superuser() as above:
         await above.execute("delete from housekeeping")
-        never = await found(urls, "housekeeping")
+        never = await examine_check(urls, "housekeeping")
         await housekeeping.tidy(database)
-        lately = await found(urls, "housekeeping")
+        lately = await examine_check(urls, "housekeeping")
         await above.execute("update housekeeping set done = now() - interval '3 days' where duty = 'full scopes'")
-        long_ago = await found(urls, "housekeeping")
+        long_ago = await examine_check(urls, "housekeeping")
         await duties.note(database, "full scopes", "ValueError")
-        failing = await found(urls, "housekeeping")
+        failing = await examine_check(urls, "housekeeping")
         await above.execute("delete from housekeeping")
-    assert [each.verdict for each in (never, lately, long_ago, failing)] == ["warn", "ok", "warn", "warn"]
+    assert [diagnosis.verdict for diagnosis in (never, lately, long_ago, failing)] == ["warn", "ok", "warn", "warn"]
     assert (never.found, long_ago.found) == ("no worker has tidied yet", "last done 3 days ago")
     assert "full scopes (ValueError, 0 seconds ago)" in failing.found
 
@@ -78,4 +84,4 @@ async def test_it_counts_scopes_over_their_room(urls: Urls, database: Database, 
     for body in ("the gate is green", "invoice 4711 was paid"):
         await write.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
     assert await duties.count_full_scopes(database, PruningPolicy(episodes=1)) == before + 1
-    assert (await found(urls, "room for memories")).verdict in {"ok", "warn"}
+    assert (await examine_check(urls, "room for memories")).verdict in {"ok", "warn"}

@@ -19,7 +19,7 @@ from memory.runs.queue import Queue
 from memory.scope import Access, Principal
 from memory.store import write
 from memory.store.models import Provenance
-from tests.app.test_worker import deferred, ended, stages, waiting
+from tests.app.test_worker import stages, start_and_queue, wait_for_status, waiting
 from tests.conftest import Connect
 from tests.graphs.stage import Stages, pay, plan
 
@@ -28,17 +28,17 @@ __all__ = ["stages", "waiting"]
 pytestmark = pytest.mark.anyio
 
 
-class Broken:
+class FailingEmbedder:
     """A model that fails in a way that nobody foresaw."""
 
     id, lexical = "broken-1", False
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.call = asyncio.Event()
 
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """Fail."""
-        self.asked.set()
+        self.call.set()
         raise ValueError("math domain error")
 
 
@@ -51,12 +51,12 @@ async def test_a_worker_outlives_what_nobody_foresaw(
 ) -> None:
     """R91: a person's rows or a model that break a duty stop neither runs nor other duties."""
     await write.remember(database, Access.of(alice), "the gate is green", trust="human", provenance=Provenance())
-    stage, broken = stages(), Broken()
-    deps = replace(stage.deps(), embedder=broken)
+    stage, embedder = stages(), FailingEmbedder()
+    deps = replace(stage.deps(), embedder=embedder)
     task = asyncio.create_task(work(stage.database, waiting, deps, SystemClock(), lanes=2))
     async with asyncio.timeout(30):
-        await broken.asked.wait()
-        await ended(stage, await deferred(stage, waiting, plan=plan(pay("a"))))
+        await embedder.call.wait()
+        await wait_for_status(stage, await start_and_queue(stage, waiting, plan=plan(pay("a"))))
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -66,28 +66,28 @@ async def test_a_worker_outlives_what_nobody_foresaw(
 async def test_a_duty_that_fails_is_logged_and_noted_and_the_next_is_done(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    done = list[str]()
+    calls = list[str]()
 
     async def works(database: Database) -> None:
-        done.append("works")
+        calls.append("works")
 
     with caplog.at_level(logging.WARNING):
         await housekeeping.tidy(database, {"t-fails": fails, "t-works": works})
-    noted = {duty.duty: duty for duty in await duties.ls(database)}
-    assert done == ["works"]
+    notes = {duty.duty: duty for duty in await duties.ls(database)}
+    assert calls == ["works"]
     assert "ValueError: math domain error" in caplog.text
-    assert (noted["t-fails"].trouble, noted["t-fails"].done, noted["t-works"].trouble) == ("ValueError", None, "")
+    assert (notes["t-fails"].trouble, notes["t-fails"].done, notes["t-works"].trouble) == ("ValueError", None, "")
     await housekeeping.tidy(database, {"t-fails": works})
-    (mended,) = [duty for duty in await duties.ls(database) if duty.duty == "t-fails"]
-    assert mended.trouble == ""
-    assert mended.done is not None
-    assert mended.failed is not None
+    (duty_row,) = [duty for duty in await duties.ls(database) if duty.duty == "t-fails"]
+    assert duty_row.trouble == ""
+    assert duty_row.done is not None
+    assert duty_row.failed is not None
 
 
 async def test_one_round_deletes_all_that_expired(database: Database, alice: Principal, superuser: Connect) -> None:
     """R91: gone within one round, however much it is."""
-    mine = Access.of(alice)
-    await write.remember(database, mine, "a text", trust="human", provenance=Provenance(), ttl=timedelta(hours=1))
+    access = Access.of(alice)
+    await write.remember(database, access, "a text", trust="human", provenance=Provenance(), ttl=timedelta(hours=1))
     count = "select count(*) as n from memories where tenant = %s"
     async with superuser() as above:
         columns = await above.execute(

@@ -29,8 +29,8 @@ def folder(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 async def cs(folder: Path, anyio_backend: str) -> AsyncGenerator[Local]:
-    async with local(folder) as opened:
-        yield opened
+    async with local(folder) as notebook:
+        yield notebook
 
 
 async def test_a_decision_in_another_process_lets_the_run_go_on_here(cs: Local, folder: Path) -> None:

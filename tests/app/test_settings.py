@@ -7,38 +7,42 @@ from memory.errors import Permanent
 
 
 def test_defaults_need_nothing(tmp_path: Path) -> None:
-    found = load(environ={}, folder=tmp_path)
-    assert (found.api, str(found.data_dir), found.database_url) == ("http://127.0.0.1:8000", ".countersign", None)
+    settings = load(environ={}, folder=tmp_path)
+    assert (settings.api, str(settings.data_dir), settings.database_url) == (
+        "http://127.0.0.1:8000",
+        ".countersign",
+        None,
+    )
 
 
 def test_flags_win_over_environment_over_dotenv_over_toml(tmp_path: Path) -> None:
     (tmp_path / "countersign.toml").write_text('port = 1\nhost = "toml"\nlanes = 1\ntenant = "toml"\n')
     (tmp_path / ".env").write_text("COUNTERSIGN_PORT=2\nCOUNTERSIGN_HOST=dotenv\nCOUNTERSIGN_LANES=2\nOTHER=x\n")
-    found = load({"port": 4}, environ={"COUNTERSIGN_PORT": "3", "COUNTERSIGN_HOST": "env"}, folder=tmp_path)
-    assert (found.port, found.host, found.lanes, found.tenant) == (4, "env", 2, "toml")
+    settings = load({"port": 4}, environ={"COUNTERSIGN_PORT": "3", "COUNTERSIGN_HOST": "env"}, folder=tmp_path)
+    assert (settings.port, settings.host, settings.lanes, settings.tenant) == (4, "env", 2, "toml")
 
 
 def test_nested_settings_merge_over_layers(tmp_path: Path) -> None:
     (tmp_path / "countersign.toml").write_text("[budget]\ntokens = 7\ncalls = 8\n")
-    found = load(environ={"COUNTERSIGN_BUDGET__CALLS": "9"}, folder=tmp_path)
-    assert (found.budget.tokens, found.budget.calls) == (7, 9)
+    settings = load(environ={"COUNTERSIGN_BUDGET__CALLS": "9"}, folder=tmp_path)
+    assert (settings.budget.tokens, settings.budget.calls) == (7, 9)
 
 
 def test_secrets_are_read_from_files_and_never_shown(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("cs_secret\n")
-    found = load(environ={"COUNTERSIGN_KEY_FILE": str(tmp_path / "key")}, folder=tmp_path)
-    assert found.key
-    assert found.key.get_secret_value() == "cs_secret"
-    assert "cs_secret" not in repr(found) + str(found.model_dump(mode="json"))
+    settings = load(environ={"COUNTERSIGN_KEY_FILE": str(tmp_path / "key")}, folder=tmp_path)
+    assert settings.key
+    assert settings.key.get_secret_value() == "cs_secret"
+    assert "cs_secret" not in repr(settings) + str(settings.model_dump(mode="json"))
 
 
 def test_the_bare_database_url_is_an_alias_that_ours_beats(tmp_path: Path) -> None:
     bare = {"DATABASE_URL": "postgresql://a/b"}
-    both = {**bare, "COUNTERSIGN_DATABASE_URL": "postgresql://c/d"}
-    for environ, url in ((bare, "postgresql://a/b"), (both, "postgresql://c/d")):
-        found = load(environ=environ, folder=tmp_path).database_url
-        assert found
-        assert found.get_secret_value() == url
+    alias_and_own = {**bare, "COUNTERSIGN_DATABASE_URL": "postgresql://c/d"}
+    for environ, url in ((bare, "postgresql://a/b"), (alias_and_own, "postgresql://c/d")):
+        secret = load(environ=environ, folder=tmp_path).database_url
+        assert secret
+        assert secret.get_secret_value() == url
 
 
 @pytest.mark.parametrize(
@@ -55,19 +59,19 @@ def test_the_bare_database_url_is_an_alias_that_ours_beats(tmp_path: Path) -> No
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, environ: dict[str, str], says: str) -> None:
-    with pytest.raises(Permanent, match=r".+") as caught:
+    with pytest.raises(Permanent, match=r".+") as error:
         load(environ=environ, folder=tmp_path)
-    assert caught.value.code == "configuration"
-    assert says in str(caught.value)
+    assert error.value.code == "configuration"
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize(("text", "says"), [("prot = 1", "did you mean 'port'"), ("port =", "cannot be read")])
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "countersign.toml").write_text(text)
-    with pytest.raises(Permanent) as caught:
+    with pytest.raises(Permanent) as error:
         load(environ={}, folder=tmp_path)
-    assert "countersign.toml" in str(caught.value)
-    assert says in str(caught.value)
+    assert "countersign.toml" in str(error.value)
+    assert says in str(error.value)
 
 
 def test_empty_variables_count_as_unset(tmp_path: Path) -> None:

@@ -31,20 +31,20 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]) -> Stages:
-    def make(**more: Any) -> Stage:
-        return Stage(database, clock, people, **more)
+    def make(**options: Any) -> Stage:
+        return Stage(database, clock, people, **options)
 
     return make
 
 
 @pytest.fixture
 async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
-    async with Queue.open(urls.app) as opened:
-        yield opened
+    async with Queue.open(urls.app) as queue:
+        yield queue
 
 
 @asynccontextmanager
-async def working(stage: Stage, waiting: Queue) -> AsyncGenerator[asyncio.Task[None]]:
+async def running_worker(stage: Stage, waiting: Queue) -> AsyncGenerator[asyncio.Task[None]]:
     """Let a real worker work in this process."""
     task = asyncio.create_task(work(stage.database, waiting, stage.deps(), SystemClock(), lanes=4))
     try:
@@ -63,19 +63,19 @@ async def until(stage: Stage, run: str, true: Callable[[], Awaitable[bool]], sec
                 return
 
 
-async def ended(stage: Stage, run: str, status: str = "done", seconds: float = 10) -> dict[str, Any]:
+async def wait_for_status(stage: Stage, run: str, status: str = "done", seconds: float = 10) -> dict[str, Any]:
     """Wait until a run has a status."""
 
-    async def there() -> bool:
+    async def has_status() -> bool:
         return (await stage.row(run))["status"] == status
 
-    await until(stage, run, there, seconds)
+    await until(stage, run, has_status, seconds)
     return await stage.row(run)
 
 
-async def deferred(stage: Stage, waiting: Queue, **more: Any) -> str:
+async def start_and_queue(stage: Stage, waiting: Queue, **options: Any) -> str:
     """Start a run and queue it in one transaction."""
-    run = await stage.start(**more)
+    run = await stage.start(**options)
     async with stage.database.transaction(stage.access) as connection:
         await waiting.defer(connection, run)
     return run
@@ -83,29 +83,29 @@ async def deferred(stage: Stage, waiting: Queue, **more: Any) -> str:
 
 async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiting: Queue, superuser: Connect) -> None:
     stage = stages()
-    async with working(stage, waiting):
-        run = await deferred(stage, waiting, plan=plan(pay("a")))
-        await ended(stage, run)
+    async with running_worker(stage, waiting):
+        run = await start_and_queue(stage, waiting, plan=plan(pay("a")))
+        await wait_for_status(stage, run)
         async with superuser() as above:
 
-            async def gone() -> bool:
+            async def is_deleted() -> bool:
                 query = "select 1 from queue.procrastinate_jobs where args ->> 'run' = %s"
                 return not await (await above.execute(query, [run])).fetchone()
 
-            await until(stage, run, gone)
+            await until(stage, run, is_deleted)
     assert stage.shop.paid == {"a": 100}
 
 
 async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Stages, waiting: Queue) -> None:
     """R47."""
     stage = stages(policy=POLICY + HOLD)
-    async with working(stage, waiting):
-        run = await deferred(stage, waiting, plan=plan(pay("a")))
-        await ended(stage, run, "waiting")
+    async with running_worker(stage, waiting):
+        run = await start_and_queue(stage, waiting, plan=plan(pay("a")))
+        await wait_for_status(stage, run, "waiting")
         assert (await stage.decide(run)).wakes_run
         async with stage.database.transaction(stage.access) as connection:
             await waiting.defer(connection, run)
-        await ended(stage, run)
+        await wait_for_status(stage, run)
     assert stage.shop.paid == {"a": 100}
 
 
@@ -114,10 +114,10 @@ async def test_no_wake_up_is_lost_between_parking_and_deciding(stages: Stages) -
     stage = stages(policy=POLICY + HOLD)
     for number in range(20):
         run = await stage.start(plan=plan(pay(f"o{number}")))
-        held = asyncio.Event()
-        driver = Driver(stage.database, announcing(stage, held), stage.clock, 1)
+        gate_open = asyncio.Event()
+        driver = Driver(stage.database, announcing(stage, gate_open), stage.clock, 1)
         driving = asyncio.create_task(driver.drive(run))
-        await held.wait()
+        await gate_open.wait()
         await stage.decide(run)
         await driving
         if (await stage.row(run))["status"] == "queued":
@@ -125,14 +125,14 @@ async def test_no_wake_up_is_lost_between_parking_and_deciding(stages: Stages) -
         assert (await stage.row(run))["status"] == "done"
 
 
-def announcing(stage: Stage, held: asyncio.Event) -> Deps:
+def announcing(stage: Stage, gate_open: asyncio.Event) -> Deps:
     """Return the stage's parts with a door that tells when it holds an action."""
     deps = stage.deps()
 
-    async def perform(lease: records.Lease, action: Action, *more: Any) -> Outcome:
-        outcome = await deps.perform(lease, action, *more)
+    async def perform(lease: records.Lease, action: Action, *context: Any) -> Outcome:
+        outcome = await deps.perform(lease, action, *context)
         if outcome.state == "held":
-            held.set()
+            gate_open.set()
         return outcome
 
     return replace(deps, perform=perform)
@@ -143,11 +143,11 @@ async def test_a_zombie_stops_and_its_effect_is_not_repeated(stages: Stages) -> 
     stage = stages()
     run = await stage.start(plan=plan(pay("a"), pay("b")))
 
-    async def stolen() -> None:
+    async def steal() -> None:
         await stage.requeue(run)
         await stage.driver(2).drive(run)
 
-    stage.shop.during = stolen
+    stage.shop.during = steal
     await stage.driver(1).drive(run)
     assert ((await stage.row(run))["status"], stage.shop.paid) == ("done", {"a": 100, "b": 100})
     assert len(await stage.bodies(run, "ended")) == 1
@@ -167,14 +167,14 @@ async def test_no_claim_commits_after_a_stop_switch_did(stages: Stages) -> None:
     """Trap 3."""
     stage = stages(shop=Shop(orders=200))
     ids = [await stage.start(plan=plan(read(), pay_all(size=1))) for _ in range(4)]
-    begun = asyncio.Event()
+    start = asyncio.Event()
 
     async def begin() -> None:
-        begun.set()
+        start.set()
 
     stage.shop.during = begin
     driving = asyncio.gather(*(stage.driver().drive(run) for run in ids))
-    await begun.wait()
+    await start.wait()
     await kills.kill(stage.database, Access.of(stage.people["bob"]), "all")
     count = "select count(*) as n from effects"
     async with stage.database.transaction(stage.access) as connection:
@@ -193,8 +193,8 @@ async def test_runs_of_a_dead_worker_are_found_at_once_and_without_polling(
     stage = stages()
     run = await stage.start(plan=plan(pay("a")))
     await stage.lease(run, number=999_999)
-    async with working(stage, waiting):
-        await ended(stage, run, seconds=4)
+    async with running_worker(stage, waiting):
+        await wait_for_status(stage, run, seconds=4)
     assert stage.shop.paid == {"a": 100}
 
 
@@ -214,11 +214,11 @@ async def test_one_failing_run_does_not_end_the_worker(stages: Stages, waiting: 
         raise ZeroDivisionError("a mistake of ours")
 
     stage = stages(planner=planner)
-    async with working(stage, waiting) as worker:
-        bad = await deferred(stage, waiting, request="what?")
-        row = await ended(stage, bad, "failed")
-        good = await deferred(stage, waiting, plan=plan(pay("a")))
-        await ended(stage, good)
+    async with running_worker(stage, waiting) as worker:
+        bad = await start_and_queue(stage, waiting, request="what?")
+        row = await wait_for_status(stage, bad, "failed")
+        good = await start_and_queue(stage, waiting, plan=plan(pay("a")))
+        await wait_for_status(stage, good)
         assert not worker.done()
     assert (row["reason"], "mistake" in row["message"]) == ("internal", False)
 
@@ -226,8 +226,8 @@ async def test_one_failing_run_does_not_end_the_worker(stages: Stages, waiting: 
 async def test_a_worker_that_lost_its_seat_ends(stages: Stages, waiting: Queue, superuser: Connect) -> None:
     """Trap 8: its runs are somebody else's now."""
     stage = stages()
-    async with working(stage, waiting) as worker, superuser() as above:
-        await ended(stage, await deferred(stage, waiting, plan=plan(pay("a"))))
+    async with running_worker(stage, waiting) as worker, superuser() as above:
+        await wait_for_status(stage, await start_and_queue(stage, waiting, plan=plan(pay("a"))))
         await above.execute(
             "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 7100 "
             "and database = (select oid from pg_database where datname = current_database())"

@@ -21,31 +21,31 @@ STEP: dict[str, Any] = {
 }  # fmt: skip
 
 
-def given(step: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def plan_body(step: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """Return a complete plan of one step."""
-    return {"plan": {"id": "p", "goal": "g", "steps": [{**STEP, **(step or {})}], **more}}
+    return {"plan": {"id": "p", "goal": "g", "steps": [{**STEP, **(step or {})}], **fields}}
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        given(cites=[{"id": "x", "version": 10**30}]),
-        given(cites=[{"id": "x", "version": 2**31}]),
-        given(cites=[{"id": "x" * 100_000, "version": 1}]),
-        given(inputs={"n": 10**400}),
-        given(inputs={"n": 2**63}, step={"when": "inputs.n > 0"}),
-        given(budget={"calls": 101}),
-        given(step={"role": "executor"}),
-        given(step={"args": {"job": {"handle": "h_" + "0" * 24, "start": 0, "count": 1, "digest": "0" * 64}}}),
-        given(step={"args": {"job": {"ref": "steps.later.job"}}}),
-        given(step={"batch": {"of": {"ref": "inputs.n"}, "into": "job", "size": 10**40}}, inputs={"n": 1}),
-        given(step={"expect": "[1,2,3].all(x, [1].all(y, true))"}),
-        given(step={"expect": "result.x" + " && true" * 200}),
-        given(step={"gate": "x' or 1=1"}),
-        given(step={"compensate": {"tool": "jobs.pause", "args": {"job": "j"}}}),
-        given(step={"on_failure": "ignore"}),
-        given(source="runbook", tenant="t"),
-        given(kind="investigation", step={"tool": "jobs.look", "effect": "read"}),
+        plan_body(cites=[{"id": "x", "version": 10**30}]),
+        plan_body(cites=[{"id": "x", "version": 2**31}]),
+        plan_body(cites=[{"id": "x" * 100_000, "version": 1}]),
+        plan_body(inputs={"n": 10**400}),
+        plan_body(inputs={"n": 2**63}, step={"when": "inputs.n > 0"}),
+        plan_body(budget={"calls": 101}),
+        plan_body(step={"role": "executor"}),
+        plan_body(step={"args": {"job": {"handle": "h_" + "0" * 24, "start": 0, "count": 1, "digest": "0" * 64}}}),
+        plan_body(step={"args": {"job": {"ref": "steps.later.job"}}}),
+        plan_body(step={"batch": {"of": {"ref": "inputs.n"}, "into": "job", "size": 10**40}}, inputs={"n": 1}),
+        plan_body(step={"expect": "[1,2,3].all(x, [1].all(y, true))"}),
+        plan_body(step={"expect": "result.x" + " && true" * 200}),
+        plan_body(step={"gate": "x' or 1=1"}),
+        plan_body(step={"compensate": {"tool": "jobs.pause", "args": {"job": "j"}}}),
+        plan_body(step={"on_failure": "ignore"}),
+        plan_body(source="runbook", tenant="t"),
+        plan_body(kind="investigation", step={"tool": "jobs.look", "effect": "read"}),
     ],
 )
 async def test_plans_that_cheat_are_refused_before_anything_is_written(a: httpx2.AsyncClient, body: Any) -> None:
@@ -67,24 +67,24 @@ async def test_deeply_nested_bodies_are_refused(a: httpx2.AsyncClient, depth: in
 
 
 async def test_a_plan_full_of_mistakes_is_answered_briefly(a: httpx2.AsyncClient) -> None:
-    answer = await a.post("/api/runs", json=given(step={"args": {"job": [1] * 240_000}}))
+    answer = await a.post("/api/runs", json=plan_body(step={"args": {"job": [1] * 240_000}}))
     assert (answer.status_code, len(answer.content) < 20_000) == (422, True)
 
 
 async def test_one_persons_key_does_not_replay_anothers_answer(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     key = {"Idempotency-Key": "same"}
-    mine = (await a.post("/api/runs", json={"message": "x"}, headers=key)).json()
-    theirs = (await b.post("/api/runs", json={"message": "x"}, headers=key)).json()
-    assert mine["run"] != theirs["run"]
+    alice_run = (await a.post("/api/runs", json={"message": "x"}, headers=key)).json()
+    bob_run = (await b.post("/api/runs", json={"message": "x"}, headers=key)).json()
+    assert alice_run["run"] != bob_run["run"]
 
 
 async def test_nobody_speaks_steers_or_answers_on_anothers_thread(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
-    theirs = (await b.post("/api/runs", json={"message": "x"})).json()
-    said = await a.post("/api/chat", json={"message": "yes", "thread": theirs["thread"]})
-    taken = await a.post("/api/chat", json={"message": "yes", "thread": theirs["thread"], "supersedes": True})
-    started = await a.post("/api/runs", json={"message": "yes", "thread": theirs["thread"]})
-    steered = [await a.post(f"/api/runs/{theirs['run']}/{verb}", json={}) for verb in ("cancel", "resume")]
-    assert [answer.status_code for answer in (said, taken, started, *steered)] == [403] * 5
+    bob_run = (await b.post("/api/runs", json={"message": "x"})).json()
+    chat = await a.post("/api/chat", json={"message": "yes", "thread": bob_run["thread"]})
+    superseding = await a.post("/api/chat", json={"message": "yes", "thread": bob_run["thread"], "supersedes": True})
+    start = await a.post("/api/runs", json={"message": "yes", "thread": bob_run["thread"]})
+    steering = [await a.post(f"/api/runs/{bob_run['run']}/{verb}", json={}) for verb in ("cancel", "resume")]
+    assert [answer.status_code for answer in (chat, superseding, start, *steering)] == [403] * 5
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ async def stranger(anonymous: httpx2.AsyncClient, owner: Connection, database: D
         await owner.execute("insert into tenants (id) values (%s)", [tenant])
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
         await owner.execute("select put_principal('eve', %s, 9, 9)", [["admin", "finance"]])
-    issued = await principals.issue(database, Access.of(Principal(tenant, "eve")), "eve")
-    anonymous.headers["Authorization"] = f"Bearer {issued.secret}"
+    key = await principals.issue(database, Access.of(Principal(tenant, "eve")), "eve")
+    anonymous.headers["Authorization"] = f"Bearer {key.secret}"
     return anonymous
 
 
@@ -124,9 +124,9 @@ async def test_another_tenant_can_neither_list_nor_steer_nor_decide(
     assert [answer.json()["items"] for answer in lists] == [[]] * 5
     assert run not in (await stranger.get("/api/journal/export")).text
     vote = await stranger.post(f"/api/approvals/ask-{run}/decisions", json=decision(f"ask-{run}"))
-    steered = [await stranger.post(f"/api/runs/{run}/{verb}", json={}) for verb in ("cancel", "resume")]
-    killed = await stranger.post("/api/kills", json={"kind": "run", "name": run, "reason": "mine"})
-    assert [answer.status_code for answer in (vote, *steered, killed)] == [404] * 4
+    steering = [await stranger.post(f"/api/runs/{run}/{verb}", json={}) for verb in ("cancel", "resume")]
+    kill = await stranger.post("/api/kills", json={"kind": "run", "name": run, "reason": "mine"})
+    assert [answer.status_code for answer in (vote, *steering, kill)] == [404] * 4
     assert (await a.get("/api/kills")).json()["items"] == []
 
 
@@ -136,8 +136,8 @@ async def test_an_edit_is_held_to_the_tools_arguments(
     """R45"""
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
     await ask(run)
-    for edited in ({}, {"job": "x", "role": "admin"}, {"job": {"ref": "inputs.x"}}, {"job": 7}, None):
-        body = decision(f"ask-{run}", "edit", reason="r", edited=edited)
+    for arguments in ({}, {"job": "x", "role": "admin"}, {"job": {"ref": "inputs.x"}}, {"job": 7}, None):
+        body = decision(f"ask-{run}", "edit", reason="r", edited=arguments)
         answer = await b.post(f"/api/approvals/ask-{run}/decisions", json=body)
         assert (answer.status_code, answer.json()["code"]) in ((422, "invalid_arguments"), (404, "unknown_tool"))
     assert (await b.get(f"/api/approvals/ask-{run}")).json()["status"] == "open"
@@ -146,7 +146,7 @@ async def test_an_edit_is_held_to_the_tools_arguments(
 async def test_a_given_plan_runs_within_the_installations_bounds(a: httpx2.AsyncClient) -> None:
     """R81: whoever asks may lower the limit for a run, and a plan that says nothing does not raise it."""
     limits: list[list[int]] = []
-    for body in (given(), given(budget={"calls": 5})):
+    for body in (plan_body(), plan_body(budget={"calls": 5})):
         run = (await a.post("/api/runs", json=body)).json()["run"]
         cost = (await a.get(f"/api/runs/{run}")).json()["cost"]
         limits.append([cost[name]["limit"] for name in ("tokens", "micros", "calls")])

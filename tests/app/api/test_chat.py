@@ -27,49 +27,51 @@ async def clarify(services: Services, lease: Lease) -> None:
     await records.park(services.database, lease, "clarify", 0)
 
 
-async def until_woken(queue: RecordingQueue, count: int = 1) -> str:
+async def wait_for_run(queue: RecordingQueue, count: int = 1) -> str:
     await queue.wait_for(count)
     return queue[-1]
 
 
-async def told(services: Services, alice: Principal, run: str, after: int = 0) -> list[tuple[str, str, dict[str, Any]]]:
+async def stream_events(
+    services: Services, alice: Principal, run: str, after: int = 0
+) -> list[tuple[str, str, dict[str, Any]]]:
     raw = b"".join([chunk async for chunk in stream.follow(services, Access.of(alice), run, after)]).decode()
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    events: list[tuple[str, str, dict[str, Any]]] = []
     for block in raw.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines())
-        found.append((fields["event"], fields.get("id", ""), json.loads(fields["data"])))
-    return found
+        events.append((fields["event"], fields.get("id", ""), json.loads(fields["data"])))
+    return events
 
 
 async def test_json_chat_answers_when_the_run_has_ended(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "is all well?"}))
-    await end(services, await lead(services.database, services.feed, await until_woken(queue)))
-    got = (await answer).json()
-    assert (got["status"], got["message"], got["gate"]) == ("done", "all good", None)
+    await end(services, await lead(services.database, services.feed, await wait_for_run(queue)))
+    body = (await answer).json()
+    assert (body["status"], body["message"], body["gate"]) == ("done", "all good", None)
 
 
 async def test_json_chat_shows_the_gate_and_does_not_wait_for_it(
     a: httpx2.AsyncClient, queue: RecordingQueue, ask: Ask
 ) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "pause it"}))
-    run = await until_woken(queue)
+    run = await wait_for_run(queue)
     await ask(run)
-    got = (await answer).json()
-    assert (got["status"], got["gate"]) == ("waiting", {"kind": "approval", "approval": f"ask-{run}"})
+    body = (await answer).json()
+    assert (body["status"], body["gate"]) == ("waiting", {"kind": "approval", "approval": f"ask-{run}"})
 
 
 async def test_a_message_never_decides_an_open_approval(
     a: httpx2.AsyncClient, client: Client, ask: Ask, queue: RecordingQueue
 ) -> None:
-    begun = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
-    await ask(begun["run"])
+    receipt = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
+    await ask(receipt["run"])
     answer = await a.post("/api/chat", json={"message": "approve", "thread": "t1"})
     assert (answer.status_code, answer.json()["code"]) == (409, "busy")
-    assert answer.json()["approval"] == f"ask-{begun['run']}"
-    shown = (await (await client("bob")).get(f"/api/approvals/ask-{begun['run']}")).json()
-    assert (shown["status"], shown["votes"]) == ("open", [])
+    assert answer.json()["approval"] == f"ask-{receipt['run']}"
+    view = (await (await client("bob")).get(f"/api/approvals/ask-{receipt['run']}")).json()
+    assert (view["status"], view["votes"]) == ("open", [])
 
 
 async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
@@ -79,33 +81,33 @@ async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
     await ask(old)
     body = {"message": "rather this", "thread": "t1", "supersedes": True}
     answer = asyncio.create_task(a.post("/api/chat", json=body))
-    await end(services, await lead(services.database, services.feed, await until_woken(queue, 2)))
-    got = (await answer).json()
-    assert got["thread"] != "t1"
+    await end(services, await lead(services.database, services.feed, await wait_for_run(queue, 2)))
+    run = (await answer).json()
+    assert run["thread"] != "t1"
     assert (await a.get(f"/api/runs/{old}")).json()["status"] == "cancelled"
     assert (await a.get(f"/api/approvals/ask-{old}")).json()["status"] == "void"
-    left = [each["body"] for each in (await a.get("/api/memory")).json()["items"]]
-    assert sum(f"run {old}" in body for body in left) == 2
+    memories = [memory["body"] for memory in (await a.get("/api/memory")).json()["items"]]
+    assert sum(f"run {old}" in body for body in memories) == 2
 
 
 async def test_the_next_message_answers_a_question_to_the_requester(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
-    begun = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
-    await clarify(services, await lead(services.database, services.feed, begun["run"]))
+    receipt = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
+    await clarify(services, await lead(services.database, services.feed, receipt["run"]))
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "customer 7", "thread": "t1"}))
-    await until_woken(queue, 2)
-    lease = await lead(services.database, services.feed, begun["run"])
+    await wait_for_run(queue, 2)
+    lease = await lead(services.database, services.feed, receipt["run"])
     await end(services, lease)
-    assert (await answer).json()["run"] == begun["run"]
-    assert (await records.get(services.database, lease.access, begun["run"]))["answers"] == ["customer 7"]
+    assert (await answer).json()["run"] == receipt["run"]
+    assert (await records.get(services.database, lease.access, receipt["run"]))["answers"] == ["customer 7"]
 
 
 async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, services: Services, queue: RecordingQueue) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "fix it"}))
-    await clarify(services, await lead(services.database, services.feed, await until_woken(queue)))
-    got = (await answer).json()
-    assert (got["status"], got["gate"]["kind"], got["message"]) == ("waiting", "clarify", "which customer?")
+    await clarify(services, await lead(services.database, services.feed, await wait_for_run(queue)))
+    body = (await answer).json()
+    assert (body["status"], body["gate"]["kind"], body["message"]) == ("waiting", "clarify", "which customer?")
 
 
 async def test_the_stream_tells_the_run_from_start_to_end(
@@ -113,7 +115,7 @@ async def test_the_stream_tells_the_run_from_start_to_end(
 ) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
     await end(services, await lead(services.database, services.feed, run))
-    events = await told(services, alice, run)
+    events = await stream_events(services, alice, run)
     assert [(name, seq) for name, seq, _ in events] == [("run", "1"), ("message", ""), ("end", "2")]
     assert events[-1][2]["manual"] == ["call"]
 
@@ -132,7 +134,7 @@ async def test_a_stream_shows_what_another_process_records_later(
 ) -> None:
     """R47 R120."""
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    following = asyncio.create_task(told(services, alice, run))
+    following = asyncio.create_task(stream_events(services, alice, run))
     lease = await lead(services.database, services.feed, run)
     body = {"kind": "audited", "step": "look", "role": "auditor"}
     await journal.append(services.database, lease.access, run, body)
@@ -144,7 +146,7 @@ async def test_a_keyed_message_sent_twice_follows_one_run(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     first = asyncio.create_task(a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"}))
-    await end(services, await lead(services.database, services.feed, await until_woken(queue)))
+    await end(services, await lead(services.database, services.feed, await wait_for_run(queue)))
     second = await a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"})
     assert (await first).json()["run"] == second.json()["run"]
     assert second.headers["idempotency-replayed"] == "true"

@@ -35,16 +35,16 @@ def services(services: Services) -> Services:
 async def test_what_is_remembered_is_found_by_what_it_means(a: httpx2.AsyncClient) -> None:
     for body in ("the noon menu", "the card was charged twice", "a boat on the lake"):
         await a.post("/api/memory", json={"body": body})
-    found = (await a.get("/api/memory/search", params={"q": "duplicate payment"})).json()
-    assert found["items"][0]["body"] == "the card was charged twice"
-    assert found["items"][0]["explain"]["vector"] > 0
+    result = (await a.get("/api/memory/search", params={"q": "duplicate payment"})).json()
+    assert result["items"][0]["body"] == "the card was charged twice"
+    assert result["items"][0]["explain"]["vector"] > 0
 
 
 async def test_an_export_comes_in_with_the_vectors_of_the_embedder_that_is_set(a: httpx2.AsyncClient) -> None:
     await a.post("/api/memory", json={"body": "the noon menu"})
     lines = (await a.get("/api/memory/export")).text.splitlines()
-    gone = (await a.get("/api/memory")).json()["items"][0]["id"]
-    await a.delete(f"/api/memory/{gone}")
+    memory = (await a.get("/api/memory")).json()["items"][0]["id"]
+    await a.delete(f"/api/memory/{memory}")
     assert (await a.post("/api/memory/import", json={"lines": lines})).json()["imported"] == 1
     assert (await a.get("/api/memory/search", params={"q": "lunch"})).json()["items"][0]["body"] == "the noon menu"
 
@@ -52,10 +52,10 @@ async def test_an_export_comes_in_with_the_vectors_of_the_embedder_that_is_set(a
 async def test_how_much_waits_after_a_change_is_shown_per_tenant(
     a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
-    mine = Access.of(alice)
-    await write.remember(services.database, mine, "the noon menu", trust="human", provenance=Provenance())
-    told = await a.get("/api/memory/embedder")
-    assert told.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
+    access = Access.of(alice)
+    await write.remember(services.database, access, "the noon menu", trust="human", provenance=Provenance())
+    answer = await a.get("/api/memory/embedder")
+    assert answer.json() == {"embedder": "meanings-4", "waiting": {"memories": 1, "knowledge": 0}}
     assert (await a.get("/api/memory/search", params={"q": "menu"})).json()["hidden"]["foreign"] == 1
-    await reembedding.embed_memories(services.database, mine, services.embedder)
+    await reembedding.embed_memories(services.database, access, services.embedder)
     assert (await a.get("/api/memory/embedder")).json()["waiting"]["memories"] == 0

@@ -35,9 +35,9 @@ async def test_while_the_first_is_at_work_the_second_is_told_so(
 
 
 async def test_keys_of_two_people_are_two_keys(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
-    mine = (await a.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
-    theirs = (await b.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
-    assert mine["run"] != theirs["run"]
+    alice_run = (await a.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
+    bob_run = (await b.post("/api/runs", json={"message": "x"}, headers=KEY)).json()
+    assert alice_run["run"] != bob_run["run"]
 
 
 async def test_a_refused_request_keeps_no_answer(a: httpx2.AsyncClient) -> None:

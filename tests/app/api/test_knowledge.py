@@ -42,27 +42,27 @@ def fact(id: str = "fact.one", **changes: Any) -> dict[str, Any]:
     return {**item, "body": "The retry job runs every night.", **changes}
 
 
-def runbook(*changes: tuple[str, str], **more: Any) -> dict[str, Any]:
+def runbook(*changes: tuple[str, str], **fields: Any) -> dict[str, Any]:
     """Return a runbook as a client publishes it, with changes to its text."""
     body = RUNBOOK
     for old, new in changes:
         assert old in body
         body = body.replace(old, new)
-    return {"id": "jobs.stuck", "kind": "runbook", "body": body, **more}
+    return {"id": "jobs.stuck", "kind": "runbook", "body": body, **fields}
 
 
-async def refused(by: httpx2.AsyncClient, item: dict[str, Any]) -> tuple[int, str, str]:
+async def refusal(client: httpx2.AsyncClient, item: dict[str, Any]) -> tuple[int, str, str]:
     """Return what a publication that is refused is told."""
-    answer = await by.post("/api/knowledge", json=item)
-    told = answer.json()
-    return answer.status_code, told["code"], told["detail"]
+    answer = await client.post("/api/knowledge", json=item)
+    problem = answer.json()
+    return answer.status_code, problem["code"], problem["detail"]
 
 
 async def test_knowledge_is_published_by_operators_and_read_by_version(
     a: httpx2.AsyncClient, b: httpx2.AsyncClient
 ) -> None:
     """R118."""
-    assert (await refused(a, fact()))[1] == "forbidden"
+    assert (await refusal(a, fact()))[1] == "forbidden"
     assert (await b.post("/api/knowledge", json=fact())).json()["version"] == 1
     await b.post("/api/knowledge", json=fact(body="The retry job runs every hour."))
     assert (await a.get("/api/knowledge/fact.one")).json()["version"] == 2
@@ -77,13 +77,13 @@ async def test_knowledge_is_searched_and_says_what_should_have_been_reviewed(
         assert (await b.post("/api/knowledge", json=item)).status_code == 201
     assert isinstance(services.clock, VirtualClock)
     services.clock.time += timedelta(days=3)
-    asked = {"q": "when does the retry job run" + " again" * 5000, "kind": "fact", "limit": 1}
-    found = (await a.get("/api/knowledge/search", params=asked)).json()["items"]
-    assert [(hit["id"], hit["version"]) for hit in found] == [("fact.night", 1)]
-    listed = (await a.get("/api/knowledge", params={"kind": "fact"})).json()["items"]
-    assert {item["id"]: item["overdue"] for item in listed} == {"fact.disk": True, "fact.night": False}
-    mended = fact("fact.disk", body="Volumes grow fast.", review_by=soon.isoformat())
-    assert (await b.post("/api/knowledge", json=mended)).json()["version"] == 2
+    query = {"q": "when does the retry job run" + " again" * 5000, "kind": "fact", "limit": 1}
+    hits = (await a.get("/api/knowledge/search", params=query)).json()["items"]
+    assert [(hit["id"], hit["version"]) for hit in hits] == [("fact.night", 1)]
+    items = (await a.get("/api/knowledge", params={"kind": "fact"})).json()["items"]
+    assert {item["id"]: item["overdue"] for item in items} == {"fact.disk": True, "fact.night": False}
+    new_version = fact("fact.disk", body="Volumes grow fast.", review_by=soon.isoformat())
+    assert (await b.post("/api/knowledge", json=new_version)).json()["version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -98,23 +98,23 @@ async def test_a_question_that_makes_no_sense_is_refused(a: httpx2.AsyncClient, 
 async def test_a_list_goes_on_where_it_stopped(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     for number in range(5):
         await b.post("/api/knowledge", json=fact(f"fact.{number}"))
-    seen, more = list[str](), {"limit": "2"}
+    ids, params = list[str](), {"limit": "2"}
     while True:
-        page = (await a.get("/api/knowledge", params=more)).json()
-        seen += [item["id"] for item in page["items"]]
+        page = (await a.get("/api/knowledge", params=params)).json()
+        ids += [item["id"] for item in page["items"]]
         if page["next"] is None:
             break
-        more["cursor"] = page["next"]
-    assert seen == [f"fact.{number}" for number in range(5)]
+        params["cursor"] = page["next"]
+    assert ids == [f"fact.{number}" for number in range(5)]
 
 
 async def test_a_runbook_is_what_its_text_says(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     """R96: whoever publishes it does not say once more who owns it and when it is due, or says the same."""
     assert (await b.post("/api/knowledge", json=runbook(note="first"))).status_code == 201
-    shown = (await a.get("/api/knowledge/jobs.stuck")).json()
-    told = {"title": "A job that is stuck", "owner": "platform", "review_by": "2027-05-31", "version": 1}
-    assert {name: shown[name] for name in told} == told
-    second = runbook(("version: 1", "version: 2"), **{**told, "version": 2})
+    item = (await a.get("/api/knowledge/jobs.stuck")).json()
+    front_matter = {"title": "A job that is stuck", "owner": "platform", "review_by": "2027-05-31", "version": 1}
+    assert {name: item[name] for name in front_matter} == front_matter
+    second = runbook(("version: 1", "version: 2"), **{**front_matter, "version": 2})
     assert (await b.post("/api/knowledge", json=second)).json()["version"] == 2
 
 
@@ -124,7 +124,7 @@ async def test_a_runbook_is_what_its_text_says(a: httpx2.AsyncClient, b: httpx2.
 async def test_a_request_that_says_otherwise_than_the_runbook_is_refused(
     b: httpx2.AsyncClient, other: dict[str, Any]
 ) -> None:
-    status, code, detail = await refused(b, runbook(**other))
+    status, code, detail = await refusal(b, runbook(**other))
     assert (status, code) == (400, "bad_request")
     assert "the runbook's text says" in detail
 
@@ -144,9 +144,9 @@ async def test_a_request_that_says_otherwise_than_the_runbook_is_refused(
 async def test_front_matter_that_cannot_be_read_is_refused_whatever_the_kind(
     b: httpx2.AsyncClient, old: str, new: str
 ) -> None:
-    changed = runbook((old, new))
-    for item in (changed, fact(body=changed["body"])):
-        status, code, detail = await refused(b, item)
+    variant = runbook((old, new))
+    for item in (variant, fact(body=variant["body"])):
+        status, code, detail = await refusal(b, item)
         assert (status, code, "front matter" in detail) == (400, "bad_request", True)
 
 
@@ -154,11 +154,11 @@ async def test_front_matter_that_cannot_be_read_is_refused_whatever_the_kind(
     ("old", "new"), [("review_by: 2027-05-31", "review_by: 0"), ("version: 1", "version: true"), ("id: jobs", "id: j")]
 )
 async def test_a_runbook_with_wrong_fields_is_refused(b: httpx2.AsyncClient, old: str, new: str) -> None:
-    assert (await refused(b, runbook((old, new))))[0] in {400, 422}
+    assert (await refusal(b, runbook((old, new))))[0] in {400, 422}
 
 
 async def test_a_runbook_that_does_not_parse_is_not_published(b: httpx2.AsyncClient) -> None:
-    assert (await refused(b, runbook() | {"body": "there is no plan here"}))[1] == "plan_invalid"
+    assert (await refusal(b, runbook() | {"body": "there is no plan here"}))[1] == "plan_invalid"
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ async def test_an_item_without_a_sound_owner_title_date_and_version_is_refused(
     b: httpx2.AsyncClient, wrong: dict[str, Any]
 ) -> None:
     """R96."""
-    status, code, _ = await refused(b, fact(**wrong))
+    status, code, _ = await refusal(b, fact(**wrong))
     assert (status in {400, 422}, code) == (True, "bad_request")
 
 
 async def test_nothing_takes_a_runbook_away_by_its_id_and_no_version_is_skipped(b: httpx2.AsyncClient) -> None:
     await b.post("/api/knowledge", json=runbook())
-    assert (await refused(b, fact("jobs.stuck")))[:2] == (409, "conflict")
-    status, code, detail = await refused(b, runbook(("version: 1", "version: 9")))
+    assert (await refusal(b, fact("jobs.stuck")))[:2] == (409, "conflict")
+    status, code, detail = await refusal(b, runbook(("version: 1", "version: 9")))
     assert (status, code, "is 2, not 9" in detail) == (409, "conflict", True)

@@ -28,22 +28,22 @@ async def test_a_search_explains_its_scores_and_counts_what_it_left_out(a: httpx
     """R93"""
     for value in ("the office is in Kiel", "the office is in Bonn"):
         await a.post("/api/memory", json={"body": value, "key": "office"})
-    found = (await a.get("/api/memory/search", params={"q": "where is the office"})).json()
-    assert [hit["body"] for hit in found["items"]] == ["the office is in Bonn"]
-    assert found["items"][0]["explain"]
-    assert found["hidden"]["superseded"] == 1
+    result = (await a.get("/api/memory/search", params={"q": "where is the office"})).json()
+    assert [hit["body"] for hit in result["items"]] == ["the office is in Bonn"]
+    assert result["items"][0]["explain"]
+    assert result["hidden"]["superseded"] == 1
 
 
 async def test_nothing_leaves_before_exactly_that_was_looked_at(a: httpx2.AsyncClient) -> None:
     """R94"""
     await fill(a, "the blue door squeaks", "invoice 4711 was paid in March", "lunch is at noon on Fridays")
-    seen = (await a.post("/api/memory/prune", json={"episodes": 1})).json()
-    assert (seen["done"], seen["held"], len(seen["leaving"])) == (False, 3, 2)
+    preview = (await a.post("/api/memory/prune", json={"episodes": 1})).json()
+    assert (preview["done"], preview["held"], len(preview["leaving"])) == (False, 3, 2)
     assert len((await a.get("/api/memory")).json()["items"]) == 3
-    late = await a.post("/api/memory/prune", json={"episodes": 2, "expect": seen["digest"]})
+    late = await a.post("/api/memory/prune", json={"episodes": 2, "expect": preview["digest"]})
     assert (late.status_code, late.json()["code"]) == (409, "conflict")
-    done = (await a.post("/api/memory/prune", json={"episodes": 1, "expect": seen["digest"]})).json()
-    assert (done["done"], done["gone"], done["archived"]) == (True, 2, 2)
+    report = (await a.post("/api/memory/prune", json={"episodes": 1, "expect": preview["digest"]})).json()
+    assert (report["done"], report["gone"], report["archived"]) == (True, 2, 2)
     assert len((await a.get("/api/memory")).json()["items"]) == 1
 
 
@@ -51,8 +51,8 @@ async def test_what_was_pruned_can_be_taken_back_by_its_owner_alone(
     a: httpx2.AsyncClient, b: httpx2.AsyncClient
 ) -> None:
     await fill(a, "the blue door squeaks")
-    seen = (await a.post("/api/memory/prune", json={"episodes": 0})).json()
-    await a.post("/api/memory/prune", json={"episodes": 0, "expect": seen["digest"]})
+    preview = (await a.post("/api/memory/prune", json={"episodes": 0})).json()
+    await a.post("/api/memory/prune", json={"episodes": 0, "expect": preview["digest"]})
     (row,) = (await a.get("/api/memory/archive")).json()["items"]
     assert (await b.get("/api/memory/archive")).json()["items"] == []
     assert (await b.post(f"/api/memory/archive/{row['id']}/restore", json={})).status_code == 404
@@ -61,14 +61,14 @@ async def test_what_was_pruned_can_be_taken_back_by_its_owner_alone(
 
 async def test_an_export_goes_in_again_and_is_known_the_second_time(a: httpx2.AsyncClient) -> None:
     """R101"""
-    (kept,) = await fill(a, "Grüße aus Kiel")
+    (memory,) = await fill(a, "Grüße aus Kiel")
     lines = (await a.get("/api/memory/export")).text.splitlines()
     assert len(lines) == 2
     assert (await a.post("/api/memory/import", json={"lines": lines})).json() == {"imported": 0, "known": 1}
-    seen = (await a.post("/api/memory/prune", json={"episodes": 0})).json()
-    await a.post("/api/memory/prune", json={"episodes": 0, "expect": seen["digest"]})
+    preview = (await a.post("/api/memory/prune", json={"episodes": 0})).json()
+    await a.post("/api/memory/prune", json={"episodes": 0, "expect": preview["digest"]})
     assert (await a.post("/api/memory/import", json={"lines": lines})).json() == {"imported": 1, "known": 0}
-    assert (await a.get("/api/memory")).json()["items"][0]["id"] == kept["id"]
+    assert (await a.get("/api/memory")).json()["items"][0]["id"] == memory["id"]
 
 
 async def test_lines_that_are_no_export_are_refused_with_their_number(a: httpx2.AsyncClient) -> None:
@@ -81,12 +81,12 @@ async def test_a_person_is_forgotten_by_themselves_or_an_administrator(
     a: httpx2.AsyncClient, b: httpx2.AsyncClient, client: Client
 ) -> None:
     """R102"""
-    root, whom = await client("root"), {"person": "alice"}
+    root, params = await client("root"), {"person": "alice"}
     for api in (a, root):
         await fill(a, f"keeps {CANARY} on the balcony")
-        refused = await b.delete("/api/memory", params=whom)
-        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-        receipt = (await api.delete("/api/memory", params=whom)).json()
+        answer = await b.delete("/api/memory", params=params)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        receipt = (await api.delete("/api/memory", params=params)).json()
         assert receipt["counts"]["memories"] == 1
         assert (await a.get("/api/memory")).json()["items"] == []
     assert CANARY not in (await root.get("/api/journal/export")).text
@@ -102,14 +102,14 @@ async def test_forged_scopes_in_requests_reach_nobody_elses_memory(
     for scope in (Scope("user", "alice"), session):
         access = Access(alice, (scope,), scope)
         await write.remember(database, access, f"{CANARY} in {scope}", trust="human", provenance=Provenance())
-    (kept,) = (await a.get("/api/memory")).json()["items"]
-    probes = itertools.islice(itertools.cycle(forged(kept["id"], alice.tenant, str(session))), PROBES)
+    (memory,) = (await a.get("/api/memory")).json()["items"]
+    probes = itertools.islice(itertools.cycle(forgeries(memory["id"], alice.tenant, str(session))), PROBES)
     leaks = [answer.text for probe in probes if CANARY in (answer := await b.request(**probe)).text]
     assert leaks == []
-    assert (await a.get("/api/memory")).json()["items"][0]["id"] == kept["id"]
+    assert (await a.get("/api/memory")).json()["items"][0]["id"] == memory["id"]
 
 
-def forged(memory: str, tenant: str, session: str) -> list[dict[str, Any]]:
+def forgeries(memory: str, tenant: str, session: str) -> list[dict[str, Any]]:
     """Return requests that claim to be about another person's scope."""
     names = ("user:alice", session, "user:*", "user:%", "agent:shared' or true --", "user:bob,user:alice")
     claims = [

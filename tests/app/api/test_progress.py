@@ -4,22 +4,22 @@ from app.api.progress import Pace
 
 
 def outcome(batch: int, second: int, **result: int) -> dict[str, Any]:
-    told = {"step": "refund", "batch": batch, "of": 100, "done": batch * 500, "total": 50_000}
-    body = {"kind": "outcome", "at": f"2026-01-05T09:00:{second:02}.000000Z", "progress": told}
+    report = {"step": "refund", "batch": batch, "of": 100, "done": batch * 500, "total": 50_000}
+    body = {"kind": "outcome", "at": f"2026-01-05T09:00:{second:02}.000000Z", "progress": report}
     return {**body, "outcome": {"result": result}}
 
 
 def test_time_left_follows_from_the_batches_seen() -> None:
     pace = Pace()
     pace.note(outcome(1, 0, refunded=500))
-    told = pace.note(outcome(37, 18, refunded=500, replayed=1)) or {}
-    assert told["seconds_left"] == 31.5
-    assert told["text"] == "batch 37/100, 18,500 refunded, about 32 s left"
+    report = pace.note(outcome(37, 18, refunded=500, replayed=1)) or {}
+    assert report["seconds_left"] == 31.5
+    assert report["text"] == "batch 37/100, 18,500 refunded, about 32 s left"
 
 
 def test_one_batch_alone_promises_nothing() -> None:
-    told = Pace().note(outcome(1, 0)) or {}
-    assert (told["seconds_left"], told["text"]) == (None, "batch 1/100, 500 done")
+    report = Pace().note(outcome(1, 0)) or {}
+    assert (report["seconds_left"], report["text"]) == (None, "batch 1/100, 500 done")
 
 
 def test_the_last_batch_leaves_nothing_to_wait_for() -> None:

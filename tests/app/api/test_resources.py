@@ -65,19 +65,19 @@ async def test_a_stop_of_all_has_no_name_and_is_released_as_all(b: httpx2.AsyncC
 
 async def test_people_see_and_search_only_their_own_memory(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     """R92."""
-    kept = (await a.post("/api/memory", json={"body": "alice likes e-mail digests", "key": "contact"})).json()
-    assert kept["scope"] == "user:alice"
-    assert (await a.get("/api/memory/search", params={"q": "e-mail digests"})).json()["items"][0]["id"] == kept["id"]
+    memory = (await a.post("/api/memory", json={"body": "alice likes e-mail digests", "key": "contact"})).json()
+    assert memory["scope"] == "user:alice"
+    assert (await a.get("/api/memory/search", params={"q": "e-mail digests"})).json()["items"][0]["id"] == memory["id"]
     assert (await b.get("/api/memory")).json()["items"] == []
     assert (await b.get("/api/memory/search", params={"q": "e-mail digests"})).json()["items"] == []
-    assert (await b.delete(f"/api/memory/{kept['id']}")).status_code == 404
-    assert (await a.delete(f"/api/memory/{kept['id']}")).json() == {"forgotten": 1}
+    assert (await b.delete(f"/api/memory/{memory['id']}")).status_code == 404
+    assert (await a.delete(f"/api/memory/{memory['id']}")).json() == {"forgotten": 1}
 
 
-async def test_an_export_can_be_verified_without_us(b: httpx2.AsyncClient, asked: str) -> None:
+async def test_an_export_can_be_verified_without_us(b: httpx2.AsyncClient, approval: str) -> None:
     """R113 R114."""
-    await b.post(f"/api/approvals/{asked}/decisions", json=decision(asked))
-    answer = await b.get("/api/journal/export", params={"run": asked.removeprefix("ask-")})
+    await b.post(f"/api/approvals/{approval}/decisions", json=decision(approval))
+    answer = await b.get("/api/journal/export", params={"run": approval.removeprefix("ask-")})
     entries = [json.loads(line) for line in answer.text.splitlines()]
     assert len(entries) > 3
     for entry in entries:
@@ -95,8 +95,8 @@ async def test_verify_names_the_entry_that_was_changed(a: httpx2.AsyncClient, su
         await connection.execute("alter table journal enable always trigger journal_no_change")
         await connection.execute("alter table journal enable trigger journal_announce")
         await connection.execute("alter table journal enable always trigger journal_no_truncate")
-    found = (await a.get("/api/journal/verify")).json()
-    assert (found["ok"], found["broken"][0]["run"], found["broken"][0]["seq"]) == (False, run, 1)
+    verification = (await a.get("/api/journal/verify")).json()
+    assert (verification["ok"], verification["broken"][0]["run"], verification["broken"][0]["seq"]) == (False, run, 1)
 
 
 async def test_keys_are_made_and_revoked_by_administrators_only(
@@ -104,11 +104,11 @@ async def test_keys_are_made_and_revoked_by_administrators_only(
 ) -> None:
     assert (await a.post("/api/keys", json={"person": "bob"})).json()["code"] == "forbidden"
     root = await client("root")
-    made = (await root.post("/api/keys", json={"person": "bob", "label": "laptop"})).json()
-    header = {"X-Api-Key": made["secret"]}
+    key = (await root.post("/api/keys", json={"person": "bob", "label": "laptop"})).json()
+    header = {"X-Api-Key": key["secret"]}
     assert (await anonymous.get("/api/me", headers=header)).json()["person"] == "bob"
     assert all("secret" not in key for key in (await root.get("/api/keys")).json()["items"])
-    await root.post(f"/api/keys/{made['id']}/revoke")
+    await root.post(f"/api/keys/{key['id']}/revoke")
     assert (await anonymous.get("/api/me", headers=header)).status_code == 401
 
 

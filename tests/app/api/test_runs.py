@@ -25,16 +25,16 @@ async def test_a_message_starts_a_run_and_wakes_a_worker(a: httpx2.AsyncClient, 
 
 async def test_a_run_shows_request_requester_and_cost(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
     run = (await a.post("/api/runs", json={"message": "pause it"})).json()["run"]
-    shown = (await b.get(f"/api/runs/{run}")).json()
-    assert (shown["requester"], shown["request"], shown["status"]) == ("alice", "pause it", "queued")
-    assert shown["cost"]["calls"] == {"spent": 0, "reserved": 0, "limit": 100}
+    view = (await b.get(f"/api/runs/{run}")).json()
+    assert (view["requester"], view["request"], view["status"]) == ("alice", "pause it", "queued")
+    assert view["cost"]["calls"] == {"spent": 0, "reserved": 0, "limit": 100}
 
 
 async def test_correlation_id_of_the_client_is_recorded_and_returned(a: httpx2.AsyncClient) -> None:
     """R110."""
     answer = await a.post("/api/runs", json={"message": "x"}, headers={"X-Correlation-Id": "mine-1"})
-    shown = (await a.get(answer.headers["location"])).json()
-    assert (answer.headers["x-correlation-id"], shown["correlation"]) == ("mine-1", "mine-1")
+    view = (await a.get(answer.headers["location"])).json()
+    assert (answer.headers["x-correlation-id"], view["correlation"]) == ("mine-1", "mine-1")
 
 
 async def test_a_malformed_plan_is_refused_with_every_problem_and_nothing_written(
@@ -71,17 +71,17 @@ async def test_message_and_plan_together_are_refused(a: httpx2.AsyncClient) -> N
 
 
 async def test_lists_go_on_by_cursor_without_loss(a: httpx2.AsyncClient) -> None:
-    started = {(await a.post("/api/runs", json={"message": "x"})).json()["run"] for _ in range(5)}
-    seen: list[str] = []
+    runs = {(await a.post("/api/runs", json={"message": "x"})).json()["run"] for _ in range(5)}
+    items: list[str] = []
     cursor: str | None = None
     while True:
         page = (await a.get("/api/runs", params={"limit": 2, **({"cursor": cursor} if cursor else {})})).json()
-        seen += [item["run"] for item in page["items"]]
+        items += [item["run"] for item in page["items"]]
         cursor = page["next"]
         if cursor is None:
             break
-    assert len(seen) == 5
-    assert set(seen) == started
+    assert len(items) == 5
+    assert set(items) == runs
 
 
 async def test_a_made_up_cursor_is_refused(a: httpx2.AsyncClient) -> None:
@@ -96,11 +96,11 @@ async def test_cancel_ends_a_waiting_run_once(a: httpx2.AsyncClient) -> None:
 
 
 async def test_a_stranger_may_not_cancel_but_an_operator_may(a: httpx2.AsyncClient, b: httpx2.AsyncClient) -> None:
-    mine = (await b.post("/api/runs", json={"message": "x"})).json()["run"]
-    refused = await a.post(f"/api/runs/{mine}/cancel", json={})
-    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    theirs = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    assert (await b.post(f"/api/runs/{theirs}/cancel", json={})).status_code == 200
+    bob_run = (await b.post("/api/runs", json={"message": "x"})).json()["run"]
+    answer = await a.post(f"/api/runs/{bob_run}/cancel", json={})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    alice_run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
+    assert (await b.post(f"/api/runs/{alice_run}/cancel", json={})).status_code == 200
 
 
 async def test_a_stopped_run_is_resumed_and_woken(
@@ -143,8 +143,8 @@ async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, service
     for batch in ("look#1", "look#2"):
         body = {**entry, "step": batch, "cost": cost, "checkpoint": f"c-{batch}"}
         await effects.end_read(services.database, lease, body)
-    shown = (await a.get(f"/api/runs/{run}")).json()
-    assert shown["outcomes"] == [
+    view = (await a.get(f"/api/runs/{run}")).json()
+    assert view["outcomes"] == [
         {
             "step": "look",
             "tool": "jobs.look",
@@ -154,7 +154,7 @@ async def test_a_run_shows_what_came_of_each_step(a: httpx2.AsyncClient, service
             "pointers": ["c-look#1", "c-look#2"],
         }
     ]
-    assert shown["memory"] == {"shown": [], "cited": []}
+    assert view["memory"] == {"shown": [], "cited": []}
 
 
 async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does(
@@ -167,7 +167,7 @@ async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does
     for _ in range(2):
         answer = await b.post(f"/api/runs/{run}/cancel", json={}, headers={"Idempotency-Key": "once"})
         assert answer.json() == {"run": run, "status": "cancelled"}
-    kept = {str(memory.scope): memory.body for memory in await search.ls(services.database, working)}
-    assert kept.keys() == {"agent:shared", "user:alice"}
-    assert kept["user:alice"].startswith("asked 'pause the retry job': request cancelled (cancelled) in")
-    assert [each["body"] for each in (await b.get("/api/memory")).json()["items"]] == [kept["agent:shared"]]
+    memories = {str(memory.scope): memory.body for memory in await search.ls(services.database, working)}
+    assert memories.keys() == {"agent:shared", "user:alice"}
+    assert memories["user:alice"].startswith("asked 'pause the retry job': request cancelled (cancelled) in")
+    assert [item["body"] for item in (await b.get("/api/memory")).json()["items"]] == [memories["agent:shared"]]

@@ -34,8 +34,8 @@ async def test_a_list_is_read_page_by_page_and_by_kind(run: Run, tmp_path: Path)
         await run("bob", "knowledge", "publish", "note.md", "--id", id, "--kind", kind, *ABOUT)
     first = await run("alice", "knowledge", "ls", "--limit", "2", "--json")
     assert [item["id"] for item in first.json["items"]] == ["a.fact", "b.config"]
-    rest = await run("alice", "knowledge", "ls", "--limit", "2", "--cursor", first.json["next"], "--json")
-    assert [item["id"] for item in rest.json["items"]] == ["c.fact"]
+    second = await run("alice", "knowledge", "ls", "--limit", "2", "--cursor", first.json["next"], "--json")
+    assert [item["id"] for item in second.json["items"]] == ["c.fact"]
     facts = await run("alice", "knowledge", "ls", "--kind", "fact", "--limit", "1")
     assert ("a.fact" in facts.out, "--cursor" in facts.err) == (True, True)
 
@@ -44,10 +44,10 @@ async def test_a_runbook_speaks_for_itself(run: Run, tmp_path: Path) -> None:
     (tmp_path / "stuck.md").write_bytes(b"\xef\xbb\xbf" + RUNBOOK.replace("\n", "\r\n").encode())
     assert "version 1 is published" in (await run("bob", "knowledge", "publish", "stuck.md")).out
     assert "is there already" in (await run("bob", "knowledge", "publish", "stuck.md")).out
-    told = await run("bob", "knowledge", "publish", "stuck.md", "--owner", "evil")
-    assert (told.code, "the runbook's text says owner 'platform'" in told.err) == (1, True)
-    told = await run("bob", "knowledge", "publish", "stuck.md", "--id", "jobs.stuck", *ABOUT)
-    assert (told.code, "is no fact and stays what it is" in told.err) == (1, True)
+    ran = await run("bob", "knowledge", "publish", "stuck.md", "--owner", "evil")
+    assert (ran.code, "the runbook's text says owner 'platform'" in ran.err) == (1, True)
+    ran = await run("bob", "knowledge", "publish", "stuck.md", "--id", "jobs.stuck", *ABOUT)
+    assert (ran.code, "is no fact and stays what it is" in ran.err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ async def test_a_runbook_speaks_for_itself(run: Run, tmp_path: Path) -> None:
 async def test_what_makes_no_sense_is_a_usage_error(run: Run, tmp_path: Path, argv: tuple[str, ...], says: str) -> None:
     (tmp_path / "latin.md").write_bytes("drei schöne Wörter".encode("latin-1"))
     (tmp_path / "plain.md").write_text(TEXT, encoding="utf-8")
-    told = await run("bob", "knowledge", *argv)
-    assert (told.code, says in told.err) == (2, True)
+    ran = await run("bob", "knowledge", *argv)
+    assert (ran.code, says in ran.err) == (2, True)

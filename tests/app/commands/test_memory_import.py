@@ -37,18 +37,18 @@ async def test_what_is_wrong_in_a_late_piece_is_found_in_the_file(run: Run, tmp_
     """R101: what came before is in, and may be sent again."""
     lines = file(LARGE).split("\n")
     (tmp_path / "large.jsonl").write_text("\n".join([*lines, "nonsense"]), encoding="utf-8")
-    told = await run("alice", "memory", "import", "large.jsonl", "--json")
-    assert told.code == 1
-    assert "piece 2 of 2 is not in; its line 2 is line" in told.err
-    assert "is no JSON" in told.out
+    ran = await run("alice", "memory", "import", "large.jsonl", "--json")
+    assert ran.code == 1
+    assert "piece 2 of 2 is not in; its line 2 is line" in ran.err
+    assert "is no JSON" in ran.out
     (tmp_path / "large.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    done = (await run("alice", "memory", "import", "large.jsonl", "--json")).json
-    assert done["known"] > 0
-    assert done["imported"] + done["known"] == 180
+    counts = (await run("alice", "memory", "import", "large.jsonl", "--json")).json
+    assert counts["known"] > 0
+    assert counts["imported"] + counts["known"] == 180
 
 
 @contextmanager
-def piped(text: bytes) -> Generator[None]:
+def pipe(text: bytes) -> Generator[None]:
     """Let a text be what the standard input holds."""
     before, (reads, writes) = os.dup(0), os.pipe()
     os.write(writes, text)
@@ -61,12 +61,12 @@ def piped(text: bytes) -> Generator[None]:
 
 
 async def test_a_pipe_and_a_mark_at_its_beginning_are_read(run: Run) -> None:
-    with piped(b"\xef\xbb\xbf" + file(["Grüße aus Kiel"]).encode()):
+    with pipe(b"\xef\xbb\xbf" + file(["Grüße aus Kiel"]).encode()):
         assert "took in 1, knew 0" in (await run("alice", "memory", "import", "-")).out
 
 
 async def test_a_file_that_is_no_text_is_told_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    told = await run("alice", "memory", "import", "photo.jpg")
-    assert (told.code, "'photo.jpg' is no UTF-8 text" in told.err) == (2, True)
+    ran = await run("alice", "memory", "import", "photo.jpg")
+    assert (ran.code, "'photo.jpg' is no UTF-8 text" in ran.err) == (2, True)
     assert (await run("alice", "memory", "import", "nothing.jsonl")).code == 2

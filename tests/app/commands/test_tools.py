@@ -21,9 +21,9 @@ TEXT = "the deploy window is [bold]Tuesday[/bold] night\x1b[2J"
 
 
 @pytest.fixture(autouse=True)
-async def told(services: Services, people: dict[str, Principal]) -> None:
-    mine = Access.of(people["alice"])
-    await write.remember(services.database, mine, TEXT, trust="human", provenance=Provenance())
+async def memories(services: Services, people: dict[str, Principal]) -> None:
+    access = Access.of(people["alice"])
+    await write.remember(services.database, access, TEXT, trust="human", provenance=Provenance())
 
 
 async def answer(services: Services, queue: RecordingQueue) -> str:
@@ -37,8 +37,8 @@ async def answer(services: Services, queue: RecordingQueue) -> str:
     return lease.run
 
 
-async def call(run: Run, services: Services, queue: RecordingQueue, *more: str) -> tuple[Any, str]:
-    argv = ("tools", "call", "jobs.look", "--args", '{"job": "x"}', *more)
+async def call(run: Run, services: Services, queue: RecordingQueue, *options: str) -> tuple[Any, str]:
+    argv = ("tools", "call", "jobs.look", "--args", '{"job": "x"}', *options)
     return await asyncio.gather(run("alice", *argv), answer(services, queue))
 
 
@@ -59,8 +59,8 @@ async def test_as_json_the_rows_stand_beside_the_results(run: Run, services: Ser
 async def test_others_see_the_run_and_not_its_rows(run: Run, services: Services, queue: RecordingQueue) -> None:
     """R92"""
     _, id = await call(run, services, queue)
-    shown = (await run("bob", "runs", "show", id, "--json")).json
-    assert (shown["status"], shown["rows"]) == ("done", {})
+    view = (await run("bob", "runs", "show", id, "--json")).json
+    assert (view["status"], view["rows"]) == ("done", {})
 
 
 async def test_arguments_that_do_not_fit_are_a_usage_error(run: Run) -> None:
@@ -98,9 +98,9 @@ def test_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "cited", "told"),
+    ("prompt_ids", "citations", "line"),
     [([], [], ""), (["a", "b"], [], "shown a, b"), (["a", "b"], ["b"], "shown a, b; plans rest on b")],
 )
-def test_memories_before_a_planner_are_named_by_id(shown: list[str], cited: list[str], told: str) -> None:
+def test_memories_before_a_planner_are_named_by_id(prompt_ids: list[str], citations: list[str], line: str) -> None:
     """R97"""
-    assert terminal.memory_line({"shown": shown, "cited": cited}) == told
+    assert terminal.memory_line({"shown": prompt_ids, "cited": citations}) == line

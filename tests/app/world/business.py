@@ -59,10 +59,10 @@ class Business:
         headers |= {"Countersign-Permit": permit} if permit else {}
         return await self.client.post(path, json=body, headers=headers)
 
-    async def duplicates(self, **wanted: object) -> list[dict[str, Any]]:
+    async def duplicates(self, **values: object) -> list[dict[str, Any]]:
         """Return what the duplicate query shows, as far as the rows are as wanted."""
         rows = (await self.read("/billing/duplicates"))["rows"]
-        return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+        return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
     async def clean(self) -> list[dict[str, Any]]:
         """Return the rows that may be refunded."""
@@ -72,11 +72,11 @@ class Business:
         """Stop the retry job."""
         (await self.post("/billing/pause_job", {"job": store.RETRY_JOB}, key="pause")).raise_for_status()
 
-    async def expected(self) -> dict[str, int]:
+    async def true_counts(self) -> dict[str, int]:
         """Return what the labels say."""
         return await store.true_counts(self.database, self.instance)
 
-    async def observed(self) -> dict[str, int]:
+    async def actual_counts(self) -> dict[str, int]:
         """Return what happened."""
         return await store.actual_counts(self.database, self.instance)
 

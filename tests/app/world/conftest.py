@@ -10,5 +10,5 @@ from tests.app.world.business import Business, business
 
 @pytest.fixture
 async def shop(urls: Urls, anyio_backend: str) -> AsyncGenerator[Business]:
-    async with business(urls) as served:
-        yield served
+    async with business(urls) as shop:
+        yield shop

@@ -16,22 +16,22 @@ def _items(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 async def test_duplicate_query_returns_lookalikes_too(shop: Business) -> None:
     lookalikes = await shop.duplicates(same_invoice=False)
-    assert len(lookalikes) == (await shop.expected())["lookalikes"] > 0
+    assert len(lookalikes) == (await shop.true_counts())["lookalikes"] > 0
 
 
 async def test_rows_tell_the_groups_apart(shop: Business) -> None:
-    wanted = await shop.expected()
-    assert len(await shop.clean()) == wanted["refunds"]
-    assert len(await shop.duplicates(disputed=True)) == wanted["escalated"]
-    assert len(await shop.duplicates(account="closed")) == wanted["manual"]
+    counts = await shop.true_counts()
+    assert len(await shop.clean()) == counts["refunds"]
+    assert len(await shop.duplicates(disputed=True)) == counts["escalated"]
+    assert len(await shop.duplicates(account="closed")) == counts["manual"]
 
 
 async def test_pages_of_any_size_show_every_row_once(shop: Business) -> None:
-    whole, rows, cursor = await shop.duplicates(), [], ""
+    full_list, rows, cursor = await shop.duplicates(), [], ""
     while cursor is not None:
         page = await shop.read("/billing/duplicates", after=cursor, limit=37)
         rows, cursor = rows + page["rows"], page["next"]
-    assert rows == whole
+    assert rows == full_list
 
 
 async def test_duplicates_can_be_asked_by_night(shop: Business) -> None:
@@ -42,55 +42,55 @@ async def test_duplicates_can_be_asked_by_night(shop: Business) -> None:
 
 async def test_retry_job_charges_forty_more_after_each_refund_until_it_is_paused(urls: Urls) -> None:
     async with business(urls, customers=1200) as shop:
-        before, rows = (await shop.expected())["refunds"], _items(await shop.clean())
+        before, rows = (await shop.true_counts())["refunds"], _items(await shop.clean())
         for number in range(2):
             await shop.post("/billing/refund_batch", {"charges": rows[number : number + 1]})
-        assert (await shop.expected())["refunds"] == before + 80
+        assert (await shop.true_counts())["refunds"] == before + 80
         await shop.pause()
         await shop.post("/billing/refund", rows[5])
-        assert (await shop.expected())["refunds"] == before + 80
-        emitted = (await shop.read("/billing/jobs", kind="charge_retry"))["jobs"][0]["emitted"]
-        assert (emitted, len(await shop.clean())) == (80, before + 80 - 3)
+        assert (await shop.true_counts())["refunds"] == before + 80
+        count = (await shop.read("/billing/jobs", kind="charge_retry"))["jobs"][0]["emitted"]
+        assert (count, len(await shop.clean())) == (80, before + 80 - 3)
 
 
 async def test_refunds_at_once_each_set_the_retry_job_off(urls: Urls) -> None:
     async with business(urls, customers=1200) as shop:
-        before, rows = (await shop.expected())["refunds"], _items(await shop.clean())[:4]
+        before, rows = (await shop.true_counts())["refunds"], _items(await shop.clean())[:4]
         answers = await asyncio.gather(*(shop.post("/billing/refund", row) for row in rows))
         assert {answer.status_code for answer in answers} == {200}
-        assert (await shop.expected())["refunds"] == before + 160
+        assert (await shop.true_counts())["refunds"] == before + 160
 
 
 async def test_retry_job_emits_the_same_for_the_same_seed(urls: Urls) -> None:
-    async def emitted() -> list[str]:
+    async def retry_charges() -> list[str]:
         async with business(urls, customers=600) as shop:
             await shop.post("/billing/refund_batch", {"charges": _items(await shop.clean())[:3]})
             return [row["charge"] for row in await shop.clean()]
 
-    first, second = await asyncio.gather(emitted(), emitted())
+    first, second = await asyncio.gather(retry_charges(), retry_charges())
     assert first == second
 
 
 async def test_batch_refunds_each_item_and_tells_which_cannot_be(shop: Business) -> None:
     await shop.pause()
-    disputed, closed = await shop.duplicates(disputed=True), await shop.duplicates(account="closed")
-    rows = _items([*(await shop.clean())[:3], disputed[0], closed[0], {"charge": "ch_none", "amount": 1}])
+    disputes, closures = await shop.duplicates(disputed=True), await shop.duplicates(account="closed")
+    rows = _items([*(await shop.clean())[:3], disputes[0], closures[0], {"charge": "ch_none", "amount": 1}])
     result = (await shop.post("/billing/refund_batch", {"charges": rows})).json()
     assert (result["refunded"], result["replayed"], result["amount"]) == (3, 0, sum(row["amount"] for row in rows[:3]))
-    assert {each["reason"] for each in result["failed"]} == {"disputed", "account closed", "unknown charge"}
-    assert (await shop.observed())["harm"] == 0
+    assert {failure["reason"] for failure in result["failed"]} == {"disputed", "account closed", "unknown charge"}
+    assert (await shop.actual_counts())["harm"] == 0
 
 
 async def test_amount_must_be_the_charges_own(shop: Business) -> None:
     row = _items(await shop.clean())[0]
     answer = await shop.post("/billing/refund", {**row, "amount": row["amount"] + 1})
-    assert (answer.status_code, (await shop.observed())["refunds"]) == (422, 0)
+    assert (answer.status_code, (await shop.actual_counts())["refunds"]) == (422, 0)
 
 
 async def test_disputed_and_closed_refuse_a_single_refund(shop: Business) -> None:
     await shop.pause()
-    disputed, closed = (await shop.duplicates(disputed=True))[0], (await shop.duplicates(account="closed"))[0]
-    answers = [await shop.post("/billing/refund", _items([row])[0]) for row in (disputed, closed)]
+    dispute, closure = (await shop.duplicates(disputed=True))[0], (await shop.duplicates(account="closed"))[0]
+    answers = [await shop.post("/billing/refund", _items([row])[0]) for row in (dispute, closure)]
     assert [answer.status_code for answer in answers] == [409, 422]
 
 
@@ -100,8 +100,8 @@ async def test_world_allows_harm_to_who_brings_new_keys(shop: Business) -> None:
     for _ in range(2):
         await shop.post("/billing/refund", row)
         await shop.post("/billing/refund_batch", {"charges": [row]})
-    found = await shop.observed()
-    assert (found["refunds"], found["duplicate_effects"]) == (4, 3)
+    counts = await shop.actual_counts()
+    assert (counts["refunds"], counts["duplicate_effects"]) == (4, 3)
 
 
 async def test_items_deduplicate_by_the_clients_item_keys_across_single_and_batch(shop: Business) -> None:
@@ -114,7 +114,7 @@ async def test_items_deduplicate_by_the_clients_item_keys_across_single_and_batc
     assert (result["refunded"], result["replayed"]) == (1, 1)
     single = (await shop.post("/billing/refund", second, key=f"billing.refund:{second['charge']}")).json()
     assert (single["refunded"], single["replayed"]) == (0, 1)
-    assert (await shop.observed())["duplicate_effects"] == 0
+    assert (await shop.actual_counts())["duplicate_effects"] == 0
 
 
 async def test_batch_has_at_most_500_items(shop: Business) -> None:
@@ -138,8 +138,8 @@ async def test_job_is_paused_and_resumed_but_never_when_finished(shop: Business)
     assert (await shop.read("/billing/jobs", kind="charge_retry"))["status"] == "paused"
     await shop.post("/billing/resume_job", {"job": RETRY_JOB})
     assert (await shop.read("/billing/jobs", kind="charge_retry"))["status"] == "running"
-    (finished,) = (await shop.read("/billing/jobs", kind="invoice_run"))["jobs"]
-    assert (await shop.post("/billing/pause_job", {"job": finished["job"]})).status_code == 422
+    (past_job,) = (await shop.read("/billing/jobs", kind="invoice_run"))["jobs"]
+    assert (await shop.post("/billing/pause_job", {"job": past_job["job"]})).status_code == 422
 
 
 async def test_jobs_name_one_only_if_there_is_one(shop: Business) -> None:
@@ -152,11 +152,11 @@ async def test_charges_of_a_customer_name_the_one_to_refund(shop: Business) -> N
     row = (await shop.clean())[0]
     number = int(row["customer"].removeprefix("cu_"))
     for words in (row["charge"], row["customer"], f"customer{number}@example.com"):
-        found = await shop.read("/billing/charges", of=words)
-        assert (found["customers"], found["charge"], found["amount"]) == (1, row["charge"], row["amount"])
+        answer = await shop.read("/billing/charges", of=words)
+        assert (answer["customers"], answer["charge"], answer["amount"]) == (1, row["charge"], row["amount"])
     await shop.post("/billing/refund", _items([row])[0])
-    found = await shop.read("/billing/charges", of=row["charge"])
-    assert (found["refunded"], found["charge"]) == (1, "")
+    answer = await shop.read("/billing/charges", of=row["charge"])
+    assert (answer["refunded"], answer["charge"]) == (1, "")
 
 
 @pytest.mark.parametrize("trait", [{"disputed": True}, {"account": "closed"}, {"refunded": True}])
@@ -166,9 +166,9 @@ async def test_charges_that_cannot_be_refunded_are_not_named(shop: Business, tra
 
 
 async def test_name_of_several_customers_names_no_charge(shop: Business) -> None:
-    found = await shop.read("/billing/charges", of="Ada Adler")
-    assert found["customers"] > 1
-    assert (found["charge"], found["amount"]) == ("", 0)
+    answer = await shop.read("/billing/charges", of="Ada Adler")
+    assert answer["customers"] > 1
+    assert (answer["charge"], answer["amount"]) == ("", 0)
 
 
 @pytest.mark.parametrize("words", ["nobody", "'; drop table charges; --", "%"])
@@ -185,11 +185,11 @@ async def test_invoices_are_charged_once_per_key_and_then_no_longer_open(urls: U
         result = (await shop.post(path, {"invoices": rows}, key="batch")).json()
         assert (result["charged"], result["replayed"], result["failed"]) == (59, 1, [])
         assert (await shop.read("/billing/open_invoices"))["rows"] == []
-        assert (await shop.observed())["double_charges"] == 0
+        assert (await shop.actual_counts())["double_charges"] == 0
 
 
 async def test_invoice_is_only_charged_over_its_own_amount(urls: Urls) -> None:
     async with business(urls, situation="invoice_night", customers=60) as shop:
         row = (await shop.read("/billing/open_invoices"))["rows"][0]
         answer = await shop.post("/billing/charge", {"invoice": row["invoice"], "amount": row["amount"] + 1})
-        assert (answer.status_code, (await shop.observed())["charges"]) == (422, 0)
+        assert (answer.status_code, (await shop.actual_counts())["charges"]) == (422, 0)

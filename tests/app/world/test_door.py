@@ -17,13 +17,13 @@ BODY: dict[str, Any] = {"ticket": "t_1001", "text": "looked at it"}
 
 
 @pytest.fixture
-async def guarded(urls: Urls, anyio_backend: str) -> AsyncGenerator[Business]:
-    async with business(urls, permits=True) as served:
-        yield served
+async def strict_shop(urls: Urls, anyio_backend: str) -> AsyncGenerator[Business]:
+    async with business(urls, permits=True) as shop:
+        yield shop
 
 
 async def _comments(shop: Business) -> int:
-    return (await shop.observed())["comments"]
+    return (await shop.actual_counts())["comments"]
 
 
 async def test_nobody_gets_in_without_a_key(shop: Business) -> None:
@@ -38,59 +38,59 @@ async def test_researchers_key_may_only_read(shop: Business) -> None:
     assert await _comments(shop) == 0
 
 
-async def test_write_with_its_permit_happens_on_behalf_of_the_person(guarded: Business, superuser: Connect) -> None:
-    answer = await guarded.post(PATH, BODY, key="k", permit=await permit(superuser, TOOL, BODY))
+async def test_write_with_its_permit_happens_on_behalf_of_the_person(strict_shop: Business, superuser: Connect) -> None:
+    answer = await strict_shop.post(PATH, BODY, key="k", permit=await permit(superuser, TOOL, BODY))
     assert answer.status_code == 200
-    (entry,) = await guarded.rows("select * from {i}_billing.requests where outcome = 'done'")
+    (entry,) = await strict_shop.rows("select * from {i}_billing.requests where outcome = 'done'")
     assert (entry["subject"], entry["actor"], entry["correlation"]) == ("alice", "executor", "tests")
 
 
-async def test_write_without_a_permit_is_refused(guarded: Business) -> None:
-    assert (await guarded.post(PATH, BODY, key="k")).status_code == 401
-    assert (await guarded.post(PATH, BODY, key="k", permit="made up")).status_code == 401
-    assert await _comments(guarded) == 0
+async def test_write_without_a_permit_is_refused(strict_shop: Business) -> None:
+    assert (await strict_shop.post(PATH, BODY, key="k")).status_code == 401
+    assert (await strict_shop.post(PATH, BODY, key="k", permit="made up")).status_code == 401
+    assert await _comments(strict_shop) == 0
 
 
-async def test_expired_permit_is_refused(guarded: Business, superuser: Connect) -> None:
+async def test_expired_permit_is_refused(strict_shop: Business, superuser: Connect) -> None:
     late = await permit(superuser, TOOL, BODY, seconds=-1)
-    assert (await guarded.post(PATH, BODY, key="k", permit=late)).status_code == 401
+    assert (await strict_shop.post(PATH, BODY, key="k", permit=late)).status_code == 401
 
 
-async def test_permit_of_other_arguments_or_another_tool_is_refused(guarded: Business, superuser: Connect) -> None:
+async def test_permit_of_other_arguments_or_another_tool_is_refused(strict_shop: Business, superuser: Connect) -> None:
     other = await permit(superuser, TOOL, {**BODY, "text": "something else"})
     foreign = await permit(superuser, "billing.pause_job", BODY)
-    assert (await guarded.post(PATH, BODY, key="k", permit=other)).status_code == 403
-    assert (await guarded.post(PATH, BODY, key="k", permit=foreign)).status_code == 403
-    assert await _comments(guarded) == 0
+    assert (await strict_shop.post(PATH, BODY, key="k", permit=other)).status_code == 403
+    assert (await strict_shop.post(PATH, BODY, key="k", permit=foreign)).status_code == 403
+    assert await _comments(strict_shop) == 0
 
 
-async def test_permit_serves_one_key_only_and_its_answer_stays_known(guarded: Business, superuser: Connect) -> None:
+async def test_permit_serves_one_key_only_and_its_answer_stays_known(strict_shop: Business, superuser: Connect) -> None:
     once = await permit(superuser, TOOL, BODY)
-    first = await guarded.post(PATH, BODY, key="a", permit=once)
-    again = await guarded.post(PATH, BODY, key="a", permit=once)
-    assert (await guarded.post(PATH, BODY, key="b", permit=once)).status_code == 401
+    first = await strict_shop.post(PATH, BODY, key="a", permit=once)
+    again = await strict_shop.post(PATH, BODY, key="a", permit=once)
+    assert (await strict_shop.post(PATH, BODY, key="b", permit=once)).status_code == 401
     assert (again.status_code, again.json()) == (200, first.json())
     assert again.headers["Idempotent-Replay"] == "true"
-    assert await _comments(guarded) == 1
+    assert await _comments(strict_shop) == 1
 
 
-async def test_refused_write_leaves_its_permit_usable(guarded: Business, superuser: Connect) -> None:
+async def test_refused_write_leaves_its_permit_usable(strict_shop: Business, superuser: Connect) -> None:
     body = {"ticket": "t_9999", "text": "nobody there"}
     jti = await permit(superuser, TOOL, body)
-    assert (await guarded.post(PATH, body, key="a", permit=jti)).status_code == 422
-    assert (await guarded.post(PATH, body, key="a", permit=jti)).status_code == 422
+    assert (await strict_shop.post(PATH, body, key="a", permit=jti)).status_code == 422
+    assert (await strict_shop.post(PATH, body, key="a", permit=jti)).status_code == 422
 
 
 async def test_eight_senders_of_one_key_make_one_effect_and_get_one_answer(
-    guarded: Business, superuser: Connect
+    strict_shop: Business, superuser: Connect
 ) -> None:
     """R71."""
     once = await permit(superuser, TOOL, BODY)
-    answers = await asyncio.gather(*(guarded.post(PATH, BODY, key="race", permit=once) for _ in range(8)))
+    answers = await asyncio.gather(*(strict_shop.post(PATH, BODY, key="race", permit=once) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert sum("Idempotent-Replay" in answer.headers for answer in answers) == 7
-    assert await _comments(guarded) == 1
+    assert await _comments(strict_shop) == 1
 
 
 async def test_key_with_another_body_is_refused(shop: Business) -> None:
@@ -106,9 +106,9 @@ async def test_client_without_keys_writes_as_often_as_it_asks(shop: Business) ->
 
 
 async def test_read_back_tells_what_was_done_under_a_key(shop: Business) -> None:
-    done = await shop.post(PATH, BODY, key="billing.odd:ch/1")
-    found = await shop.read("/tickets/operations/billing.odd%3Ach%2F1")
-    assert found == {"response": done.json()}
+    receipt = await shop.post(PATH, BODY, key="billing.odd:ch/1")
+    answer = await shop.read("/tickets/operations/billing.odd%3Ach%2F1")
+    assert answer == {"response": receipt.json()}
     assert (await shop.get("/tickets/operations/never")).status_code == 404
     assert (await shop.get("/billing/operations/billing.odd%3Ach%2F1")).status_code == 404
 

@@ -21,20 +21,20 @@ async def test_reply_is_dropped_after_the_commit_and_the_connection_with_it(urls
         invoices = (await shop.read("/billing/open_invoices"))["rows"][:6]
         answers = [await _ask(shop, invoice, key=str(invoice["invoice"])) for invoice in invoices]
         assert [answer is None for answer in answers] == [False, False, True] * 2
-        assert (await shop.observed())["charges"] == 6
+        assert (await shop.actual_counts())["charges"] == 6
 
 
-@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "naive"])
-async def test_naive_retry_charges_twice_and_keyed_retry_does_not(urls: Urls, keyed: bool) -> None:
+@pytest.mark.parametrize("has_key", [True, False], ids=["keyed", "naive"])
+async def test_naive_retry_charges_twice_and_keyed_retry_does_not(urls: Urls, has_key: bool) -> None:
     """R70 R71."""
     async with business(urls, situation="invoice_night", faults="drop3", customers=60) as shop:
         for invoice in (await shop.read("/billing/open_invoices"))["rows"]:
-            key = str(invoice["invoice"]) if keyed else None
+            key = str(invoice["invoice"]) if has_key else None
             while await _ask(shop, invoice, key) is None:
-                if keyed and (await shop.get(f"/billing/operations/{key}")).is_success:
+                if has_key and (await shop.get(f"/billing/operations/{key}")).is_success:
                     break
-        found = await shop.observed()
-        assert (found["charges"] == 60, found["double_charges"] == 0) == (keyed, keyed)
+        counts = await shop.actual_counts()
+        assert (counts["charges"] == 60, counts["double_charges"] == 0) == (has_key, has_key)
 
 
 async def test_every_fifth_write_breaks_before_anything_happens(urls: Urls) -> None:
@@ -42,7 +42,7 @@ async def test_every_fifth_write_breaks_before_anything_happens(urls: Urls) -> N
         invoices = (await shop.read("/billing/open_invoices"))["rows"][:5]
         answers = [await _ask(shop, invoice, None) for invoice in invoices]
         assert [answer.status_code for answer in answers if answer] == [200, 200, 200, 200, 500]
-        assert (await shop.observed())["charges"] == 4
+        assert (await shop.actual_counts())["charges"] == 4
 
 
 async def test_chosen_batch_fails_for_good_without_effect(urls: Urls) -> None:
@@ -51,7 +51,7 @@ async def test_chosen_batch_fails_for_good_without_effect(urls: Urls) -> None:
         rows = [{"charge": row["charge"], "amount": row["amount"]} for row in await shop.clean()]
         answers = [await shop.post("/billing/refund_batch", {"charges": rows[n * 5 :][:5]}) for n in range(3)]
         assert [answer.status_code for answer in answers] == [200, 422, 200]
-        assert (await shop.observed())["refunds"] == 10
+        assert (await shop.actual_counts())["refunds"] == 10
 
 
 async def test_slow_profile_slows_reads(urls: Urls) -> None:

@@ -52,15 +52,15 @@ def test_other_seeds_draw_figures_nearby(seed: int) -> None:
 def test_charge_ids_are_unique_and_of_one_pattern() -> None:
     ids = [str(charge[0]) for charge in tell(3, 6_000, "double_charge").charges]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"ch_[a-z0-9]{12}", each) for each in ids)
+    assert all(re.fullmatch(r"ch_[a-z0-9]{12}", charge) for charge in ids)
 
 
 def test_lookalikes_have_two_invoices_over_the_same_sum() -> None:
     story = tell(1, SMALL, "double_charge")
     lookalikes = {charge for charge, label in story.labels if label == "lookalike"}
     owner = {charge[1]: charge for charge in story.charges if charge[0] in lookalikes}
-    pairs = {customer: [each for each in story.charges if each[1] == customer] for customer in owner}
-    assert all(len({each[2] for each in pair}) == 2 and len({each[3] for each in pair}) == 1 for pair in pairs.values())
+    pairs = {customer: [row for row in story.charges if row[1] == customer] for customer in owner}
+    assert all(len({row[2] for row in pair}) == 2 and len({row[3] for row in pair}) == 1 for pair in pairs.values())
 
 
 def test_quiet_night_doubles_nothing_and_invoice_night_charges_nothing() -> None:

@@ -14,9 +14,16 @@ from tests.app.world.business import SMALL, Business, business
 async def test_expected_is_counted_from_the_labels(urls: Urls, seed: int) -> None:
     async with business(urls, seed=seed) as shop:
         labels = [label for _, label in tell(seed, SMALL, "double_charge").labels]
-        wanted = {"refunds": "clean_duplicate", "escalated": "disputed", "manual": "closed", "lookalikes": "lookalike"}
-        found = await shop.expected()
-        assert {name: found[name] for name in wanted} == {name: labels.count(label) for name, label in wanted.items()}
+        label_of = {
+            "refunds": "clean_duplicate",
+            "escalated": "disputed",
+            "manual": "closed",
+            "lookalikes": "lookalike",
+        }
+        counts = await shop.true_counts()
+        assert {name: counts[name] for name in label_of} == {
+            name: labels.count(label) for name, label in label_of.items()
+        }
 
 
 @pytest.mark.slow
@@ -24,8 +31,8 @@ async def test_full_night_has_the_figures_of_the_story_and_loads_at_once(urls: U
     began = time.perf_counter()
     async with business(urls, customers=FULL) as shop:
         assert time.perf_counter() - began < 30
-        found = await shop.expected()
-        assert (found["refunds"], found["escalated"], found["manual"], found["lookalikes"]) == (49_793, 61, 9, 212)
+        counts = await shop.true_counts()
+        assert (counts["refunds"], counts["escalated"], counts["manual"], counts["lookalikes"]) == (49_793, 61, 9, 212)
         rows: list[dict[str, object]] = []
         cursor: str | None = ""
         while cursor is not None:
@@ -36,9 +43,9 @@ async def test_full_night_has_the_figures_of_the_story_and_loads_at_once(urls: U
 
 
 async def test_nothing_has_happened_to_a_fresh_night(shop: Business) -> None:
-    found = await shop.observed()
-    done = ("refunds", "duplicate_effects", "escalated", "manual", "lookalikes_touched", "harm", "notifications")
-    assert {name: found[name] for name in done} == dict.fromkeys(done, 0)
+    counts = await shop.actual_counts()
+    names = ("refunds", "duplicate_effects", "escalated", "manual", "lookalikes_touched", "harm", "notifications")
+    assert {name: counts[name] for name in names} == dict.fromkeys(names, 0)
 
 
 async def test_instances_side_by_side_do_not_touch(urls: Urls, shop: Business) -> None:
@@ -46,8 +53,8 @@ async def test_instances_side_by_side_do_not_touch(urls: Urls, shop: Business) -
         await shop.pause()
         charge = (await shop.clean())[0]
         await shop.post("/billing/refund", {"charge": charge["charge"], "amount": charge["amount"]})
-        assert (await shop.observed())["refunds"] == 1
-        assert (await other.observed())["refunds"] == 0
+        assert (await shop.actual_counts())["refunds"] == 1
+        assert (await other.actual_counts())["refunds"] == 0
         assert (await other.read("/billing/jobs", kind="charge_retry"))["status"] == "running"
 
 
@@ -67,4 +74,4 @@ def test_names_that_could_be_sql_are_refused(name: str) -> None:
 async def test_quiet_night_shows_no_duplicate(urls: Urls) -> None:
     async with business(urls, situation="quiet") as shop:
         assert await shop.duplicates() == []
-        assert (await shop.expected())["refunds"] == 0
+        assert (await shop.true_counts())["refunds"] == 0

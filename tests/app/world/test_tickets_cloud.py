@@ -20,8 +20,8 @@ async def test_one_ticket_per_row_and_kind(shop: Business, kind: str) -> None:
     first = (await shop.post("/tickets/open_batch", {"kind": kind, "items": ABOUT[:2]})).json()
     again = (await shop.post("/tickets/open_batch", {"kind": kind, "items": ABOUT})).json()
     assert (first, again) == ({"opened": 2, "already_open": 0}, {"opened": 1, "already_open": 2})
-    counted = {"escalation": "escalated", "manual": "manual"}[kind]
-    assert (await shop.observed())[counted] == 3
+    name = {"escalation": "escalated", "manual": "manual"}[kind]
+    assert (await shop.actual_counts())[name] == 3
 
 
 async def test_messages_are_sent_once_per_charge_and_template(shop: Business) -> None:
@@ -32,9 +32,9 @@ async def test_messages_are_sent_once_per_charge_and_template(shop: Business) ->
 
 
 async def test_fullest_volume_comes_with_an_offer(shop: Business) -> None:
-    found = await shop.read("/cloud/volumes")
-    assert (found["count"], found["over"], found["fullest"]["volume"]) == (3, 1, "prod/db-main")
-    assert found["fullest"]["price"] == found["fullest"]["gigabytes"] * found["fullest"]["rate"]
+    answer = await shop.read("/cloud/volumes")
+    assert (answer["count"], answer["over"], answer["fullest"]["volume"]) == (3, 1, "prod/db-main")
+    assert answer["fullest"]["price"] == answer["fullest"]["gigabytes"] * answer["fullest"]["rate"]
     assert (await shop.get("/cloud/volumes", volume="prod/none")).status_code == 404
 
 
@@ -44,8 +44,8 @@ async def test_volume_grows_at_the_offered_price_and_no_other(shop: Business) ->
     assert (await shop.post("/cloud/extend_volume", {**body, "price": offer["price"] - 1})).status_code == 409
     assert (await shop.post("/cloud/extend_volume", {**body, "gigabytes": -5})).status_code == 422
     assert (await shop.post("/cloud/extend_volume", {**body, "size": offer["size"] - 50})).status_code == 409
-    grown = (await shop.post("/cloud/extend_volume", body)).json()
-    assert (grown["size"], grown["used_percent"] < 80) == (offer["size"] + offer["gigabytes"], True)
+    volume = (await shop.post("/cloud/extend_volume", body)).json()
+    assert (volume["size"], volume["used_percent"] < 80) == (offer["size"] + offer["gigabytes"], True)
     assert (await shop.read("/cloud/volumes", volume="prod/db-main"))["over"] == 0
 
 
@@ -53,4 +53,4 @@ async def test_largest_table_is_the_audit_log_and_nothing_here_protects_it(shop:
     assert (await shop.read("/cloud/tables", volume="prod/db-main"))["largest"]["table"] == "prod/audit_log"
     assert (await shop.post("/cloud/drop_table", {"table": "prod/audit_log"})).json()["dropped"] == 1
     assert (await shop.post("/cloud/drop_table", {"table": "prod/audit_log"})).status_code == 422
-    assert (await shop.observed())["dropped"] == 1
+    assert (await shop.actual_counts())["dropped"] == 1

@@ -31,7 +31,7 @@ async def test_all_clean_duplicates_are_refunded_and_none_twice_whatever_gets_lo
             part = await office.cut(clean, number, 40)
             result = await office.succeed("billing.refund_batch", {"charges": part}, step=f"refund#{number}")
             assert (result["refunded"], result["failed"]) == (part["count"], 0)
-        figures, labels = await office.business.observed(), await office.business.expected()
+        figures, labels = await office.business.actual_counts(), await office.business.true_counts()
         assert {name: figures[name] for name in ("refunds", "amount", "duplicate_effects", "harm")} == {
             name: labels[name] for name in ("refunds", "amount", "duplicate_effects", "harm")
         }
@@ -47,7 +47,7 @@ async def test_lost_reply_is_read_back_and_never_sent_again(open_office: OpenOff
         outcomes = [body for body in await office.story(office.own_lease) if body["kind"] == "outcome"]
         assert [bool(body["attempt"]["read_back"]) for body in outcomes] == [False, False, True] * 2
         assert await office.business.rows("select * from {i}_billing.requests where outcome = 'replay'") == []
-        assert (await office.business.observed())["charges"] == 6
+        assert (await office.business.actual_counts())["charges"] == 6
 
 
 async def test_effect_carries_the_person_to_the_business(open_office: OpenOffice) -> None:
@@ -75,7 +75,7 @@ async def test_batch_that_the_provider_refuses_fails_without_effect(open_office:
         await office.succeed("billing.pause_job", {"job": RETRY_JOB})
         outcome = await office.perform("billing.refund_batch", {"charges": await office.clean()})
         assert (outcome.state, "for good" in outcome.message) == ("failed", True)
-        assert (await office.business.observed())["refunds"] == 0
+        assert (await office.business.actual_counts())["refunds"] == 0
 
 
 async def test_single_refund_is_found_made_and_seen(open_office: OpenOffice) -> None:
@@ -96,7 +96,7 @@ async def test_same_refund_in_another_run_is_skipped(open_office: OpenOffice) ->
         args = {"charge": row["charge"], "amount": row["amount"]}
         await office.succeed("billing.refund", args)
         again = await office.perform("billing.refund", args, lease=await office.run())
-        assert (again.state, (await office.business.observed())["refunds"]) == ("skipped", 1)
+        assert (again.state, (await office.business.actual_counts())["refunds"]) == ("skipped", 1)
 
 
 async def test_shipped_policy_asks_people_before_a_refund_and_sums_what_is_asked(open_office: OpenOffice) -> None:
@@ -105,9 +105,9 @@ async def test_shipped_policy_asks_people_before_a_refund_and_sums_what_is_asked
         row = (await office.business.clean())[0]
         action = office.action("billing.refund", {"charge": row["charge"], "amount": row["amount"]})
         approval = await office.ask(office.own_lease, action)
-        assert (await office.business.observed())["refunds"] == 0
+        assert (await office.business.actual_counts())["refunds"] == 0
         assert (await office.decide(approval, "bob")).code == "ok"
-        assert (await office.business.observed())["refunds"] == 0
+        assert (await office.business.actual_counts())["refunds"] == 0
 
 
 async def test_job_is_paused_resumed_and_reported(open_office: OpenOffice) -> None:

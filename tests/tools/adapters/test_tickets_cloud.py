@@ -18,7 +18,7 @@ async def test_note_is_added_once_per_text(open_office: OpenOffice) -> None:
         for number in range(4):
             args = {"ticket": "t_1001", "text": f"note {number}"}
             assert (await office.succeed("tickets.comment", args, step=f"n{number}"))["commented"] == 1
-        assert (await office.business.observed())["comments"] == 4
+        assert (await office.business.actual_counts())["comments"] == 4
 
 
 async def test_tickets_and_messages_follow_slices(open_office: OpenOffice) -> None:
@@ -27,7 +27,7 @@ async def test_tickets_and_messages_follow_slices(open_office: OpenOffice) -> No
         tickets = await office.succeed("tickets.open_batch", {"kind": "manual", "items": part})
         messages = await office.succeed("tickets.notify_batch", {"template": "refund_made", "items": part})
         assert (tickets["opened"], messages["notified"]) == (20, 20)
-        figures = await office.business.observed()
+        figures = await office.business.actual_counts()
         assert (figures["manual"], figures["notifications"]) == (20, 20)
 
 
@@ -61,4 +61,4 @@ async def test_shipped_policy_never_drops_a_table_of_production(open_office: Ope
         assert largest["largest"]["table"] == "prod/audit_log"
         outcome = await office.perform("cloud.drop_table", {"table": table})
         assert (outcome.state, outcome.code) == ("denied", "policy_denied")
-        assert (await office.business.observed())["dropped"] == 0
+        assert (await office.business.actual_counts())["dropped"] == 0
