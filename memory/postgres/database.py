@@ -37,7 +37,7 @@ _OPTIONS: dict[str, Any] = {
 }
 _FUNCTION = re.compile(r"[a-z_]+")
 _ENTER = "select enter(%s, %s)"
-_REFUSED = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 
 class Database:
@@ -98,7 +98,7 @@ class Database:
 
         Raises Temporary("unavailable") if the database goes away, also while committing: the outcome is then unknown.
         """
-        async with self._borrowed() as connection, connection.transaction():
+        async with self._pooled_connection() as connection, connection.transaction():
             await self.enter(connection, access)
             yield connection
 
@@ -116,7 +116,7 @@ class Database:
         if not _FUNCTION.fullmatch(function):
             raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
-        async with self._borrowed() as connection:
+        async with self._pooled_connection() as connection:
             entry = self._entry(connection, access)
             source = f"{function}({', '.join(map(_placeholder, values))})"
             cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
@@ -124,7 +124,7 @@ class Database:
 
     async def rows(self, access: Access, query: str, *args: object) -> list[dict[str, Any]]:
         """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text."""
-        async with self._borrowed() as connection:
+        async with self._pooled_connection() as connection:
             entry = self._entry(connection, access)
             cursor = await connection.execute(entered(f"({query}) as asked").encode(), [*entry, *args])
             return await cursor.fetchall()
@@ -132,23 +132,23 @@ class Database:
     @asynccontextmanager
     async def system(self) -> AsyncGenerator[Connection]:
         """Lend a connection that works for nobody: it sees no tenant's rows, but may call the system's functions."""
-        async with self._borrowed() as connection:
+        async with self._pooled_connection() as connection:
             yield connection
 
     def _entry(self, connection: Connection, access: Access) -> list[object]:
         return self._signer.sign(access, connection.info.backend_pid)
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncGenerator[Connection]:
-        broken = False
+    async def _pooled_connection(self) -> AsyncGenerator[Connection]:
+        is_broken = False
         try:
             async with self._pool.connection() as connection:
                 try:
                     yield connection
                 finally:
-                    broken = connection.broken
+                    is_broken = connection.broken
         except psycopg.OperationalError as error:
-            if broken:
+            if is_broken:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
             raise _unreachable(self._url, error) from error
@@ -176,12 +176,12 @@ def entered(source: str) -> str:
 
 
 async def _signer(connection: Connection) -> Signer:
-    found = await connection.execute("select extract(epoch from clock_timestamp())::float8 as now")
-    offset = float((await found.fetchone() or {})["now"]) - time.time()
+    cursor = await connection.execute("select extract(epoch from clock_timestamp())::float8 as now")
+    offset = float((await cursor.fetchone() or {})["now"]) - time.time()
     signer = Signer(connection.info.password, offset)
-    nobody = Access(Principal("", ""), ())
+    no_access = Access(Principal("", ""), ())
     try:
-        await connection.execute(_ENTER, signer.sign(nobody, connection.info.backend_pid))
+        await connection.execute(_ENTER, signer.sign(no_access, connection.info.backend_pid))
     except psycopg.errors.UndefinedFunction:
         # Before the first migration nobody can enter; who looks into such a database says what is missing.
         pass
@@ -217,8 +217,8 @@ async def _refuse_power(connection: Connection) -> None:
 
 
 def _unreachable(url: str, error: psycopg.OperationalError) -> ControlError:
-    parts = conninfo_to_dict(url)
-    place = f"database {parts.get('dbname')!r} on host {parts.get('host') or 'localhost'!r}"
-    if error.sqlstate is None and any(sign in str(error) for sign in _REFUSED):
-        return Permanent("configuration", f"{place} refuses role {parts.get('user')!r}: {error}; check DATABASE_URL")
-    return Temporary("unavailable", f"{place} is unavailable ({error}); start it or wait, then try again")
+    options = conninfo_to_dict(url)
+    target = f"database {options.get('dbname')!r} on host {options.get('host') or 'localhost'!r}"
+    if error.sqlstate is None and any(sign in str(error) for sign in _REFUSALS):
+        return Permanent("configuration", f"{target} refuses role {options.get('user')!r}: {error}; check DATABASE_URL")
+    return Temporary("unavailable", f"{target} is unavailable ({error}); start it or wait, then try again")

@@ -50,10 +50,10 @@ class Embedded:
         """Let go; stops the server if nobody else holds it."""
         if self._hold is None:
             return
-        with _locked(self._folder):
+        with _folder_lock(self._folder):
             os.close(self._hold)
             self._hold = None
-            if _unused(self._folder):
+            if _is_unused(self._folder):
                 self._server.stop()
                 if (sockets := _socket_folder(self._server)) != self._server.home:
                     shutil.rmtree(sockets)
@@ -84,8 +84,8 @@ def attach(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = folder.resolve()
         home = folder / "postgres"
-        server = Server(home, _checked(programs or binaries()), account or Account.choose(home), settings or {})
-        with _locked(folder):
+        server = Server(home, _programs_in(programs or binaries()), account or Account.choose(home), settings or {})
+        with _folder_lock(folder):
             _prepare(folder, server)
             address = _ensure(server, folder, tcp_port)
             hold = _open(folder / "users")
@@ -99,7 +99,7 @@ def attach(
     return Embedded(server, folder, address, hold)
 
 
-def _checked(programs: Path) -> Path:
+def _programs_in(programs: Path) -> Path:
     if missing := [name for name in ("initdb", "pg_ctl", "postgres") if not (programs / name).is_file()]:
         raise Permanent(
             "configuration",
@@ -128,8 +128,8 @@ def _ensure(server: Server, folder: Path, tcp_port: int | None) -> Address:
     return address
 
 
-def _start(server: Server, held: Secrets, tcp_port: int | None) -> Address:
-    server.create(held.of(SUPERUSER))
+def _start(server: Server, secrets: Secrets, tcp_port: int | None) -> Address:
+    server.create(secrets.of(SUPERUSER))
     server.start(_socket_folder(server), _free_port() if tcp_port == 0 else tcp_port)
     with ExitStack() as undo:
         undo.callback(server.stop)
@@ -137,11 +137,11 @@ def _start(server: Server, held: Secrets, tcp_port: int | None) -> Address:
         if address is None:
             raise Temporary("unavailable", f"Postgres in {str(server.data)!r} died at once, see {server.log}")
         try:
-            provision(address, held)
+            provision(address, secrets)
         except psycopg.OperationalError as error:
             raise Permanent(
                 "configuration",
-                f"the secrets in {str(held.folder)!r} do not open the database beside them ({error}); restore them",
+                f"the secrets in {str(secrets.folder)!r} do not open the database beside them ({error}); restore them",
             ) from error
         undo.pop_all()
     return address
@@ -172,7 +172,7 @@ def _open(path: Path) -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Generator[None]:
+def _folder_lock(folder: Path) -> Generator[None]:
     handle = _open(folder / "lock")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -181,7 +181,7 @@ def _locked(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
-def _unused(folder: Path) -> bool:
+def _is_unused(folder: Path) -> bool:
     handle = _open(folder / "users")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

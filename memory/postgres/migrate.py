@@ -32,7 +32,7 @@ async def migrate(owner_url: str, folders: Iterable[Path], *, schema: Path = SCH
     anything is written if roles, extension or server are not fit, if a numbered file changed after it was applied or is
     unknown here, and for a file that fails, which leaves no trace of itself.
     """
-    async with _locked(owner_url) as connection:
+    async with _migration_lock(owner_url) as connection:
         await _check_server(connection)
         pending = await _pending(connection, migrations(schema))
         for file in pending:
@@ -46,7 +46,7 @@ async def migrate(owner_url: str, folders: Iterable[Path], *, schema: Path = SCH
 
 
 @asynccontextmanager
-async def _locked(owner_url: str) -> AsyncGenerator[Connection]:
+async def _migration_lock(owner_url: str) -> AsyncGenerator[Connection]:
     try:
         connection = await Connection.connect(
             owner_url, autocommit=True, connect_timeout=10, row_factory=dict_row, options="-c client_min_messages=error"

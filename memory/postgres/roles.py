@@ -73,27 +73,27 @@ class Secrets:
         return Urls(owner, app, world, superuser)
 
 
-def provision(address: Address, held: Secrets) -> None:
+def provision(address: Address, secrets: Secrets) -> None:
     """Make roles, database and extension of an embedded server; repeats harmlessly."""
-    with psycopg.connect(address.url(SUPERUSER, held.of(SUPERUSER), SUPERUSER), autocommit=True) as server:
+    with psycopg.connect(address.url(SUPERUSER, secrets.of(SUPERUSER), SUPERUSER), autocommit=True) as server:
         for role in ROLES:
-            _make_role(server, role, held)
+            _make_role(server, role, secrets)
         server.execute(_MEMBER.encode())
         if not server.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
             server.execute(sql.SQL("create database {} owner {}").format(_name(DATABASE), _name(OWNER)))
-    with psycopg.connect(held.urls(address).superuser, autocommit=True) as database:
+    with psycopg.connect(secrets.urls(address).superuser, autocommit=True) as database:
         database.execute("set client_min_messages = warning")
         database.execute("create extension if not exists vector")
 
 
-def _make_role(server: psycopg.Connection, role: str, held: Secrets) -> None:
+def _make_role(server: psycopg.Connection, role: str, secrets: Secrets) -> None:
     if not server.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
         server.execute(sql.SQL("create role {}").format(_name(role)))
     change = sql.SQL("alter role {} with " + _PLAIN).format(_name(role))
     if role != SYSTEM:
         # Hashed here, so that the password itself never stands in a statement that the server may log.
-        hashed = server.pgconn.encrypt_password(held.of(role).encode(), role.encode(), b"scram-sha-256")
-        change += sql.SQL(" login password {}").format(hashed.decode())
+        verifier = server.pgconn.encrypt_password(secrets.of(role).encode(), role.encode(), b"scram-sha-256")
+        change += sql.SQL(" login password {}").format(verifier.decode())
     server.execute(change)
 
 

@@ -46,8 +46,8 @@ async def holds(url: str, schema: str) -> bool:
     return bool(row["there"])
 
 
-async def seconds_apart(connection: Connection, here: float) -> float:
+async def seconds_apart(connection: Connection, local_time: float) -> float:
     """Return by how many seconds the database's clock is ahead of `here`, a Unix time."""
     cursor = await connection.execute("select extract(epoch from clock_timestamp())::float8 as there")
     row = await cursor.fetchone() or {}
-    return row["there"] - here
+    return row["there"] - local_time

@@ -20,7 +20,7 @@ from memory.postgres.roles import SUPERUSER, Address
 START_SECONDS = 120
 """Long, because recovery after a crash replays what was written since the last checkpoint."""
 ORPHAN_SECONDS = 5
-_MAPPED = ("--user", "--map-user=65534", "--map-group=65534")
+_REMAP = ("--user", "--map-user=65534", "--map-group=65534")
 _SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
@@ -55,8 +55,8 @@ class Account:
         if home.exists() and (owner := home.stat()).st_uid != 0:
             return cls(uid=owner.st_uid, gid=owner.st_gid)
         unshare = shutil.which("unshare")
-        if unshare and subprocess.run([unshare, *_MAPPED, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603  # found on PATH, constant arguments
-            return cls(prefix=(unshare, *_MAPPED))
+        if unshare and subprocess.run([unshare, *_REMAP, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603  # found on PATH, constant arguments
+            return cls(prefix=(unshare, *_REMAP))
         return cls.nobody()
 
 
@@ -97,11 +97,11 @@ class Server:
         secret.unlink(missing_ok=True)
         self._write(secret, password)
         try:
-            done = self._run("initdb", "-D", str(draft), "-U", SUPERUSER, f"--pwfile={secret}", *self._initial())
+            call = self._run("initdb", "-D", str(draft), "-U", SUPERUSER, f"--pwfile={secret}", *self._initial())
         finally:
             secret.unlink()
-        if done.returncode != 0:
-            raise Permanent("configuration", f"cannot create a database in {str(self.home)!r}: {done.stderr.strip()}")
+        if call.returncode != 0:
+            raise Permanent("configuration", f"cannot create a database in {str(self.home)!r}: {call.stderr.strip()}")
         with (draft / "postgresql.conf").open("a") as conf:
             conf.write("include_if_exists = 'countersign.conf'\n")
         draft.rename(self.data)
@@ -147,9 +147,9 @@ class Server:
         }
         lines = (f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in options.items())
         self._write(self.data / "countersign.conf", "".join(lines))
-        done = self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data), "-l", str(self.log))
-        if done.returncode != 0:
-            tail = self.log.read_text(errors="replace")[-600:].strip() if self.log.exists() else done.stderr.strip()
+        call = self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data), "-l", str(self.log))
+        if call.returncode != 0:
+            tail = self.log.read_text(errors="replace")[-600:].strip() if self.log.exists() else call.stderr.strip()
             raise Temporary("unavailable", f"Postgres in {str(self.data)!r} did not start, see {self.log}: {tail}")
 
     def _clear_crash(self, sockets: Path) -> None:
@@ -168,7 +168,7 @@ class Server:
         """Return where the server answers; waits for one that is starting, None if there is none or it dies."""
         end = time.monotonic() + START_SECONDS
         while self.running():
-            address = self._announced()
+            address = self._address_in_use()
             if address and PGconn.ping(make_conninfo(host=address.host, port=address.port).encode()) == Ping.OK:
                 return address
             if time.monotonic() > end:
@@ -176,7 +176,7 @@ class Server:
             time.sleep(0.02)
         return None
 
-    def _announced(self) -> Address | None:
+    def _address_in_use(self) -> Address | None:
         try:
             lines = [line.strip() for line in (self.data / "postmaster.pid").read_text().split("\n")]
         except FileNotFoundError:

@@ -66,8 +66,8 @@ async def admit(owner_url: str, app_url: str) -> None:
     """
     try:
         async with await AsyncConnection.connect(app_url, connect_timeout=10) as app:
-            padded = key(app.info.password).ljust(_BLOCK, b"\0")
-        pads = {name: bytes(byte ^ mask for byte in padded) for name, mask in (("inner", 0x36), ("outer", 0x5C))}
+            block_key = key(app.info.password).ljust(_BLOCK, b"\0")
+        pads = {name: bytes(byte ^ mask for byte in block_key) for name, mask in (("inner", 0x36), ("outer", 0x5C))}
         async with await AsyncConnection.connect(owner_url, autocommit=True, connect_timeout=10) as owner:
             await owner.execute(_INSTALL, pads)
     except psycopg.OperationalError as error:
@@ -77,5 +77,5 @@ async def admit(owner_url: str, app_url: str) -> None:
 
 
 def _array(scopes: Sequence[Scope]) -> str:
-    quoted = (str(scope).replace("\\", "\\\\").replace('"', '\\"') for scope in scopes)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+    names = (str(scope).replace("\\", "\\\\").replace('"', '\\"') for scope in scopes)
+    return "{" + ",".join(f'"{text}"' for text in names) + "}"

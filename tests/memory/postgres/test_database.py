@@ -21,7 +21,7 @@ from memory.scope import Access, Principal, Scope
 from tests.conftest import Connect
 
 SETTINGS = "select current_tenant(), current_principal(), current_reads(), current_writes()"
-NOTHING: dict[str, object] = {
+CLEAN_SETTINGS: dict[str, object] = {
     "current_tenant": None,
     "current_principal": None,
     "current_reads": [],
@@ -56,7 +56,7 @@ async def test_next_borrower_starts_with_nothing(single: Database, alice: Princi
         await connection.execute(SETTINGS)
     await single.call(Access.of(alice), "current_tenant")
     async with single.system() as connection:
-        assert await (await connection.execute(SETTINGS)).fetchone() == NOTHING
+        assert await (await connection.execute(SETTINGS)).fetchone() == CLEAN_SETTINGS
         assert await (await connection.execute(PEOPLE)).fetchone() == {"n": 0}
 
 
@@ -73,7 +73,7 @@ async def test_failed_transaction_leaves_neither_rows_nor_settings(
     with pytest.raises(psycopg.errors.DivisionByZero):
         await fail()
     async with single.system() as connection:
-        assert await (await connection.execute(SETTINGS)).fetchone() == NOTHING
+        assert await (await connection.execute(SETTINGS)).fetchone() == CLEAN_SETTINGS
     assert await single.rows(root, "select id from keys") == []
 
 
@@ -103,21 +103,21 @@ async def test_rows_are_those_of_the_entered_tenant_in_their_order(
 ) -> None:
     """R92"""
     query = "select id from principals where id <> %s order by id desc"
-    found = [await database.rows(Access.of(people["bob"]), query, "carol") for _ in range(10)]
-    assert found == [[{"id": "root"}, {"id": "dave"}, {"id": "bob"}, {"id": "alice"}]] * 10
+    answers = [await database.rows(Access.of(people["bob"]), query, "carol") for _ in range(10)]
+    assert answers == [[{"id": "root"}, {"id": "dave"}, {"id": "bob"}, {"id": "alice"}]] * 10
     stranger = Access.of(Principal(f"t-{uuid4().hex[:12]}", "mallory"))
     assert await database.rows(stranger, query, "carol") == []
 
 
 async def test_call_without_a_tenant_never_runs_the_function(database: Database) -> None:
-    nobody = Access(Principal("", "x"), ())
-    assert await database.call(nobody, "revoke_key", "none") == {}
+    no_access = Access(Principal("", "x"), ())
+    assert await database.call(no_access, "revoke_key", "none") == {}
 
 
 async def test_call_commits_and_returns_the_row(database: Database, people: dict[str, Principal]) -> None:
     root = Access.of(people["root"])
-    made = await database.call(root, "create_key", "alice", b"\0" * 32, "", None)
-    assert await database.rows(root, "select id from keys") == [made]
+    row = await database.call(root, "create_key", "alice", b"\0" * 32, "", None)
+    assert await database.rows(root, "select id from keys") == [row]
 
 
 async def test_mappings_travel_as_json(database: Database, alice: Principal) -> None:
@@ -143,9 +143,9 @@ async def test_owner_is_bound_by_row_security_too(owner: psycopg.AsyncConnection
 
 @pytest.mark.parametrize("role", ["owner", "superuser"])
 async def test_role_above_row_security_is_refused(urls: Urls, role: str) -> None:
-    with pytest.raises(Permanent, match=r"stands above row security.*'cs_app'") as caught:
+    with pytest.raises(Permanent, match=r"stands above row security.*'cs_app'") as refusal:
         await Database.open(getattr(urls, role))
-    assert caught.value.code == "configuration"
+    assert refusal.value.code == "configuration"
 
 
 async def test_role_that_may_bypass_row_security_is_refused(urls: Urls, superuser: Connect) -> None:
@@ -175,23 +175,23 @@ async def test_app_role_owns_nothing_and_cannot_become_another(database: Databas
 
 
 async def test_unreachable_database_is_named_without_its_password(shared: Path) -> None:
-    with pytest.raises(Temporary, match="'countersign' on host") as caught:
+    with pytest.raises(Temporary, match="'countersign' on host") as refusal:
         await Database.open(f"postgresql://cs_app:hunter2@/countersign?host={shared}&port=1")
-    assert caught.value.code == "unavailable"
-    assert "hunter2" not in str(caught.value)
+    assert refusal.value.code == "unavailable"
+    assert "hunter2" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("change", [{"password": "hunter2"}, {"dbname": "nowhere"}, {"user": "nobody_here"}])
 async def test_refused_login_is_a_configuration_error(urls: Urls, change: dict[str, str]) -> None:
-    with pytest.raises(Permanent, match="check DATABASE_URL") as caught:
+    with pytest.raises(Permanent, match="check DATABASE_URL") as refusal:
         await Database.open(make_conninfo(urls.app, **change))
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(refusal.value)
 
 
 async def test_malformed_url_is_refused_without_quoting_it() -> None:
-    with pytest.raises(Permanent, match="write postgresql://") as caught:
+    with pytest.raises(Permanent, match="write postgresql://") as refusal:
         await Database.open("postgresql://cs_app:hunter2@host:port:wrong/x?sslmode")
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(refusal.value)
 
 
 @pytest.mark.slow

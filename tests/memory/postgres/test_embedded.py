@@ -101,30 +101,30 @@ def test_acknowledged_rows_survive_the_death_of_the_server(folder: Path) -> None
     """R79"""
     with attach(folder) as server:
         run(server, "create table kept (n int)")
-        acknowledged: list[int] = []
-        enough = Event()
-        writer = Thread(target=write, args=(server.urls.superuser, acknowledged, enough))
+        numbers: list[int] = []
+        signal = Event()
+        writer = Thread(target=write, args=(server.urls.superuser, numbers, signal))
         writer.start()
-        assert enough.wait(30)
+        assert signal.wait(30)
         kill(server)
         writer.join()
         with attach(folder) as again:
-            kept = ask(again, "select array_agg(n order by n) from kept")
-            assert isinstance(kept, list)
-            assert kept[: len(acknowledged)] == acknowledged
+            rows = ask(again, "select array_agg(n order by n) from kept")
+            assert isinstance(rows, list)
+            assert rows[: len(numbers)] == numbers
 
 
-def write(url: str, acknowledged: list[int], enough: Event) -> None:
+def write(url: str, numbers: list[int], signal: Event) -> None:
     """Insert until the server is gone."""
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
             try:
-                connection.execute("insert into kept values (%s)", [len(acknowledged)])
+                connection.execute("insert into kept values (%s)", [len(numbers)])
             except psycopg.OperationalError:
                 return
-            acknowledged.append(len(acknowledged))
-            if len(acknowledged) == 200:
-                enough.set()
+            numbers.append(len(numbers))
+            if len(numbers) == 200:
+                signal.set()
 
 
 def test_server_of_a_killed_process_is_adopted_and_stopped(folder: Path) -> None:
@@ -242,9 +242,9 @@ def test_lost_secrets_are_told(folder: Path) -> None:
 
 def test_unwritable_folder_is_a_configuration_error(folder: Path) -> None:
     folder.write_text("a file, not a folder")
-    with pytest.raises(Permanent, match="set DATA_DIR to another folder") as caught:
+    with pytest.raises(Permanent, match="set DATA_DIR to another folder") as refusal:
         attach(folder / "inside")
-    assert caught.value.code == "configuration"
+    assert refusal.value.code == "configuration"
 
 
 def test_programs_may_come_from_elsewhere_and_must_be_there(folder: Path) -> None:

@@ -19,11 +19,11 @@ from tests.memory.postgres.test_migrate import blank
 __all__ = ["blank"]
 Write = Callable[..., Path]
 
-OURS = "not exists (select 1 from pg_depend where objid = {}.oid and deptype = 'e')"
+PRODUCT = "not exists (select 1 from pg_depend where objid = {}.oid and deptype = 'e')"
 ACL = "(select array_agg(x::text order by x::text) from unnest({}) as x)"
 CATALOGUE = f"""
 select 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid), proowner::regrole::text, {ACL.format("proacl")}
-  from pg_proc p where pronamespace in ('public'::regnamespace, 'permits'::regnamespace) and {OURS.format("p")}
+  from pg_proc p where pronamespace in ('public'::regnamespace, 'permits'::regnamespace) and {PRODUCT.format("p")}
 union all
 select 'trigger', tgname, pg_get_triggerdef(oid), tgenabled::text, null from pg_trigger where not tgisinternal
 union all
@@ -32,7 +32,7 @@ select 'schema', nspname, null, nspowner::regrole::text, {ACL.format("nspacl")} 
 """
 REPLACEABLE = f"""
 select p.oid::regprocedure::text as name from pg_proc p
- where pronamespace in ('public'::regnamespace, 'permits'::regnamespace) and {OURS.format("p")}
+ where pronamespace in ('public'::regnamespace, 'permits'::regnamespace) and {PRODUCT.format("p")}
    and not exists (select 1 from pg_depend d
                     where d.refobjid = p.oid and d.refclassid = 'pg_proc'::regclass
                       and d.classid in ('pg_policy'::regclass, 'pg_attrdef'::regclass))

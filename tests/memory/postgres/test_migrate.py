@@ -69,8 +69,8 @@ async def test_later_file_is_applied_alone(blank: Urls, folder: Folder) -> None:
 
 
 async def test_all_files_apply_to_an_empty_database_and_twice(blank: Urls) -> None:
-    applied = await migrate(blank.owner, FUNCTIONS)
-    assert applied == tuple(file.name for file in (*migrations(), *functions(FUNCTIONS)))
+    names = await migrate(blank.owner, FUNCTIONS)
+    assert names == tuple(file.name for file in (*migrations(), *functions(FUNCTIONS)))
     assert await migrate(blank.owner, FUNCTIONS) == ()
 
 
@@ -116,16 +116,16 @@ async def test_only_the_plain_owner_may_migrate(blank: Urls) -> None:
 
 
 async def test_unreachable_database_is_temporary(shared: Path) -> None:
-    with pytest.raises(Temporary, match="check its URL") as caught:
+    with pytest.raises(Temporary, match="check its URL") as refusal:
         await migrate(f"postgresql://cs_owner:hunter2@/countersign?host={shared}&port=1", FUNCTIONS)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(refusal.value)
 
 
 @pytest.fixture
 def foreign(shared: Path) -> Generator[Embedded]:
     """Return a server of its own, whose roles may be changed."""
-    with attach(shared / f"own-{uuid4().hex[:8]}") as embedded:
-        yield embedded
+    with attach(shared / f"own-{uuid4().hex[:8]}") as server:
+        yield server
 
 
 @pytest.mark.slow
@@ -133,9 +133,9 @@ async def test_missing_roles_are_named_with_sql_that_makes_them(foreign: Embedde
     urls = foreign.urls
     async with await psycopg.AsyncConnection.connect(urls.superuser, autocommit=True) as administrator:
         await administrator.execute("drop role cs_world, cs_system")
-        with pytest.raises(Permanent, match="'cs_world', 'cs_system' are missing") as caught:
+        with pytest.raises(Permanent, match="'cs_world', 'cs_system' are missing") as refusal:
             await migrate(urls.owner, FUNCTIONS)
-        sql = str(caught.value).split(":\n", 1)[1]
+        sql = str(refusal.value).split(":\n", 1)[1]
         assert sql == advice("countersign", ("cs_world", "cs_system"))
         for line in sql.splitlines():
             if not line.startswith("\\"):
@@ -179,7 +179,7 @@ async def test_tables_with_a_tenant_force_row_security(superuser: Connect) -> No
 
 async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Database, alice: Principal) -> None:
     """The queue works for the app's role, in our transaction and in its own pool."""
-    seen: list[str] = []
+    messages: list[str] = []
     connector = PsycopgConnector(
         conninfo=urls.app, kwargs={"options": "-c search_path=queue,public"}, min_size=1, max_size=3
     )
@@ -187,7 +187,7 @@ async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Da
 
     @app.task(name=f"look-{alice.tenant}", queue=alice.tenant)
     async def look(run: str) -> None:
-        seen.append(run)
+        messages.append(run)
 
     async def defer(run: str) -> None:
         async with database.transaction(Access.of(alice)) as connection:
@@ -202,11 +202,11 @@ async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Da
             queues=[alice.tenant], wait=False, delete_jobs="successful", install_signal_handlers=False
         )
         async with database.system() as connection:
-            assert await queued(connection, alice.tenant) == 0
-    assert seen == ["kept"]
+            assert await job_count(connection, alice.tenant) == 0
+    assert messages == ["kept"]
 
 
-async def queued(connection: Connection, queue: str) -> int:
+async def job_count(connection: Connection, queue: str) -> int:
     rows = await connection.execute("select count(*) as n from queue.procrastinate_jobs where queue_name = %s", [queue])
     row = await rows.fetchone()
     assert row is not None

@@ -27,14 +27,14 @@ from tools.token_budget import TokenMeter
 
 pytestmark = pytest.mark.anyio
 
-FILLED = {
+ROW_COUNTS = {
     *("memories", "memory_postings", "memory_marks", "memory_links", "memory_seen", "memory_archive"),
     *("memory_secrets", "memory_tombstones", "transcripts", "model_calls", "knowledge", "knowledge_phrases"),
     *("checkpoints", "checkpoint_blobs", "checkpoint_writes", "results", "result_rows", "requests", "kills"),
     *("runs", "journal", "principals"),
 }
 """Tables that hold something of the victim; of an empty one a search proves nothing."""
-SCOPED = {"memories", "memory_postings", "memory_marks", "memory_links", "memory_archive", "memory_seen", "requests"}
+BY_SCOPE = {"memories", "memory_postings", "memory_marks", "memory_links", "memory_archive", "memory_seen", "requests"}
 """Tables that hold something of one person, which a colleague of the same tenant must not see either."""
 OPEN = {"tenants", "schema_migrations", "schema_functions", "checkpoint_migrations"}
 """Tables that hold nothing of anybody but names of tenants, as decision 0008 says."""
@@ -49,7 +49,7 @@ HOSTILE = (
     "update {} set tenant = tenant returning *",
     "copy {} to stdout",
 )
-_REFUSED = (
+_REFUSALS = (
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.UndefinedColumn,
     # Views are not written to, and have neither places nor copies.
@@ -99,8 +99,8 @@ async def _rows() -> AsyncIterator[dict[str, str]]:
 async def remember(database: Database, access: Access) -> None:
     """Leave what memory leaves: links, what was seen, an archive, and the tombstones of somebody else."""
     person = access.principal
-    for by in (person.id, "dave", person.id):
-        provenance = Provenance(principal=by)
+    for person_id in (person.id, "dave", person.id):
+        provenance = Provenance(principal=person_id)
         await write.remember(database, access, "keeps a red bicycle", trust="human", provenance=provenance)
     await write.remember(database, access, "x", trust="human", provenance=Provenance(), turn=Utterance("Ann"))
     within = Access(person, (*access.reads, Scope("run", "r1")))
@@ -134,9 +134,9 @@ async def tables(superuser: Connect) -> list[str]:
 
 
 async def test_the_rows_are_really_there(victim: Access, superuser: Connect, tables: list[str]) -> None:
-    assert set(tables) >= FILLED | OPEN
+    assert set(tables) >= ROW_COUNTS | OPEN
     async with superuser() as above:
-        for table in FILLED:
+        for table in ROW_COUNTS:
             count = sql.SQL("select count(*) as n from {} where tenant = %s").format(sql.Identifier(table))
             row = await (await above.execute(count, [victim.principal.tenant])).fetchone()
             assert row, table
@@ -153,9 +153,9 @@ async def stranger(database: Database, victim: Access) -> AsyncGenerator[Connect
 
 async def test_no_table_shows_another_tenants_rows_to_any_statement(stranger: Connection, tables: list[str]) -> None:
     """R92: knowledge, checkpoints, archives, secrets, whatever has a tenant; refused or nothing."""
-    found = {table: await shown(stranger, table) for table in tables if table not in OPEN}
-    assert {table: rows for table, rows in found.items() if rows} == {}
-    assert len(found) * len(HOSTILE) > 250
+    counts = {table: await visible_rows(stranger, table) for table in tables if table not in OPEN}
+    assert {table: rows for table, rows in counts.items() if rows} == {}
+    assert len(counts) * len(HOSTILE) > 250
 
 
 async def test_no_table_of_personal_things_shows_a_colleagues_rows(
@@ -163,8 +163,8 @@ async def test_no_table_of_personal_things_shows_a_colleagues_rows(
 ) -> None:
     """R92: the same tenant, another person."""
     async with database.transaction(Access.of(carol)) as connection:
-        for table in SCOPED:
-            assert await shown(connection, table) == 0, table
+        for table in BY_SCOPE:
+            assert await visible_rows(connection, table) == 0, table
 
 
 async def test_without_an_entry_there_is_nothing_in_any_table(
@@ -172,7 +172,7 @@ async def test_without_an_entry_there_is_nothing_in_any_table(
 ) -> None:
     """R92"""
     async with database.system() as connection, connection.transaction():
-        assert {table for table in tables if table not in OPEN and await shown(connection, table)} == set()
+        assert {table for table in tables if table not in OPEN and await visible_rows(connection, table)} == set()
 
 
 async def test_the_queue_holds_ids_of_runs_and_nothing_else(database: Database, victim: Access) -> None:
@@ -182,14 +182,14 @@ async def test_the_queue_holds_ids_of_runs_and_nothing_else(database: Database, 
     assert {name for job in jobs for name in job["args"]} <= {"run"}
 
 
-async def shown(connection: Connection, table: str) -> int:
+async def visible_rows(connection: Connection, table: str) -> int:
     """Return how many rows hostile statements get of a table; one that is refused gets none."""
     count = 0
     for statement in HOSTILE:
         try:
             async with connection.transaction(force_rollback=True):
                 count += await _rows_of(connection, sql.SQL(statement).format(sql.Identifier(table)))
-        except _REFUSED:
+        except _REFUSALS:
             continue
     return count
 

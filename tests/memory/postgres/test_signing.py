@@ -22,12 +22,12 @@ pytestmark = pytest.mark.anyio
 SCOPES = 63
 FORGE = "select set_config('countersign.entry', %s, %s)"
 SETTINGS = ("countersign.tenant", "countersign.principal", "countersign.reads", "countersign.writes")
-SEEN = "select tenant, scope from memories"
+VISIBLE_SCOPES = "select tenant, scope from memories"
 HOSTILE = (
-    SEEN,
-    f"{SEEN} where scope = 'user:u0' or true",
-    f"{SEEN} where body ilike '%secret%' and length(body) > 0",
-    f"{SEEN} order by embedding <=> (select embedding from memories limit 1) limit 50",
+    VISIBLE_SCOPES,
+    f"{VISIBLE_SCOPES} where scope = 'user:u0' or true",
+    f"{VISIBLE_SCOPES} where body ilike '%secret%' and length(body) > 0",
+    f"{VISIBLE_SCOPES} order by embedding <=> (select embedding from memories limit 1) limit 50",
     "select b.tenant, b.scope from memories a join memories b on true limit 2000",
     "select tenant, scope from memories group by tenant, scope",
     "with recursive r as (select tenant, scope from memories union select tenant, scope from r) select * from r",
@@ -57,31 +57,31 @@ async def crowd(urls: Urls, anyio_backend: str) -> AsyncGenerator[Crowd]:
     """Return the crowd on a pool of one connection, so that each meets what the one before left behind."""
     database = await Database.open(urls.app, size=1)
     tenants = [f"t-{uuid4().hex[:12]}" for _ in range(3)]
-    found = Crowd(database, [Principal(tenants[n % 3], f"u{n}") for n in range(SCOPES)])
+    crowd = Crowd(database, [Principal(tenants[n % 3], f"u{n}") for n in range(SCOPES)])
     for number in range(SCOPES):
         text = f"secret {number} of nobody else"
-        await write.remember(database, found.access(number), text, trust="human", provenance=Provenance())
-    yield found
+        await write.remember(database, crowd.access(number), text, trust="human", provenance=Provenance())
+    yield crowd
     await database.close()
 
 
 async def test_a_thousand_hostile_statements_of_many_scopes_see_no_foreign_row(crowd: Crowd) -> None:
     """R92: each statement runs as entered, and again after the role has rewritten its own settings."""
-    asked = foreign = own = 0
+    statements = foreign = own = 0
     for number in range(SCOPES):
-        mine, victim = crowd.access(number), crowd.access((number + 1) % SCOPES)
-        allowed = (mine.principal.tenant, f"user:{mine.principal.id}")
+        access, victim = crowd.access(number), crowd.access((number + 1) % SCOPES)
+        own_scope = (access.principal.tenant, f"user:{access.principal.id}")
         for statement in HOSTILE:
-            for forged in (False, True):
-                rows = await _undone(crowd.database, mine, statement, victim if forged else None)
-                asked += 1
-                foreign += sum((row["tenant"], row["scope"]) != allowed for row in rows)
+            for forgery in (False, True):
+                rows = await _rolled_back(crowd.database, access, statement, victim if forgery else None)
+                statements += 1
+                foreign += sum((row["tenant"], row["scope"]) != own_scope for row in rows)
                 own += len(rows)
-    assert (asked >= 1000, foreign, own > 0) == (True, 0, True)
+    assert (statements >= 1000, foreign, own > 0) == (True, 0, True)
 
 
-async def _undone(database: Database, mine: Access, statement: str, victim: Access | None) -> list[DictRow]:
-    async with database.transaction(mine) as connection, connection.transaction(force_rollback=True):
+async def _rolled_back(database: Database, access: Access, statement: str, victim: Access | None) -> list[DictRow]:
+    async with database.transaction(access) as connection, connection.transaction(force_rollback=True):
         if victim:
             await _pretend(connection, victim)
         return await (await connection.execute(statement.encode())).fetchall()
@@ -105,7 +105,7 @@ async def test_an_entry_copied_in_one_transaction_is_worth_nothing_in_the_next(c
     async with crowd.database.system() as connection:
         async with connection.transaction():
             await connection.execute(FORGE, [row["it"], local])
-            assert await (await connection.execute(SEEN)).fetchall() == []
+            assert await (await connection.execute(VISIBLE_SCOPES)).fetchall() == []
         await connection.execute("reset countersign.entry")
 
 
@@ -115,7 +115,7 @@ async def test_stepping_back_behind_a_later_entry_leaves_nobody(crowd: Crowd) ->
         await connection.execute("savepoint before")
         await connection.execute("select * from expire_approvals()")
         await connection.execute("rollback to before")
-        assert await (await connection.execute(SEEN)).fetchall() == []
+        assert await (await connection.execute(VISIBLE_SCOPES)).fetchall() == []
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ async def test_the_apps_role_can_neither_enter_unsigned_nor_seal(crowd: Crowd, s
 
 async def test_a_mark_of_another_key_is_refused(crowd: Crowd) -> None:
     async with crowd.database.system() as connection:
-        forged = Signer("guessed").sign(crowd.access(1), connection.info.backend_pid)
+        forgery = Signer("guessed").sign(crowd.access(1), connection.info.backend_pid)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not bear the mark"):
-            await connection.execute("select enter(%s, %s)", forged)
+            await connection.execute("select enter(%s, %s)", forgery)
 
 
 async def test_a_changed_entry_loses_its_mark(crowd: Crowd) -> None:

@@ -33,10 +33,10 @@ class Function:
 
 def definitions(file: SqlFile) -> list[Function]:
     """Return the functions of a file."""
-    return [Function(match[1], file.name, _whole(file.text[match.start() :])) for match in _BEGIN.finditer(file.text)]
+    return [Function(match[1], file.name, _text_of(file.text[match.start() :])) for match in _BEGIN.finditer(file.text)]
 
 
-def _whole(text: str) -> str:
+def _text_of(text: str) -> str:
     """Cut a definition at the semicolon after its body: a dollar-quoted one, or a single expression."""
     quote = text.find("$$")
     is_expression = re.search(r"^return\b", text[: quote if quote >= 0 else len(text)], re.MULTILINE)
@@ -71,7 +71,7 @@ def python_calls(path: str, name: str) -> bool:
 FILES = functions(FUNCTIONS)
 FILE_FUNCTIONS = [function for file in FILES for function in definitions(file)]
 SCHEMA_FUNCTIONS = [function for file in migrations() for function in definitions(file)]
-ALL = [*SCHEMA_FUNCTIONS, *FILE_FUNCTIONS]
+ALL_FUNCTIONS = [*SCHEMA_FUNCTIONS, *FILE_FUNCTIONS]
 
 
 def test_there_is_something_to_look_at() -> None:
@@ -82,25 +82,25 @@ def test_there_is_something_to_look_at() -> None:
 
 def test_no_function_is_defined_twice() -> None:
     """`enter` has two forms, with other arguments each: the owner's and the app's."""
-    twice = [name for name, times in Counter(function.name for function in ALL).items() if times > 1]
+    twice = [name for name, times in Counter(function.name for function in ALL_FUNCTIONS).items() if times > 1]
     assert twice == ["enter"]
 
 
-@pytest.mark.parametrize("function", ALL, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", ALL_FUNCTIONS, ids=lambda function: function.name)
 def test_functions_are_short(function: Function) -> None:
     assert len(function.text.splitlines()) <= MOST_LINES
 
 
-@pytest.mark.parametrize("name", sorted({function.name for function in ALL}))
+@pytest.mark.parametrize("name", sorted({function.name for function in ALL_FUNCTIONS}))
 def test_every_function_is_called(name: str) -> None:
     """By the module beside it, by another function, or by a trigger, a policy, a default or a generated column."""
     call = re.compile(rf"(?<![\w.])(?:public\.)?{re.escape(name)}\(")
     beside = {function.file.replace(".sql", ".py") for function in FILE_FUNCTIONS if function.name == name}
-    whole = "\n".join(file.text for file in (*FILES, *migrations()))
-    for function in ALL:
+    text = "\n".join(file.text for file in (*FILES, *migrations()))
+    for function in ALL_FUNCTIONS:
         if function.name == name:
-            whole = whole.replace(function.text, "")
-    statements = re.sub(r"^(?:revoke|grant) execute[^;]*;|^--.*$", "", whole, flags=re.MULTILINE)
+            text = text.replace(function.text, "")
+    statements = re.sub(r"^(?:revoke|grant) execute[^;]*;|^--.*$", "", text, flags=re.MULTILINE)
     assert call.search(statements) or any(python_calls(path, name) for path in (*beside, ELSEWHERE.get(name, "")))
 
 
@@ -143,7 +143,7 @@ def test_locks_have_numbers_of_their_own_in_the_order_in_which_they_are_taken() 
 
 
 def test_every_lock_number_in_sql_is_in_the_register_and_every_name_is_used() -> None:
-    sql_numbers = {int(number) for function in ALL for number in _NUMBER.findall(function.text)}
+    sql_numbers = {int(number) for function in ALL_FUNCTIONS for number in _NUMBER.findall(function.text)}
     modules = "\n".join(path.read_text() for path in (HOUSE / "memory").rglob("*.py"))
     py_numbers = {number for name, number in _register().items() if re.search(rf"locks\.{name}\b|, {name}\]", modules)}
     assert sql_numbers - set(_register().values()) == set()
