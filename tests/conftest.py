@@ -36,7 +36,7 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 5, 9, tzinfo=UTC)
-        self.slept: list[float] = []
+        self.pauses: list[float] = []
 
     def now(self) -> datetime:
         """Return the virtual time."""
@@ -44,7 +44,7 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` pass; other tasks get their turn."""
-        self.slept.append(seconds)
+        self.pauses.append(seconds)
         self.time += timedelta(seconds=seconds)
         await asyncio.sleep(0)
 
@@ -69,24 +69,24 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
+def run_folder() -> Path:
     """Return the folder that all workers of this test run share."""
     return Path(os.environ[_ROOT])
 
 
 @pytest.fixture(scope="session")
-def server(shared: Path) -> Generator[Embedded]:
+def server(run_folder: Path) -> Generator[Embedded]:
     """Return the server of all workers; never kill it, attach one of your own for that."""
-    with attach(shared / "shared", settings={"fsync": "off"}) as embedded:
-        yield embedded
+    with attach(run_folder / "shared", settings={"fsync": "off"}) as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="session")
-def clone(server: Embedded, shared: Path) -> Callable[[str], Urls]:
+def clone(server: Embedded, run_folder: Path) -> Callable[[str], Urls]:
     """Return a factory of migrated databases by name, each a copy of the template."""
 
     def make(name: str) -> Urls:
-        with (shared / "template.lock").open("w") as lock:
+        with (run_folder / "template.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             asyncio.run(migrate(server.urls.owner, FUNCTIONS))
             _copy(server.urls_of("postgres").superuser, name)
@@ -133,12 +133,12 @@ def superuser(urls: Urls) -> Connect:
     """Return a factory of connections above all rules, for tampering."""
 
     def connect() -> AbstractAsyncContextManager[Connection]:
-        return _Lent(urls.superuser)
+        return _ConnectionScope(urls.superuser)
 
     return connect
 
 
-class _Lent(AbstractAsyncContextManager[Connection]):
+class _ConnectionScope(AbstractAsyncContextManager[Connection]):
     def __init__(self, url: str) -> None:
         self._url = url
 

@@ -1,4 +1,4 @@
-"""Which test shows which promise: writes `docs/guarantees.md` from the numbers that tests cite in their docstrings.
+"""Page of guarantees: `docs/guarantees.md` from the numbers that tests cite in their docstrings.
 
 Run it as `python -m tests.guarantees` after citing a number; a test fails while the page is out of date.
 """
@@ -27,39 +27,39 @@ def promises() -> dict[str, dict[str, str]]:
 
 
 def citations() -> Mapping[str, list[str]]:
-    """Return where each number is cited, as `file::test`, in a stable order."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Return the tests that cite each number, as `file::test`, in a stable order."""
+    places: dict[str, list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
-        for number, place in sorted(set(_cited(path)), key=lambda pair: pair[1]):
-            found[number].append(place)
-    return found
+        for number, citation in sorted(set(_citations_of(path)), key=lambda pair: pair[1]):
+            places[number].append(citation)
+    return places
 
 
-def _cited(path: Path) -> Iterator[tuple[str, str]]:
+def _citations_of(path: Path) -> Iterator[tuple[str, str]]:
     name = path.relative_to(ROOT).as_posix()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in (tree, *ast.walk(tree)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            where = name if isinstance(node, ast.Module) else f"{name}::{node.name}"
+            citation = name if isinstance(node, ast.Module) else f"{name}::{node.name}"
             for number in _NUMBER.findall(ast.get_docstring(node) or ""):
-                yield number, where
+                yield number, citation
 
 
 def page() -> str:
     """Return the page as it should be; a promise appears once a test cites it."""
-    cited = citations()
+    numbers = citations()
     lines = [_HEAD]
     for section, rows in promises().items():
-        shown = {number: sentence for number, sentence in rows.items() if number in cited}
-        if shown:
+        sentences = {number: sentence for number, sentence in rows.items() if number in numbers}
+        if sentences:
             lines += [f"## {section}", ""]
-        for number, sentence in shown.items():
-            lines += [f"**{number}** {sentence}", "", *(_line(place) for place in cited[number]), ""]
+        for number, sentence in sentences.items():
+            lines += [f"**{number}** {sentence}", "", *(_line(citation) for citation in numbers[number]), ""]
     return "\n".join(lines)
 
 
-def _line(place: str) -> str:
-    path, _, test = place.partition("::")
+def _line(citation: str) -> str:
+    path, _, test = citation.partition("::")
     words = test.removeprefix("test_").replace("_", " ") or "the whole file"
     return f"- [{words}](../{path})"
 

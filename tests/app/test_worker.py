@@ -93,7 +93,7 @@ async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiti
                 return not await (await above.execute(query, [run])).fetchone()
 
             await until(stage, run, is_deleted)
-    assert stage.shop.paid == {"a": 100}
+    assert stage.shop.payments == {"a": 100}
 
 
 async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Stages, waiting: Queue) -> None:
@@ -106,7 +106,7 @@ async def test_a_run_waits_and_goes_on_when_people_decided_elsewhere(stages: Sta
         async with stage.database.transaction(stage.access) as connection:
             await waiting.defer(connection, run)
         await wait_for_status(stage, run)
-    assert stage.shop.paid == {"a": 100}
+    assert stage.shop.payments == {"a": 100}
 
 
 async def test_no_wake_up_is_lost_between_parking_and_deciding(stages: Stages) -> None:
@@ -149,7 +149,7 @@ async def test_a_zombie_stops_and_its_effect_is_not_repeated(stages: Stages) -> 
 
     stage.shop.during = steal
     await stage.driver(1).drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.paid) == ("done", {"a": 100, "b": 100})
+    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100, "b": 100})
     assert len(await stage.bodies(run, "ended")) == 1
 
 
@@ -159,7 +159,7 @@ async def test_twenty_wake_ups_of_one_run_perform_its_step_once(stages: Stages) 
     row = await stage.run(plan(pay("a")))
     await stage.decide(row["id"])
     await asyncio.gather(*(stage.driver(number).drive(row["id"]) for number in range(1, 21)))
-    assert ((await stage.row(row["id"]))["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 100})
     assert len(await stage.bodies(row["id"], "outcome")) == 1
 
 
@@ -195,7 +195,7 @@ async def test_runs_of_a_dead_worker_are_found_at_once_and_without_polling(
     await stage.lease(run, number=999_999)
     async with running_worker(stage, waiting):
         await wait_for_status(stage, run, seconds=4)
-    assert stage.shop.paid == {"a": 100}
+    assert stage.shop.payments == {"a": 100}
 
 
 async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Queue, superuser: Connect) -> None:

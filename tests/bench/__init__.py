@@ -1,1 +1,1 @@
-"""What the machinery costs, measured side by side in one go; `python -m tests.bench` prints it."""
+"""Benchmarks of the machinery, side by side in one go; `python -m tests.bench` prints them."""

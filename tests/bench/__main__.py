@@ -1,4 +1,4 @@
-"""Measure everything and print it, as a table or with `--json` as one object; `make bench` runs it."""
+"""Command that runs every benchmark and prints a table, or one object with `--json`; run by `make bench`."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import governed, memories, processes, savers
-from tests.bench.ground import ground
+from tests.bench.ground import open_ground
 
 Figures = dict[str, Mapping[str, float]]
 ROWS = (
@@ -49,22 +49,22 @@ ROWS = (
     ("the same : deleting as many plain rows", "memories", "prune_ratio", "x", ""),
     ("finding crowded scopes among all", "memories", "crowded", "ms", ""),
 )
-"""Title, section, figure, unit, and what to compare with."""
+"""Title, section, figure, unit, and a value to compare with."""
 
 
-async def measured(rows: int) -> Figures:
+async def measure(rows: int) -> Figures:
     """Return all figures; each section on the same Postgres, one after the other, memory with so many rows.
 
     Real workers come first: they would take over the runs that the other sections leave behind.
     """
-    async with ground() as place:
+    async with open_ground() as ground:
         return {
-            "waking": await processes.waking(place),
-            "recovery": await processes.recovery(place),
-            "actions": await governed.actions(place),
-            "savers": await savers.measure(place),
-            "runs": await governed.whole_runs(place),
-            "memories": await memories.measure(place, rows),
+            "waking": await processes.waking(ground),
+            "recovery": await processes.recovery(ground),
+            "actions": await governed.actions(ground),
+            "savers": await savers.measure(ground),
+            "runs": await governed.runs(ground),
+            "memories": await memories.measure(ground, rows),
         }
 
 
@@ -73,15 +73,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one object")
     parser.add_argument("--rows", type=int, default=memories.ROWS, help="memories in all; a million take longer")
-    told = parser.parse_args()
-    if told.rows < memories.LEAST:
-        parser.error(f"--rows {told.rows}: give {memories.LEAST} or more")
-    figures = asyncio.run(measured(told.rows))
-    where = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
-    if told.json:
-        sys.stdout.write(json.dumps({"machine": where, **figures}) + "\n")
+    options = parser.parse_args()
+    if options.rows < memories.LEAST:
+        parser.error(f"--rows {options.rows}: give {memories.LEAST} or more")
+    figures = asyncio.run(measure(options.rows))
+    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+    if options.json:
+        sys.stdout.write(json.dumps({"machine": machine, **figures}) + "\n")
         return
-    table = Table("figure", "here", "", "aim or remark", title=", ".join(f"{name} {it}" for name, it in where.items()))
+    table = Table(
+        "figure", "here", "", "aim or remark", title=", ".join(f"{name} {value}" for name, value in machine.items())
+    )
     for title, section, name, unit, remark in ROWS:
         table.add_row(title, f"{figures[section][name]:,.2f}", unit, remark)
     Console(width=120).print(table)

@@ -1,4 +1,4 @@
-"""How many statements go over the wire: counted at the client, where each is one wait for the server."""
+"""Count of round trips to Postgres, taken at the client, where each is one wait for the server."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,18 +7,18 @@ from typing import Any
 from psycopg import AsyncConnection
 
 _SILENT = frozenset({"_commit_gen", "_rollback_gen"})
-"""What a pool asks of an idle connection in autocommit; it sends nothing."""
+"""Generators that a pool runs on an idle connection in autocommit; they send nothing."""
 
 
 class Count:
-    """A number that goes up."""
+    """Number of statements so far."""
 
     def __init__(self) -> None:
         self.statements = 0
 
 
 @contextmanager
-def counted() -> Generator[Count]:
+def count_statements() -> Generator[Count]:
     """Count the round trips of every asynchronous connection of this process for the length of the block."""
     count, real = Count(), AsyncConnection.wait
 

@@ -1,4 +1,4 @@
-"""What governing costs: one action through the gateway, and a whole run, each with everything durable."""
+"""Cost of governing: one action through the gateway, and a whole run, each with everything durable."""
 
 import asyncio
 import statistics
@@ -18,7 +18,7 @@ from memory.governance import policy_version
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.scope import Access
-from tests.bench.counting import counted
+from tests.bench.counting import count_statements
 from tests.bench.ground import BUDGET, Ground, per_second, percentile
 from tests.bench.savers import ROUNDS, RUNS, stock, stock_rate
 from tests.tools.support import POLICY, TOOLS, Shop, act
@@ -42,7 +42,7 @@ _STEPS = [
 
 @dataclass(frozen=True, slots=True)
 class Shopping:
-    """The product over an in-process shop: what is measured is ours alone."""
+    """The product over an in-process shop, so that figures are the product's alone."""
 
     database: Database
     gateway: Gateway
@@ -67,36 +67,36 @@ def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
     return Shopping(database, Gateway(database, catalog, policy, shop, SystemClock()), catalog, policy.version)
 
 
-async def in_force(database: Database, access: Access, policy: str) -> None:
+async def activate(database: Database, access: Access, policy: str) -> None:
     """Put a policy version in force."""
     await policy_version.activate(database, policy_version.installation(access.principal.tenant), policy)
 
 
 async def actions(ground: Ground) -> dict[str, float]:
     """Return milliseconds of a governed write around an adapter that takes no time, and its statements."""
-    shop, found = shopping(ground.database), dict[str, float]()
-    await in_force(ground.database, ground.access, shop.policy)
+    shop, figures = shopping(ground.database), dict[str, float]()
+    await activate(ground.database, ground.access, shop.policy)
     for lanes, count in ACTIONS.items():
-        leases, took = await ground.leases(lanes), list[float]()
+        leases, millis = await ground.leases(lanes), list[float]()
 
-        async def perform(number: int, leases: Any = leases, took: list[float] = took) -> None:
+        async def perform(number: int, leases: Any = leases, millis: list[float] = millis) -> None:
             lease = leases[number % len(leases)]
             began = time.perf_counter()
             outcome = await shop.gateway.perform(lease, act(lease, uuid4().hex))
-            took.append((time.perf_counter() - began) * 1000)
+            millis.append((time.perf_counter() - began) * 1000)
             assert outcome.state == "done", outcome
 
-        with counted() as count_of:
+        with count_statements() as count_of:
             await per_second(perform, count, lanes)
-        found |= {f"p50_{lanes}": statistics.median(took), f"p99_{lanes}": percentile(took, 0.99)}
-        found["statements"] = count_of.statements / count
-    return found
+        figures |= {f"p50_{lanes}": statistics.median(millis), f"p99_{lanes}": percentile(millis, 0.99)}
+        figures["statements"] = count_of.statements / count
+    return figures
 
 
-async def whole_runs(ground: Ground) -> dict[str, float]:
+async def runs(ground: Ground) -> dict[str, float]:
     """Return governed runs per second beside the bare graph with the stock saver, in turns, and statements per run."""
-    shop, found = shopping(ground.database), dict[str, float]()
-    await in_force(ground.database, ground.access, shop.policy)
+    shop, figures = shopping(ground.database), dict[str, float]()
+    await activate(ground.database, ground.access, shop.policy)
     driver = Driver(ground.database, shop.deps(), SystemClock(), 0)
     async with stock(ground) as rival:
         for lanes, count in RUNS.items():
@@ -106,25 +106,29 @@ async def whole_runs(ground: Ground) -> dict[str, float]:
                 (await _rate(ground, driver, count, lanes), await stock_rate(rival, count, lanes))
                 for _ in range(ROUNDS)
             ]
-            ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-            found |= {f"governed_{lanes}": ours, f"bare_{lanes}": theirs, f"ratio_{lanes}": ours / theirs}
-        with counted() as count_of:
+            own_rate, bare_rate = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+            figures |= {
+                f"governed_{lanes}": own_rate,
+                f"bare_{lanes}": bare_rate,
+                f"ratio_{lanes}": own_rate / bare_rate,
+            }
+        with count_statements() as count_of:
             await _rate(ground, driver, 20, 1)
-        found["statements"] = count_of.statements / 20
-    return found
+        figures["statements"] = count_of.statements / 20
+    return figures
 
 
 async def _rate(ground: Ground, driver: Driver, count: int, lanes: int) -> float:
     async def run(_: int) -> None:
-        await driver.drive(await begun(ground.database, ground.access))
+        await driver.drive(await start(ground.database, ground.access))
 
     return await per_second(run, count, lanes)
 
 
-async def begun(database: Database, access: Access) -> str:
+async def start(database: Database, access: Access) -> str:
     """Record a request, as the API would; returns its run."""
     run = uuid4().hex
-    asked = {"request": "go", "inputs": {"item": run}, "runbook": None, "given": None}
+    request = {"request": "go", "inputs": {"item": run}, "runbook": None, "given": None}
     async with database.transaction(access) as connection:
-        await records.start(connection, id=run, thread=run, input=asked, correlation=run, budget=BUDGET)
+        await records.start(connection, id=run, thread=run, input=request, correlation=run, budget=BUDGET)
     return run

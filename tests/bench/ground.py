@@ -1,4 +1,4 @@
-"""Where the bench runs: one Postgres with everything durable, one tenant, and as many leased runs as asked for."""
+"""Installation of the benchmarks: one Postgres with everything durable, one tenant, and any number of leased runs."""
 
 import asyncio
 import statistics
@@ -39,14 +39,14 @@ class Ground:
 
     async def leases(self, count: int) -> list[Lease]:
         """Start runs and lease them, all before the clock runs."""
-        found: list[Lease] = []
+        leases: list[Lease] = []
         for _ in range(count):
             run = uuid4().hex
             async with self.database.transaction(self.access) as connection:
                 await records.start(connection, id=run, thread=run, input={}, correlation=run, budget=BUDGET)
             if lease := await records.lease(self.database, run, worker=0):
-                found.append(lease)
-        return found
+                leases.append(lease)
+        return leases
 
     async def empty(self, name: str) -> str:
         """Make another database on the same server, for a rival; returns its owner's address."""
@@ -57,9 +57,9 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground() -> AsyncGenerator[Ground]:
+async def open_ground() -> AsyncGenerator[Ground]:
     """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attached(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attach(Path(folder)) as server:
         await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
         await principals.create_tenant(server.urls.owner, TENANT, [ALICE, BOB])
@@ -70,7 +70,7 @@ async def ground() -> AsyncGenerator[Ground]:
             await database.close()
 
 
-def _attached(folder: Path) -> Embedded:
+def _attach(folder: Path) -> Embedded:
     folder.chmod(0o711)
     return attach(folder / "data")
 

@@ -1,4 +1,4 @@
-"""Workers in processes of their own, which the bench starts and kills; their shop takes a while for each charge."""
+"""Worker processes that benchmarks start and kill; their shop takes a while for each charge."""
 
 import asyncio
 import multiprocessing
@@ -31,16 +31,16 @@ async def _lead(url: str) -> None:
 
 
 @asynccontextmanager
-async def hand(url: str, owner_url: str, number: int) -> AsyncGenerator[ForkServerProcess]:
+async def start_hand(url: str, owner_url: str, number: int) -> AsyncGenerator[ForkServerProcess]:
     """Start a worker, as the `number`-th, and wait until it takes runs; it is gone afterwards."""
     process = _FORKS.Process(target=lead, args=(url,), daemon=True)
     await asyncio.to_thread(process.start)
 
-    async def seated() -> bool:
+    async def is_seated() -> bool:
         return await inventory.workers(owner_url) == number
 
     try:
-        await until(seated, "the worker")
+        await until(is_seated, "the worker")
         yield process
     finally:
         process.kill()

@@ -1,4 +1,4 @@
-"""Judge isolation: `python -m tests.bench.hostile --program FOLDER [--scopes 60]` runs foreign attacks on us.
+"""Benchmark of isolation with foreign attacks: `python -m tests.bench.hostile --program FOLDER [--scopes 60]`.
 
 The program is no part of this repository; its folder must hold `isolation`, whose hostile statements never say whose
 rows they want. They run here as the app's role on our tables, once as entered and once after that role has rewritten
@@ -21,7 +21,7 @@ import psycopg
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal, Scope
 from memory.store import write
-from tests.bench.ground import Ground, ground
+from tests.bench.ground import Ground, open_ground
 from tests.bench.scopes import notes
 
 _WORDS: Mapping[str, str] = {
@@ -36,7 +36,7 @@ _WORDS: Mapping[str, str] = {
     "set scope = 'u1'": "set scope_id = 'u1'",
     "policy own": "policy reads",
 }
-"""What the program calls what we have."""
+"""Our word for each of the program's."""
 _PLANT = """
 insert into memories (tenant, id, scope_kind, scope_id, body, digest, embedder, embedding, trust, provenance)
 values ('t0', gen_random_uuid(), 'user', 'u1', 'x', repeat('0', 64), 'x', '[1]', 'human', '{}')
@@ -52,13 +52,13 @@ class Session:
         self._signer = Signer(connection.info.password)
         self.transaction = connection.transaction
         self.own = 0
-        """Rows that the statements did reach; without any, nothing would be shown."""
+        """Rows that the statements did reach; without any, the attacks would prove nothing."""
 
     def execute(self, statement: str, values: Any = None) -> Any:
         """Run one of the program's statements on our tables."""
         if statement == self._enter:
-            return self._entered(values)
-        cursor = self._run(_translated(statement))
+            return self._enter_scope(values)
+        cursor = self._run(_translate(statement))
         self.own += max(0, cursor.rowcount)
         return cursor
 
@@ -71,7 +71,7 @@ class Session:
             # A statement that fails for another reason would pass for a refused one.
             raise RuntimeError(f"{statement!r} does not run on our tables: {error}") from error
 
-    def _entered(self, values: Sequence[str]) -> None:
+    def _enter_scope(self, values: Sequence[str]) -> None:
         tenant, name, _ = values
         mark = self._signer.sign(_access(tenant, name), self._connection.info.backend_pid)
         self._connection.execute("select enter(%s, %s)", mark)
@@ -87,11 +87,11 @@ class Session:
             self._connection.execute("select set_config(%s, %s, true)", [name, value])
 
 
-def _translated(statement: str) -> str:
+def _translate(statement: str) -> str:
     if statement.startswith("insert into vault.memory"):
         return _PLANT
-    for theirs, ours in _WORDS.items():
-        statement = statement.replace(theirs, ours)
+    for word, own_word in _WORDS.items():
+        statement = statement.replace(word, own_word)
     return statement.replace("%%", "%")
 
 
@@ -100,42 +100,42 @@ def _access(tenant: str, name: str) -> Access:
     return Access(Principal(tenant, name), (scope,), scope)
 
 
-async def _load(place: Ground, scopes: int, each: int) -> None:
+async def _load(ground: Ground, scopes: int, count: int) -> None:
     for number in range(scopes):
-        mine = _access(f"t{number % 3}", f"u{number}")
-        texts = [f"secret {number} number {row} alpha{row * 7} beta{row * 11}" for row in range(each)]
-        async with place.database.transaction(mine) as connection:
-            await write.add_notes(connection, mine, notes(texts))
+        access = _access(f"t{number % 3}", f"u{number}")
+        texts = [f"secret {number} number {row} alpha{row * 7} beta{row * 11}" for row in range(count)]
+        async with ground.database.transaction(access) as connection:
+            await write.add_notes(connection, access, notes(texts))
 
 
 def judge(program: Any, url: str, scopes: int) -> dict[str, object]:
     """Return what the program counts, in sessions of the app's role."""
-    leaked, asked, own = 0, 0, 0
+    leak_count, attack_count, own = 0, 0, 0
     with psycopg.connect(url, autocommit=True) as connection:
         for forging in (False, True):
             session = Session(connection, program.ENTER, forging=forging)
             for scope in range(scopes):
                 leaks: Mapping[str, int] = program.attack(session, scope)
-                leaked, asked = leaked + sum(leaks.values()), asked + len(leaks)
+                leak_count, attack_count = leak_count + sum(leaks.values()), attack_count + len(leaks)
             own += session.own
         plain = Session(connection, program.ENTER, forging=False)
-        refused, unset = program.refusals(plain), program.unset(plain)
+        refusals, unset = program.refusals(plain), program.unset(plain)
     return {
-        "attacks": asked,
-        "rows leaked": leaked,
+        "attacks": attack_count,
+        "rows leaked": leak_count,
         "own rows reached": own,
-        "refused": refused,
+        "refused": refusals,
         "rows seen with no scope set": unset,
     }
 
 
-async def _judged(program: Any, scopes: int, each: int) -> dict[str, object]:
-    async with ground() as place:
-        await _load(place, scopes, each)
-        found = await asyncio.to_thread(judge, program, place.server.urls.app, scopes)
-        with psycopg.connect(place.server.urls.superuser) as above:
+async def _judge(program: Any, scopes: int, count: int) -> dict[str, object]:
+    async with open_ground() as ground:
+        await _load(ground, scopes, count)
+        figures = await asyncio.to_thread(judge, program, ground.server.urls.app, scopes)
+        with psycopg.connect(ground.server.urls.superuser) as above:
             row = above.execute("select count(*) from memories").fetchone()
-        return {**found, "superuser still sees": row and row[0]}
+        return {**figures, "superuser still sees": row and row[0]}
 
 
 def main() -> None:
@@ -144,10 +144,10 @@ def main() -> None:
     parser.add_argument("--program", type=Path, required=True, help="folder of the benchmark program")
     parser.add_argument("--scopes", type=int, default=60, help="people, in three tenants")
     parser.add_argument("--each", type=int, default=50, help="memories of each")
-    told = parser.parse_args()
-    sys.path.insert(0, str(told.program))
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.program))
     program: Any = import_module("isolation")
-    figures = asyncio.run(_judged(program, told.scopes, told.each))
+    figures = asyncio.run(_judge(program, options.scopes, options.each))
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Measure search in knowledge, all compared against the index followed: `python -m tests.bench.knowing`.
+"""Benchmark of search in knowledge, exact and by index: `python -m tests.bench.knowing`.
 
 One tenant's facts among those of others, each with a body, a title and two utterances. Rows are written in bulk, as the
 publishing function would write them. Figures: median time of a search, and how many exact answers the index finds.
@@ -23,7 +23,7 @@ from memory.knowledge import search
 from memory.knowledge.models import digest
 from memory.maintenance import reembedding
 from memory.scope import Access
-from tests.bench.ground import TENANT, Ground, ground
+from tests.bench.ground import TENANT, Ground, open_ground
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000)
 QUERIES = 30
@@ -77,9 +77,9 @@ async def fill(superuser: str, tenant: str, items: int, embedder: Embedder) -> N
 
 async def _write(above: AsyncConnection, tenant: str, id: str, phrases: list[str], embedder: Embedder) -> None:
     vectors = await embedder.embed(phrases)
-    used = parameter(presence(vectors[1:])) if embedder.lexical else None
+    presence_vector = parameter(presence(vectors[1:])) if embedder.lexical else None
     about = {"tenant": tenant, "id": id, "body": phrases[0], "digest": digest(phrases[0]), "title": phrases[1]}
-    about |= {"embedder": embedder.id, "dims": len(vectors[0]), "phrases": len(vectors), "presence": used}
+    about |= {"embedder": embedder.id, "dims": len(vectors[0]), "phrases": len(vectors), "presence": presence_vector}
     await above.execute(
         """
         with k as (
@@ -99,42 +99,49 @@ async def _write(above: AsyncConnection, tenant: str, id: str, phrases: list[str
     )
 
 
-async def timed(place: Ground, access: Access, embedder: Embedder, items: int) -> tuple[float, float, float, float]:
+async def time_searches(
+    ground: Ground, access: Access, embedder: Embedder, items: int
+) -> tuple[float, float, float, float]:
     """Return the medians in ms, all compared and index followed, and the share of the first 3 and 10 found."""
     chance = random.Random(7)
     questions = [words(chance, chance.randrange(max(items // 10, 1)), 8) for _ in range(QUERIES)]
-    spent: dict[bool, list[float]] = {False: [], True: []}
+    millis: dict[bool, list[float]] = {False: [], True: []}
     shares: list[tuple[float, float]] = []
     for question in questions:
-        found: dict[bool, list[str]] = {}
+        ids: dict[bool, list[str]] = {}
         for follow in (False, True):
             began = time.perf_counter()
-            hits = await search.find(place.database, access, question, "fact", 10, embedder=embedder, use_index=follow)
-            spent[follow].append((time.perf_counter() - began) * 1000)
-            found[follow] = [hit.id for hit in hits]
-        shares.append((_share(found, 3), _share(found, 10)))
+            hits = await search.find(ground.database, access, question, "fact", 10, embedder=embedder, use_index=follow)
+            millis[follow].append((time.perf_counter() - began) * 1000)
+            ids[follow] = [hit.id for hit in hits]
+        shares.append((_share(ids, 3), _share(ids, 10)))
     first, ten = zip(*shares, strict=True)
-    return statistics.median(spent[False]), statistics.median(spent[True]), statistics.mean(first), statistics.mean(ten)
+    return (
+        statistics.median(millis[False]),
+        statistics.median(millis[True]),
+        statistics.mean(first),
+        statistics.mean(ten),
+    )
 
 
-def _share(found: dict[bool, list[str]], count: int) -> float:
-    wanted = set(found[False][:count])
-    return len(wanted & set(found[True][:count])) / len(wanted)
+def _share(ids: dict[bool, list[str]], count: int) -> float:
+    exact = set(ids[False][:count])
+    return len(exact & set(ids[True][:count])) / len(exact)
 
 
-async def measure(size: int, others: int, embedder: Embedder) -> None:
+async def measure(size: int, crowd: int, embedder: Embedder) -> None:
     """Print one line for a size; `others` phrases belong to another tenant."""
-    async with ground() as place:
-        for tenant, count in (("crowd", others), (TENANT, size)):
-            await fill(place.server.urls.superuser, tenant, count // PHRASES, embedder)
+    async with open_ground() as ground:
+        for tenant, count in (("crowd", crowd), (TENANT, size)):
+            await fill(ground.server.urls.superuser, tenant, count // PHRASES, embedder)
         began = time.perf_counter()
-        await reembedding.index(place.database, least=1_000)
-        built = time.perf_counter() - began
-        async with await AsyncConnection.connect(place.server.urls.superuser, autocommit=True) as above:
+        await reembedding.index(ground.database, least=1_000)
+        index_seconds = time.perf_counter() - began
+        async with await AsyncConnection.connect(ground.server.urls.superuser, autocommit=True) as above:
             await above.execute("vacuum analyze knowledge_phrases")
-        figures = await timed(place, place.access, embedder, size // PHRASES)
+        figures = await time_searches(ground, ground.access, embedder, size // PHRASES)
     line = "{:7.1f} ms compared {:7.1f} ms followed  first 3: {:.3f}  first 10: {:.3f}".format(*figures)
-    sys.stdout.write(f"{embedder.id:16} {size:7,} beside {others:7,}: {line}  index {built:.1f} s\n")
+    sys.stdout.write(f"{embedder.id:16} {size:7,} beside {crowd:7,}: {line}  index {index_seconds:.1f} s\n")
     sys.stdout.flush()
 
 
@@ -144,9 +151,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="phrases of the tenant that searches")
     parser.add_argument("--others", type=int, default=0, help="phrases of another tenant")
     parser.add_argument("--dense", action="store_true", help="384 dimensions instead of words")
-    told = parser.parse_args()
-    for size in told.sizes:
-        asyncio.run(measure(size, told.others, Topics() if told.dense else LEXICAL))
+    options = parser.parse_args()
+    for size in options.sizes:
+        asyncio.run(measure(size, options.others, Topics() if options.dense else LEXICAL))
 
 
 if __name__ == "__main__":

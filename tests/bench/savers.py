@@ -1,4 +1,4 @@
-"""The same four-node graph with our saver and with LangGraph's own, on one Postgres, in turns."""
+"""Benchmark of savers: one four-node graph with ours and with LangGraph's own, on one Postgres, in turns."""
 
 import statistics
 from collections.abc import AsyncGenerator
@@ -90,7 +90,7 @@ async def own_rate(ground: Ground, count: int, lanes: int) -> float:
 
 async def measure(ground: Ground) -> dict[str, float]:
     """Return runs per second of both, at 1 and 8 lanes, and how many times faster ours is."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     async with stock(ground) as rival:
         for lanes, count in RUNS.items():
             await own_rate(ground, 8, lanes)
@@ -98,6 +98,10 @@ async def measure(ground: Ground) -> dict[str, float]:
             pairs = [
                 (await own_rate(ground, count, lanes), await stock_rate(rival, count, lanes)) for _ in range(ROUNDS)
             ]
-            ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-            found |= {f"own_{lanes}": ours, f"stock_{lanes}": theirs, f"ratio_{lanes}": ours / theirs}
-    return found
+            own_median, stock_median = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+            figures |= {
+                f"own_{lanes}": own_median,
+                f"stock_{lanes}": stock_median,
+                f"ratio_{lanes}": own_median / stock_median,
+            }
+    return figures

@@ -1,4 +1,4 @@
-"""Many memories for the bench: a scope of ten thousand, written as the product writes, and copies of it in bulk.
+"""Bulk memories for benchmarks: a scope of ten thousand, written as the product writes, and copies of it in bulk.
 
 The copies go in by statements over whole sets, without triggers, as exactly the rows that triggers would write; a
 sample is compared. Beside them stands a plain table of pgvector with the same texts and vectors, no policy, no words.
@@ -94,8 +94,8 @@ class Texts:
 
     def question(self, about: str) -> str:
         """Return a few words of a text and one that it may not have."""
-        asked = self._random.sample([word for word in about.split() if word not in _SMALL], 4)
-        return f"when was the {' '.join([*asked, self._random.choice(self._words)])}"
+        query = self._random.sample([word for word in about.split() if word not in _SMALL], 4)
+        return f"when was the {' '.join([*query, self._random.choice(self._words)])}"
 
 
 def notes(texts: Sequence[str]) -> list[Note]:
@@ -134,8 +134,8 @@ async def fill(ground: Ground, texts: Sequence[str], rows: int, embedder: Embedd
 
 async def _prove(connection: Above) -> None:
     """Raise unless a sample of the copies is what the product would have written."""
-    found = await connection.execute(_AS_BY_TRIGGER.encode(), [_SAMPLE])
-    for row in await found.fetchall():
-        same = row["sized"] and row["posted"] and row["marks"] == sorted(marks(row["body"]))
-        if not same:
+    cursor = await connection.execute(_AS_BY_TRIGGER.encode(), [_SAMPLE])
+    for row in await cursor.fetchall():
+        is_equal = row["sized"] and row["posted"] and row["marks"] == sorted(marks(row["body"]))
+        if not is_equal:
             raise AssertionError(f"the copy {row['body']!r} is not what the triggers write")

@@ -1,4 +1,4 @@
-"""Runs the services of `docker-compose.yml` without a container engine: their own commands, settings and checks.
+"""Services of `docker-compose.yml` without a container engine: their own commands, settings and health checks.
 
 A secret's path, a host name and a port of the file are replaced by local ones; nothing else is.
 """
@@ -23,21 +23,21 @@ FILE = ROOT / "docker-compose.yml"
 _START_SECONDS = 60.0
 
 
-def parsed() -> dict[str, Any]:
-    """Return the file as its parser sees it."""
+def parse() -> dict[str, Any]:
+    """Return the content of the file."""
     return yaml.safe_load(FILE.read_text())
 
 
 @dataclass(frozen=True)
 class Local:
-    """Where the services find each other when they run on this machine."""
+    """Addresses of the services on this machine."""
 
     secrets: Path
     ports: Mapping[int, int]
     """Local port by the port in the file."""
     folder: Path
 
-    def place(self, text: str) -> str:
+    def localize(self, text: str) -> str:
         """Return a text of the file with local addresses."""
         for port, local in self.ports.items():
             text = re.sub(rf"(?<!\d){port}(?!\d)", str(local), text)
@@ -46,10 +46,12 @@ class Local:
 
     def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
         """Return the environment of a service; nothing of ours leaks in."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "DATABASE_"))}
-        given = {name: self.place(str(value)) for name, value in service.get("environment", {}).items()}
+        outside = {
+            name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "DATABASE_"))
+        }
+        variables = {name: self.localize(str(value)) for name, value in service.get("environment", {}).items()}
         bin_folder = str(Path(sys.executable).parent)
-        return {**kept, **given, "PATH": f"{bin_folder}{os.pathsep}{kept['PATH']}"}
+        return {**outside, **variables, "PATH": f"{bin_folder}{os.pathsep}{outside['PATH']}"}
 
     def run(self, service: Mapping[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the place of a service until it ends."""
@@ -60,7 +62,7 @@ class Local:
     @contextmanager
     def up(self, *names: str) -> Generator[None]:
         """Keep services running, each healthy by its own check before the next one starts."""
-        services = parsed()["services"]
+        services = parse()["services"]
         with ExitStack() as stack:
             for name in names:
                 stack.enter_context(self._up(name, services[name]))
@@ -68,7 +70,7 @@ class Local:
 
     @contextmanager
     def _up(self, name: str, service: Mapping[str, Any]) -> Generator[None]:
-        command = ["countersign", *map(self.place, service["command"])]
+        command = ["countersign", *map(self.localize, service["command"])]
         log = self.folder / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -80,7 +82,7 @@ class Local:
                 stdin=subprocess.DEVNULL,
             )
         try:
-            check = [self.place(word) for word in service["healthcheck"]["test"][1:]]
+            check = [self.localize(word) for word in service["healthcheck"]["test"][1:]]
             wait_until(lambda: process.poll() is not None or self.run(service, *check).returncode == 0)
             assert process.poll() is None, f"{name} ended: {log.read_text()}"
             yield
@@ -89,10 +91,10 @@ class Local:
             process.wait(20)
 
 
-def wait_until(answered: Callable[[], bool]) -> None:
+def wait_until(is_ready: Callable[[], bool]) -> None:
     """Ask again and again until the answer is yes; fails after a minute."""
     end = time.monotonic() + _START_SECONDS
-    while not answered():
+    while not is_ready():
         assert time.monotonic() < end, "a service did not become healthy"
 
 

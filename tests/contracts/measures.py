@@ -1,4 +1,4 @@
-"""Measures the shape of the code: lengths, branches, types, docstrings, escapes, cycles; for `make check` and tests.
+"""Measures of the code's shape: lengths, branches, types, docstrings, escapes, cycles; for `make check` and tests.
 
 Run it as `python -m tests.contracts.measures`: it prints each figure beside its limit and fails if one is over.
 """
@@ -36,8 +36,8 @@ class Module:
     @cached_property
     def name(self) -> str:
         """Return the dotted name under which it is imported."""
-        parts = self.path.relative_to(ROOT).with_suffix("").parts
-        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        names = self.path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(names[:-1] if names[-1] == "__init__" else names)
 
     @cached_property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class Module:
     def broad(self) -> int:
         """Return how many handlers catch everything."""
         handlers = (node for node in ast.walk(self.tree) if isinstance(node, ast.ExceptHandler))
-        return sum(handler.type is None or _named(handler.type) for handler in handlers)
+        return sum(handler.type is None or _is_broad(handler.type) for handler in handlers)
 
     def imports(self) -> Iterator[str]:
         """Yield the names this module imports, lazily or for types only included, each also as `module.name`."""
@@ -131,22 +131,22 @@ def branches(function: Function) -> int:
 def is_typed(function: Function) -> bool:
     """Return whether every argument but self and the result say what they are."""
     own = function.args
-    named = [*own.posonlyargs, *own.args, *own.kwonlyargs, *(arg for arg in (own.vararg, own.kwarg) if arg)]
-    if named and named[0].arg in {"self", "cls"}:
-        del named[0]
-    return function.returns is not None and all(arg.annotation for arg in named)
+    arguments = [*own.posonlyargs, *own.args, *own.kwonlyargs, *(arg for arg in (own.vararg, own.kwarg) if arg)]
+    if arguments and arguments[0].arg in {"self", "cls"}:
+        del arguments[0]
+    return function.returns is not None and all(arg.annotation for arg in arguments)
 
 
 def percentile(values: Iterable[int], share: float) -> int:
     """Return the value that this share of all values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    ranks = sorted(values)
+    return ranks[min(len(ranks) - 1, int(share * len(ranks)))]
 
 
-def cycles(all_modules: Iterable[Module]) -> list[str]:
+def cycles(code: Iterable[Module]) -> list[str]:
     """Return the modules that import themselves through others."""
-    known = {module.name: module for module in all_modules}
-    graph = {name: {to for to in module.imports() if to in known and to != name} for name, module in known.items()}
+    by_name = {module.name: module for module in code}
+    graph = {name: {to for to in module.imports() if to in by_name and to != name} for name, module in by_name.items()}
     while ends := {name for name, targets in graph.items() if not targets} | (
         graph.keys() - set[str]().union(*graph.values())
     ):
@@ -172,16 +172,16 @@ def figures() -> dict[str, float]:
     """Return the figures of the product's code, by the names of `LIMITS`."""
     code = modules()
     sloc = sum(module.sloc for module in code)
-    every = [function for module in code for function in module.functions]
+    functions = [function for module in code for function in module.functions]
     public = [node for module in code for node in module.public()]
-    sizes, files = [length(function) for function in every], [module.lines for module in code if module.sloc]
+    sizes, files = [length(function) for function in functions], [module.lines for module in code if module.sloc]
     return {
         "file p90": percentile(files, 0.9),
         "file max": max(files),
         "function p90": percentile(sizes, 0.9),
         "function max": max(sizes),
-        "branches p90": percentile(map(branches, every), 0.9),
-        "untyped functions": sum(not is_typed(function) for function in every),
+        "branches p90": percentile(map(branches, functions), 0.9),
+        "untyped functions": sum(not is_typed(function) for function in functions),
         "undocumented %": round(100 * sum(_docstring(node) is None for node in public) / len(public), 1),
         "modules in cycles": len(cycles(code)),
         "escapes per 1000": round(1000 * sum(module.escapes for module in code) / sloc, 2),
@@ -195,16 +195,16 @@ def _docstring(node: ast.AST) -> ast.stmt | None:
     return None
 
 
-def _named(kind: ast.expr) -> bool:
+def _is_broad(kind: ast.expr) -> bool:
     return isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"}
 
 
 def main() -> int:
     """Print every figure beside its limit; return 1 if one is over."""
-    found = figures()
+    values = figures()
     for name, limit in LIMITS.items():
-        print(f"{name:24}{found[name]:8g}  limit {limit:g}{'' if found[name] <= limit else '  OVER'}")  # noqa: T201  # this is a command
-    return int(any(found[name] > limit for name, limit in LIMITS.items()))
+        print(f"{name:24}{values[name]:8g}  limit {limit:g}{'' if values[name] <= limit else '  OVER'}")  # noqa: T201  # this is a command
+    return int(any(values[name] > limit for name, limit in LIMITS.items()))
 
 
 if __name__ == "__main__":

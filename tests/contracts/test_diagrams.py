@@ -1,4 +1,4 @@
-"""What is drawn is what runs."""
+"""Drawing of the flow: equal to the code."""
 
 from tests.contracts import diagrams
 

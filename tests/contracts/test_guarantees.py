@@ -1,11 +1,11 @@
-"""The page of guarantees says what the tests show, neither more nor less."""
+"""Page of guarantees: every promise that tests show, neither more nor less."""
 
 from tests import guarantees
 
 
 def test_every_cited_number_is_a_promise() -> None:
-    known = {number for rows in guarantees.promises().values() for number in rows}
-    assert sorted(guarantees.citations().keys() - known) == []
+    numbers = {number for rows in guarantees.promises().values() for number in rows}
+    assert sorted(guarantees.citations().keys() - numbers) == []
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -38,40 +38,40 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 @pytest.mark.slow
 async def test_the_checkpoint_notebook_forks_a_run_and_nothing_happens_twice(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R124 R112: history, state at the gate, a fork that is rejected and has no effects, and the difference."""
-    folder = shared / f"notebook-{uuid4().hex[:8]}"
+    folder = run_folder / f"notebook-{uuid4().hex[:8]}"
     await _incident(load({"data_dir": folder, "world_url": "http://127.0.0.1:9"}, environ={}, folder=tmp_path))
     for name in ("COUNTERSIGN_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(folder if name.startswith("COUNTERSIGN") else tmp_path))
-    printed = await _execute(ROOT / "notebooks" / "checkpoints.ipynb", tmp_path)
-    assert "done db.disk-full" in printed
-    assert "planner" in printed
-    assert "denied approval_rejected - tried in a notebook" in printed
-    assert "0 effects" in printed
-    assert "+++ rejected" in printed
+    output = await _execute(ROOT / "notebooks" / "checkpoints.ipynb", tmp_path)
+    assert "done db.disk-full" in output
+    assert "planner" in output
+    assert "denied approval_rejected - tried in a notebook" in output
+    assert "0 effects" in output
+    assert "+++ rejected" in output
 
 
 @pytest.mark.slow
 async def test_the_memory_notebook_shows_scopes_reasons_previews_and_forgetting(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R92 R94 R124: two people, a search that says why, a preview that removes nothing, and nothing left at the end."""
-    folder = shared / f"notebook-{uuid4().hex[:8]}"
+    folder = run_folder / f"notebook-{uuid4().hex[:8]}"
     settings = load({"data_dir": folder}, environ={}, folder=tmp_path)
     with addresses_of(settings) as addresses:
         await set_up(settings, addresses)
         for name in ("COUNTERSIGN_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             monkeypatch.setenv(name, str(folder if name.startswith("COUNTERSIGN") else tmp_path))
-        printed = await _execute(ROOT / "notebooks" / "memory.ipynb", tmp_path)
-    assert "ben finds ['The office printer is on the third floor']" in printed
-    assert "forged scope: 0 found\nrewritten setting: 0 rows" in printed
-    assert "left out: {'expired': 0, 'superseded': 1," in printed
-    assert "would leave" in printed
-    assert "[{'style': 'short', 'weight': 3}]\nben sees []\nforbidden" in printed
-    assert "forgotten: 1 left: 0\na tool says it again: tainted\njournal holds: True" in printed
-    assert printed.count("tainted") == 2
+        output = await _execute(ROOT / "notebooks" / "memory.ipynb", tmp_path)
+    assert "ben finds ['The office printer is on the third floor']" in output
+    assert "forged scope: 0 found\nrewritten setting: 0 rows" in output
+    assert "left out: {'expired': 0, 'superseded': 1," in output
+    assert "would leave" in output
+    assert "[{'style': 'short', 'weight': 3}]\nben sees []\nforbidden" in output
+    assert "forgotten: 1 left: 0\na tool says it again: tainted\njournal holds: True" in output
+    assert output.count("tainted") == 2
 
 
 async def _execute(path: Path, folder: Path) -> str:
@@ -88,9 +88,9 @@ async def _incident(settings: Settings) -> None:
         async with _business(settings, addresses) as url, open_system(_at(settings, url), addresses) as system:
             alice, _, _, dave, _ = map(Access.of, people(settings.tenant))
             run = str(uuid4())
-            given: dict[str, Any] = {"request": "the database disk is almost full", "inputs": {}, "given": None}
+            request: dict[str, Any] = {"request": "the database disk is almost full", "inputs": {}, "given": None}
             async with system.database.transaction(alice) as connection:
-                await records.start(connection, id=run, thread=run, input=given, correlation=run, budget=_BUDGET)
+                await records.start(connection, id=run, thread=run, input=request, correlation=run, budget=_BUDGET)
             driver = Driver(system.database, system.deps, system.clock, 1)
             await driver.drive(run)
             await _approve(system, dave, run)
@@ -101,12 +101,12 @@ def _at(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"world_url": url})
 
 
-async def _approve(system: System, by: Access, run: str) -> None:
-    asked = (await approvals.ls(system.database, by, run=run))[0]
+async def _approve(system: System, access: Access, run: str) -> None:
+    approval = (await approvals.ls(system.database, access, run=run))[0]
     answer: dict[str, Any] = {"decision": "approve", "reason": "needed", "channel": "test"}
-    async with system.database.transaction(by) as connection:
-        decided = await approvals.decide(connection, approval=asked["id"], nonce=asked["nonce"], **answer)
-    assert decided.code == "ok"
+    async with system.database.transaction(access) as connection:
+        result = await approvals.decide(connection, approval=approval["id"], nonce=approval["nonce"], **answer)
+    assert result.code == "ok"
 
 
 @asynccontextmanager

@@ -23,26 +23,26 @@ README = (ROOT / "README.md").read_text()
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n```\w+\n(.*?)^```$", EXTENDING, re.MULTILINE | re.DOTALL))
 _LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
-_OURS = ("COUNTERSIGN_", "DATABASE_", "PYTEST_", "CS_TEST_")
+_OWN_VARIABLES = ("COUNTERSIGN_", "DATABASE_", "PYTEST_", "CS_TEST_")
 _PEOPLE = ("alice", "bob", "dave")
 _BIN = Path(sys.executable).parent
 
 
 def test_every_link_leads_somewhere() -> None:
-    broken = [
+    dead_links = [
         f"{path.relative_to(ROOT)}: {link}"
         for path in files()
         if path.suffix == ".md"
         for link in _LINK.findall(path.read_text(encoding="utf-8"))
         if not (path.parent / link).exists()
     ]
-    assert broken == []
+    assert dead_links == []
 
 
 def test_the_commands_of_make_exist() -> None:
     texts = [path.read_text(encoding="utf-8") for path in files() if path.suffix == ".md"]
-    named = {target for text in texts for target in re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE)}
-    assert named <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = {target for text in texts for target in re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE)}
+    assert targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Stranger:
     @property
     def environment(self) -> dict[str, str]:
         """Return an environment in which the copy is what gets imported."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        ours = {"COUNTERSIGN_DATA_DIR": str(self.folder / "data"), "COUNTERSIGN_PORT": str(self.port)}
-        return {**kept, **ours, "PYTHONPATH": str(self.folder)}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+        variables = {"COUNTERSIGN_DATA_DIR": str(self.folder / "data"), "COUNTERSIGN_PORT": str(self.port)}
+        return {**outside, **variables, "PYTHONPATH": str(self.folder)}
 
     @contextmanager
-    def served(self) -> Generator[None]:
+    def serve(self) -> Generator[None]:
         """Keep API and worker running for the length of the block."""
         log = self.folder / "serve.log"
         with log.open("wb") as out:
@@ -94,17 +94,17 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture
-def stranger(shared: Path) -> Generator[Stranger]:
+def stranger(run_folder: Path) -> Generator[Stranger]:
     """Return somebody whose installation worked before the README's files were added to it."""
-    folder = shared / f"readme-{uuid4().hex[:8]}"
+    folder = run_folder / f"readme-{uuid4().hex[:8]}"
     for room in (*ROOMS, "tests"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    someone = Stranger(folder, free_port())
-    assert someone.run("migrate").returncode == 0
+    newcomer = Stranger(folder, free_port())
+    assert newcomer.run("migrate").returncode == 0
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    yield someone
+    yield newcomer
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -115,15 +115,15 @@ def test_the_files_of_the_readme_are_those_that_it_promises() -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
 def test_the_readmes_code_passes_our_own_checks(name: str) -> None:
     checks = [_BIN / "ruff", "check", "--stdin-filename", name, "-"]
-    done = subprocess.run(checks, cwd=ROOT, input=FILES[name], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    result = subprocess.run(checks, cwd=ROOT, input=FILES[name], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
 def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(stranger: Stranger) -> None:
     """R66: cards, policy examples and runbooks that appear in a folder are checked by the tests that are there."""
     tests = [f"tests/contracts/test_{name}.py" for name in ("tools", "policies", "runbooks")]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-vv", "-k", "status", *tests],
         env=stranger.environment,
         cwd=stranger.folder,
@@ -131,9 +131,9 @@ def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(strange
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    tested = set(re.findall(r"status\.\w+", done.stdout))
-    assert tested >= {"status.read", "status.announce", "status.cedar", "status.outage"}
+    assert result.returncode == 0, result.stdout
+    names = set(re.findall(r"status\.\w+", result.stdout))
+    assert names >= {"status.read", "status.announce", "status.cedar", "status.outage"}
 
 
 @pytest.mark.slow
@@ -143,27 +143,27 @@ def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Str
     migrate, call, chat = commands[:3]
     assert "is in force" in stranger.run(migrate).stdout
     alice, bob, dave = [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
-    with stranger.served():
+    with stranger.serve():
         assert stranger.run(*call.split(), key=alice).returncode == 0
         request = chat.partition('"')[2].rstrip('"')
         assert stranger.run("chat", request, key=alice).returncode == 3
-        (asked,) = json.loads(stranger.run("approvals", "ls", "--json", key=bob).stdout)["items"]
-        refused = stranger.run("approvals", "approve", asked["id"], "--yes", key=bob)
-        assert refused.returncode != 0
-        assert stranger.run("approvals", "approve", asked["id"], "--yes", key=dave).returncode == 0
-        ended = stranger.run("runs", "show", asked["run"], "--follow", "--json", key=alice)
-        _remembered(stranger, alice)
-    assert json.loads(ended.stdout)["status"] == "done", ended.stderr
+        (approval,) = json.loads(stranger.run("approvals", "ls", "--json", key=bob).stdout)["items"]
+        refusal = stranger.run("approvals", "approve", approval["id"], "--yes", key=bob)
+        assert refusal.returncode != 0
+        assert stranger.run("approvals", "approve", approval["id"], "--yes", key=dave).returncode == 0
+        run = stranger.run("runs", "show", approval["run"], "--follow", "--json", key=alice)
+        _run_memory_commands(stranger, alice)
+    assert json.loads(run.stdout)["status"] == "done", run.stderr
     assert (stranger.folder / "status.txt").read_text() == "We have an outage and are working on it."
 
 
-def _remembered(stranger: Stranger, key: str) -> None:
+def _run_memory_commands(stranger: Stranger, key: str) -> None:
     """Run the README's commands about memory; what is irreversible asks back, so a script says yes."""
-    shown = re.findall(r"^countersign (memory .+?)(?: +#.*)?$", README, re.MULTILINE)
-    add, search, prune, forget = [stranger.run(*shlex.split(command), key=key) for command in shown]
+    commands = re.findall(r"^countersign (memory .+?)(?: +#.*)?$", README, re.MULTILINE)
+    add, search, prune, forget = [stranger.run(*shlex.split(command), key=key) for command in commands]
     assert "remembered as" in add.stdout
     assert "invoices go out on Fridays" in search.stdout
     assert prune.stdout == "nothing has to leave\n"
     assert forget.returncode != 0
-    assert "receipt" in stranger.run(*shlex.split(shown[-1]), "--yes", key=key).stdout
-    assert "invoices" not in stranger.run(*shlex.split(shown[1]), key=key).stdout
+    assert "receipt" in stranger.run(*shlex.split(commands[-1]), "--yes", key=key).stdout
+    assert "invoices" not in stranger.run(*shlex.split(commands[1]), key=key).stdout

@@ -1,4 +1,4 @@
-"""What may and may not stand in the repository: addresses, paths, claims, licences, locks."""
+"""Rules for files of the repository: addresses, paths, claims, licences, locks."""
 
 import fnmatch
 import importlib.metadata
@@ -24,16 +24,16 @@ _REGISTRIES = (
 )
 _MACHINE = re.compile(r"(?<![\w.$}])/(?:work|home|Users|root|tmp)/[\w.]")
 _CLAIMS = re.compile(r"exactly[ -]once|tamper-?proof|\bsandboxed\b|unhackable|100 ?% safe", re.IGNORECASE)
-_PINNED = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
+_PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
 
 
 def files() -> Iterator[Path]:
     """Yield every file that a clone would hold."""
-    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
+    patterns = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
     folders = [ROOT]
     while folders:
         for path in folders.pop().iterdir():
-            if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored):
+            if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns):
                 if path.is_dir():
                     folders.append(path)
                 else:
@@ -76,10 +76,10 @@ def test_a_lock_holds_hashes_and_no_address(name: str) -> None:
 
 
 def test_images_run_what_was_tested() -> None:
-    tested = dict(_PINNED.findall(_lock("requirements/dev.lock")))
-    running = dict(_PINNED.findall(_lock("requirements/run.lock")))
-    assert running.items() <= tested.items()
-    assert not {"pytest", "ruff"} & running.keys()
+    dev_pins = dict(_PIN.findall(_lock("requirements/dev.lock")))
+    run_pins = dict(_PIN.findall(_lock("requirements/run.lock")))
+    assert run_pins.items() <= dev_pins.items()
+    assert not {"pytest", "ruff"} & run_pins.keys()
 
 
 def test_locks_answer_the_declared_dependencies(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_locks_answer_the_declared_dependencies(tmp_path: Path) -> None:
     uv = [Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     extras = ["--extra", "models", "--extra", "notebooks", "--group", "dev"]
     options = ["--universal", "--generate-hashes", *extras, "pyproject.toml", "-o", fresh]
-    done = subprocess.run([*uv, *options], cwd=ROOT, capture_output=True, text=True, check=False)
-    if re.search(r"(?i)fetch|connect|dns|network|timed out|offline", done.stderr):
+    result = subprocess.run([*uv, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    if re.search(r"(?i)fetch|connect|dns|network|timed out|offline", result.stderr):
         pytest.skip("the package index does not answer")
-    assert done.returncode == 0, done.stderr
-    assert _PINNED.findall(fresh.read_text()) == _PINNED.findall(_lock("requirements/dev.lock"))
+    assert result.returncode == 0, result.stderr
+    assert _PIN.findall(fresh.read_text()) == _PIN.findall(_lock("requirements/dev.lock"))
 
 
 def test_git_refuses_the_other_lock_file(tmp_path: Path) -> None:
@@ -104,30 +104,30 @@ def test_git_refuses_the_other_lock_file(tmp_path: Path) -> None:
     shutil.copy(ROOT / ".gitignore", tmp_path)
     (tmp_path / "uv.lock").touch()
     subprocess.run([git, "init", "--quiet", "."], cwd=tmp_path, check=True)
-    added = subprocess.run([git, "add", "uv.lock"], cwd=tmp_path, capture_output=True, check=False)
-    assert added.returncode != 0
+    result = subprocess.run([git, "add", "uv.lock"], cwd=tmp_path, capture_output=True, check=False)
+    assert result.returncode != 0
 
 
 def _licence(name: str) -> str:
-    found = importlib.metadata.metadata(name)
-    said = [value for key in ("License-Expression", "License", "Classifier") for value in found.get_all(key) or []]
-    return " ".join(value[:80] for value in said if "::" not in value or value.startswith("License"))
+    metadata = importlib.metadata.metadata(name)
+    values = [value for key in ("License-Expression", "License", "Classifier") for value in metadata.get_all(key) or []]
+    return " ".join(value[:80] for value in values if "::" not in value or value.startswith("License"))
 
 
 def test_nothing_installed_is_under_the_gpl() -> None:
     """The LGPL of the Postgres driver is fine for a plain dependency."""
     strict = re.compile(r"\bA?GPL|GNU (?:Affero )?General Public")
-    installed = {distribution.name.lower().replace("_", "-") for distribution in importlib.metadata.distributions()}
-    locked = [name for name, _ in _PINNED.findall(_lock("requirements/dev.lock")) if name in installed]
-    assert [name for name in locked if strict.search(_licence(name))] == []
+    present = {distribution.name.lower().replace("_", "-") for distribution in importlib.metadata.distributions()}
+    names = [name for name, _ in _PIN.findall(_lock("requirements/dev.lock")) if name in present]
+    assert [name for name in names if strict.search(_licence(name))] == []
 
 
 def test_direct_dependencies_have_the_licences_that_were_read() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [re.split(r"[^\w-]", line, maxsplit=1)[0] for line in project["dependencies"]]
     unknown = {"cedarpy"}  # Apache-2.0 by the file it ships; its metadata are silent
-    known = re.compile(r"MIT|BSD|Apache|LGPL-3.0-only")
-    assert [name for name in names if name not in unknown and not known.search(_licence(name))] == []
+    licences = re.compile(r"MIT|BSD|Apache|LGPL-3.0-only")
+    assert [name for name in names if name not in unknown and not licences.search(_licence(name))] == []
 
 
 _HELP = """
@@ -142,5 +142,5 @@ finally:
 
 
 def test_the_command_line_starts_without_the_engine() -> None:
-    done = subprocess.run([sys.executable, "-c", _HELP], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "loaded: []" in done.stdout, done.stdout + done.stderr
+    result = subprocess.run([sys.executable, "-c", _HELP], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "loaded: []" in result.stdout, result.stdout + result.stderr

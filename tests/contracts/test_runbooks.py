@@ -1,4 +1,4 @@
-"""Every runbook that ships can be run as written against the real catalogue; nobody has to register one."""
+"""Shipped runbooks: valid against the real catalogue, without any registration."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -13,7 +13,7 @@ from memory.errors import Permanent
 from memory.knowledge.models import check
 from tools.catalog import Catalog, ToolCard
 
-SHIPPED = {document.runbook.id: document for document in runbooks.load()}
+RUNBOOKS = {document.runbook.id: document for document in runbooks.load()}
 OLD = Path(__file__).parents[1] / "graphs" / "data" / "db.disk-full.v2.md"
 
 
@@ -23,16 +23,16 @@ def cards() -> Mapping[str, ToolCard]:
 
 
 def test_the_default_install_ships_three_runbooks() -> None:
-    assert SHIPPED.keys() >= {"billing.double-charge", "billing.single-refund", "db.disk-full"}
+    assert RUNBOOKS.keys() >= {"billing.double-charge", "billing.single-refund", "db.disk-full"}
 
 
-@pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
+@pytest.mark.parametrize("document", RUNBOOKS.values(), ids=RUNBOOKS)
 def test_a_shipped_runbook_fits_the_catalogue(document: RunbookDocument, cards: Mapping[str, ToolCard]) -> None:
     """R2"""
     assert runbooks.problems(document.runbook, cards) == []
 
 
-@pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
+@pytest.mark.parametrize("document", RUNBOOKS.values(), ids=RUNBOOKS)
 def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: RunbookDocument) -> None:
     item = runbooks.item(document)
     check(item)
@@ -40,7 +40,7 @@ def test_a_shipped_runbook_is_a_knowledge_item_named_like_its_file(document: Run
     assert item.review_by > date(2026, 11, 21)
 
 
-@pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
+@pytest.mark.parametrize("document", RUNBOOKS.values(), ids=RUNBOOKS)
 def test_no_shipped_runbook_acts_on_what_outsiders_wrote(
     document: RunbookDocument, cards: Mapping[str, ToolCard]
 ) -> None:
@@ -49,7 +49,7 @@ def test_no_shipped_runbook_acts_on_what_outsiders_wrote(
     assert taint_of(plan, cards) == frozenset()
 
 
-@pytest.mark.parametrize("document", SHIPPED.values(), ids=SHIPPED)
+@pytest.mark.parametrize("document", RUNBOOKS.values(), ids=RUNBOOKS)
 def test_what_cannot_be_taken_back_is_checked_or_comes_last(
     document: RunbookDocument, cards: Mapping[str, ToolCard]
 ) -> None:
@@ -60,12 +60,12 @@ def test_what_cannot_be_taken_back_is_checked_or_comes_last(
 
 
 def test_every_playbook_that_a_tool_names_is_a_shipped_runbook(cards: Mapping[str, ToolCard]) -> None:
-    named = {card.playbook for card in cards.values() if card.effect != "read"}
-    assert named <= SHIPPED.keys()
+    playbooks = {card.playbook for card in cards.values() if card.effect != "read"}
+    assert playbooks <= RUNBOOKS.keys()
 
 
 def test_ten_come_before_the_rest_and_share_one_question_with_them() -> None:
-    steps = {step.id: step for step in SHIPPED["billing.double-charge"].runbook.steps}
+    steps = {step.id: step for step in RUNBOOKS["billing.double-charge"].runbook.steps}
     assert list(steps).index("pause") < list(steps).index("duplicates") < list(steps).index("canary")
     assert {steps[name].gate for name in ("canary", "refund", "notify")} == {"refunds"}
     assert steps["canary_check"].audit

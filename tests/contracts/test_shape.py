@@ -1,4 +1,4 @@
-"""The shape of the code stays inside the limits of the house."""
+"""Shape of the code: inside the limits of `measures`."""
 
 import ast
 
@@ -7,7 +7,7 @@ import pytest
 from tests.contracts import measures
 from tests.contracts.measures import LIMITS, Module, modules
 
-EVERYTHING = [*modules(world=True), *measures.tests()]
+MODULES = [*modules(world=True), *measures.tests()]
 MOCKS = {"mock", "pytest_" + "mock", "resp" + "x", "responses", "freezegun", "time_machine"}
 """Put together, because a file that names one counts as using it."""
 
@@ -23,28 +23,30 @@ def test_figure_stays_within_its_limit(figures: dict[str, float], name: str) -> 
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    assert [module.name for module in EVERYTHING if module.lines > LIMITS["file max"]] == []
+    assert [module.name for module in MODULES if module.lines > LIMITS["file max"]] == []
 
 
 def test_functions_are_typed_and_fit_a_screen() -> None:
-    every = [(module.name, function) for module in EVERYTHING for function in module.functions]
-    untyped = [f"{name}.{function.name}" for name, function in every if not measures.is_typed(function)]
-    long = [f"{name}.{function.name}" for name, function in every if measures.length(function) > LIMITS["function max"]]
-    assert untyped + long == []
+    functions = [(module.name, function) for module in MODULES for function in module.functions]
+    without_types = [f"{name}.{function.name}" for name, function in functions if not measures.is_typed(function)]
+    long = [
+        f"{name}.{function.name}" for name, function in functions if measures.length(function) > LIMITS["function max"]
+    ]
+    assert without_types + long == []
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    assert measures.cycles(EVERYTHING) == []
+    assert measures.cycles(MODULES) == []
 
 
 def test_nothing_of_ours_is_replaced_by_a_mock() -> None:
-    replaced = "monkeypatch" + ".setattr"
-    assert [module.name for module in EVERYTHING if replaced in module.text or _imports(module, MOCKS)] == []
-    assert [module.name for module in EVERYTHING if "unittest" + ".mock" in module.imports()] == []
+    patch = "monkeypatch" + ".setattr"
+    assert [module.name for module in MODULES if patch in module.text or _imports(module, MOCKS)] == []
+    assert [module.name for module in MODULES if "unittest" + ".mock" in module.imports()] == []
 
 
 def test_the_unmaintained_http_client_is_never_imported() -> None:
-    assert [module.name for module in EVERYTHING if _imports(module, {"httpx"})] == []
+    assert [module.name for module in MODULES if _imports(module, {"httpx"})] == []
 
 
 def _imports(module: Module, packages: set[str]) -> bool:

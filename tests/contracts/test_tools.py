@@ -1,4 +1,4 @@
-"""Every tool that is discovered says all that planners, policies and people need to know of it."""
+"""Cards of all discovered tools: complete for planners, policies and people."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks enough of the OpenAI dialect to return embeddings."""
+"""HTTP server on loopback that speaks enough of the OpenAI dialect to return embeddings."""
 
 import json
 import re
@@ -15,31 +15,31 @@ MEANINGS = (
     ("lunch", "noon", "meal"),
     ("ship", "boat"),
 )
-"""What the model understands: words of one group mean the same, all others nothing."""
+"""Synonyms that the model knows: words of one group mean the same, all others nothing."""
 
 
 @dataclass
 class Endpoint:
-    """Where the server listens, whether it answers, and what it was asked."""
+    """Address of the server, its availability, and its requests."""
 
     url: str
     away: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     stops_at: str = ""
-    """A text to which it does not answer before `released`."""
-    reached: Event = field(default_factory=Event)
-    released: Event = field(default_factory=Event)
+    """A text to which it does not answer before `release`."""
+    is_reached: Event = field(default_factory=Event)
+    release: Event = field(default_factory=Event)
 
     def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Return status and body for a request; 500 while away."""
         self.requests.append(request)
         if self.away:
             return 500, {"error": {"message": "away", "type": "server_error"}}
-        given = request["input"]
-        texts = [given] if isinstance(given, str) else given
+        text_input = request["input"]
+        texts = [text_input] if isinstance(text_input, str) else text_input
         if self.stops_at and any(self.stops_at in text for text in texts):
-            self.reached.set()
-            self.released.wait(120)
+            self.is_reached.set()
+            self.release.wait(120)
         data = [{"object": "embedding", "index": n, "embedding": meaning(text)} for n, text in enumerate(texts)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return 200, {"object": "list", "data": data, "model": str(request.get("model")), "usage": usage}
@@ -59,8 +59,8 @@ def endpoint() -> Generator[Endpoint]:
     class Answers(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found = self.path.endswith("/embeddings")
-            status, answer = serving.answer(json.loads(body)) if found else (404, {"error": {"message": self.path}})
+            is_known = self.path.endswith("/embeddings")
+            status, answer = serving.answer(json.loads(body)) if is_known else (404, {"error": {"message": self.path}})
             text = json.dumps(answer).encode()
             with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
                 self.send_response(status)

@@ -1,4 +1,4 @@
-"""A chat model that plays given answers in order and refuses to improvise, and a meter that counts in memory."""
+"""Scripted chat model that refuses to improvise, and a meter that counts in memory; used by tests of planning."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ class ScriptedModel(BaseChatModel):
     script: list[Any]
     """Answers as text or message, or errors to raise."""
     prompts: list[str] = Field(default_factory=list[str])
-    """What it was asked, one text per call."""
+    """Prompts so far, one text per call."""
 
     @property
     def _llm_type(self) -> str:
@@ -42,28 +42,28 @@ class CountingMeter:
     """Counts tokens in memory and stops at a limit."""
 
     limit: int = 1_000_000
-    reserved: int = 0
-    used: int = 0
-    settled: list[ModelCost] = field(default_factory=list[ModelCost])
+    reservation: int = 0
+    usage: int = 0
+    costs: list[ModelCost] = field(default_factory=list[ModelCost])
 
     async def reserve(self, lease: Lease, role: Role, tokens: int) -> None:
         """Set tokens aside or stop the run."""
-        if self.used + self.reserved + tokens > self.limit:
+        if self.usage + self.reservation + tokens > self.limit:
             raise Permanent("budget_exceeded", f"run {lease.run!r} has no tokens left for the {role}")
-        self.reserved += tokens
+        self.reservation += tokens
 
     async def settle(self, lease: Lease, role: Role, cost: ModelCost) -> None:
         """Book what was used and release the rest."""
-        self.reserved -= cost.reservation
-        self.used += cost.usage
-        self.settled.append(cost)
+        self.reservation -= cost.reservation
+        self.usage += cost.usage
+        self.costs.append(cost)
 
 
-def called(name: str, arguments: dict[str, Any], text: str = "") -> AIMessage:
+def tool_call(name: str, arguments: dict[str, Any], text: str = "") -> AIMessage:
     """Return an answer that tries to call a tool."""
     return AIMessage(text, tool_calls=[{"name": name, "args": arguments, "id": "call_1", "type": "tool_call"}])
 
 
-def played(*script: str | AIMessage | Exception) -> ScriptedModel:
+def script_model(*script: str | AIMessage | Exception) -> ScriptedModel:
     """Return a model that plays this script."""
     return ScriptedModel(script=list(script))

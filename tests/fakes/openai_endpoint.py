@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks enough of the OpenAI dialect to play scripted chat completions."""
+"""HTTP server on loopback that speaks enough of the OpenAI dialect to play scripted chat completions."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Endpoint:
-    """Where the server listens, what it still has to say, and what it was asked."""
+    """Address of the server, the rest of its script, and its requests."""
 
     url: str
     script: list[str]
@@ -41,8 +41,8 @@ def endpoint(script: Sequence[str]) -> Generator[Endpoint]:
     class Answers(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found = self.path.endswith("/chat/completions")
-            status, answer = playing.answer(json.loads(body)) if found else (404, {"error": {"message": self.path}})
+            is_known = self.path.endswith("/chat/completions")
+            status, answer = playing.answer(json.loads(body)) if is_known else (404, {"error": {"message": self.path}})
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -1,4 +1,4 @@
-"""A tiny business in memory whose tools the flow's tests use: what it was asked to do is counted, repeats included."""
+"""Tiny business in memory for tests of flows: it counts every call of its tools, repeats included."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from tools.action import Json, Role
 from tools.tool import Call, Services, Slice, Tool, tool
 
 
-class Nothing(BaseModel):
+class NoArguments(BaseModel):
     """No arguments."""
 
 
-class One(BaseModel):
+class OrderArguments(BaseModel):
     """One order."""
 
     order: str
     amount: int = 100
 
 
-class Some(BaseModel):
+class OrdersArguments(BaseModel):
     """Many orders, by reference."""
 
     orders: Slice
@@ -36,15 +36,15 @@ class Desk(BaseModel):
 
 @dataclass
 class Shop:
-    """What was paid, closed and asked; `broken` names orders or desks that fail for good, `mute` tools that lie."""
+    """Payments, closures and calls; `failures` names orders or desks that fail for good, `mute` makes payments lie."""
 
     orders: int = 25
-    paid: dict[str, int] = field(default_factory=dict[str, int])
+    payments: dict[str, int] = field(default_factory=dict[str, int])
     calls: list[str] = field(default_factory=list[str])
-    closed: list[str] = field(default_factory=list[str])
-    broken: set[str] = field(default_factory=set[str])
+    closures: list[str] = field(default_factory=list[str])
+    failures: set[str] = field(default_factory=set[str])
     mute: bool = False
-    answered: dict[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
+    answers: dict[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
     during: Callable[[], Awaitable[None]] | None = None
     """Happens in the middle of the next payment, once."""
 
@@ -58,15 +58,15 @@ class Shop:
         if during:
             await during()
         self.calls.append(key)
-        if key in self.answered:
-            return self.answered[key]
-        if bad := self.broken & {order for order, _ in rows}:
+        if key in self.answers:
+            return self.answers[key]
+        if bad := self.failures & {order for order, _ in rows}:
             raise Permanent("tool_failed", f"order {min(bad)!r} cannot be paid")
         if not self.mute:
             for order, amount in rows:
-                self.paid[order] = self.paid.get(order, 0) + amount
-        self.answered[key] = {"paid": len(rows), "total": sum(amount for _, amount in rows)}
-        return self.answered[key]
+                self.payments[order] = self.payments.get(order, 0) + amount
+        self.answers[key] = {"paid": len(rows), "total": sum(amount for _, amount in rows)}
+        return self.answers[key]
 
     async def rows(self) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the open orders."""
@@ -95,19 +95,19 @@ def tools(shop: Shop) -> list[Tool]:
 
 def _list(shop: Shop) -> Tool:
     @tool("shop.list", effect="read")
-    async def listed(args: Nothing, call: Call) -> Mapping[str, Json]:
+    async def ls(args: NoArguments, call: Call) -> Mapping[str, Json]:
         """List open orders."""
-        kept = await call.rows.keep("orders", shop.rows())
-        return {"orders": kept.model_dump(), "count": kept.count}
+        slice = await call.rows.keep("orders", shop.rows())
+        return {"orders": slice.model_dump(), "count": slice.count}
 
-    return listed
+    return ls
 
 
 def _count(shop: Shop) -> Tool:
     @tool("shop.count", effect="read")
-    async def count(args: Nothing, call: Call) -> Mapping[str, Json]:
+    async def count(args: NoArguments, call: Call) -> Mapping[str, Json]:
         """Count what was paid."""
-        return {"paid": len(shop.paid), "total": sum(shop.paid.values())}
+        return {"paid": len(shop.payments), "total": sum(shop.payments.values())}
 
     return count
 
@@ -122,7 +122,7 @@ def _pay(shop: Shop) -> Tool:
         reversible=False,
         playbook="none",
     )
-    async def pay(args: One, call: Call) -> Mapping[str, Json]:
+    async def pay(args: OrderArguments, call: Call) -> Mapping[str, Json]:
         """Pay one order."""
         return await shop.pay(call.key, [(args.order, args.amount)])
 
@@ -138,7 +138,7 @@ def _pay_batch(shop: Shop) -> Tool:
         reversible=False,
         playbook="none",
     )
-    async def pay_batch(args: Some, call: Call) -> Mapping[str, Json]:
+    async def pay_batch(args: OrdersArguments, call: Call) -> Mapping[str, Json]:
         """Pay many orders."""
         rows = [(str(row["order"]), int(str(row["amount"]))) async for row in call.rows.read(args.orders)]
         return await shop.pay(call.key, rows)
@@ -158,9 +158,9 @@ def _close(shop: Shop) -> Tool:
     async def close(args: Desk, call: Call) -> Mapping[str, Json]:
         """Close a desk."""
         shop.calls.append(call.key)
-        if args.desk in shop.broken:
+        if args.desk in shop.failures:
             raise Permanent("tool_failed", f"desk {args.desk!r} is stuck")
-        shop.closed.append(args.desk)
+        shop.closures.append(args.desk)
         return {"closed": 1}
 
     return close
@@ -171,9 +171,9 @@ def _open(shop: Shop) -> Tool:
     async def reopen(args: Desk, call: Call) -> Mapping[str, Json]:
         """Open a desk again."""
         shop.calls.append(call.key)
-        if f"open:{args.desk}" in shop.broken:
+        if f"open:{args.desk}" in shop.failures:
             raise Permanent("tool_failed", f"desk {args.desk!r} stays shut")
-        shop.closed.remove(args.desk)
+        shop.closures.remove(args.desk)
         return {"opened": 1}
 
     return reopen

@@ -65,13 +65,13 @@ async def test_a_worker_killed_amid_new_vectors_leaves_the_rest_to_another(
             assert (await backlog(town)).memories == COUNT
             model.stops_at = STOP
             with worker(town, tmp_path / "log") as process:
-                await until(model.reached.is_set, "the third bite", 60)
+                await until(model.is_reached.is_set, "the third bite", 60)
                 assert await backlog(town) == reembedding.Backlog(50, 0)
                 os.kill(process.pid, signal.SIGKILL)
                 assert process.wait() == -signal.SIGKILL
             assert await backlog(town) == reembedding.Backlog(50, 0)
             model.stops_at = ""
-            model.released.set()
+            model.release.set()
             with worker(town, tmp_path / "log"):
 
                 async def through() -> bool:

@@ -9,7 +9,7 @@ import yaml
 from langchain_core.messages import AIMessage
 
 from graphs.planning import runbooks
-from tests.fakes.model import CountingMeter, called, played
+from tests.fakes.model import CountingMeter, script_model, tool_call
 from tests.fakes.openai_endpoint import endpoint
 from tests.scenarios.test_incident import FIGURES
 from tests.scenarios.town import Town, Towns
@@ -36,7 +36,7 @@ def only(*steps: dict[str, Any]) -> str:
 
 
 HOSTILE: dict[str, str | AIMessage] = {
-    "calls a tool": called("billing.refund", {"charge": CHARGE, "amount": 999_999}),
+    "calls a tool": tool_call("billing.refund", {"charge": CHARGE, "amount": 999_999}),
     "writes an id": only(step("billing.refund", charge=CHARGE, amount=999_999)),
     "drops a table": only(step("cloud.drop_table", "destructive", table="prod/audit_log")),
     "calls a write a read": only(step("cloud.drop_table", "read", table="prod/audit_log")),
@@ -96,7 +96,7 @@ async def test_the_incident_is_repaired_through_an_openai_endpoint(
 
 
 def model(*answers: str | AIMessage) -> Model:
-    return Model(played(*answers), CountingMeter())
+    return Model(script_model(*answers), CountingMeter())
 
 
 async def effect_keys(town: Town) -> list[str]:

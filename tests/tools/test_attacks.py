@@ -10,7 +10,7 @@ from psycopg import sql
 
 from memory.runs import records
 from tests.conftest import Connection
-from tests.fakes.model import played
+from tests.fakes.model import script_model
 from tests.tools.support import Desk, Item, act
 from tools import effects
 from tools.model import Model, PromptMessage
@@ -77,7 +77,7 @@ async def test_a_vote_counts_only_while_its_voter_could_still_cast_it(
 async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk, id: str) -> None:
     """R10 R81: else a strange answer would end the run and its tokens would stay set aside."""
     lease = await desk.run(tokens=100_000)
-    model = Model(played(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
+    model = Model(script_model(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
     await model.ask(lease, "planner", [PromptMessage("user", "which?")], Item)
     row = await records.get(desk.database, lease.access, lease.run)
     assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from memory.errors import Halt, Permanent
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
-from tests.fakes.model import CountingMeter, called, played
+from tests.fakes.model import CountingMeter, script_model, tool_call
 from tests.fakes.openai_endpoint import endpoint
 from tools.model import ANSWER_TOKENS, Model, PromptMessage, Reply, estimate, open_model
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def ask(*script: Any, meter: CountingMeter | None = None, **options: Any) -> Reply[Choice]:
-    return await Model(played(*script), meter or CountingMeter(), **options).ask(LEASE, "planner", PROMPT, Choice)
+    return await Model(script_model(*script), meter or CountingMeter(), **options).ask(LEASE, "planner", PROMPT, Choice)
 
 
 @pytest.mark.parametrize("text", [GOOD, f"```json\n{GOOD}\n```", f"\n```\n{GOOD}\n```\n"])
@@ -61,19 +61,19 @@ async def test_an_answer_of_another_shape_is_no_answer_but_a_violation(text: str
 
 async def test_tool_calls_go_nowhere_and_are_reported() -> None:
     """R5"""
-    reply = await ask(called("billing.refund", {"charge": "ch_000001"}))
+    reply = await ask(tool_call("billing.refund", {"charge": "ch_000001"}))
     assert reply.value is None
     assert [violation.field for violation in reply.violations] == ["tool_calls", "json"]
 
 
 async def test_the_document_beside_a_tool_call_is_read_and_the_call_reported() -> None:
-    reply = await ask(called("billing.refund", {}, GOOD))
+    reply = await ask(tool_call("billing.refund", {}, GOOD))
     assert reply.value
     assert [violation.field for violation in reply.violations] == ["tool_calls"]
 
 
 async def test_without_tokens_left_the_model_is_not_called() -> None:
-    model = played(GOOD)
+    model = script_model(GOOD)
     with pytest.raises(Permanent) as error:
         await Model(model, CountingMeter(limit=100)).ask(LEASE, "planner", PROMPT, Choice)
     assert error.value.code == "budget_exceeded"
@@ -86,7 +86,7 @@ async def test_a_provider_cannot_give_tokens_back() -> None:
         AIMessage(GOOD, usage_metadata={"input_tokens": 0, "output_tokens": -9, "total_tokens": -9}),
     )
     await ask(answer, meter=meter)
-    assert meter.used == 0
+    assert meter.usage == 0
 
 
 async def test_the_providers_count_is_booked_and_the_rest_released() -> None:
@@ -94,13 +94,13 @@ async def test_the_providers_count_is_booked_and_the_rest_released() -> None:
     await ask(
         AIMessage(GOOD, usage_metadata={"input_tokens": 30, "output_tokens": 12, "total_tokens": 42}), meter=meter
     )
-    assert (meter.used, meter.reserved) == (42, 0)
+    assert (meter.usage, meter.reservation) == (42, 0)
 
 
 async def test_without_a_count_the_estimate_is_booked() -> None:
     meter = CountingMeter()
     await ask(GOOD, meter=meter)
-    (cost,) = meter.settled
+    (cost,) = meter.costs
     assert cost.usage == estimate(cost.prompt + GOOD)
     assert cost.reservation == estimate(cost.prompt) + ANSWER_TOKENS
     assert cost.answer == GOOD
@@ -112,7 +112,7 @@ async def test_a_model_that_fails_can_be_asked_again_and_costs_nothing(failure: 
     with pytest.raises(Halt) as halt:
         await ask(failure, meter=meter)
     assert halt.value.code == "unavailable"
-    assert (meter.used, meter.reserved) == (0, 0)
+    assert (meter.usage, meter.reservation) == (0, 0)
 
 
 async def test_estimates_are_deterministic() -> None:
@@ -126,7 +126,7 @@ async def test_an_openai_compatible_endpoint_is_asked_like_any_model() -> None:
         model = open_model("openai:some-model", server.url, api_key="none")
         reply = await Model(model, meter).ask(LEASE, "planner", PROMPT, Choice)
     assert reply.value == Choice(colour="red", count=2)
-    assert meter.used == 1_000
+    assert meter.usage == 1_000
     assert "tools" not in server.requests[0]
 
 

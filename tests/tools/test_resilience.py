@@ -120,8 +120,8 @@ async def test_pauses_double_and_are_capped(clock: VirtualClock) -> None:
     """R72"""
     await call_tool(Script([SILENCE] * 6).tool(attempts=6), NoArguments(), CALL, clock)
     bounds = [(1.0, 1), (2.0, 2), (4.0, 3), (5.0, 4), (5.0, 5)]
-    assert len(clock.slept) == 5
-    for pause, (mean, _) in zip(clock.slept, bounds, strict=True):
+    assert len(clock.pauses) == 5
+    for pause, (mean, _) in zip(clock.pauses, bounds, strict=True):
         assert 0.8 * mean <= pause <= 1.2 * mean
     assert max(backoff(30, 1.0) for _ in range(100)) <= 6.0
 

@@ -27,7 +27,7 @@ async def test_an_edit_cannot_say_that_a_batch_is_worth_less(stages: Stages) -> 
     await stage.decide(row["id"], "bob")
     await stage.driver().drive(row["id"])
     ended = await stage.row(row["id"])
-    assert (ended["status"], "come to 303, not 1" in ended["message"], stage.shop.paid) == ("failed", True, {})
+    assert (ended["status"], "come to 303, not 1" in ended["message"], stage.shop.payments) == ("failed", True, {})
 
 
 async def test_a_run_that_is_cancelled_on_its_way_to_a_gate_ends(stages: Stages) -> None:
@@ -43,4 +43,4 @@ async def test_a_run_that_is_cancelled_on_its_way_to_a_gate_ends(stages: Stages)
 
     async with asyncio.timeout(20):
         await Driver(stage.database, replace(deps, standing=standing), stage.clock, 1).drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.paid) == ("cancelled", {})
+    assert ((await stage.row(run))["status"], stage.shop.payments) == ("cancelled", {})

@@ -23,7 +23,7 @@ async def test_a_given_plan_enters_past_the_planner_and_is_done(stages: Stages) 
     """R1 R7: every action belongs to a step of the one plan that the run adopted."""
     stage = stages()
     row = await stage.run(plan(read(), pay("a"), read("after", "shop.count", expect="result.paid == 1")))
-    assert (row["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert (row["status"], stage.shop.payments) == ("done", {"a": 100})
     assert trace(await stage.entries(row["id"])) == [
         "requested",
         "planned",
@@ -42,14 +42,18 @@ async def test_steps_that_are_not_due_are_skipped_on_record(stages: Stages) -> N
     steps = [read(), pay("a", when="steps.orders.count > 0"), pay_all(), pay("b")]
     row = await stage.run(plan(*steps))
     results = (await stage.ending(row["id"]))["results"]
-    assert (stage.shop.paid, results["pay_a"], results["pay_all"]) == ({"b": 100}, {"skipped": True}, {"skipped": True})
+    assert (stage.shop.payments, results["pay_a"], results["pay_all"]) == (
+        {"b": 100},
+        {"skipped": True},
+        {"skipped": True},
+    )
 
 
 async def test_batches_are_paid_one_per_super_step_and_add_up(stages: Stages) -> None:
     stage = stages()
     row = await stage.run(plan(read(), pay_all(size=10)))
     result = (await stage.ending(row["id"]))["results"]["pay_all"]
-    assert (result["batches"], result["paid"], len(stage.shop.paid)) == (3, 25, 25)
+    assert (result["batches"], result["paid"], len(stage.shop.payments)) == (3, 25, 25)
     progress = [body["progress"] for body in await stage.bodies(row["id"], "outcome")]
     assert [(told["batch"], told["of"], told["done"], told["total"]) for told in progress] == [
         (1, 3, 10, 25),
@@ -72,13 +76,13 @@ async def test_one_question_covers_canary_and_batches(stages: Stages) -> None:
     assert (row["status"], len(asked["items"]), asked["exposure"]) == ("waiting", 3, sum(range(100, 125)))
     assert (await stage.decide(row["id"])).wakes_run
     await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.paid)) == ("done", 25)
+    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 25)
     assert len(await stage.bodies(row["id"], "held")) == 1
 
 
 async def test_a_failure_takes_back_what_can_be_and_lists_the_rest(stages: Stages) -> None:
     """R74 R75: compensations in reverse, irreversible effects as a checklist for people."""
-    stage = stages(shop=Shop(broken={"bad"}))
+    stage = stages(shop=Shop(failures={"bad"}))
     row = await stage.run(plan(close("x"), close("y"), pay("a"), pay("bad"), pay("never")))
     ending = await stage.ending(row["id"])
     assert (ending["status"], ending["reason"], ending["compensated"]) == (
@@ -87,30 +91,30 @@ async def test_a_failure_takes_back_what_can_be_and_lists_the_rest(stages: Stage
         ["close_y", "close_x"],
     )
     assert [item["step"] for item in ending["manual"]] == ["pay_a"]
-    assert (stage.shop.closed, stage.shop.paid) == ([], {"a": 100})
+    assert (stage.shop.closures, stage.shop.payments) == ([], {"a": 100})
 
 
 async def test_a_compensation_that_fails_is_left_to_people_and_the_others_go_on(stages: Stages) -> None:
     """R74."""
-    stage = stages(shop=Shop(broken={"bad", "open:y"}))
+    stage = stages(shop=Shop(failures={"bad", "open:y"}))
     row = await stage.run(plan(close("x"), close("y"), pay("bad")))
     ending = await stage.ending(row["id"])
     assert (ending["compensated"], [item["step"] for item in ending["manual"]]) == (["close_x"], ["close_y"])
 
 
 async def test_a_batch_that_fails_for_good_leaves_a_checklist_for_those_before_it(stages: Stages) -> None:
-    stage = stages(shop=Shop(broken={"o_00015"}))
+    stage = stages(shop=Shop(failures={"o_00015"}))
     row = await stage.run(plan(close("x"), read(), pay_all()))
     ending = await stage.ending(row["id"])
     assert (ending["compensated"], [item["step"] for item in ending["manual"]]) == (["close_x"], ["pay_all"])
-    assert (len(stage.shop.paid), row["reserved_calls"]) == (10, 0)
+    assert (len(stage.shop.payments), row["reserved_calls"]) == (10, 0)
 
 
 async def test_a_step_may_fail_without_ending_the_run(stages: Stages) -> None:
-    stage = stages(shop=Shop(broken={"o_00015"}))
+    stage = stages(shop=Shop(failures={"o_00015"}))
     row = await stage.run(plan(read(), pay_all(on_failure="continue"), pay("a")))
     result = (await stage.ending(row["id"]))["results"]["pay_all"]
-    assert (row["status"], result["failed"], result["paid"], len(stage.shop.paid)) == ("done", 1, 15, 16)
+    assert (row["status"], result["failed"], result["paid"], len(stage.shop.payments)) == ("done", 1, 15, 16)
 
 
 async def test_a_tool_that_says_ok_but_changed_nothing_is_caught(stages: Stages) -> None:
@@ -129,7 +133,7 @@ async def test_a_second_run_finds_the_same_effects_done_already(stages: Stages) 
     row = await stage.run(plan(read(), pay_all()))
     assert (row["status"], (await stage.ending(row["id"]))["results"]["pay_all"]["already_done"]) == ("done", 3)
     assert "(all of it done before, not again)" in row["message"]
-    assert max(stage.shop.paid.values()) <= 125
+    assert max(stage.shop.payments.values()) <= 125
 
 
 async def test_a_researcher_asking_for_a_write_is_refused(stages: Stages) -> None:
@@ -158,7 +162,7 @@ async def test_a_plan_of_the_planners_is_recorded_and_run(stages: Stages) -> Non
     stage = stages(planner=planner)
     run = await stage.start("pay a")
     await stage.driver().drive(run)
-    assert (stage.shop.paid, results[1]["orders"]["count"]) == ({"a": 100}, 25)
+    assert (stage.shop.payments, results[1]["orders"]["count"]) == ({"a": 100}, 25)
     kinds = [entry.kind for entry in await stage.entries(run)]
     assert kinds[:5] == ["requested", "contract_violation", "planned", "read", "planned"]
 

@@ -38,7 +38,7 @@ async def test_a_run_of_a_hundred_batches_keeps_less_than_200_kb_of_checkpoints(
     assert (await stage.decide(row["id"], "carol")).wakes_run
     await stage.driver().drive(row["id"])
     found = await size(stage, row["thread"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.paid)) == ("done", 1000)
+    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 1000)
     assert sum(found.values()) < 200_000, found
 
 
@@ -52,7 +52,7 @@ async def test_edited_arguments_are_asked_about_again_and_then_performed(stages:
     assert (await stage.open_approval(row["id"]))["exposure"] == 40
     await stage.decide(row["id"], "carol")
     await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.paid) == ("done", {"a": 40})
+    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 40})
 
 
 async def test_a_question_is_put_together_again_by_a_successor_without_asking_twice(stages: Stages) -> None:
@@ -60,12 +60,12 @@ async def test_a_question_is_put_together_again_by_a_successor_without_asking_tw
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(read(), pay_all(size=5)))
     await stage.decide(row["id"])
-    stage.shop.broken = {"o_00012"}
+    stage.shop.failures = {"o_00012"}
     lease = await stage.lease(row["id"], number=99)
     await stage.requeue(lease.run)
-    stage.shop.broken = set()
+    stage.shop.failures = set()
     await stage.driver(number=2).drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.paid)) == ("done", 25)
+    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 25)
     assert len(await stage.bodies(row["id"], "held")) == 1
 
 
@@ -107,4 +107,4 @@ async def test_a_stop_switch_stops_the_run_and_resuming_ends_it_right(stages: St
     async with stage.database.transaction(bob) as connection:
         await records.resume(connection, run)
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100})

@@ -25,7 +25,7 @@ async def test_a_rejected_run_ends_and_is_not_asked_again(stages: Stages) -> Non
     await stage.driver().drive(row["id"])
     row = await stage.row(row["id"])
     assert (row["status"], row["reason"], row["message"]) == ("denied", "approval_rejected", "not today")
-    assert (len(await stage.bodies(row["id"], "held")), stage.shop.paid) == (1, {})
+    assert (len(await stage.bodies(row["id"], "held")), stage.shop.payments) == (1, {})
     assert [item["step"] for item in (await stage.ending(row["id"]))["manual"]] == ["close_x"]
 
 
@@ -96,11 +96,11 @@ async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what
         )
         await above.execute("update runs set status = 'queued', waits_for = null where id = %s", [run])
     await stage.driver().drive(run)
-    assert (stale, stage.shop.closed) == ([False, True], ["x"])
+    assert (stale, stage.shop.closures) == ([False, True], ["x"])
     assert (await stage.open_approval(run))["nonce"] != first["nonce"]
     await stage.decide(run)
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100})
     assert [body["step"] for body in await stage.bodies(run, "skipped")] == ["close_x"]
 
 

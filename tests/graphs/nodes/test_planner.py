@@ -6,7 +6,7 @@ import pytest
 
 from graphs.planning.plan import Plan
 from memory.errors import Permanent
-from tests.fakes.model import played
+from tests.fakes.model import script_model
 from tests.graphs.knowledge import NONE, TWICE, Shelf, made_plan, seen, shelf, turn
 from tests.graphs.texts import DOUBLE, TABLE
 
@@ -175,6 +175,6 @@ async def test_planning_ends_after_some_rounds() -> None:
 
 async def test_without_a_true_probe_the_model_is_not_asked() -> None:
     """R15"""
-    books, model = shelf(), played()
+    books, model = shelf(), script_model()
     state = await turn(books, await seen(books, "billed twice", [NONE]), model)
     assert (state["verdict"], model.prompts) == ("nothing_wrong", [])

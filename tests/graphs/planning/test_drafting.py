@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.planning.plan import Plan
-from tests.fakes.model import ScriptedModel, called, played
+from tests.fakes.model import ScriptedModel, script_model, tool_call
 from tests.graphs.knowledge import TWICE, made_plan, seen, shelf, turn
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +20,7 @@ async def draft(**changes: Any) -> str:
 
 
 async def drafted(*script: Any) -> tuple[dict[str, Any], ScriptedModel]:
-    books, model = shelf(), played(*script)
+    books, model = shelf(), script_model(*script)
     return await turn(books, await seen(books, "billed twice by ch_1a2b3c4d5e6f", [TWICE]), model), model
 
 
@@ -93,7 +93,7 @@ async def test_an_answer_that_is_no_draft_never_reaches_state(text: str) -> None
 
 async def test_tool_calls_of_the_planner_come_to_nothing() -> None:
     """R5"""
-    call = called("charges.refund", {"charge": "ch_1a2b3c4d5e6f", "amount": 1})
+    call = tool_call("charges.refund", {"charge": "ch_1a2b3c4d5e6f", "amount": 1})
     state, _ = await drafted(call, call)
     assert state["plan"] is None
     assert {"role": "planner", "field": "tool_calls", "attempt": 1} in state["violations"]

@@ -11,7 +11,7 @@ from graphs.planning.plan import Plan
 from memory.scope import Scope
 from memory.store.context import MemoryExcerpt
 from memory.store.models import Memory, Provenance
-from tests.fakes.model import ScriptedModel, played
+from tests.fakes.model import ScriptedModel, script_model
 from tests.graphs.knowledge import TWICE, made_plan, seen, shelf, turn
 
 pytestmark = pytest.mark.anyio
@@ -54,12 +54,14 @@ async def test_without_a_model_only_the_note_tells_of_the_last_run() -> None:
 async def test_a_model_says_by_mark_what_it_relied_on() -> None:
     """R94: marks that were not shown name nothing, ids are no marks."""
     steps = (await made_plan())["steps"]
-    state = await planned(recalling(LAST, ORDER), played(json.dumps({"steps": steps, "uses": ["m2", "m9", "one"]})))
+    state = await planned(
+        recalling(LAST, ORDER), script_model(json.dumps({"steps": steps, "uses": ["m2", "m9", "one"]}))
+    )
     assert state["recalled"] == {"shown": ["one", "two"], "cited": ["two"]}
 
 
 async def test_a_question_may_rest_on_memory_too() -> None:
-    state = await planned(recalling(LAST), played('{"question": "Again, as on Monday?", "uses": ["m1"]}'))
+    state = await planned(recalling(LAST), script_model('{"question": "Again, as on Monday?", "uses": ["m1"]}'))
     assert (state["plan"], state["recalled"]["cited"]) == (None, ["one"])
 
 
@@ -68,7 +70,7 @@ async def test_what_memory_names_cannot_be_an_argument() -> None:
     first, *rest = (await made_plan())["steps"]
     obeying = {**first, "tool": "charges.refund", "args": {"charge": ELSEWHERE, "amount": 999_999}}
     answer = json.dumps({"steps": [obeying, *rest], "uses": ["m1"]})
-    model = played(answer, answer)
+    model = script_model(answer, answer)
     state = await planned(recalling(ORDER), model)
     assert (state["plan"], state["recalled"]) == (None, {"shown": ["two"], "cited": []})
     assert [ELSEWHERE in prompt for prompt in model.prompts] == [True, True]
@@ -77,5 +79,5 @@ async def test_what_memory_names_cannot_be_an_argument() -> None:
 async def test_a_model_that_says_too_much_of_what_it_used_is_asked_again() -> None:
     """R10"""
     answer = json.dumps({"steps": (await made_plan())["steps"], "uses": ["m1"] * 51})
-    state = await planned(recalling(LAST), played(answer, answer))
+    state = await planned(recalling(LAST), script_model(answer, answer))
     assert (state["plan"], state["violations"][0]["field"]) == (None, "uses")

@@ -174,9 +174,9 @@ async def test_app_role_owns_nothing_and_cannot_become_another(database: Databas
                 await connection.execute(statement_.encode())
 
 
-async def test_unreachable_database_is_named_without_its_password(shared: Path) -> None:
+async def test_unreachable_database_is_named_without_its_password(run_folder: Path) -> None:
     with pytest.raises(Temporary, match="'countersign' on host") as refusal:
-        await Database.open(f"postgresql://cs_app:hunter2@/countersign?host={shared}&port=1")
+        await Database.open(f"postgresql://cs_app:hunter2@/countersign?host={run_folder}&port=1")
     assert refusal.value.code == "unavailable"
     assert "hunter2" not in str(refusal.value)
 
@@ -195,8 +195,8 @@ async def test_malformed_url_is_refused_without_quoting_it() -> None:
 
 
 @pytest.mark.slow
-async def test_pool_works_again_after_the_server_died(shared: Path) -> None:
-    folder = shared / f"own-{uuid4().hex[:8]}"
+async def test_pool_works_again_after_the_server_died(run_folder: Path) -> None:
+    folder = run_folder / f"own-{uuid4().hex[:8]}"
     with attach(folder) as server:
         await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)

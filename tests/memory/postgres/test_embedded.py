@@ -36,9 +36,9 @@ with attach(Path(sys.argv[1])) as server:
 
 
 @pytest.fixture
-def folder(shared: Path) -> Generator[Path]:
+def folder(run_folder: Path) -> Generator[Path]:
     """Return a folder of its own, in which no server is left behind."""
-    path = shared / f"own-{uuid4().hex[:8]}"
+    path = run_folder / f"own-{uuid4().hex[:8]}"
     yield path
     for process in psutil.process_iter(["cwd"]):
         if str(process.info["cwd"]).startswith(f"{path}/"):

@@ -115,16 +115,16 @@ async def test_only_the_plain_owner_may_migrate(blank: Urls) -> None:
             await migrate(url, FUNCTIONS)
 
 
-async def test_unreachable_database_is_temporary(shared: Path) -> None:
+async def test_unreachable_database_is_temporary(run_folder: Path) -> None:
     with pytest.raises(Temporary, match="check its URL") as refusal:
-        await migrate(f"postgresql://cs_owner:hunter2@/countersign?host={shared}&port=1", FUNCTIONS)
+        await migrate(f"postgresql://cs_owner:hunter2@/countersign?host={run_folder}&port=1", FUNCTIONS)
     assert "hunter2" not in str(refusal.value)
 
 
 @pytest.fixture
-def foreign(shared: Path) -> Generator[Embedded]:
+def foreign(run_folder: Path) -> Generator[Embedded]:
     """Return a server of its own, whose roles may be changed."""
-    with attach(shared / f"own-{uuid4().hex[:8]}") as server:
+    with attach(run_folder / f"own-{uuid4().hex[:8]}") as server:
         yield server
 
 
