@@ -11,7 +11,7 @@ from memory.errors import Permanent
 from tools.action import Action, Json, canonical, digest, digest_of_lines
 from tools.catalog import Catalog
 from tools.policy import Facts
-from tools.tool import Slice, Tool
+from tools.tool import SliceArgument, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Fac
 
 
 def _summary(value: Json) -> Json:
-    if isinstance(value, Mapping) and set(value) == set(Slice.model_fields):
+    if isinstance(value, Mapping) and set(value) == set(SliceArgument.model_fields):
         return {"count": value["count"], "digest": value["digest"]}
     if isinstance(value, list | tuple):
         items = cast(list[Json], value)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from memory.errors import Permanent, Temporary
 from tools.action import Json, Role
-from tools.tool import Call, Function, Services, Slice
+from tools.tool import BusinessServices, Call, Function, SliceArgument
 
 _SECONDS = 30.0
 _MISSING, _RATE_LIMIT = 404, 429
@@ -45,7 +45,7 @@ class ServiceClient:
         """Close all connections."""
         await self._client.aclose()
 
-    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return the services for one call; raises Permanent("configuration") for a role without a service key."""
         if role not in self._keys:
             raise Permanent("configuration", f"role {role!r} has no service key; give it one or use another role")
@@ -123,7 +123,7 @@ async def request_body(args: BaseModel, call: Call) -> dict[str, Any]:
     body: dict[str, Any] = args.model_dump(mode="json")
     for name in type(args).model_fields:
         part = getattr(args, name)
-        if isinstance(part, Slice):
+        if isinstance(part, SliceArgument):
             body[name] = [dict(row) async for row in call.rows.read(part)]
     return body
 

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Cost, Effect, Json, Role, digest
 
 
-class Slice(BaseModel):
+class SliceArgument(BaseModel):
     """A part of a large result, by reference: agents pass this on and never see the rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,7 +23,7 @@ class Slice(BaseModel):
     """Sum of the rows' `amount`, minor units."""
 
 
-class Services(Protocol):
+class BusinessServices(Protocol):
     """Business services as one call reaches them; carries the service key, correlation id and permit."""
 
     async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:
@@ -39,18 +39,18 @@ class Services(Protocol):
         ...
 
 
-class Rows(Protocol):
+class ResultRows(Protocol):
     """Large results of this run; only the gateway's call verb hands this out."""
 
-    def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+    def read(self, part: SliceArgument) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the rows of a slice in order."""
         ...
 
-    async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> Slice:
+    async def keep(self, name: str, rows: AsyncIterator[Mapping[str, Json]]) -> SliceArgument:
         """Store rows under this step and return the slice that covers them all; first writer wins."""
         ...
 
-    async def split(self, part: Slice, cases: Mapping[str, str], otherwise: str) -> Mapping[str, Slice]:
+    async def split(self, part: SliceArgument, cases: Mapping[str, str], otherwise: str) -> Mapping[str, SliceArgument]:
         """Partition a slice by CEL conditions over row fields, first match wins; returns one slice per case name."""
         ...
 
@@ -66,7 +66,7 @@ class Rows(Protocol):
 class ServiceBinder(Protocol):
     """Source of services for one call, with the role's key and, for a write, its permit."""
 
-    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return the services as this call may use them."""
         ...
 
@@ -81,11 +81,10 @@ class Call:
     step: str
     user: str
     role: Role
-    services: Services
-    rows: Rows
+    services: BusinessServices
+    rows: ResultRows
 
 
-Arguments = TypeVar("Arguments", bound=BaseModel)
 Function = Callable[[Any, Call], Awaitable[Mapping[str, Json]]]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from memory.errors import Permanent
 from tools.action import Json, Role
-from tools.tool import Call, Services, Slice, Tool, tool
+from tools.tool import BusinessServices, Call, SliceArgument, Tool, tool
 
 
 class NoArguments(BaseModel):
@@ -25,7 +25,7 @@ class OrderArguments(BaseModel):
 class OrdersArguments(BaseModel):
     """Many orders, by reference."""
 
-    orders: Slice
+    orders: SliceArgument
 
 
 class Desk(BaseModel):
@@ -48,7 +48,7 @@ class Shop:
     during: Callable[[], Awaitable[None]] | None = None
     """Happens in the middle of the next payment, once."""
 
-    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return no services: these tools are the service."""
         return _NO_SERVICES
 
@@ -85,7 +85,7 @@ class _NoServices:
         raise NotImplementedError
 
 
-_NO_SERVICES: Services = _NoServices()
+_NO_SERVICES: BusinessServices = _NoServices()
 
 
 def tools(shop: Shop) -> list[Tool]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Effect
 from tools.catalog import ToolCard
-from tools.tool import Slice
+from tools.tool import SliceArgument
 
 
 class _Arguments(BaseModel):
@@ -25,13 +25,13 @@ class Night(_Arguments):
 
 
 class Split(_Arguments):
-    rows: Slice
+    rows: SliceArgument
     cases: list[str]
     otherwise: str = "other"
 
 
 class Refunds(_Arguments):
-    charges: Slice
+    charges: SliceArgument
 
 
 class Refund(_Arguments):

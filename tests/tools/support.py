@@ -21,7 +21,7 @@ from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.policy import PolicySet
-from tools.tool import Call, Services, Tool, tool
+from tools.tool import BusinessServices, Call, Tool, tool
 
 WORKER = 1_000_000_007
 """A number that the sequence gives to no real worker."""
@@ -80,7 +80,7 @@ class Shop:
     permits: list[str | None] = field(default_factory=list[str | None])
     """Permit of each call."""
 
-    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> Services:
+    def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return the way to the shop for one call; remember its permit."""
         self.permits.append(permit)
         return _Counter(self, key or "")

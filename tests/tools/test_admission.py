@@ -11,7 +11,7 @@ from memory.errors import Permanent
 from tools.action import Action, Json, Pin, canonical, digest, digest_of_lines
 from tools.admission import admit
 from tools.catalog import Catalog
-from tools.tool import Call, Slice, tool
+from tools.tool import Call, SliceArgument, tool
 
 
 class Batch(BaseModel):
@@ -19,7 +19,7 @@ class Batch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rows: Slice
+    rows: SliceArgument
     tags: list[str] = []
     note: str = ""
 

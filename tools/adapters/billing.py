@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.errors import Permanent
 from tools.action import Json
 from tools.services import lookup_in, request_body
-from tools.tool import Call, Slice, tool
+from tools.tool import Call, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
@@ -53,13 +53,13 @@ class JobArguments(BillingArguments):
 class ChargesArguments(BillingArguments):
     """Rows with `charge` and `amount`."""
 
-    charges: Slice
+    charges: SliceArgument
 
 
 class InvoicesArguments(BillingArguments):
     """Rows with `invoice` and `amount`."""
 
-    invoices: Slice
+    invoices: SliceArgument
 
 
 class RefundArguments(BillingArguments):
@@ -247,7 +247,7 @@ async def _pages(call: Call, path: str, params: Mapping[str, str | int]) -> Asyn
             return
 
 
-def _refuse_excess(part: Slice) -> None:
+def _refuse_excess(part: SliceArgument) -> None:
     if part.count > BATCH:
         raise Permanent("invalid_arguments", f"a batch of {part.count} rows; cut it into slices of at most {BATCH}")
 

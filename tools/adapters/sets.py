@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools import cel
 from tools.action import Cost, Json
-from tools.tool import Call, Slice, tool
+from tools.tool import Call, SliceArgument, tool
 
 GroupName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -19,7 +19,7 @@ class SplitArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    of: Slice
+    of: SliceArgument
     cases: list[CaseRule] = Field(min_length=1, max_length=20)
     """`name: condition` with CEL over a row's fields, in order; the first that holds wins."""
     otherwise: GroupName = "other"

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
 from tools.services import lookup_in, request_body
-from tools.tool import Call, Slice, tool
+from tools.tool import Call, SliceArgument, tool
 
 TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
 
@@ -41,14 +41,14 @@ class OpeningArguments(TicketingArguments):
 
     kind: Literal["escalation", "manual"]
     """`escalation`: somebody must decide; `manual`: somebody must do it by hand."""
-    items: Slice
+    items: SliceArgument
 
 
 class NoticeArguments(TicketingArguments):
     """Rows with `charge`, `customer` and `amount`; each customer gets one message."""
 
     template: Literal["refund_made"]
-    items: Slice
+    items: SliceArgument
 
 
 @tool("tickets.list", effect="read", data=("personal",))

@@ -15,13 +15,13 @@ from tools.action import Action, Json, canonical, digest_of_lines
 from tools.admission import admit
 from tools.catalog import Catalog
 from tools.services import request_body
-from tools.tool import Call, Rows, Services, Slice
+from tools.tool import BusinessServices, Call, ResultRows, SliceArgument
 
 ROWS: list[Mapping[str, Json]] = [
     {"charge": "ch_0123456789ab", "invoice": "in_1", "customer": "cu_1", "amount": 1250, "note": 'Zoë — "q" \u2028'},
     {"charge": "ch_ba9876543210", "invoice": "in_2", "customer": "cu_2", "amount": 99, "disputed": False, "x": None},
 ]
-PART = Slice(
+PART = SliceArgument(
     handle="h_" + "a" * 24, count=2, digest=digest_of_lines(canonical(row) for row in ROWS), total=1349
 ).model_dump()
 ARGUMENTS: Mapping[str, dict[str, Json]] = {
@@ -42,7 +42,7 @@ WRITES = sorted(name for name, card in CATALOG.cards.items() if card.effect != "
 
 
 class _StoredRows:
-    async def read(self, part: Slice) -> AsyncIterator[Mapping[str, Json]]:
+    async def read(self, part: SliceArgument) -> AsyncIterator[Mapping[str, Json]]:
         for row in ROWS:
             yield row
 
@@ -54,7 +54,9 @@ def _action(tool: str) -> Action:
 @pytest.mark.parametrize("tool", WRITES)
 async def test_permit_and_business_hash_alike(tool: str) -> None:
     admission = admit(_action(tool), CATALOG)
-    call = Call("key", "run", "step", "alice", "executor", cast(Services, None), cast(Rows, _StoredRows()))
+    call = Call(
+        "key", "run", "step", "alice", "executor", cast(BusinessServices, None), cast(ResultRows, _StoredRows())
+    )
     assert permit_digest(await request_body(admission.arguments, call)) == admission.args_hash
 
 
