@@ -1,7 +1,8 @@
 """Countersign inside a notebook or a script: the compiled LangGraph flow, its checkpoints, and people who decide.
 
-`async with local() as cs:` starts the embedded Postgres and the demo business in this process; several processes may
-open one data folder at the same time. For exploring and for tests: nothing here asks who is calling.
+`async with local() as cs:` starts the embedded Postgres and the demo business on fresh data, which end with the block;
+`local(folder)` opens a data folder that stays, such as that of the demo, and several processes may open one at the same
+time. For exploring and for tests: nothing here asks who is calling.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 
 from app.addresses import Addresses, addresses_of, service_keys
 from app.bootstrap import people, set_up
+from app.drawing import Drawing, draw
 from app.settings import Settings, load
 from app.wiring import System, open_system
 from app.worker import Driver
@@ -30,9 +33,9 @@ from memory.postgres.schema_version import holds
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.queue import Seat
+from memory.runs.run_store import RunStore
 from memory.scope import Access
 
-FOLDER = Path(".countersign/notebook")
 _INSTANCE = "world"
 
 
@@ -61,6 +64,8 @@ class Local:
     system: System
     graph: Graph
     """The governed flow, compiled with our checkpointer and our store."""
+    folder: Path
+    """Where the data are, for another process that is to join."""
     driver: Driver
     """What leads runs in this process, as a worker does."""
     worker: int
@@ -79,7 +84,7 @@ class Local:
 
         Raises Permanent("not_found") if nothing is asked, Permanent("conflict") if this answer does not count.
         """
-        access = self._access(by)
+        access = self.access(by)
         rounds = await approvals.ls(self.system.database, access, run=run, status="open", limit=1)
         if not rounds:
             raise Permanent("not_found", f"run {run!r} asks nothing now; look at its status")
@@ -103,17 +108,22 @@ class Local:
 
     async def run(self, run: str) -> NotebookRun:
         """Return a run as it stands, whoever leads it; raises Permanent("not_found")."""
-        row = await records.get(self.system.database, self._access("alice"), run)
+        row = await records.get(self.system.database, self.access("alice"), run)
         view = NotebookRun(run, row["thread"], row["status"], row["reason"], row["message"] or "", None)
         if not view.is_waiting:
             return view
         state = await self.state(run)
         return replace(view, interrupt=state.interrupts[0].value if state.interrupts else None)
 
+    async def latest(self) -> NotebookRun | None:
+        """Return the newest run that asked people, or None if there was none."""
+        rounds = await approvals.ls(self.system.database, self.access("alice"), limit=1)
+        return await self.run(rounds[0]["run"]) if rounds else None
+
     async def config(self, run: str, checkpoint: str | None = None) -> RunnableConfig:
         """Return the configuration with which LangGraph's own methods read the run's thread."""
-        row = await records.get(self.system.database, self._access("alice"), run)
-        return reading(self._access(row["requester"]), row["thread"], checkpoint)
+        row = await records.get(self.system.database, self.access("alice"), run)
+        return reading(self.access(row["requester"]), row["thread"], checkpoint)
 
     async def history(self, run: str) -> list[Any]:
         """Return LangGraph's `StateSnapshot` of every checkpoint of a run, oldest first."""
@@ -124,16 +134,20 @@ class Local:
         """Return the snapshot of a run at one of its checkpoints, by default the latest."""
         return await self.graph.aget_state(await self.config(run, checkpoint or (await self._last(run))))
 
+    def draw(self) -> Drawing:
+        """Return a picture of the flow."""
+        return draw(self.graph)
+
     async def journal(self, run: str) -> list[journal.JournalEntry]:
         """Return the first thousand entries of a run's journal, in order."""
-        return list(await journal.read(self.system.database, self._access("alice"), run, limit=1000))
+        return list(await journal.read(self.system.database, self.access("alice"), run, limit=1000))
 
     async def fork(self, run: str, checkpoint: str, status: Literal["rejected", "expired"] = "rejected") -> NotebookRun:
         """Lead a run of its own from a checkpoint at which people were asked, as if they had said no.
 
         Gateway and journal are the real ones; since nobody says yes, nothing that needs a yes is done.
         """
-        row = await records.get(self.system.database, self._access("alice"), run)
+        row = await records.get(self.system.database, self.access("alice"), run)
         fork = str(uuid4())
         await self._start(fork, row["thread"], row["input"], row["requester"])
         lease = await records.lease(self.system.database, fork, self.worker)
@@ -151,7 +165,7 @@ class Local:
         return await self.run(fork)
 
     async def _start(self, run: str, thread: str, request: Mapping[str, Any], person: str) -> None:
-        async with self.system.database.transaction(self._access(person)) as connection:
+        async with self.system.database.transaction(self.access(person)) as connection:
             budget = self.system.settings.budget.model_dump()
             await records.start(connection, id=run, thread=thread, input=request, correlation=run, budget=budget)
 
@@ -160,7 +174,8 @@ class Local:
             return str(snapshot.config["configurable"]["checkpoint_id"])
         return None
 
-    def _access(self, person: str) -> Access:
+    def access(self, person: str) -> Access:
+        """Return what a person of the demo may read and write outside any run."""
         principals = {principal.id: principal for principal in people(self.system.settings.tenant)}
         if person not in principals:
             raise Permanent("not_found", f"there is no person {person!r}; use one of {', '.join(principals)}")
@@ -168,13 +183,17 @@ class Local:
 
 
 @asynccontextmanager
-async def local(folder: Path | str = FOLDER, *, customers: int = 60, seed: int = 1) -> AsyncGenerator[Local]:
-    """Open an installation in a data folder, which is made on first use; everything ends with the block.
+async def local(folder: Path | str | None = None, *, customers: int = 60, seed: int = 1) -> AsyncGenerator[Local]:
+    """Open an installation in a data folder, or in a fresh one that ends with the block.
 
     `customers` and `seed` say how large the demo business is and which story it tells, when it is new.
     """
-    settings = load({"data_dir": Path(folder)})
     async with AsyncExitStack() as stack:
+        folder = Path(folder or stack.enter_context(TemporaryDirectory(prefix="countersign-")))
+        if folder.is_dir() and not any(folder.iterdir()):
+            # Root starts the server as somebody else, who has to pass through.
+            folder.chmod(0o711)
+        settings = load({"data_dir": folder})
         addresses = stack.enter_context(addresses_of(settings))
         await set_up(settings, addresses)
         url = settings.world_url
@@ -183,7 +202,8 @@ async def local(folder: Path | str = FOLDER, *, customers: int = 60, seed: int =
         system = await stack.enter_async_context(open_system(settings.model_copy(update={"world_url": url}), addresses))
         seat = await stack.enter_async_context(Seat.take(system.database.url))
         driver = Driver(system.database, system.deps, system.clock, seat.number)
-        yield Local(system, build(system.deps, Checkpoints(system.database)), driver, seat.number)
+        store = RunStore(system.database)
+        yield Local(system, build(system.deps, Checkpoints(system.database), store), folder, driver, seat.number)
 
 
 @asynccontextmanager

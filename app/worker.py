@@ -23,6 +23,7 @@ from memory.runs.checkpoints import Checkpoints, leading
 from memory.runs.outcomes import RunOutcome
 from memory.runs.queue import Queue, Seat
 from memory.runs.records import Lease
+from memory.runs.run_store import RunStore
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 3
@@ -49,7 +50,7 @@ class Driver:
         self._clock = clock
         self._number = number
         self._saver = Checkpoints(database)
-        self._graph: Graph = build(deps, self._saver)
+        self._graph: Graph = build(deps, self._saver, RunStore(database, embedder=deps.embedder))
 
     async def drive(self, run: str) -> None:
         """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.

@@ -17,12 +17,13 @@ from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
 from graphs.state import State
 from memory.runs.records import Lease
+from memory.runs.run_store import RunStore
 
 STEPS_LIMIT = 10_000
 """Super-steps of one drive; budgets and the no-progress rule end a run long before."""
 
 
-def build(deps: Deps, saver: BaseCheckpointSaver[str] | None = None) -> Graph:
+def build(deps: Deps, saver: BaseCheckpointSaver[str] | None = None, store: RunStore | None = None) -> Graph:
     """Return the compiled flow; invoke it with a lease as context and `checkpoints.leading(lease)` as configuration."""
     graph: Graph = StateGraph(State, context_schema=Lease)
     graph.add_node("planner", adapt(make_planning(deps.planner, deps.adopt, deps.record, deps.cite)))
@@ -36,4 +37,6 @@ def build(deps: Deps, saver: BaseCheckpointSaver[str] | None = None) -> Graph:
     graph.add_conditional_edges("executor", routing.after_executor)
     graph.add_conditional_edges("gate", routing.after_gate)
     graph.add_conditional_edges("auditor", routing.after_auditor)
-    return graph.compile(checkpointer=saver)
+    # Planner, gate and auditor read memory through the store; whoever acts may note what it works with.
+    memory = store.written_by("researcher", "executor") if store else None
+    return graph.compile(checkpointer=saver, store=memory)
