@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from app import housekeeping
 from graphs.deps import Deps
-from graphs.flows.governed import STEPS_LIMIT, Graph, build
+from graphs.flows.governed import SINGLE_TASK, STEPS_LIMIT, Graph, build
 from graphs.nodes.adoption import initial_state
 from graphs.state import State
 from memory.clock import Clock
@@ -49,7 +49,7 @@ class Driver:
         self._deps = deps
         self._clock = clock
         self._number = number
-        self._saver = Checkpoints(database)
+        self._saver = Checkpoints(database, single_task=SINGLE_TASK)
         self._graph: Graph = build(deps, self._saver, RunStore(database, embedder=deps.embedder))
 
     async def drive(self, run: str) -> None:
@@ -111,8 +111,9 @@ class Driver:
 
     async def _invoke(self, lease: Lease, *, fresh: bool) -> dict[str, Any]:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
-        config = {**leading(lease, fresh=fresh), "recursion_limit": STEPS_LIMIT}
-        checkpoint = None if fresh else await self._saver.aget_tuple(leading(lease))
+        # What was copied into the thread is not this run's: its request starts the flow from the beginning.
+        config = {**leading(lease, fresh=fresh, copies=False), "recursion_limit": STEPS_LIMIT}
+        checkpoint = None if fresh else await self._saver.aget_tuple(leading(lease, copies=False))
         # The worker before died between the end of the graph and the end of the run.
         if checkpoint and checkpoint.checkpoint["channel_values"].get("end"):
             return checkpoint.checkpoint["channel_values"]

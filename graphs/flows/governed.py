@@ -19,6 +19,8 @@ from graphs.state import State
 from memory.runs.records import Lease
 from memory.runs.run_store import RunStore
 
+SINGLE_TASK = True
+"""Each step of this flow is one task, so that the saver may store what a node wrote with the checkpoint after it."""
 STEPS_LIMIT = 10_000
 """Super-steps of one drive; budgets and the no-progress rule end a run long before."""
 

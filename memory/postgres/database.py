@@ -122,11 +122,15 @@ class Database:
             cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
             return await cursor.fetchone() or {}
 
-    async def rows(self, access: Access, query: str, *args: object) -> list[dict[str, Any]]:
-        """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text."""
+    async def rows(self, access: Access, query: str, *args: object, binary: bool = False) -> list[dict[str, Any]]:
+        """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text.
+
+        `binary` asks for them in binary, as for `call`.
+        """
         async with self._pooled_connection() as connection:
             entry = self._entry(connection, access)
-            cursor = await connection.execute(entered(f"({query}) as asked").encode(), [*entry, *args])
+            statement = entered(f"({query}) as asked").encode()
+            cursor = await connection.execute(statement, [*entry, *args], binary=binary)
             return await cursor.fetchall()
 
     @asynccontextmanager

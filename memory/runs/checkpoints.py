@@ -1,46 +1,53 @@
-"""Where each run's graph stands: a LangGraph saver on the tables of its own Postgres saver, fenced by the run's lease.
+"""LangGraph checkpoint saver on the tables of `langgraph-checkpoint-postgres`, fenced by the run's lease.
 
 The worker saves through it; the API and notebooks read history through it. One statement and one round trip per
 checkpoint; who leads the run is checked in that statement, so a worker that lost its lease cannot save anything.
 """
 
-import base64
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, cast
 
+import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
     get_serializable_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import INTERRUPT
 from psycopg.types.json import Jsonb
 
-from memory.errors import LeaseLost
+from memory.errors import LeaseLost, Permanent
 from memory.postgres.database import Database
+from memory.runs.checkpoint_threads import Threads
+from memory.runs.checkpoint_values import Cargo, ExactSerializer, Packed, is_small, pack
 from memory.runs.records import Lease
 from memory.scope import Access
 
-_LEASE, _ACCESS, _FRESH = "__lease", "__access", "__fresh"
-_LONGEST_INLINE = 40
+_LEASE, _ACCESS, _FRESH, _COPIES = "__lease", "__access", "__fresh", "__copies"
+_OURS = (_LEASE, _ACCESS, _COPIES)
+_SNAPSHOT = "_DeltaSnapshot"
+"""LangGraph's type of a DeltaChannel's whole value; its readers look for `true` in the checkpoint where one stands."""
+_OR_COPIED = "or metadata ? 'copied_from'"
 
-Rows = list[list[Any]]
+Step = tuple[str, str, str]
+"""Run, namespace and checkpoint that tasks write towards."""
+Write = tuple[str, str, int, str, Packed]
+"""Task, its path, position, channel and value."""
 
 
-def leading(lease: Lease, *, fresh: bool = False, checkpoint: str | None = None) -> RunnableConfig:
+def leading(lease: Lease, *, fresh: bool = False, checkpoint: str | None = None, copies: bool = True) -> RunnableConfig:
     """Return the configuration under which the holder of a lease runs its graph.
 
     `fresh` starts without a look at the thread, for a run that was never led before. `checkpoint` starts from an
-    older checkpoint of the thread, also one of another run: a fork.
+    older checkpoint of the thread, also one of another run: a fork. Without `copies`, a run does not go on from what
+    was copied into its thread.
     """
-    return _config(lease.thread, {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh}, checkpoint)
+    return _config(lease.thread, {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh, _COPIES: copies}, checkpoint)
 
 
 def reading(access: Access, thread: str, checkpoint: str | None = None) -> RunnableConfig:
@@ -48,28 +55,46 @@ def reading(access: Access, thread: str, checkpoint: str | None = None) -> Runna
     return _config(thread, {_ACCESS: access}, checkpoint)
 
 
-class Checkpoints(BaseCheckpointSaver[str]):
-    """The saver of all runs of a process; access and lease come with each call's configuration."""
+class Checkpoints(Threads):
+    """The saver of all runs of a process; access and lease come with each call's configuration.
 
-    def __init__(self, database: Database) -> None:
-        # Plain data and LangGraph's own types only: a type planted in a row is never constructed.
-        super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
-        self._database = database
-        self._kept: dict[tuple[str, str, str], dict[tuple[str, int], list[Any]]] = {}
+    What a task wrote is in the database when `aput_writes` returns. A flow whose every step is one task says
+    `single_task`: ordinary writes then travel with the next checkpoint, without a statement of their own, and a crash
+    in between runs that one task again. Own classes in the state, such as enums, dataclasses and pydantic models, come
+    back if `types` names them; others are refused when saved. `access` says for whom threads are deleted, copied and
+    pruned that this process does not lead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        single_task: bool = False,
+        types: Collection[type] = (),
+        access: Access | None = None,
+    ) -> None:
+        super().__init__(database, ExactSerializer(types), access)
+        self._single_task = single_task
+        self._riding: dict[Step, dict[tuple[str, int], Write]] = {}
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return a version that sorts after `current`; the random part keeps forks of a thread apart."""
-        number = int(current.split(".")[0]) + 1 if current else 1
+        number = int(str(current).split(".")[0]) + 1 if current else 1
         return f"{number:05}.{secrets.token_urlsafe(4)}"
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the named checkpoint, else the latest: of the lease's own run, or of the whole thread for readers."""
-        keys = _keys(config)
+        keys = self._keys(config)
         if keys.get(_FRESH) and not keys.get("checkpoint_id"):
             return None
-        query = {**_place(keys), "id": keys.get("checkpoint_id"), "filter": _of_own_run(keys), "limit": 1}
-        row = await self._database.call(_access(keys), "read_checkpoints", query)
-        return self._tuple(config, row) if row else None
+        lease: Lease | None = None if keys.get("checkpoint_id") else keys.get(_LEASE)
+        place = _config(keys["thread_id"], {"checkpoint_ns": keys.get("checkpoint_ns", "")}, keys.get("checkpoint_id"))
+        where, values = self._search_where(place, None)
+        if lease:
+            where += f" and (metadata @> %s {_OR_COPIED if keys.get(_COPIES, True) else ''})"
+            values.append(Jsonb({"run": lease.run}))
+        rows = await self._rows(keys, where, *values, 1)
+        return rows[0] if rows else None
 
     async def alist(
         self,
@@ -82,19 +107,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         """Yield the checkpoints of one thread, newest first; raises ValueError without a thread."""
         if config is None:
             raise ValueError("history is read thread by thread; name one in the configuration")
-        keys = _keys(config)
-        query = {
-            **_place(keys),
-            "id": keys.get("checkpoint_id"),
-            "before": _keys(before or {}).get("checkpoint_id"),
-            "filter": filter or {},
-            "limit": limit,
-        }
-        async with self._database.transaction(_access(keys)) as connection:
-            found = await connection.execute("select * from read_checkpoints(%s)", [Jsonb(query)])
-            rows = await found.fetchall()
-        for row in rows:
-            yield self._tuple(config, row)
+        where, values = self._search_where(config, dict(filter or {}), before)
+        for row in await self._rows(self._keys(config), where, *values, limit):
+            yield row
 
     async def aput(
         self,
@@ -103,82 +118,111 @@ class Checkpoints(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint; raises LeaseLost if another worker leads the run.
+        """Save a checkpoint, with the writes that were to ride with it; raises LeaseLost if another leads the run.
 
-        Ordinary writes towards it were kept in memory only: it holds what they came to.
+        Raises Permanent contract_violation or too_large, naming the channel, before anything is sent.
         """
-        keys = _keys(config)
-        lease = _lease(keys)
-        inline, blobs = self._split(checkpoint["channel_values"], new_versions)
+        keys = self._keys(config)
+        lease, cargo = _lease(keys), Cargo()
+        inline, blobs = self._split(cargo, checkpoint["channel_values"], new_versions)
+        riding = self._riding.pop(_step(keys), {})
         body = {
-            **_place(keys),
             "id": checkpoint["id"],
-            "parent": keys.get("checkpoint_id"),
             "checkpoint": {**checkpoint, "channel_values": inline, "versions_seen": _seen(checkpoint)},
             "metadata": {**get_serializable_checkpoint_metadata(config, metadata), "run": lease.run},
             "blobs": blobs,
-            "writes": [],
         }
-        self._kept.pop(_key(keys), None)
-        await self._save(lease, body)
-        return _config(lease.thread, {"checkpoint_ns": body["ns"]}, checkpoint["id"])
+        await self._save(lease, keys, body, cargo, riding.values())
+        kept = {name: keys[name] for name in (*_OURS, "checkpoint_ns") if name in keys}
+        return _config(lease.thread, kept, checkpoint["id"])
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Save what a task wrote: at once if it interrupts, fails or resumes, else only with such a one.
+        """Save what a task wrote; for a single task only what interrupts, fails or resumes goes before its checkpoint.
 
-        A crash in between runs the node again, which the effects' natural keys make harmless.
+        Raises LeaseLost if another leads the run, Permanent contract_violation or too_large, naming the channel.
         """
-        keys = _keys(config)
-        rows = self._kept.setdefault(_key(keys), {})
+        keys = self._keys(config)
+        lease, rows = _lease(keys), dict[tuple[str, int], Write]()
         for position, (channel, value) in enumerate(writes):
-            type_, data = self.serde.dumps_typed(value)
             index = WRITES_IDX_MAP.get(channel, position)
-            rows[task_id, index] = [keys["checkpoint_id"], task_id, task_path, index, channel, type_, _text(data)]
-        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
-            del self._kept[_key(keys)]
-            await self._save(_lease(keys), {**_place(keys), "writes": list(rows.values())})
+            rows[task_id, index] = (task_id, task_path, index, channel, pack(self.serde, channel, value))
+        if self._single_task:
+            riding = self._riding.setdefault(_step(keys), {})
+            riding.update(rows)
+            if not any(channel in WRITES_IDX_MAP for channel, _ in writes):
+                return
+            rows = self._riding.pop(_step(keys))
+        await self._save(lease, keys, {}, Cargo(), rows.values())
 
     def forget(self, run: str) -> None:
         """Drop what is kept in memory for a run that this process does not lead any more."""
-        for key in [key for key in self._kept if key[0] == run]:
-            del self._kept[key]
+        super().forget(run)
+        for step in [step for step in self._riding if step[0] == run]:
+            del self._riding[step]
 
-    async def _save(self, lease: Lease, body: Mapping[str, Any]) -> None:
-        row = await self._database.call(lease.access, "save_checkpoint", lease.run, lease.fence, body)
+    async def _save(
+        self, lease: Lease, keys: Mapping[str, Any], body: Mapping[str, Any], cargo: Cargo, writes: Collection[Write]
+    ) -> None:
+        whole = {
+            **body,
+            "thread": keys["thread_id"],
+            "ns": keys.get("checkpoint_ns", ""),
+            "towards": keys.get("checkpoint_id"),
+            "writes": [[task, path, index, *cargo.add(channel, value)] for task, path, index, channel, value in writes],
+        }
+        try:
+            values = (lease.run, lease.fence, whole, cargo.content())
+            row = await self._database.call(lease.access, "save_checkpoint", *values)
+        except psycopg.DataError as error:
+            message = f"the checkpoint of run {lease.run!r} holds names or metadata that are no JSON text: {error}"
+            raise Permanent("contract_violation", message) from error
+        if row["code"] == "deleted":
+            raise Permanent("conflict", f"the checkpoints of run {lease.run!r} were deleted; start another run")
         if row["code"] != "ok":
             raise LeaseLost(lease.run)
 
-    def _split(self, values: Mapping[str, Any], versions: ChannelVersions) -> tuple[dict[str, Any], Rows]:
-        """Return small values, which stand in the checkpoint itself, and those that get rows of their own."""
+    def _split(
+        self, cargo: Cargo, values: Mapping[str, Any], versions: ChannelVersions
+    ) -> tuple[dict[str, Any], list[list[object]]]:
+        """Return small values, which stand in the checkpoint itself, and the places of those that get rows."""
         inline: dict[str, Any] = {}
-        blobs: Rows = []
+        blobs: list[list[object]] = []
         for channel, value in values.items():
-            if _is_small(value):
+            if is_small(value):
                 inline[channel] = value
-            elif channel in versions:
-                type_, data = self.serde.dumps_typed(value)
-                blobs.append([channel, versions[channel], type_, _text(data)])
+                continue
+            if type(value).__name__ == _SNAPSHOT:
+                inline[channel] = True
+            if channel in versions:
+                blobs.append([versions[channel], *cargo.add(channel, pack(self.serde, channel, value))])
         return inline, blobs
 
-    def _tuple(self, config: RunnableConfig, row: Mapping[str, Any]) -> CheckpointTuple:
-        keys = {**_keys(config), "checkpoint_ns": row["ns"]}
-        thread = keys.pop("thread_id")
-        values = dict(row["checkpoint"].get("channel_values") or {})
-        for channel, type_, blob in row["blobs"] or ():
-            values[channel] = self._load(type_, blob)
-        writes = [(task, channel, self._load(type_, blob)) for task, channel, type_, blob in row["writes"] or ()]
+    async def _rows(self, keys: Mapping[str, Any], where: str, *values: object) -> list[CheckpointTuple]:
+        query = f"{self.SELECT_SQL} {where} order by checkpoint_id desc limit %s"
+        rows = await self._database.rows(_access(keys), query, *values, binary=True)
+        return [self._tuple(keys, row) for row in rows]
+
+    def _tuple(self, keys: Mapping[str, Any], row: Mapping[str, Any]) -> CheckpointTuple:
+        place = {**{name: keys[name] for name in _OURS if keys.get(name)}, "checkpoint_ns": row["checkpoint_ns"]}
+        thread, checkpoint, parent = row["thread_id"], row["checkpoint"], row["parent_checkpoint_id"]
+        values: dict[str, Any] = dict(checkpoint.get("channel_values") or {})
+        values |= self._load_blobs(row["channel_values"])
         return CheckpointTuple(
-            _config(thread, keys, row["id"]),
-            cast(Checkpoint, {**row["checkpoint"], "channel_values": values}),
+            _config(thread, place, row["checkpoint_id"]),
+            cast("Checkpoint", {**checkpoint, "channel_values": values}),
             row["metadata"],
-            _config(thread, keys, row["parent"]) if row["parent"] else None,
-            writes,
+            _config(thread, place, parent) if parent else None,
+            self._load_writes(row["pending_writes"]),
         )
 
-    def _load(self, type_: str, blob: str) -> Any:
-        return self.serde.loads_typed((type_, base64.b64decode(blob)))
+    def _keys(self, config: RunnableConfig) -> dict[str, Any]:
+        """Return what a configuration names; a lease among it is remembered for changes of whole threads."""
+        keys = dict(config.get("configurable", {}))
+        if lease := keys.get(_LEASE):
+            self._remember(lease)
+        return keys
 
 
 def _config(thread: str, keys: Mapping[str, Any], checkpoint: str | None) -> RunnableConfig:
@@ -186,20 +230,7 @@ def _config(thread: str, keys: Mapping[str, Any], checkpoint: str | None) -> Run
     return {"configurable": {**place, "checkpoint_id": checkpoint} if checkpoint else place}
 
 
-def _keys(config: RunnableConfig) -> dict[str, Any]:
-    return dict(config.get("configurable", {}))
-
-
-def _place(keys: Mapping[str, Any]) -> dict[str, Any]:
-    return {"thread": keys["thread_id"], "ns": keys.get("checkpoint_ns", "")}
-
-
-def _of_own_run(keys: Mapping[str, Any]) -> dict[str, Any]:
-    lease: Lease | None = keys.get(_LEASE)
-    return {"run": lease.run} if lease and not keys.get("checkpoint_id") else {}
-
-
-def _key(keys: Mapping[str, Any]) -> tuple[str, str, str]:
+def _step(keys: Mapping[str, Any]) -> Step:
     return _lease(keys).run, keys.get("checkpoint_ns", ""), keys.get("checkpoint_id", "")
 
 
@@ -218,16 +249,6 @@ def _access(keys: Mapping[str, Any]) -> Access:
 def _seen(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what each node has seen; the entry of interrupts is left out, since each resume writes it anew."""
     return {node: seen for node, seen in checkpoint["versions_seen"].items() if node != INTERRUPT}
-
-
-def _is_small(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _LONGEST_INLINE and "\0" not in value
-    return value is None or isinstance(value, bool | int | float)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def lease_of(config: RunnableConfig) -> Lease | None:
