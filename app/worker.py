@@ -14,6 +14,7 @@ from app import housekeeping
 from graphs.deps import Deps
 from graphs.flows.governed import SINGLE_TASK, STEPS_LIMIT, Graph, build
 from graphs.nodes.adoption import initial_state
+from graphs.nodes.gate import ResumeRefused
 from graphs.state import State
 from memory.clock import Clock
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
@@ -81,6 +82,9 @@ class Driver:
         # Neither ends the run: it belongs to another worker, or waits for the database.
         except (LeaseLost, Temporary):
             raise
+        except ResumeRefused as error:
+            # Somebody left a resume value on record; the question is as open as before.
+            return await self._park(lease, error.question)
         except ControlError as error:
             ending = ending_of(error)
         except Exception:  # noqa: BLE001  # the edge of one run: it must not take the worker and all other runs along

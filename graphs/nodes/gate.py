@@ -1,7 +1,10 @@
 """The gate node: waits for a person and says what they answered; it only reads rows, since a resumed node starts over.
 
-What a resume carries counts for nothing: it is a wake-up to look at the rows again.
+A wake-up carries nothing: the rows say what was decided. A value sent by `Command(resume=...)` is refused.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from langgraph.types import interrupt
 
@@ -9,8 +12,17 @@ from graphs.execution.action_names import action_name, undo_name
 from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
 from graphs.execution.plans import plan_of
 from graphs.state import Obstacle, Override, State, Update
+from memory.errors import Code, Permanent
 from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
+
+
+class ResumeRefused(Permanent):
+    """A resume value was sent to a question that is still open; `question` is what the gate waits for."""
+
+    def __init__(self, code: Code, question: Mapping[str, Any], way: str) -> None:
+        super().__init__(code, f"Command(resume=...) decides nothing here and the question is still open; {way}")
+        self.question = question
 
 
 def make_gate(standing: ReadStanding, answers: ReadAnswers) -> Node:
@@ -19,24 +31,21 @@ def make_gate(standing: ReadStanding, answers: ReadAnswers) -> Node:
     async def gate(state: State, invocation: Invocation) -> Update:
         obstacle = state.get("outcome")
         if obstacle and (approval := obstacle.get("approval")):
-            return await _await_approval(state, invocation.lease, approval, standing)
+            view = await standing(invocation.lease, approval)
+            return _after_decision(state, view, approval)
         return await _await_answer(state, invocation.lease, answers)
 
     return gate
 
 
-async def _await_approval(state: State, lease: Lease, approval: str, standing: ReadStanding) -> Update:
-    view = await standing(lease, approval)
-    if view.status == "open":
-        interrupt({"kind": "approval", "approval": approval})
-        view = await standing(lease, approval)
-    return _after_decision(state, view, approval)
-
-
 def _after_decision(state: State, view: ApprovalView, approval: str) -> Update:
     match view.status:
         case "open":
-            return {}
+            question = {"kind": "approval", "approval": approval}
+            # It returns only with a resume value.
+            interrupt(question)
+            way = f"decide by `countersign approvals approve {approval}` or POST /api/approvals/{approval}/decisions"
+            raise ResumeRefused("approval_required", question, way)
         case "approved":
             return {"outcome": None}
         case "edited":
@@ -86,9 +95,9 @@ async def _await_answer(state: State, lease: Lease, answers: ReadAnswers) -> Upd
     count, question = state.get("answers", 0), state.get("clarify")
     texts = await answers(lease)
     if len(texts) <= count:
-        interrupt({"kind": "clarify", "answers": count, "question": question["question"] if question else ""})
-        texts = await answers(lease)
-    if len(texts) <= count:
-        return {}
+        wait = {"kind": "clarify", "answers": count, "question": question["question"] if question else ""}
+        interrupt(wait)
+        way = f"answer by `countersign chat --thread {lease.thread} ANSWER` or POST /api/chat"
+        raise ResumeRefused("unclear", wait, way)
     request = "\n".join([state.get("request", ""), *texts[count:]])
     return {"request": request, "answers": len(texts), "answered": True}

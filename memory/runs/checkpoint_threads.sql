@@ -15,7 +15,7 @@ begin
       from runs r
      where r.thread = any (p_threads) and r.kind = 'run'
        and not exists (select 1 from runs l where l.thread = r.thread and l.kind = 'run' and l.status = 'running'
-                                              and p_leases ->> l.id = l.fence::text)
+                          and l.requester = current_principal() and p_leases ->> l.id = l.fence::text)
        and (r.status in ('queued', 'running', 'waiting')
             or r.requester <> current_principal() and not is_of(array['admin']))
      order by r.thread, r.created desc limit 1;
