@@ -1,12 +1,11 @@
 """The saver: LangGraph's own tables, one fenced statement per checkpoint, nothing for another tenant to read."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from operator import add
 from typing import Annotated, Any, TypedDict
-from uuid import uuid4
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import END, START, StateGraph
@@ -19,11 +18,11 @@ from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
+from tests.bench.counting import counted
 from tests.conftest import Connect
+from tests.memory.runs.conftest import Leases
 
 pytestmark = pytest.mark.anyio
-BUDGET = {"tokens": 1, "micros": 1, "calls": 1}
-Leases = Callable[..., Awaitable[Lease]]
 
 
 class Story(TypedDict, total=False):
@@ -51,24 +50,6 @@ def story(saver: Checkpoints, *, asks: bool = False, breaks: bool = False) -> An
     graph.add_edge("first", "second")
     graph.add_edge("second", END)
     return graph.compile(checkpointer=saver)
-
-
-@pytest.fixture
-def saver(database: Database) -> Checkpoints:
-    return Checkpoints(database)
-
-
-@pytest.fixture
-def leases(database: Database, alice: Principal) -> Leases:
-    async def make(thread: str = "", number: int = 1) -> Lease:
-        run = str(uuid4())
-        async with database.transaction(Access.of(alice)) as connection:
-            await records.start(connection, id=run, thread=thread or run, input={}, correlation=run, budget=BUDGET)
-        lease = await records.lease(database, run, number)
-        assert lease is not None
-        return lease
-
-    return make
 
 
 async def taken_over(database: Database, lease: Lease) -> Lease:
@@ -107,11 +88,12 @@ async def test_columns_are_those_of_the_pinned_package_and_a_tenant(urls: Urls, 
     assert (versions or {})["n"] == len(PostgresSaver.MIGRATIONS)
 
 
-async def test_a_stock_saver_reads_the_same_history(saver: Checkpoints, leases: Leases, superuser: Connect) -> None:
+async def test_a_stock_saver_reads_the_same_history(database: Database, saver: Checkpoints, leases: Leases) -> None:
+    """As the app's role, within the row security of whoever may read."""
     lease = await leases()
     await play(story(saver, asks=True), lease, {"lines": []})
-    async with superuser() as above:
-        stock = AsyncPostgresSaver(above)
+    async with database.transaction(lease.access) as connection:
+        stock = AsyncPostgresSaver(connection)
         theirs = [found async for found in stock.alist({"configurable": {"thread_id": lease.thread}})]
     ours = [found async for found in saver.alist(reading(lease.access, lease.thread))]
     assert [found.checkpoint for found in theirs] == [found.checkpoint for found in ours]
@@ -141,17 +123,96 @@ async def test_whoever_lost_the_lease_cannot_save(database: Database, saver: Che
     assert (await play(story(saver), taken, None, fresh=False))["lines"] == ["first", "second"]
 
 
-async def test_ordinary_writes_cost_no_statement_and_failures_are_kept(
-    saver: Checkpoints, leases: Leases, superuser: Connect
+async def test_writes_of_a_step_are_there_for_others_when_they_are_put(
+    saver: Checkpoints, other: Checkpoints, leases: Leases
 ) -> None:
-    """Trap 17: nothing may rest on ordinary writes; what an error or a question leaves is there at once."""
     lease = await leases()
+    place = await saver.aput(leading(lease), empty_checkpoint(), {"source": "loop", "step": 0}, {})
+    await saver.aput_writes(place, [("lines", ["first"]), ("count", 1)], "task", "path")
+    found = await other.aget_tuple(reading(lease.access, lease.thread))
+    assert found is not None
+    assert found.pending_writes == [("task", "lines", ["first"]), ("task", "count", 1)]
+
+
+async def test_writes_of_a_single_task_ride_with_the_next_checkpoint(database: Database, leases: Leases) -> None:
+    """Trap 17: they cost no statement, and the history is the same."""
+    counts, histories = list[int](), list[list[Any]]()
+    for single in (False, True):
+        lease, saver = await leases(), Checkpoints(database, single_task=single)
+        with counted() as count:
+            await play(story(saver), lease, {"lines": []})
+        counts.append(count.statements)
+        found = [row async for row in saver.alist(reading(lease.access, lease.thread))]
+        histories.append([[(channel, value) for _, channel, value in row.pending_writes or []] for row in found])
+    assert histories[0] == histories[1]
+    assert (counts[1], counts[0] - counts[1]) == (4, 3)
+
+
+async def test_what_a_failure_or_a_question_leaves_is_there_at_once(
+    database: Database, other: Checkpoints, leases: Leases
+) -> None:
+    lease, saver = await leases(), Checkpoints(database, single_task=True)
     with pytest.raises(RuntimeError, match="broken"):
         await play(story(saver, breaks=True), lease, {"lines": []})
-    async with superuser() as above:
-        found = await above.execute("select channel from checkpoint_writes where thread_id = %s", [lease.thread])
-        assert [row["channel"] for row in await found.fetchall()] == ["__error__"]
+    assert await _pending(other, lease) == ["__error__"]
     assert (await play(story(saver), lease, None, fresh=False))["lines"] == ["first", "second"]
+
+
+async def test_a_finished_sibling_does_not_run_again(
+    database: Database, saver: Checkpoints, other: Checkpoints, leases: Leases
+) -> None:
+    """One of two parallel nodes has done its work while the other waits for people; the answer comes elsewhere."""
+    ran, lease = list[str](), await leases()
+
+    async def pays(state: Story) -> Story:
+        # It ends after the question is on record.
+        while "__interrupt__" not in await _pending(other, lease):
+            pass
+        ran.append("pays")
+        return {"lines": ["paid"]}
+
+    async def asks(state: Story) -> Story:
+        return {"lines": [f"answer {interrupt('well?')}"]}
+
+    def build(checkpointer: Checkpoints) -> Any:
+        graph: Any = StateGraph(Story)
+        for node in (pays, asks):
+            graph.add_node(node.__name__, node)
+            graph.add_edge(START, node.__name__)
+            graph.add_edge(node.__name__, END)
+        return graph.compile(checkpointer=checkpointer)
+
+    assert "__interrupt__" in await play(build(saver), lease, {"lines": []})
+    taken = await taken_over(database, lease)
+    state = await play(build(other), taken, Command(resume="yes"), fresh=False)
+    assert (ran, sorted(state["lines"])) == (["pays"], ["answer yes", "paid"])
+
+
+async def _pending(saver: Checkpoints, lease: Lease) -> list[str]:
+    """Return the channels that have writes towards the latest checkpoint."""
+    found = await saver.aget_tuple(reading(lease.access, lease.thread))
+    return [channel for _, channel, _ in (found and found.pending_writes) or []]
+
+
+async def test_a_channel_that_a_newer_graph_lacks_harms_no_waiting_thread(
+    database: Database, saver: Checkpoints, other: Checkpoints, leases: Leases
+) -> None:
+    class Newer(TypedDict, total=False):
+        lines: Annotated[list[str], add]
+
+    async def second(state: Newer) -> Newer:
+        interrupt("well?")
+        return {"lines": ["second, newer"]}
+
+    graph: Any = StateGraph(Newer)
+    graph.add_node("second", second)
+    graph.add_edge(START, "second")
+    graph.add_edge("second", END)
+    lease = await leases()
+    await play(story(saver, asks=True), lease, {"lines": []})
+    taken = await taken_over(database, lease)
+    state = await play(graph.compile(checkpointer=other), taken, Command(resume="go"), fresh=False)
+    assert state == {"lines": ["first", "second, newer"]}
 
 
 async def test_the_next_run_of_a_thread_starts_clean(database: Database, saver: Checkpoints, leases: Leases) -> None:
