@@ -32,6 +32,8 @@ _LEASE, _ACCESS, _FRESH, _COPIES = "__lease", "__access", "__fresh", "__copies"
 _OURS = (_LEASE, _ACCESS, _COPIES)
 _SNAPSHOT = "_DeltaSnapshot"
 """LangGraph's type of a DeltaChannel's whole value; its readers look for `true` in the checkpoint where one stands."""
+_BRANCH = "branch:"
+"""What LangGraph's channels for the next node begin with."""
 _OR_COPIED = "or metadata ? 'copied_from'"
 
 Step = tuple[str, str, str]
@@ -125,14 +127,15 @@ class Checkpoints(Threads):
         keys = self._keys(config)
         lease, cargo = _lease(keys), Cargo()
         inline, blobs = self._split(cargo, checkpoint["channel_values"], new_versions)
-        riding = self._riding.pop(_step(keys), {})
+        # Where a step led is told by the checkpoint after it; LangGraph reads such writes only before that is there.
+        riding = [row for row in self._riding.pop(_step(keys), {}).values() if not row[3].startswith(_BRANCH)]
         body = {
             "id": checkpoint["id"],
             "checkpoint": {**checkpoint, "channel_values": inline, "versions_seen": _seen(checkpoint)},
             "metadata": {**get_serializable_checkpoint_metadata(config, metadata), "run": lease.run},
             "blobs": blobs,
         }
-        await self._save(lease, keys, body, cargo, riding.values())
+        await self._save(lease, keys, body, cargo, riding)
         kept = {name: keys[name] for name in (*_OURS, "checkpoint_ns") if name in keys}
         return _config(lease.thread, kept, checkpoint["id"])
 

@@ -166,7 +166,7 @@ async def show(database: Database, access: Access, thread: str) -> TranscriptCon
     moments = sorted(map(_moment, parts["checkpoints"]), key=lambda moment: (moment["at"], moment["checkpoint"]))
     calls = sorted(parts["calls"], key=lambda call: call["id"])
     counts = {name: len(some) for name, some in parts.items()}
-    state = _state(database, parts)
+    state = _state(parts)
     return TranscriptContent(Transcript(**rows[0]), tuple(moments), state, calls=tuple(calls), rows=counts)
 
 
@@ -180,11 +180,11 @@ def _moment(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _state(database: Database, parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _state(parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     # Late: few ask for this, and it brings LangGraph along.
-    from memory.runs.checkpoints import Checkpoints
+    from memory.runs.checkpoint_values import ExactSerializer
 
-    serde = Checkpoints(database).serde
+    serde = ExactSerializer()
     whole: list[dict[str, Any]] = [row["checkpoint"] for row in parts["checkpoints"] if not row["checkpoint_ns"]]
     last = max(whole, key=lambda held: str(held.get("ts", "")), default=dict[str, Any]())
     blobs = {(row["channel"], row["version"]): row for row in parts["blobs"] if row["blob"]}
@@ -193,7 +193,9 @@ def _state(database: Database, parts: Mapping[str, list[dict[str, Any]]]) -> dic
         if row := blobs.get(place):
             found[place[0]] = serde.loads_typed((row["type"], bytes.fromhex(row["blob"].removeprefix("\\x"))))
     told = {name: value for name, value in found.items() if not name.startswith(_MACHINERY)}
-    return json.loads(json.dumps(told, default=str, skipkeys=True))
+    text = json.dumps(told, default=str, skipkeys=True, ensure_ascii=False)
+    # A state may hold what no answer may: lone surrogates, infinity and what is no number.
+    return json.loads(text.encode("utf-8", "replace"), parse_constant=str)
 
 
 def _missing(thread: str) -> Permanent:
