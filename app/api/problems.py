@@ -97,9 +97,7 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "journal_broken": ProblemType(
         500, "The journal does not verify", "stop, keep the database, compare with an export"
     ),
-    "too_large": ProblemType(
-        413, "This is too large", "send less at once; a request may have 1 MB, a step's state 32 MB"
-    ),
+    "too_large": ProblemType(413, "This is too large", "send less; a request may have 1 MB, a step's state 32 MB"),
     "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
     "unsupported_media_type": ProblemType(415, "The body is not JSON", "send Content-Type: application/json"),

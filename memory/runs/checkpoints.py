@@ -127,15 +127,20 @@ class Checkpoints(Threads):
         keys = self._keys(config)
         lease, cargo = _lease(keys), Cargo()
         inline, blobs = self._split(cargo, checkpoint["channel_values"], new_versions)
-        # Where a step led is told by the checkpoint after it; LangGraph reads such writes only before that is there.
-        riding = [row for row in self._riding.pop(_step(keys), {}).values() if not row[3].startswith(_BRANCH)]
+        riding = self._riding.pop(_step(keys), {}).values()
+        # Where the step led is told by this checkpoint itself, and a path puts in order only what several tasks wrote.
+        writes: list[Write] = [
+            (task, "", index, channel, value)
+            for task, _, index, channel, value in riding
+            if not channel.startswith(_BRANCH)
+        ]
         body = {
             "id": checkpoint["id"],
             "checkpoint": {**checkpoint, "channel_values": inline, "versions_seen": _seen(checkpoint)},
             "metadata": {**get_serializable_checkpoint_metadata(config, metadata), "run": lease.run},
             "blobs": blobs,
         }
-        await self._save(lease, keys, body, cargo, riding)
+        await self._save(lease, keys, body, cargo, writes)
         kept = {name: keys[name] for name in (*_OURS, "checkpoint_ns") if name in keys}
         return _config(lease.thread, kept, checkpoint["id"])
 
