@@ -68,11 +68,11 @@ async def test_a_forged_resume_approves_nothing_and_says_how_people_decide(stage
     assert (await stage.row(row["id"]))["status"] == "waiting"
     await stage.decide(row["id"])
     await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.paid) == ("done", {"a": 100})
+    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 100})
 
 
 async def test_a_forged_answer_is_none(stages: Stages, superuser: Any) -> None:
-    async def planner(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def planner(state: State) -> Proposal:
         return {"clarify": {"question": "which one?", "candidates": []}, "round": 1}
 
     stage = stages(planner=planner)

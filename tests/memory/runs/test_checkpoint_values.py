@@ -26,7 +26,7 @@ from memory.postgres.database import Database
 from memory.runs.checkpoint_values import LARGEST_SAVE
 from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.records import Lease
-from tests.bench.counting import counted
+from tests.bench.counting import count_statements
 from tests.memory.runs.conftest import Leases
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +148,7 @@ async def test_what_would_change_is_refused_when_saved_by_channel_and_type(
     saver: Checkpoints, leases: Leases, value: object, name: str
 ) -> None:
     lease, whole = await leases(), holding(fine=1, odd=value)
-    with counted() as count, pytest.raises(Permanent, match=f"channel 'odd'.*{name}") as refusal:
+    with count_statements() as count, pytest.raises(Permanent, match=f"channel 'odd'.*{name}") as refusal:
         await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
     assert (refusal.value.code, count.statements) == ("contract_violation", 0)
     with pytest.raises(Permanent, match="channel 'odd'"):
@@ -170,7 +170,10 @@ async def test_a_state_beyond_the_limit_is_refused_by_name_before_anything_is_se
 ) -> None:
     lease = await leases()
     whole = holding(small=b"x", large=bytes(LARGEST_SAVE))
-    with counted() as count, pytest.raises(Permanent, match=f"channel 'large' holds {LARGEST_SAVE:,} bytes") as refusal:
+    with (
+        count_statements() as count,
+        pytest.raises(Permanent, match=f"channel 'large' holds {LARGEST_SAVE:,} bytes") as refusal,
+    ):
         await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
     assert (refusal.value.code, count.statements) == ("too_large", 0)
     with pytest.raises(Permanent, match="channel 'large'"):

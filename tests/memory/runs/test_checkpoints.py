@@ -18,7 +18,7 @@ from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
-from tests.bench.counting import counted
+from tests.bench.counting import count_statements
 from tests.conftest import Connect
 from tests.memory.runs.conftest import Leases
 
@@ -139,7 +139,7 @@ async def test_writes_of_a_single_task_ride_with_the_next_checkpoint(database: D
     counts, histories = list[int](), list[list[Any]]()
     for single in (False, True):
         lease, saver = await leases(), Checkpoints(database, single_task=single)
-        with counted() as count:
+        with count_statements() as count:
             await play(story(saver), lease, {"lines": []})
         counts.append(count.statements)
         found = [row async for row in saver.alist(reading(lease.access, lease.thread))]
