@@ -135,7 +135,7 @@ def is_small(value: object) -> bool:
         return len(value) <= _LONGEST_INLINE and "\0" not in value and not _SURROGATE.search(value)
     if type(value) is int:
         return -(2**63) <= value < 2**63
-    return value is None or type(value) is bool
+    return isinstance(value, bool | None)
 
 
 def _plain(value: object) -> bytes | None:
