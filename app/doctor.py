@@ -159,11 +159,11 @@ async def _housekeeping(database: Database) -> Diagnosis:
     if unready := await _unready("housekeeping", database):
         return unready
     latest = await duties.ls(database)
-    troubles = [f"{duty.duty} ({duty.trouble}, {_ago(duty.failed)})" for duty in latest if duty.trouble]
+    troubles = [f"{duty.name} ({duty.trouble}, {_ago(duty.seconds_since_failure)})" for duty in latest if duty.trouble]
     if troubles:
         fix = "look for it in the log of the workers; the other duties go on"
         return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubles)}", fix)
-    oldest = max((duty.done or 0 for duty in latest), default=None)
+    oldest = max((duty.seconds_since_success or 0 for duty in latest), default=None)
     if oldest is None or oldest > _LONGEST_ROUND:
         text = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
         return Diagnosis("housekeeping", "warn", text, "start a worker: `countersign worker`, or `countersign up`")

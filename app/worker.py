@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from app import housekeeping
 from graphs.deps import Deps
@@ -21,6 +21,7 @@ from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.postgres.database import Database
 from memory.runs import endings, records
 from memory.runs.checkpoints import Checkpoints, leading
+from memory.runs.models import EndStatus
 from memory.runs.outcomes import RunOutcome
 from memory.runs.queue import Queue, Seat
 from memory.runs.records import Lease
@@ -29,14 +30,12 @@ from memory.runs.run_store import RunStore
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 3
 
-RunStatus = Literal["done", "failed", "denied", "stopped", "cancelled"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunEnding:
     """How a run ends, whatever the reason."""
 
-    status: RunStatus
+    status: EndStatus
     reason: str | None
     message: str
     body: Mapping[str, Any]
@@ -96,8 +95,8 @@ class Driver:
     async def _heed_cancellation(self, lease: Lease) -> None:
         """Raise Halt if the run was cancelled: a gate does not check, and would ask and be refused for ever."""
         row = await records.get(self._database, lease.access, lease.run)
-        if row["cancel"] is not None:
-            raise Halt("cancelled", f"cancelled before anybody answered: {row['cancel']}")
+        if row.cancel is not None:
+            raise Halt("cancelled", f"cancelled before anybody answered: {row.cancel}")
 
     async def _advance(self, lease: Lease) -> dict[str, Any]:
         """Run the graph from its last checkpoint; waits for a database that is away for a moment."""
@@ -144,7 +143,7 @@ class Driver:
                 message=ending.message,
                 body=ending.body,
             )
-            request = str(row["input"].get("request") or "")
+            request = str(row.input.get("request") or "")
             # By words alone: no transaction waits for a model, and its vectors follow in the background.
             await endings.close(self._database, connection, lease.access.principal, outcome, request)
 
@@ -153,7 +152,7 @@ def ending_of(error: ControlError) -> RunEnding:
     """Return how a run ends that one of our own errors stopped; a stopped run can be resumed by a person."""
     if error.code == "cancelled":
         return RunEnding("cancelled", "cancelled", str(error), {})
-    status: RunStatus = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
+    status: EndStatus = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
     return RunEnding(status, error.code, str(error), {})
 
 
@@ -176,7 +175,7 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
 
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(seat.lost(), name="seat")
+                group.create_task(seat.watch(), name="seat")
                 group.create_task(_until(failure), name="broken")
                 group.create_task(housekeeping.sweep_on(database, waiting), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")

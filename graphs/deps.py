@@ -118,7 +118,7 @@ def _citer(database: Database) -> Cite:
 
 def _answer_reader(database: Database) -> ReadAnswers:
     async def read(lease: Lease) -> Sequence[str]:
-        return (await records.get(database, lease.access, lease.run))["answers"]
+        return (await records.get(database, lease.access, lease.run)).answers
 
     return read
 

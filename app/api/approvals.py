@@ -11,7 +11,7 @@ from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
 from memory.governance import approvals
-from memory.governance.approvals import VoteResult
+from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
 
@@ -46,15 +46,15 @@ async def ls(  # the framework passes each part of a request by name
     rows = await approvals.ls(
         services.database, caller.access, status=status, run=run, limit=limit + 1, before=moment(cursor)
     )
-    return page(rows, limit, "opened", views.gate)
+    return page(rows, limit, lambda approval: (approval.opened_at, approval.id), views.approval_summary)
 
 
 @router.get("/{approval}", operation_id="show_approval")
 async def show(approval: str, services: ServicesDep, caller: CallerDep, response: Response) -> dict[str, Any]:
     """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
-    row = await approvals.show(services.database, caller.access, approval)
-    response.headers["ETag"] = f'"{row["nonce"]}"'
-    return {**views.approval(row), "sample": await _sample(services, caller, row)}
+    record = await approvals.show(services.database, caller.access, approval)
+    response.headers["ETag"] = f'"{record.approval.nonce}"'
+    return {**views.approval_view(record), "sample": await _sample(services, caller, record.approval)}
 
 
 @router.post("/{approval}/decisions", operation_id="decide_approval")
@@ -80,7 +80,7 @@ async def decide(  # the framework passes each part of a request by name
             decision=decision.decision,
             reason=decision.reason,
             channel=decision.channel,
-            edited=new_arguments,
+            new_arguments=new_arguments,
         )
         if receipt.wakes_run and receipt.run:
             await services.queue.defer(connection, receipt.run)
@@ -96,8 +96,9 @@ async def decide(  # the framework passes each part of a request by name
 
 
 def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
-    names = ("code", "run", "status", "votes", "need", "decided_by")
-    return {"approval": approval, **{name: getattr(receipt, name) for name in names}}
+    names = ("code", "run", "status", "votes", "need")
+    fields = {name: getattr(receipt, name) for name in names}
+    return {"approval": approval, **fields, "decided_by": receipt.decider}
 
 
 def _refusal(answer: Mapping[str, Any]) -> Refusal:
@@ -118,12 +119,11 @@ async def _new_arguments(
 ) -> dict[str, Any] | None:
     if decision.decision != "edit":
         return None
-    row = await approvals.show(services.database, caller.access, approval)
-    tools = {item["tool"] for item in row["items"]}
-    if len(row["items"]) != 1:
-        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(row['items'])} actions together; "
+    items = (await approvals.show(services.database, caller.access, approval)).items
+    if len(items) != 1:
+        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(items)} actions together; "
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip
-    tool = services.catalog.get(tools.pop())
+    tool = services.catalog.get(items[0].tool)
     try:
         return tool.arguments.model_validate(decision.edited or {}).model_dump(mode="json")
     except ValidationError as error:
@@ -133,14 +133,13 @@ async def _new_arguments(
         ) from None
 
 
-async def _sample(services: Services, caller: Caller, row: Mapping[str, Any]) -> list[Any]:
-    part = _slice(row["shown"])
+async def _sample(services: Services, caller: Caller, approval: Approval) -> list[Any]:
+    part = _slice(approval.question)
     if part is None:
         return []
+    rows = results.RunRows(services.database, caller.access, approval.run, approval.step)
     try:
-        return list(
-            await results.RunRows(services.database, caller.access, row["run"], row["step"]).sample(part, _SAMPLE)
-        )
+        return list(await rows.sample(part, _SAMPLE))
     except ControlError:
         # The rows of an old round may be gone; what was asked is still worth showing.
         return []

@@ -10,7 +10,7 @@ from app.api.dependencies import Caller, CallerDep, RequestBody, Services, Servi
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
 from memory.runs import endings, records
-from memory.runs.records import ThreadState
+from memory.runs.models import ThreadState
 
 router = APIRouter(tags=["chat"])
 
@@ -55,8 +55,8 @@ async def chat(  # the framework passes each part of a request by name
     if "application/json" not in accept or "text/event-stream" in accept:
         headers = {"X-Run-Id": receipt["run"], **({idempotency.REPLAY_HEADER: "true"} if is_replay else {})}
         return stream.response(services, caller.access, receipt["run"], receipt["after"], headers)
-    row = await stream.wait_for_end_or_gate(services, caller.access, receipt["run"])
-    answer = JSONResponse(views.jsonable(views.answer(row)))
+    run, gate = await stream.wait_for_end_or_gate(services, caller.access, receipt["run"])
+    answer = JSONResponse(views.jsonable(views.answer(run, gate)))
     idempotency.mark(answer, is_replay)
     return answer
 
@@ -65,27 +65,27 @@ async def _take(
     connection: Connection, services: Services, caller: Caller, *, body: ChatRequest, correlation: str
 ) -> dict[str, Any]:
     thread = body.thread
-    standing = await start_run.own(connection, caller, thread) if thread else None
-    if standing and standing.open:
-        if standing.waits_for == "clarify" and not body.supersedes:
-            await records.answer(connection, standing.run, body.message)
-            await services.queue.defer(connection, standing.run)
-            return {"run": standing.run, "thread": thread, "after": standing.seq}
+    state = await start_run.own(connection, caller, thread) if thread else None
+    if state and state.is_open:
+        if state.waits_for == "clarify" and not body.supersedes:
+            await records.answer(connection, state.run, body.message)
+            await services.queue.defer(connection, state.run)
+            return {"run": state.run, "thread": thread, "after": state.seq}
         if not body.supersedes:
-            raise _busy(standing)
+            raise _busy(state)
         reason = "superseded by a new message"
-        await endings.cancel(services.database, connection, caller.access, standing.run, reason)
+        await endings.cancel(services.database, connection, caller.access, state.run, reason)
         thread = None
     request = start_run.RunRequest(body.message)
     return await start_run.begin(connection, services, request, thread=thread, correlation=correlation)
 
 
-def _busy(standing: ThreadState) -> Refusal:
-    waits = f"waits for approval {standing.waits_for!r}" if standing.waits_for else f"is {standing.status}"
+def _busy(state: ThreadState) -> Refusal:
+    waits = f"waits for approval {state.waits_for!r}" if state.waits_for else f"is {state.status}"
     return Refusal(
         "busy",
-        f"run {standing.run!r} of this thread {waits}; a message never decides: use the approval's own command, or "
+        f"run {state.run!r} of this thread {waits}; a message never decides: use the approval's own command, or "
         "send supersedes: true to cancel that run and start anew",
-        run=standing.run,
-        approval=standing.waits_for,
+        run=state.run,
+        approval=state.waits_for,
     )

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -33,6 +33,9 @@ class Wakes(Protocol):
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run, if the caller's transaction commits."""
         ...
+
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,9 @@ def moment(text: str | None) -> tuple[datetime, str] | None:
 
 
 def page(
-    rows: Sequence[Mapping[str, Any]], limit: int, at: str, show: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    rows: Sequence[Row], limit: int, position: Callable[[Row], tuple[datetime, str]], show: Callable[[Row], Any]
 ) -> dict[str, Any]:
-    """Return a page from `limit` + 1 rows ordered by (`at`, id); the extra row only says that there is a next page."""
+    """Return a page from `limit` + 1 rows ordered by `position`; the extra row only says that there is a next page."""
     items = rows[:limit]
-    next_cursor = cursor(items[-1][at], items[-1]["id"]) if len(rows) > limit else None
+    next_cursor = cursor(*position(items[-1])) if len(rows) > limit else None
     return {"items": [show(row) for row in items], "next": next_cursor}

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import auth
+from app.api import views
 from app.api.dependencies import CallerDep, RequestBody, ServicesDep
 from memory.governance import principals
 
@@ -34,7 +35,7 @@ async def show_caller(caller: CallerDep) -> dict[str, Any]:
 async def ls(services: ServicesDep, caller: CallerDep) -> Any:
     """List the tenant's keys, without secrets; for administrators."""
     auth.demand(caller.principal, auth.ADMIN)
-    return {"items": await principals.keys(services.database, caller.access)}
+    return {"items": [views.key(key) for key in await principals.keys(services.database, caller.access)]}
 
 
 @router.post("/api/keys", status_code=201, operation_id="create_key")

@@ -56,18 +56,18 @@ async def start(  # the framework passes each part of a request by name
 async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
     """List runs, newest first."""
     rows = await records.ls(services.database, caller.access, limit=limit + 1, before=moment(cursor))
-    return page(rows, limit, "created", views.summary)
+    return page(rows, limit, lambda run: (run.created_at, run.id), views.summary)
 
 
 @router.get("/{run}", operation_id="show_run")
 async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
-    row = await records.get(services.database, caller.access, run)
-    gate = await stream.open_gate(services, caller.access, row)
+    record = await records.get(services.database, caller.access, run)
+    gate = await stream.open_gate(services, caller.access, record)
     step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
-    view = views.run(row, await _entries(services, caller, run))
+    view = views.run_view(record, await _entries(services, caller, run))
     # Only whoever asked for the run sees any.
-    rows = await previews.first(services.database, caller.access, run, view["result"].get("results") or {})
+    rows = await previews.read(services.database, caller.access, run, view["result"].get("results") or {})
     return {**view, "rows": rows, "outcomes": step_outcomes, "gate": gate}
 
 
@@ -160,8 +160,8 @@ async def _entries(services: Services, caller: Caller, run: str) -> list[Journal
 
 
 async def _may_steer(services: Services, caller: Caller, run: str) -> None:
-    row = await records.get(services.database, caller.access, run)
-    if row["requester"] != caller.principal.id:
+    record = await records.get(services.database, caller.access, run)
+    if record.requester != caller.principal.id:
         auth.demand(caller.principal, *auth.OPERATORS)
 
 

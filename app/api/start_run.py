@@ -16,10 +16,8 @@ from memory.errors import Permanent
 from memory.knowledge import versions
 from memory.postgres.database import Connection
 from memory.runs import records
+from memory.runs.models import ThreadState
 from tools.action import canonical
-
-FINAL_STATUSES: frozenset[str] = frozenset({"done", "failed", "denied", "stopped", "cancelled"})
-"""Statuses in which nobody works on a run any more."""
 
 ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChatMessage = Annotated[str, NotBlank, Field(max_length=8000)]
@@ -44,10 +42,19 @@ class RunRequest:
     plan: Mapping[str, Any] | None = None
     runbook: str | None = None
     inputs: Mapping[str, bool | int | str] = field(default_factory=dict[str, bool | int | str])
+    tool_call: bool = False
+    """True if a person called one tool; the plan is then that call."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the request as the run row and the journal keep it."""
-        return {"request": self.text, "inputs": dict(self.inputs), "runbook": self.runbook, "given": self.plan}
+        origin = {"tool_call": True} if self.tool_call else {}
+        return {
+            "request": self.text,
+            "inputs": dict(self.inputs),
+            "runbook": self.runbook,
+            "given": self.plan,
+            **origin,
+        }
 
 
 async def understand(services: Services, caller: Caller, start: Start) -> RunRequest:
@@ -121,7 +128,7 @@ async def begin(  # one run has this many facts
     return {"run": run, "thread": thread, "after": 0}
 
 
-async def own(connection: Connection, caller: Caller, thread: str) -> records.ThreadState | None:
+async def own(connection: Connection, caller: Caller, thread: str) -> ThreadState | None:
     """Return the state of the caller's thread, or None; raises Permanent("forbidden") for somebody else's."""
     standing = await records.thread_state(connection, thread)
     if standing and standing.owner != caller.principal.id:

@@ -6,17 +6,17 @@ Called by the chat and by `/api/runs/{id}/events`; an event's id is the number o
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.dependencies import Services
 from app.api.progress import Pace
-from app.api.start_run import FINAL_STATUSES
 from memory.governance import approvals, journal
 from memory.governance.journal import JournalEntry
 from memory.runs import records
+from memory.runs.models import Run
 from memory.scope import Access
 
 EventName = Literal["run", "step", "gate", "progress", "message", "end"]
@@ -132,8 +132,8 @@ class _JournalReader:
 
     async def is_finished(self) -> bool:
         """Return whether the run has ended and its last entry was sent."""
-        row = await records.get(self._services.database, self._access, self._run)
-        return row["status"] in FINAL_STATUSES and row["seq"] <= self._after
+        run = await records.get(self._services.database, self._access, self._run)
+        return run.has_ended and run.seq <= self._after
 
     def is_due_for_comment(self) -> bool:
         """Return whether nothing was written for so long that a comment is due; the caller then writes one."""
@@ -143,38 +143,38 @@ class _JournalReader:
         return True
 
     async def _final_message(self) -> ServerEvent:
-        row = await records.get(self._services.database, self._access, self._run)
-        return ServerEvent("message", {"run": self._run, "from": "countersign", "text": row["message"]})
+        run = await records.get(self._services.database, self._access, self._run)
+        return ServerEvent("message", {"run": self._run, "from": "countersign", "text": run.message})
 
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def wait_for_end_or_gate(services: Services, access: Access, run: str) -> dict[str, Any]:
-    """Wait until a run ended or needs a person; returns its row, with the open `gate` if there is one."""
-    async for _ in services.feed.wakeups(run):
-        row = await records.get(services.database, access, run)
-        if row["status"] in FINAL_STATUSES:
-            return {**row, "gate": None}
-        if gate := await open_gate(services, access, row):
-            return {**row, "status": "waiting", "gate": gate}
+async def wait_for_end_or_gate(services: Services, access: Access, id: str) -> tuple[Run, dict[str, Any] | None]:
+    """Wait until a run ended or needs a person; returns it, with the open gate if there is one."""
+    async for _ in services.feed.wakeups(id):
+        run = await records.get(services.database, access, id)
+        if run.has_ended:
+            return run, None
+        if gate := await open_gate(services, access, run):
+            return replace(run, status="waiting"), gate
     raise AssertionError("wake-ups never end by themselves")
 
 
-async def open_gate(services: Services, access: Access, row: Mapping[str, Any]) -> dict[str, Any] | None:
+async def open_gate(services: Services, access: Access, run: Run) -> dict[str, Any] | None:
     """Return the open gate of a run: an approval, a question to its requester, or None."""
-    if row["status"] == "waiting" and row["waits_for"] == "clarify":
-        return {"kind": "clarify", "question": await _question(services, access, row)}
-    if row["status"] not in ("running", "waiting"):
+    if run.status == "waiting" and run.waits_for == "clarify":
+        return {"kind": "clarify", "question": await _question(services, access, run)}
+    if run.status not in ("running", "waiting"):
         return None
-    rounds = await approvals.ls(services.database, access, status="open", run=row["id"], limit=1)
-    return {"kind": "approval", "approval": rounds[0]["id"]} if rounds else None
+    rounds = await approvals.ls(services.database, access, status="open", run=run.id, limit=1)
+    return {"kind": "approval", "approval": rounds[0].id} if rounds else None
 
 
-async def _question(services: Services, access: Access, row: Mapping[str, Any]) -> dict[str, Any]:
+async def _question(services: Services, access: Access, run: Run) -> dict[str, Any]:
     # The question is among the last entries of a run that waits for its answer.
-    after = max(0, row["seq"] - 50)
-    entries = await journal.read(services.database, access, row["id"], after=after, limit=50)
+    after = max(0, run.seq - 50)
+    entries = await journal.read(services.database, access, run.id, after=after, limit=50)
     questions = [entry.body for entry in entries if entry.kind in ("clarify",)]
     return _plain(questions[-1]) if questions else {}

@@ -1,7 +1,7 @@
 """Tools over HTTP: the catalogue, and a call of one tool under the same rules as any agent, without a model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -48,7 +48,7 @@ async def call(  # the framework passes each part of a request by name
     key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
-    run_request = start_run.from_plan(services, _plan(services, name, body.args))
+    run_request = replace(start_run.from_plan(services, _plan(services, name, body.args)), tool_call=True)
 
     async def work(connection: Connection) -> dict[str, Any]:
         return await start_run.begin(connection, services, run_request, thread=None, correlation=trace_of(request))

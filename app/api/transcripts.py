@@ -1,6 +1,5 @@
 """Archived transcripts over HTTP: one's own to read and restore, anybody's for administrators, who also hold them."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -10,6 +9,7 @@ from app.api import views
 from app.api.dependencies import Caller, CallerDep, Limit, Services, ServicesDep, cursor, moment
 from memory.governance import principals
 from memory.runs import transcripts
+from memory.runs.checkpoints import Checkpoints
 
 router = APIRouter(prefix="/api/transcripts", tags=["transcripts"])
 PersonFilter = Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")]
@@ -32,8 +32,8 @@ async def ls(
     rows = await transcripts.ls(services.database, caller.access, of=owner, limit=limit + 1, after=moment(after))
     items = rows[:limit]
     return {
-        "items": [views.jsonable(asdict(row)) for row in items],
-        "next": cursor(items[-1].archived, items[-1].thread) if len(rows) > limit else None,
+        "items": [views.jsonable(views.transcript(row)) for row in items],
+        "next": cursor(items[-1].archived_at, items[-1].thread) if len(rows) > limit else None,
     }
 
 
@@ -41,8 +41,9 @@ async def ls(
 async def show(thread: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Read a transcript without putting it back: its checkpoints, the state in the end, and what models were asked."""
     await _may_read(thread, services, caller)
-    fields = asdict(await transcripts.show(services.database, caller.access, thread))
-    return views.jsonable({**fields.pop("transcript"), **fields})
+    serializer = Checkpoints(services.database).serde
+    content = await transcripts.show(services.database, caller.access, thread, serializer)
+    return views.jsonable(views.transcript_content(content))
 
 
 @router.post("/{thread}/restore", operation_id="restore_transcript")

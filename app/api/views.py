@@ -3,15 +3,20 @@
 It is no resource: it has no route of its own and reads nothing.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 from fastapi.encoders import jsonable_encoder
 
 from app.api.progress import latest
+from memory.governance.approvals import Approval, ApprovalRecord
 from memory.governance.journal import JournalEntry
+from memory.governance.principals import Key
+from memory.runs.models import Run
+from memory.runs.transcripts import Transcript, TranscriptContent
 
-_COST_NAMES = ("tokens", "micros", "calls")
 _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})
 
 
@@ -20,40 +25,56 @@ def jsonable(value: object) -> Any:
     return jsonable_encoder(value)
 
 
-def summary(row: Mapping[str, Any]) -> dict[str, Any]:
+def summary(run: Run) -> dict[str, Any]:
     """Return a run as lists show it."""
-    names = ("id", "thread", "requester", "status", "reason", "message", "waits_for", "correlation", "created", "ended")
-    return {"run": row["id"], **{name: row[name] for name in names}, "request": row["input"].get("request", "")}
-
-
-def answer(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the chat says when a run ended or needs a person; `gate` says what it needs."""
-    return {**summary(row), "gate": row["gate"], "message": row["message"] or _waiting(row["gate"]), "cost": cost(row)}
-
-
-def cost(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run spent, reserved and may spend, in integers."""
-    costs = {
-        n: {"spent": row[f"spent_{n}"], "reserved": row[f"reserved_{n}"], "limit": row[f"limit_{n}"]}
-        for n in _COST_NAMES
+    return {
+        "run": run.id,
+        "id": run.id,
+        "thread": run.thread,
+        "requester": run.requester,
+        "status": run.status,
+        "reason": run.reason,
+        "message": run.message,
+        "waits_for": run.waits_for,
+        "correlation": run.correlation,
+        "created": run.created_at,
+        "ended": run.ended_at,
+        "request": run.input.get("request", ""),
     }
-    return {**costs, "millis": {"spent": row["spent_millis"]}}
 
 
-def run(row: Mapping[str, Any], entries: Iterable[JournalEntry]) -> dict[str, Any]:
+def answer(run: Run, gate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the chat says when a run ended or needs a person; `gate` says what it needs."""
+    return {**summary(run), "gate": gate, "message": run.message or _waiting(gate), "cost": cost(run)}
+
+
+def cost(run: Run) -> dict[str, Any]:
+    """Return what a run spent, reserved and may spend, in integers."""
+    usages = {"tokens": run.tokens, "micros": run.micros, "calls": run.calls}
+    costs = {
+        unit: {"spent": usage.spent, "reserved": usage.reserved, "limit": usage.limit} for unit, usage in usages.items()
+    }
+    return {**costs, "millis": {"spent": run.spent_millis}}
+
+
+def run_view(run: Run, entries: Iterable[JournalEntry]) -> dict[str, Any]:
     """Return everything of a run: plan, steps with their roles, progress, cost, results and the manual list."""
     entry_list = list(entries)
     empty: dict[str, Any] = {}
     outcome = next((entry.body for entry in reversed(entry_list) if entry.kind == "ended"), empty)
     result = {name: value for name, value in outcome.items() if name not in _MACHINERY}
-    names = ("input", "plan", "plan_hash", "answers", "attempt", "seq")
     return {
-        **summary(row),
-        **{name: row[name] for name in names},
+        **summary(run),
+        "input": run.input,
+        "plan": run.plan,
+        "plan_hash": run.plan_hash,
+        "answers": run.answers,
+        "attempt": run.attempt,
+        "seq": run.seq,
         "steps": steps(entry_list),
         "memory": _memory(entry_list),
         "progress": latest(entry_list),
-        "cost": cost(row),
+        "cost": cost(run),
         "result": result,
         "manual": result.get("manual", []),
     }
@@ -85,54 +106,111 @@ def _state(body: Mapping[str, Any], before: str) -> str:
     return str(body["kind"]) if body["kind"] in ("held", "skipped", "denied") else before
 
 
-def gate(row: Mapping[str, Any]) -> dict[str, Any]:
+def approval_summary(approval: Approval) -> dict[str, Any]:
     """Return an approval as lists show it."""
-    names = ("id", "run", "round", "requester", "status", "reason", "need", "groups", "exposure", "step", "opened")
-    decision_names = ("expires", "decided", "decided_by", "rules")
-    question: Mapping[str, Any] = row["shown"]
     return {
-        **{name: row[name] for name in (*names, *decision_names)},
-        "approvals": row.get("approvals"),
-        "title": question.get("title"),
+        "id": approval.id,
+        "run": approval.run,
+        "round": approval.round,
+        "requester": approval.requester,
+        "status": approval.status,
+        "reason": approval.reason,
+        "need": approval.need,
+        "groups": approval.groups,
+        "exposure": approval.exposure,
+        "step": approval.step,
+        "opened": approval.opened_at,
+        "expires": approval.expires_at,
+        "decided": approval.decided_at,
+        "decided_by": approval.decider,
+        "rules": approval.rules,
+        "approvals": approval.approvals,
+        "title": approval.question.get("title"),
     }
 
 
-def approval(row: Mapping[str, Any]) -> dict[str, Any]:
+def approval_view(record: ApprovalRecord) -> dict[str, Any]:
     """Return everything of an approval, with the nonce for decisions and what changed since the last round."""
-    items: list[Mapping[str, Any]] = row["items"]
-    names = ("nonce", "plan_hash", "policy", "pins", "edited", "requester_excluded", "valid_until", "shown", "votes")
+    approval, items = record.approval, record.items
     return {
-        **gate(row),
-        **{name: row[name] for name in names},
-        "approvals": sum(vote["decision"] == "approve" for vote in row["votes"]),
+        **approval_summary(approval),
+        "nonce": approval.nonce,
+        "plan_hash": approval.plan_hash,
+        "policy": approval.policy,
+        "pins": approval.pins,
+        "edited": approval.new_arguments,
+        "requester_excluded": approval.requester_excluded,
+        "valid_until": approval.valid_until,
+        "shown": approval.question,
+        "votes": [asdict(vote) for vote in record.votes],
         "actions": len(items),
-        "amount": sum(item["amount"] for item in items),
-        "tools": _tally(items),
-        "digests": [item["digest"] for item in items],
-        "replaces": _changes(row, row["predecessor"]),
+        "amount": sum(item.amount for item in items),
+        "tools": dict(Counter(item.tool for item in items)),
+        "digests": [item.digest for item in items],
+        "replaces": _changes(approval, record.predecessor),
     }
 
 
-def _tally(items: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item["tool"]] = counts.get(item["tool"], 0) + 1
-    return counts
-
-
-def _changes(row: Mapping[str, Any], old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _changes(approval: Approval, old: Approval | None) -> dict[str, Any] | None:
     """Return the differences from the voided or edited round that this one replaces, or None if it replaces none."""
-    if old is None or old["status"] not in ("void", "edited"):
+    if old is None or old.status not in ("void", "edited"):
         return None
-    names = ("plan_hash", "policy", "pins", "exposure", "step", "need", "shown")
-    old_terms, new_terms = ({name: terms_row[name] for name in names} for terms_row in (old, row))
-    before, after = _leaves(old_terms), _leaves(new_terms)
+    before, after = _leaves(_terms(old)), _leaves(_terms(approval))
     changes = {
         path: {"was": before.get(path), "is": after.get(path)}
         for path in sorted({*before, *after})
         if before.get(path) != after.get(path)
     }
-    return {"approval": old["id"], "status": old["status"], "reason": old["reason"], "changed": changes}
+    return {"approval": old.id, "status": old.status, "reason": old.reason, "changed": changes}
+
+
+def _terms(approval: Approval) -> dict[str, Any]:
+    """Return what people agree to when they approve."""
+    return {
+        "plan_hash": approval.plan_hash,
+        "policy": approval.policy,
+        "pins": list(approval.pins),
+        "exposure": approval.exposure,
+        "step": approval.step,
+        "need": approval.need,
+        "shown": approval.question,
+    }
+
+
+def transcript(transcript: Transcript) -> dict[str, Any]:
+    """Return a transcript as lists show it."""
+    return {
+        "thread": transcript.thread,
+        "size": transcript.size,
+        "packed": transcript.packed_size,
+        "archived": transcript.archived_at,
+        "retained_until": transcript.retained_until,
+        "hold": transcript.legal_hold,
+        "restored": transcript.restored_at,
+    }
+
+
+def transcript_content(content: TranscriptContent) -> dict[str, Any]:
+    """Return a transcript with everything that is in it."""
+    return {
+        **transcript(content.transcript),
+        "moments": [asdict(moment) for moment in content.moments],
+        "state": content.state,
+        "calls": [{"id": call.id, "answer": call.answer, "prompt": call.prompt} for call in content.calls],
+        "rows": content.rows,
+    }
+
+
+def key(key: Key) -> dict[str, Any]:
+    """Return a key as administrators see it."""
+    return {
+        "id": key.id,
+        "person": key.person,
+        "label": key.label,
+        "created": key.created_at,
+        "expires": key.expires_at,
+        "revoked": key.revoked_at,
+    }
 
 
 def _leaves(value: object, path: str = "") -> dict[str, Any]:

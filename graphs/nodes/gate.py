@@ -49,7 +49,7 @@ def _after_decision(state: State, view: ApprovalView, approval: str) -> Update:
         case "approved":
             return {"outcome": None}
         case "edited":
-            override = Override(step=_action(state), args=dict(view.edited or {}))
+            override = Override(step=_action(state), args=dict(view.new_arguments or {}))
             return {"outcome": None, "questions": _other_questions(state), "override": override}
         case "void" if view.reason == "stale_knowledge" and not state.get("undo"):
             return {"outcome": None, "stale": True}

@@ -1,46 +1,139 @@
-"""What people were asked and what they answered; the gateway opens rounds, people decide them over HTTP."""
+"""Rounds of approval and the votes on them; the gateway opens rounds, the API shows them and counts people's votes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
 ApprovalStatus = Literal["open", "approved", "rejected", "edited", "expired", "void"]
 VoteKind = Literal["approve", "reject", "edit", "ask"]
+VoteCode = Literal[
+    "ok",
+    "not_found",
+    "forbidden",
+    "approval_decided",
+    "approval_expired",
+    "approval_void",
+    "duplicate_vote",
+    "needs_another_group",
+    "over_limit",
+    "requester_excluded",
+    "wrong_nonce",
+]
+
+_STATUSES: tuple[ApprovalStatus, ...] = get_args(ApprovalStatus)
+_VOTE_KINDS: tuple[VoteKind, ...] = get_args(VoteKind)
+_VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
 _COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, nonce, exposure, step,
-  plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until"""
+  plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
+  (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """Where a round stands, as the gate node reads it."""
+    """The state of a round as the gate node reads it."""
 
     status: ApprovalStatus
     reason: str | None
-    edited: Mapping[str, Any] | None
+    new_arguments: Mapping[str, Any] | None
+    """What the action should be called with instead, if somebody edited it."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoteResult:
-    """What became of one person's answer; `code` is `ok` or the reason why it does not count."""
+    """The effect of one person's vote; `code` is `ok` or the reason why it does not count."""
 
-    code: str
+    code: VoteCode
     run: str | None
-    status: str | None
+    status: ApprovalStatus | None
     votes: int
     need: int
-    decided_by: str | None
+    decider: str | None
+    """The person whose vote closed the round."""
     wakes_run: bool
     """True if the run must be woken, in the same transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One round: a question to people about one action, or about several together."""
+
+    id: str
+    run: str
+    round: int
+    requester: str
+    status: ApprovalStatus
+    reason: str | None
+    need: int
+    """Number of people who must approve."""
+    groups: tuple[str, ...]
+    """The groups of which one must be the voter's; empty for all people."""
+    requester_excluded: bool
+    nonce: str
+    exposure: int
+    """What is at stake, in minor units; people's limits are compared with it."""
+    step: str
+    plan_hash: str
+    policy: str
+    rules: tuple[str, ...]
+    pins: tuple[Mapping[str, Any], ...]
+    """Id and version of each piece of knowledge that the plan rests on."""
+    question: Mapping[str, Any]
+    """What people are shown: title, arguments, evidence and backout, as the gateway composed it."""
+    new_arguments: Mapping[str, Any] | None
+    decider: str | None
+    opened_at: datetime
+    expires_at: datetime
+    decided_at: datetime | None
+    valid_until: datetime | None
+    """When an approval that nobody used lapses."""
+    approvals: int
+    """Number of people who have approved so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's recorded vote."""
+
+    approver: str
+    decision: VoteKind
+    reason: str
+    channel: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalItem:
+    """One action of a round."""
+
+    step: str
+    tool: str
+    amount: int
+    digest: str
+    consumed_at: datetime | None
+    """When an effect used it up."""
+    effect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRecord:
+    """A round with all that belongs to it."""
+
+    approval: Approval
+    votes: tuple[Vote, ...]
+    items: tuple[ApprovalItem, ...]
+    predecessor: Approval | None
+    """The round before it in the same run."""
 
 
 async def decide(
@@ -51,33 +144,34 @@ async def decide(
     decision: VoteKind,
     reason: str,
     channel: str,
-    edited: Mapping[str, Any] | None = None,
+    new_arguments: Mapping[str, Any] | None = None,
 ) -> VoteResult:
-    """Count one answer of the entered person; refusals come back as codes because each is journaled and commits."""
+    """Count one vote of the entered person; refusals come back as codes because each is journaled and commits."""
     body = {"approval": approval, "nonce": nonce, "decision": decision, "reason": reason, "channel": channel}
-    cursor = await connection.execute("select * from decide(%s)", [Jsonb({**body, "edited": edited})])
+    cursor = await connection.execute("select * from decide(%s)", [Jsonb({**body, "edited": new_arguments})])
     row = await cursor.fetchone() or {}
     return VoteResult(
-        code=row["code"],
+        code=member(_VOTE_CODES, row["code"], "decide"),
         run=row["run"],
-        status=row["status"],
+        status=None if row["status"] is None else member(_STATUSES, row["status"], "decide"),
         votes=row["votes"],
         need=row["need"],
-        decided_by=row["decided_by"],
+        decider=row["decided_by"],
         wakes_run=row["woken"],
     )
 
 
 async def view(database: Database, access: Access, approval: str) -> ApprovalView:
-    """Return where a round stands; raises Permanent("not_found")."""
-    found = await database.rows(access, f"select {_STATUS}, reason, edited from approvals where id = %s", approval)
-    if not found:
+    """Return the state of a round; raises Permanent("not_found")."""
+    rows = await database.rows(access, f"select {_STATUS}, reason, edited from approvals where id = %s", approval)
+    if not rows:
         raise _unknown(approval)
-    return ApprovalView(found[0]["status"], found[0]["reason"], found[0]["edited"])
+    (row,) = rows
+    return ApprovalView(member(_STATUSES, row["status"], "approvals"), row["reason"], row["edited"])
 
 
-async def show(database: Database, access: Access, approval: str) -> dict[str, Any]:
-    """Return one round with its votes, its actions and the round that it replaces, if any."""
+async def show(database: Database, access: Access, approval: str) -> ApprovalRecord:
+    """Return one round with its votes, its actions and the round before it; raises Permanent("not_found")."""
     async with database.transaction(access) as connection:
         cursor = await connection.execute(f"select {_COLUMNS} from approvals where id = %s".encode(), [approval])
         row = await cursor.fetchone()
@@ -86,18 +180,23 @@ async def show(database: Database, access: Access, approval: str) -> dict[str, A
         cursor = await connection.execute(
             "select approver, decision, reason, channel, at from votes where approval = %s order by at", [approval]
         )
-        row["votes"] = await cursor.fetchall()
+        votes = await cursor.fetchall()
         cursor = await connection.execute(
             "select step, tool, amount, digest, consumed, effect from approval_items where approval = %s "
             "order by step, digest",
             [approval],
         )
-        row["items"] = await cursor.fetchall()
+        items = await cursor.fetchall()
         cursor = await connection.execute(
             f"select {_COLUMNS} from approvals where run = %s and round = %s - 1".encode(), [row["run"], row["round"]]
         )
-        row["predecessor"] = await cursor.fetchone()
-    return row
+        predecessor = await cursor.fetchone()
+    return ApprovalRecord(
+        _approval(row),
+        tuple(map(_vote, votes)),
+        tuple(map(_item, items)),
+        None if predecessor is None else _approval(predecessor),
+    )
 
 
 async def ls(
@@ -108,18 +207,51 @@ async def ls(
     run: str | None = None,
     limit: int = 50,
     before: tuple[datetime, str] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Approval]:
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
     async with database.transaction(access) as connection:
         cursor = await connection.execute(
-            f"select * from (select {_COLUMNS}, (select count(*) from votes v where v.approval = approvals.id "
-            "and v.decision = 'approve') as approvals from approvals) a "
+            f"select * from (select {_COLUMNS} from approvals) a "
             "where (%(status)s::text is null or status = %(status)s) and (%(run)s::text is null or run = %(run)s) "
             "and (%(at)s::timestamptz is null or (opened, id) < (%(at)s, %(id)s)) "
             "order by opened desc, id desc limit %(limit)s".encode(),
             {"status": status, "run": run, "limit": limit, "at": before and before[0], "id": before and before[1]},
         )
-        return await cursor.fetchall()
+        return [_approval(row) for row in await cursor.fetchall()]
+
+
+def _approval(row: Mapping[str, Any]) -> Approval:
+    plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "exposure", "step")
+    later = ("plan_hash", "policy", "valid_until", "approvals")
+    return Approval(
+        **{name: row[name] for name in (*plain, *later)},
+        status=member(_STATUSES, row["status"], "approvals"),
+        groups=tuple(row["groups"]),
+        rules=tuple(row["rules"]),
+        pins=tuple(row["pins"]),
+        question=row["shown"],
+        new_arguments=row["edited"],
+        decider=row["decided_by"],
+        opened_at=row["opened"],
+        expires_at=row["expires"],
+        decided_at=row["decided"],
+    )
+
+
+def _vote(row: Mapping[str, Any]) -> Vote:
+    decision = member(_VOTE_KINDS, row["decision"], "votes")
+    return Vote(row["approver"], decision, row["reason"], row["channel"], row["at"])
+
+
+def _item(row: Mapping[str, Any]) -> ApprovalItem:
+    return ApprovalItem(
+        row["step"],
+        row["tool"],
+        row["amount"],
+        row["digest"],
+        consumed_at=row["consumed"],
+        effect=row["effect"],
+    )
 
 
 def _unknown(approval: str) -> Permanent:

@@ -1,6 +1,6 @@
-"""When there is something new to read: one listening connection per process wakes everybody who follows a run.
+"""Wake-ups for followers of runs, by one LISTEN connection per process; the API's streams wait on it.
 
-Notifications only wake; what happened is always read from the journal, so a lost one costs a second at most.
+Notifications only wake; entries are always read from the journal, so a lost one costs a second at most.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _RECONNECT_SECONDS = 0.5
 
 
 class Feed:
-    """Wake-ups for the followers of runs, fed by one LISTEN connection."""
+    """Followers of runs and the connection that wakes them."""
 
     def __init__(self) -> None:
         self._followers: dict[str, set[asyncio.Event]] = {}

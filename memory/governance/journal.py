@@ -1,17 +1,18 @@
-"""What happened, in an order that cannot be changed unseen; everybody appends, people and streams read.
+"""Append-only journal of hash-chained entries; the gateway and the nodes append, streams and the API read and verify.
 
-Facts are chained in clear. What was said stands beside the chain, which holds a salted digest of it: words can be
-forgotten, and the chain still holds.
+Facts are chained in clear. Words stand beside the chain, which holds their salted digest: they can be forgotten, and
+the chain still verifies.
 """
 
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from memory.errors import LeaseLost, Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
@@ -21,6 +22,8 @@ _CHAINS = b"""
    where %s::text is null or coalesce(r.id, j.run) = %s order by 1, j.seq
 """
 _ENTRY = "run, seq, prev, hash, body, words, salt"
+_AppendCode = Literal["ok", "lease_lost", "not_found", "forbidden"]
+_APPEND_CODES: tuple[_AppendCode, ...] = get_args(_AppendCode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +37,40 @@ class JournalEntry:
     text: str
     """The facts exactly as they were hashed; `sealed` among them is the digest of salt and words."""
     words: str | None = None
-    """What was said, as an object; None if nothing was, or if it was forgotten."""
+    """What people and models said, as an object; None if nothing was said, or if it was forgotten."""
     salt: UUID | None = None
 
     @property
-    def body(self) -> dict[str, Any]:
-        """Return facts and words as one object."""
+    def body(self) -> Mapping[str, Any]:
+        """Return facts and words as one object; its fields depend on the kind, and nodes record kinds of their own."""
         body = {**json.loads(self.words or "{}"), **json.loads(self.text)}
         body.pop("sealed", None)
         return body
 
     @property
     def kind(self) -> str:
-        """Return what sort of fact this is."""
+        """Return the kind of the fact, such as `permitted` or `outcome`."""
         return json.loads(self.text)["kind"]
 
     @property
     def is_forgotten(self) -> bool:
-        """Return whether words are missing that were here."""
+        """Return whether the entry had words that were forgotten."""
         return self.words is None and "sealed" in json.loads(self.text)
 
     @property
     def is_sealed(self) -> bool:
-        """Return whether the words are those that the chain knows of; true for words that are gone."""
+        """Return whether the words have the digest that the chain holds; true for words that were forgotten."""
         if self.words is None or self.salt is None:
             return self.words is None
         return json.loads(self.text).get("sealed") == seal(self.words, self.salt)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The entry that stands after an append: the new one, or the earlier one of the same key."""
+
+    is_new: bool
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What checking the chains found."""
+    """The result of verifying chains."""
 
     runs: int
     entries: int
@@ -87,20 +98,22 @@ class Verification:
 
 async def append(
     database: Database, access: Access, run: str, body: Mapping[str, Any], *, fence: int | None = None
-) -> tuple[bool, dict[str, Any]]:
+) -> Recording:
     """Record a fact with at least a `kind`; one with a `key` is recorded at most once per run.
 
-    Returns whether it is new, and the recorded body. Raises LeaseLost if `fence` is not the run's any more, and
+    Raises LeaseLost if `fence` is not the run's any more, and
     Permanent("forbidden") for the kinds that only the gateway, approvals and authority write.
     """
     row = await database.call(access, "append", run, fence, body)
-    if row["code"] == "lease_lost":
-        raise LeaseLost(run)
-    if row["code"] == "not_found":
-        raise Permanent("not_found", f"there is no run {run!r} to record anything of")
-    if row["code"] == "forbidden":
-        raise Permanent("forbidden", f"entries of kind {body.get('kind')!r} are written by the gateway alone")
-    return row["fresh"], row["body"]
+    match member(_APPEND_CODES, row["code"], "append"):
+        case "ok":
+            return Recording(row["fresh"], row["body"])
+        case "lease_lost":
+            raise LeaseLost(run)
+        case "not_found":
+            raise Permanent("not_found", f"there is no run {run!r} to record anything of")
+        case "forbidden":
+            raise Permanent("forbidden", f"entries of kind {body.get('kind')!r} are written by the gateway alone")
 
 
 async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[JournalEntry]:
@@ -145,8 +158,8 @@ async def verify(connection: Connection, run: str | None = None) -> Verification
                 chain.add(_entry(row))
     if run is not None and not chains:
         raise Permanent("not_found", f"there is no run {run!r} to verify")
-    broken = [found for chain in chains.values() if (found := chain.close())]
-    return Verification(len(chains), entries, sorted(broken, key=lambda b: (b.run, b.seq)))
+    breaks = [gap for chain in chains.values() if (gap := chain.close())]
+    return Verification(len(chains), entries, sorted(breaks, key=lambda b: (b.run, b.seq)))
 
 
 def genesis(run: str) -> bytes:
@@ -160,54 +173,56 @@ def chain_hash(prev: bytes, run: str, seq: int, text: str) -> bytes:
 
 
 def seal(words: str, salt: UUID) -> str:
-    """Return what the chain holds of words, hexadecimal: SHA-256 over the salt's 16 bytes and the text."""
+    """Return the digest of words that the chain holds, hexadecimal: SHA-256 over the salt's 16 bytes and the text."""
     return hashlib.sha256(salt.bytes + words.encode()).hexdigest()
 
 
 class _Chain:
-    """Re-computes one run's chain, entry by entry."""
+    """The chain of one run, computed again entry by entry up to the first break."""
 
     def __init__(self, run: str, last: int | None, head: bytes | None) -> None:
         self._run = run
-        self._recorded = None if last is None or head is None else (last, bytes(head))
+        self._end = None if last is None or head is None else (last, bytes(head))
         self._head = genesis(run)
         self._seq = 0
-        self._found: Break | None = None
-        self._gone: set[int] = set()
+        self._break: Break | None = None
+        self._missing_words: set[int] = set()
 
     def add(self, entry: JournalEntry) -> None:
-        if self._found:
+        if self._break:
             return
         self._seq += 1
         if entry.seq != self._seq:
-            self._found = Break(self._run, self._seq, f"entry {self._seq} is missing; {entry.seq} follows instead")
+            self._break = Break(self._run, self._seq, f"entry {self._seq} is missing; {entry.seq} follows instead")
         elif entry.prev != self._head:
-            self._found = Break(self._run, entry.seq, "it does not continue the entry before it")
+            self._break = Break(self._run, entry.seq, "it does not continue the entry before it")
         elif entry.hash != chain_hash(entry.prev, self._run, entry.seq, entry.text):
-            self._found = Break(self._run, entry.seq, "its content is not what was recorded")
+            self._break = Break(self._run, entry.seq, "its content is not what was recorded")
         elif not entry.is_sealed:
-            self._found = Break(self._run, entry.seq, "its words are not what was recorded")
+            self._break = Break(self._run, entry.seq, "its words are not what was recorded")
         self._head = entry.hash
-        self._note_forgotten(entry)
+        self._note_erasure(entry)
 
-    def _note_forgotten(self, entry: JournalEntry) -> None:
+    def _note_erasure(self, entry: JournalEntry) -> None:
         if entry.is_forgotten:
-            self._gone.add(entry.seq)
+            self._missing_words.add(entry.seq)
         elif entry.kind == "forgotten":
-            self._gone -= set(entry.body.get("entries", ()))
+            self._missing_words -= set(entry.body.get("entries", ()))
 
     def close(self) -> Break | None:
         """Return the first break, also one between the last entry and the head in the run's row."""
-        if self._found:
-            return self._found
-        if self._recorded == (self._seq, self._head):
+        if self._break:
+            return self._break
+        if self._end == (self._seq, self._head):
             return (
-                Break(self._run, min(self._gone), "its words are gone, and nobody forgot them") if self._gone else None
+                Break(self._run, min(self._missing_words), "its words are gone, and nobody forgot them")
+                if self._missing_words
+                else None
             )
-        if self._recorded is None:
+        if self._end is None:
             return Break(self._run, 1, "entries without a run")
-        seq = min(self._seq, self._recorded[0]) + 1
-        return Break(self._run, seq, f"the run's head is entry {self._recorded[0]}, the journal ends with {self._seq}")
+        seq = min(self._seq, self._end[0]) + 1
+        return Break(self._run, seq, f"the run's head is entry {self._end[0]}, the journal ends with {self._seq}")
 
 
 def _entry(row: Mapping[str, Any]) -> JournalEntry:

@@ -1,11 +1,11 @@
-"""Which policy set is in force for a tenant; the wiring looks when it starts, `migrate` changes it."""
+"""Version of the policy set in force for a tenant; read by the wiring at start, changed by `migrate`."""
 
 from memory.postgres.database import Database
 from memory.scope import Access, Principal
 
 
 def installation(tenant: str) -> Access:
-    """Return as whom the installation itself enters, under a name that no person bears."""
+    """Return the access of the installation itself, under a name that no person bears."""
     return Access.of(Principal(tenant, "countersign"))
 
 

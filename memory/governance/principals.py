@@ -1,19 +1,23 @@
-"""Who may come in: people of a tenant, their limits and keys; used by authentication, key admin and first start."""
+"""People of a tenant, their limits and their keys; called by authentication, key administration and first start."""
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import dict_row
 
 from memory.errors import Permanent, Temporary
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Principal
 
-_SELF = "founder"
+_FOUNDER = "founder"
+"""The principal under which the owner enters a tenant that has no people yet."""
+_STANDINGS: tuple[Literal["valid", "expired", "revoked"], ...] = ("valid", "expired", "revoked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +29,33 @@ class NewKey:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as administrators see it, without its secret."""
+
+    id: str
+    person: str
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
 def key_hash(secret: str) -> bytes:
-    """Return what is stored of a key; keys are 32 random bytes, so a plain hash is enough."""
+    """Return the hash under which a key is stored; keys are 32 random bytes, so a plain hash is enough."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 async def authenticate(database: Database, secret: str) -> Principal:
-    """Return whose key this is; raises Permanent("unauthenticated") for an unknown, expired or revoked one."""
+    """Return the person whose key this is; raises Permanent("unauthenticated") unless it is known and valid."""
     async with database.system() as connection:
         cursor = await connection.execute("select * from principal_of_key(%s)", [key_hash(secret)])
         row = await cursor.fetchone()
     if row is None:
         raise Permanent("unauthenticated", "this key is unknown; ask an administrator for one")
-    if row["standing"] != "valid":
-        raise Permanent("unauthenticated", f"this key is {row['standing']}; ask an administrator for a new one")
+    standing = member(_STANDINGS, row["standing"], "principal_of_key")
+    if standing != "valid":
+        raise Permanent("unauthenticated", f"this key is {standing}; ask an administrator for a new one")
     return Principal(row["tenant"], row["id"], frozenset(row["groups"]), row["limit_alone"], row["limit_joint"])
 
 
@@ -48,23 +65,23 @@ async def issue(database: Database, access: Access, person: str, *, label: str =
     Raises Permanent("not_found") for others; the database refuses whoever is no administrator.
     """
     async with database.transaction(access) as connection:
-        await _known(connection, person)
+        await _require(connection, person)
         return await _issue(connection, person, label, days)
 
 
 async def require(database: Database, access: Access, person: str) -> None:
     """Raise Permanent("not_found") unless the tenant has this person."""
     async with database.transaction(access) as connection:
-        await _known(connection, person)
+        await _require(connection, person)
 
 
-async def keys(database: Database, access: Access) -> list[dict[str, Any]]:
+async def keys(database: Database, access: Access) -> list[Key]:
     """Return the tenant's keys without their secrets, newest first."""
     async with database.transaction(access) as connection:
         cursor = await connection.execute(
-            "select id, principal as person, label, created, expires, revoked from keys order by created desc, id"
+            "select id, principal, label, created, expires, revoked from keys order by created desc, id"
         )
-        return await cursor.fetchall()
+        return [_key(row) for row in await cursor.fetchall()]
 
 
 async def revoke(database: Database, access: Access, key: str) -> None:
@@ -98,7 +115,7 @@ async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: 
     """Make a key with the owner's authority, for the first ones; raises Permanent("not_found")."""
     async with await _as_owner(owner_url) as connection, connection.transaction():
         await _enter(connection, tenant)
-        await _known(connection, person)
+        await _require(connection, person)
         return await _issue(connection, person, label, days)
 
 
@@ -110,10 +127,21 @@ async def _as_owner(url: str) -> Connection:
 
 
 async def _enter(connection: Connection, tenant: str) -> None:
-    await connection.execute("select enter(%s, %s, '{}', '{}')", [tenant, _SELF])
+    await connection.execute("select enter(%s, %s, '{}', '{}')", [tenant, _FOUNDER])
 
 
-async def _known(connection: Connection, person: str) -> None:
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(
+        row["id"],
+        row["principal"],
+        row["label"],
+        created_at=row["created"],
+        expires_at=row["expires"],
+        revoked_at=row["revoked"],
+    )
+
+
+async def _require(connection: Connection, person: str) -> None:
     cursor = await connection.execute("select 1 from principals where id = %s", [person])
     if await cursor.fetchone() is None:
         raise Permanent("not_found", f"there is no person {person!r} in this tenant; name one who exists")

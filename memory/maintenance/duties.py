@@ -1,22 +1,22 @@
-"""What the workers' housekeeping last did and last failed at; written by every round of it, read by `doctor`."""
+"""Log of the workers' housekeeping, duty by duty; written in every round of it, read by `doctor`."""
 
 from dataclasses import dataclass
 
 from memory.postgres.database import Database
 from memory.store.pruning import STANDARD, PruningPolicy
 
-_MOST = 1000
+_COUNT_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One thing that housekeeping does again and again, and how many seconds ago it did."""
+    """One duty of housekeeping, with the time since it was last done and last failed."""
 
-    duty: str
-    done: float | None
-    failed: float | None
+    name: str
+    seconds_since_success: float | None
+    seconds_since_failure: float | None
     trouble: str
-    """Why it failed last; empty if it was done since."""
+    """The kind of the last error; empty if it was done since."""
 
 
 async def note(database: Database, duty: str, trouble: str = "") -> None:
@@ -28,14 +28,14 @@ async def note(database: Database, duty: str, trouble: str = "") -> None:
 async def ls(database: Database) -> list[Duty]:
     """Return every duty that any worker ever noted."""
     async with database.system() as connection:
-        found = await connection.execute("select * from noted_duties()")
-        return [Duty(**row) for row in await found.fetchall()]
+        cursor = await connection.execute("select * from noted_duties()")
+        return [Duty(row["duty"], row["done"], row["failed"], row["trouble"]) for row in await cursor.fetchall()]
 
 
 async def count_full_scopes(database: Database, policy: PruningPolicy = STANDARD) -> int:
-    """Count scopes of any tenant that hold more than their room, up to a thousand; those full of pins stay so."""
+    """Count scopes of any tenant with more memories than the policy allows, up to a thousand; pins are never pruned."""
     async with database.system() as connection:
-        found = await connection.execute(
-            "select count(*) as n from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, _MOST]
+        cursor = await connection.execute(
+            "select count(*) as n from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, _COUNT_LIMIT]
         )
-        return int((await found.fetchone() or {})["n"])
+        return int((await cursor.fetchone() or {})["n"])

@@ -1,7 +1,7 @@
-"""How an installation changes to another embedder, while searches go on; the worker calls it in the background.
+"""Change of an installation to another embedder; called by the workers' housekeeping, its backlog read by `doctor`.
 
-What has not been reached yet is found by its words; vectors of two embedders are never compared. Every bite commits on
-its own, so that a killed worker leaves the rest to the next, and only one worker of all does this at a time.
+Texts without new vectors are still found by their words; vectors of two embedders are never compared. Every batch
+commits on its own, so that a killed worker leaves the rest to the next, and only one worker at a time does this.
 """
 
 import logging
@@ -24,6 +24,7 @@ from memory.scope import Access, Principal, Scope
 _LOG = logging.getLogger(__name__)
 BATCH_SIZE = 100
 EMBEDDER = "embedding"
+"""The principal under which this work enters each tenant."""
 _SCOPES = 10
 _TEXTS = 10
 """About as many texts as an item of knowledge has."""
@@ -31,7 +32,7 @@ _TEXTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What still has the vectors of another embedder."""
+    """Counts of texts that still have the vectors of another embedder."""
 
     memories: int
     knowledge: int
@@ -39,10 +40,10 @@ class Backlog:
 
 
 async def backlog(database: Database, embedder: str, *, tenant: str | None = None) -> Backlog:
-    """Count what waits for vectors of the embedder with this id, in one tenant or in all."""
+    """Count the texts that wait for vectors of the embedder with this id, in one tenant or in all."""
     async with database.system() as connection:
-        found = await connection.execute("select * from count_foreign(%s, %s)", [embedder, tenant])
-        return Backlog(**(await found.fetchone() or {}))
+        cursor = await connection.execute("select * from count_foreign(%s, %s)", [embedder, tenant])
+        return Backlog(**(await cursor.fetchone() or {}))
 
 
 async def advance(database: Database, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
@@ -51,12 +52,12 @@ async def advance(database: Database, embedder: Embedder, *, limit: int = BATCH_
     Returns how many there were; 0 if none waits, or if another worker is at it. Also sees to the index of knowledge
     that has grown. Raises Temporary("unavailable") if the embedder is away.
     """
-    async with _alone(database) as alone:
-        if not alone:
+    async with _lock(database) as is_alone:
+        if not is_alone:
             return 0
         await index(database)
-        known = await _knowledge(database, embedder, max(limit // _TEXTS, 1))
-        return known + await _memories(database, embedder, limit)
+        item_count = await _embed_items(database, embedder, max(limit // _TEXTS, 1))
+        return item_count + await _embed_memories(database, embedder, limit)
 
 
 async def embed_memories(database: Database, access: Access, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
@@ -64,16 +65,16 @@ async def embed_memories(database: Database, access: Access, embedder: Embedder,
 
     Repeat until it returns 0. A memory that changes hands meanwhile is left to the next call.
     """
-    about = {"scope": str(access.writes), "embedder": embedder.id, "limit": limit}
+    values = {"scope": str(access.writes), "embedder": embedder.id, "limit": limit}
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             """
             select id, embedder, concat(speaker || ': ', body) as text from memories
              where scope = %(scope)s and embedder <> %(embedder)s order by created, id limit %(limit)s
             """,
-            about,
+            values,
         )
-        rows = await found.fetchall()
+        rows = await cursor.fetchall()
     vectors = await embedder.embed([row["text"] for row in rows])
     async with database.transaction(access) as connection:
         await connection.cursor().executemany(
@@ -92,7 +93,7 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
     Versions stay as they were published; vectors of other embedders go. Returns how many items there were.
     """
     async with database.transaction(access) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             """
             select k.* from knowledge_vectors v join knowledge k on k.id = v.id and k.version = v.version
              where v.embedder = '' and not exists (
@@ -100,7 +101,7 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
             """,
             [embedder.id, limit],
         )
-        items = [from_row(row) for row in await found.fetchall()]
+        items = [from_row(row) for row in await cursor.fetchall()]
     for item in items:
         vectors = await embed_phrases(_phrases(item), embedder)
         keep = [LEXICAL.id, embedder.id]
@@ -112,39 +113,39 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
 async def index(database: Database, *, least: int = INDEX_THRESHOLD) -> int:
     """Build the index of phrases that are `least` or more by now and have none; returns how many were built."""
     async with database.system() as connection:
-        found = await connection.execute("select index_phrases(%s) as made", [least])
-        return int((await found.fetchone() or {})["made"])
+        cursor = await connection.execute("select index_phrases(%s) as made", [least])
+        return int((await cursor.fetchone() or {})["made"])
 
 
-async def _knowledge(database: Database, embedder: Embedder, limit: int) -> int:
+async def _embed_items(database: Database, embedder: Embedder, limit: int) -> int:
     async with database.system() as connection:
-        found = await connection.execute("select * from lagging_knowledge(%s, %s)", [embedder.id, _SCOPES])
-        tenants = [str(row["tenant"]) for row in await found.fetchall()]
-    done = 0
+        cursor = await connection.execute("select * from lagging_knowledge(%s, %s)", [embedder.id, _SCOPES])
+        tenants = [str(row["tenant"]) for row in await cursor.fetchall()]
+    count = 0
     for tenant in tenants:
         access = Access(Principal(tenant, EMBEDDER), ())
-        done += await _apart(tenant, embed_knowledge(database, access, embedder, limit=limit - done))
-        if done >= limit:
+        count += await _isolate(tenant, embed_knowledge(database, access, embedder, limit=limit - count))
+        if count >= limit:
             break
-    return done
+    return count
 
 
-async def _memories(database: Database, embedder: Embedder, limit: int) -> int:
+async def _embed_memories(database: Database, embedder: Embedder, limit: int) -> int:
     async with database.system() as connection:
-        found = await connection.execute("select * from foreign_scopes(%s, %s)", [embedder.id, _SCOPES])
-        scopes = await found.fetchall()
-    done = 0
+        cursor = await connection.execute("select * from foreign_scopes(%s, %s)", [embedder.id, _SCOPES])
+        scopes = await cursor.fetchall()
+    count = 0
     for row in scopes:
         scope = Scope.parse(row["scope"])
         access = Access(Principal(row["tenant"], EMBEDDER), (scope,), scope)
-        done += await _apart(row["tenant"], embed_memories(database, access, embedder, limit=limit - done))
-        if done >= limit:
+        count += await _isolate(row["tenant"], embed_memories(database, access, embedder, limit=limit - count))
+        if count >= limit:
             break
-    return done
+    return count
 
 
-async def _apart(tenant: str, work: Awaitable[int]) -> int:
-    """Do what concerns one tenant; what its texts, or the vectors of them, make impossible is left, and logged."""
+async def _isolate(tenant: str, work: Awaitable[int]) -> int:
+    """Do the work of one tenant; texts whose vectors the database or the embedder refuses are left, and logged."""
     try:
         return await work
     except (Permanent, psycopg.DataError) as error:
@@ -153,7 +154,7 @@ async def _apart(tenant: str, work: Awaitable[int]) -> int:
 
 
 def _phrases(item: KnowledgeVersion) -> list[str]:
-    """Return what a published item is found by; one from before its front matter was checked, by less."""
+    """Return the phrases of an item; one from before front matter was checked has only its title and body."""
     try:
         return phrases(item)
     except Permanent:
@@ -161,8 +162,8 @@ def _phrases(item: KnowledgeVersion) -> list[str]:
 
 
 @asynccontextmanager
-async def _alone(database: Database) -> AsyncGenerator[bool]:
+async def _lock(database: Database) -> AsyncGenerator[bool]:
     """Hold the lock of this work, unless another worker has it; the server lets go of a dead worker's."""
     async with database.system() as connection, connection.transaction():
-        found = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [locks.REEMBEDDING])
-        yield bool((await found.fetchone() or {})["alone"])
+        cursor = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [locks.REEMBEDDING])
+        yield bool((await cursor.fetchone() or {})["alone"])

@@ -1,4 +1,4 @@
-"""Which requests were already answered, by the key their sender chose; the API asks before it starts or decides."""
+"""Answers to requests with an Idempotency-Key; the API looks them up before it starts or decides anything."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ class IdempotentRequest:
         return cls(key, route, hashlib.sha256(f"{route}\n{text}".encode()).hexdigest())
 
 
-async def earlier_answer(connection: Connection, request: IdempotentRequest) -> dict[str, Any] | None:
-    """Return the answer that this request got before, or None and hold its key until the transaction ends.
+async def earlier_answer(connection: Connection, request: IdempotentRequest) -> Mapping[str, Any] | None:
+    """Return the body of the answer that this request got before, or None and hold its key until the transaction ends.
 
     Raises Permanent("idempotency_mismatch") if the key came with another body, Permanent("conflict") while the first
     request with this key is still at work.

@@ -1,16 +1,18 @@
-"""What stays of a finished run: what came of it for the whole tenant, and a summary in its requester's own scope.
+"""Outcome of a finished run for the whole tenant, and its summary in the requester's own scope.
 
-Used where runs end and by planners. Never a transcript: a later run reads status, duration, tools, cost and where to
-look; `transcripts` holds the rest for people.
+Written by `endings`, read by planners and by the API. Never a transcript: a later run reads status, duration, tools,
+cost and where to look; `transcripts` holds the rest for people.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
+from memory.runs.models import EndStatus, Run
 from memory.scope import Access, Principal, Scope
 from memory.store import erasure, write
 from memory.store.context import SHARED_SCOPE
@@ -18,8 +20,11 @@ from memory.store.models import Memory, Note, Provenance
 
 TEXT_LIMIT = 300
 """Characters of an outcome or a summary, so that ten of them fit into any prompt."""
-_ASKED = 120
+_REQUEST_LIMIT = 120
 _POINTERS = 20
+
+StepStatus = Literal["done", "failed", "unverified", "in_doubt", "compensated", "skipped", "denied"]
+_STEP_STATUSES: tuple[StepStatus, ...] = get_args(StepStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class RunOutcome:
     run: str
     subject: str
     """Id of the plan or runbook."""
-    status: str
+    status: EndStatus
     reason: str = ""
     millis: int = 0
     tools: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -43,23 +48,24 @@ class RunOutcome:
 
     @classmethod
     def of(
-        cls, row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, **how: str
+        cls, run: Run, entries: Sequence[Mapping[str, Any]], moment: datetime, *, status: EndStatus, reason: str = ""
     ) -> "RunOutcome":
-        """Return how a run ends (`status`, `reason`), from its row and the bodies of its journal."""
-        plan: Mapping[str, Any] = row["plan"] or {}
+        """Return how a run ends at this moment, from its row and the bodies of its journal."""
+        plan: Mapping[str, Any] = run.plan or {}
         calls = [body for body in entries if body["kind"] in ("read", "outcome")]
         effects = dict.fromkeys(str(body["effect"]) for body in calls if body.get("effect"))
-        by_hand = plan.get("source") == "given" and str(plan.get("id")).startswith("call.")
+        only_reads = all(step["effect"] == "read" for step in plan.get("steps", ()))
         return cls(
-            row["id"],
+            run.id,
             str(plan.get("id", "request")),
-            **how,
-            millis=round((now - row["created"]).total_seconds() * 1000),
+            status,
+            reason,
+            millis=round((moment - run.created_at).total_seconds() * 1000),
             tools=Counter(str(body["tool"]) for body in calls),
-            tokens=row["spent_tokens"],
-            micros=row["spent_micros"],
+            tokens=run.tokens.spent,
+            micros=run.micros.spent,
             pointers=tuple(effects)[:_POINTERS],
-            is_glance=by_hand and all(step["effect"] == "read" for step in plan["steps"]),
+            is_glance=run.is_tool_call and run.plan is not None and only_reads,
         )
 
     @property
@@ -72,7 +78,7 @@ class RunOutcome:
     def text(self) -> str:
         """Return the outcome as people and prompts read it."""
         cost = f"; cost {sum(self.tools.values())} calls, {self.tokens} tokens, {self.micros} micros"
-        return f"{self.head}{cost}{self._most_used(TEXT_LIMIT - len(self.head) - len(cost))}"[:TEXT_LIMIT]
+        return f"{self.head}{cost}{self._tool_counts(TEXT_LIMIT - len(self.head) - len(cost))}"[:TEXT_LIMIT]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -88,10 +94,10 @@ class RunOutcome:
 
     def summary(self, request: str) -> str:
         """Return what was asked and what came of it, for the requester's own runs to come."""
-        asked = " ".join(request.replace("\0", " ").encode(errors="replace").decode().split())
-        return f"asked {asked[:_ASKED]!r}: {self.head}"[:TEXT_LIMIT]
+        words = " ".join(request.replace("\0", " ").encode(errors="replace").decode().split())
+        return f"asked {words[:_REQUEST_LIMIT]!r}: {self.head}"[:TEXT_LIMIT]
 
-    def _most_used(self, room: int) -> str:
+    def _tool_counts(self, room: int) -> str:
         text = "; tools"
         for tool, count in sorted(self.tools.items(), key=lambda item: (-item[1], item[0])):
             if len(text) + len(tool) + 10 > room:
@@ -106,8 +112,8 @@ class StepOutcome:
 
     step: str
     tool: str
-    status: str
-    """`done`, `skipped`, `denied`, or what went wrong with any of its batches."""
+    status: StepStatus
+    """What went wrong with any of its batches, if something did."""
     duration: int
     """Milliseconds in calls."""
     cost: Mapping[str, int]
@@ -120,19 +126,19 @@ def closing_access(principal: Principal, run: str) -> Access:
     return Access(principal, (*principal.reads, Scope("run", run)), SHARED_SCOPE)
 
 
-async def conclude(connection: Connection, access: Access, ended: RunOutcome) -> Memory:
+async def conclude(connection: Connection, access: Access, outcome: RunOutcome) -> Memory:
     """Erase the run's working memory and leave its outcome, in a transaction entered with `closing`.
 
     A run that was resumed and ends again supersedes its earlier outcome.
     """
-    await erasure.erase_run(connection, ended.run)
-    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
-    note = Note(ended.text, "tool", provenance, key=f"run:{ended.run}")
-    # Whatever the run was shown: its end is news.
+    await erasure.erase_run(connection, outcome.run)
+    provenance = Provenance(run=outcome.run, principal=access.principal.id, facts=outcome.facts)
+    note = Note(outcome.text, "tool", provenance, key=f"run:{outcome.run}")
+    # Read only in the shared scope: whatever the run was shown, its end is news.
     return await write.add(connection, Access(access.principal, (SHARED_SCOPE,), SHARED_SCOPE), note)
 
 
-async def summarise(connection: Connection, access: Access, ended: RunOutcome, request: str) -> Memory:
+async def summarise(connection: Connection, access: Access, outcome: RunOutcome, request: str) -> Memory:
     """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
 
     It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
@@ -140,10 +146,10 @@ async def summarise(connection: Connection, access: Access, ended: RunOutcome, r
     await connection.execute(
         "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
         "and provenance -> 'facts' ? 'status'",
-        [str(access.writes), ended.run],
+        [str(access.writes), outcome.run],
     )
-    provenance = Provenance(run=ended.run, principal=access.principal.id, facts=ended.facts)
-    return await write.add(connection, access, Note(ended.summary(request), "untrusted", provenance))
+    provenance = Provenance(run=outcome.run, principal=access.principal.id, facts=outcome.facts)
+    return await write.add(connection, access, Note(outcome.summary(request), "untrusted", provenance))
 
 
 async def steps(database: Database, access: Access, run: str) -> list[StepOutcome]:
@@ -158,5 +164,10 @@ async def steps(database: Database, access: Access, run: str) -> list[StepOutcom
 
 def _outcome(row: Mapping[str, Any]) -> StepOutcome:
     return StepOutcome(
-        row["step"], row["tool"], row["status"], row["duration"], cost=row["cost"], pointers=tuple(row["pointers"])
+        row["step"],
+        row["tool"],
+        member(_STEP_STATUSES, row["status"], "step_outcomes"),
+        row["duration"],
+        cost=row["cost"],
+        pointers=tuple(row["pointers"]),
     )

@@ -1,7 +1,7 @@
-"""The first rows of what a run found, for the person who asked for it to look at; called by the API.
+"""First rows of a run's results for its requester, and for nobody else; called by the API.
 
-Nobody else is shown them. A text that a run recalled is shown only as long as it is remembered: what was forgotten or
-has expired since is left out, though the run's copy stays until its requester is forgotten.
+A text that a run recalled is shown only while it is remembered: forgotten and expired ones are left out, though the
+run's copy stays until its requester is forgotten.
 """
 
 import json
@@ -30,34 +30,34 @@ select g.place, w.row
 """
 
 
-async def first(database: Database, access: Access, run: str, found: Mapping[str, Any]) -> dict[str, list[ResultRow]]:
-    """Return the first rows of each slice in `found`, the results of a run, by its place there (`call.found`).
+async def read(database: Database, access: Access, run: str, results: Mapping[str, Any]) -> dict[str, list[ResultRow]]:
+    """Return the first rows of each slice in the results of a run, by its path there (`call.found`).
 
     Empty for whoever did not start the run, and without slices of other runs' handles.
     """
-    parts = dict(list(_slices(found, ""))[:_RESULTS])
-    if not parts:
+    slices = dict(list(_slices(results, ""))[:_RESULTS])
+    if not slices:
         return {}
     rows = await database.rows(
         access,
         _READ,
-        list(parts),
-        [part["handle"] for part in parts.values()],
-        [part["start"] for part in parts.values()],
-        [part["start"] + min(part["count"], ROWS) for part in parts.values()],
+        list(slices),
+        [part["handle"] for part in slices.values()],
+        [part["start"] for part in slices.values()],
+        [part["start"] + min(part["count"], ROWS) for part in slices.values()],
         run,
     )
-    shown: dict[str, list[ResultRow]] = {}
+    first_rows: dict[str, list[ResultRow]] = {}
     for row in rows:
-        shown.setdefault(row["place"], []).append(json.loads(row["row"]))
-    return shown
+        first_rows.setdefault(row["place"], []).append(json.loads(row["row"]))
+    return first_rows
 
 
-def _slices(found: Mapping[str, Any], place: str, level: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, value in found.items():
+def _slices(results: Mapping[str, Any], path: str, level: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, value in results.items():
         if isinstance(value, Mapping) and level < _LEVELS:
-            inner, within = cast(Mapping[str, Any], value), f"{place}.{name}" if place else name
+            inner, inner_path = cast(Mapping[str, Any], value), f"{path}.{name}" if path else name
             if {"handle", "start", "count", "digest"} <= inner.keys():
-                yield within, inner
+                yield inner_path, inner
             else:
-                yield from _slices(inner, within, level + 1)
+                yield from _slices(inner, inner_path, level + 1)

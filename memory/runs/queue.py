@@ -1,4 +1,4 @@
-"""What waits to be looked at: jobs that say `look at this run`, on procrastinate; the API defers, workers take.
+"""Queue of runs to look at, on procrastinate; the API and housekeeping defer jobs, workers take them.
 
 A job is a hint and never authority: whoever takes it must still lease the run row. That is why jobs carry no lock of
 procrastinate's: the lock of a dead worker's job would keep its successor from the run, while the lease already keeps
@@ -33,7 +33,7 @@ class Queue:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._look: Drive = _nobody
+        self._drive_run: Drive = _refuse_job
         self._job = app.task(name="drive", queue=_QUEUE)(self._drive)
 
     @classmethod
@@ -58,7 +58,7 @@ class Queue:
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run, if the caller's transaction commits."""
-        with _told():
+        with _translate_errors():
             await self._job.configure(connection=connection).defer_async(run=run)
 
     async def work(self, drive: Drive, *, lanes: int) -> None:
@@ -66,8 +66,8 @@ class Queue:
 
         Raises Temporary("unavailable") if the database goes away.
         """
-        self._look = drive
-        with _told():
+        self._drive_run = drive
+        with _translate_errors():
             await self._app.run_worker_async(
                 queues=[_QUEUE],
                 concurrency=lanes,
@@ -78,7 +78,7 @@ class Queue:
             )
 
     async def _drive(self, run: str) -> None:
-        await self._look(run)
+        await self._drive_run(run)
 
 
 async def tidy(connection: Connection) -> None:
@@ -101,8 +101,8 @@ class Seat:
     async def take(cls, url: str) -> AsyncGenerator["Seat"]:
         """Take a number that nobody had before and hold its lock until the block ends."""
         async with await Connection.connect(url, autocommit=True, row_factory=dict_row) as connection:
-            found = await connection.execute("select nextval('public.worker_numbers')::int as number")
-            number = int((await found.fetchone() or {})["number"])
+            cursor = await connection.execute("select nextval('public.worker_numbers')::int as number")
+            number = int((await cursor.fetchone() or {})["number"])
             await connection.execute("select pg_advisory_lock(%s, %s)", [locks.WORKER, number])
             await connection.execute("listen countersign_worker")
             try:
@@ -112,8 +112,8 @@ class Seat:
                 with suppress(psycopg.Error):
                     await connection.execute("select pg_advisory_unlock(%s, %s)", [locks.WORKER, number])
 
-    async def lost(self) -> None:
-        """Return never; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
+    async def watch(self) -> None:
+        """Wait for ever; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
         try:
             async for _ in self._connection.notifies():
                 pass
@@ -125,13 +125,13 @@ class Seat:
 
 
 @contextmanager
-def _told() -> Generator[None]:
-    """Say in our words that the queue's database failed."""
+def _translate_errors() -> Generator[None]:
+    """Raise Temporary("unavailable") where procrastinate raises its own error."""
     try:
         yield
     except ConnectorException as error:
         raise Temporary("unavailable", f"the queue's database failed ({error.__cause__}); try again") from error
 
 
-async def _nobody(run: str) -> None:
+async def _refuse_job(run: str) -> None:
     raise Permanent("configuration", f"nobody here looks at run {run!r}; start the queue's work first")

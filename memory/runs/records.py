@@ -1,4 +1,4 @@
-"""What runs exist, who leads each, and how it ends; the API starts and wakes them, workers lease and finish them."""
+"""Run rows and their leases; the API starts, lists and wakes runs, workers lease, park and finish them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,15 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from memory.errors import LeaseLost, Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
+from memory.runs.models import COLUMNS, RUN_STATUSES, EndStatus, Run, RunStatus, ThreadState, run_of, thread_state_of
 from memory.scope import Access, Principal, Scope
 
-_COLUMNS = """id, thread, requester, status, reason, message, input, answers, correlation, plan, plan_hash, waits_for,
-  attempt, fence, worker, cancel, seq, limit_tokens, spent_tokens, reserved_tokens, limit_micros, spent_micros,
-  reserved_micros, limit_calls, spent_calls, reserved_calls, spent_millis, created, ended"""
+_START_CODES: tuple[Literal["ok", "busy"], ...] = ("ok", "busy")
+_LEAD_CODES: tuple[Literal["ok", "lease_lost"], ...] = ("ok", "lease_lost")
+_STEER_CODES: tuple[Literal["ok", "not_found", "conflict", "busy"], ...] = ("ok", "not_found", "conflict", "busy")
+_PARK_STATUSES: tuple[Literal["waiting", "queued"], ...] = ("waiting", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ async def start(  # one run has this many facts, and none has a default
     Raises Permanent("busy") if the thread has an open run.
     """
     request = {"id": id, "thread": thread, "input": input, "correlation": correlation, **budget}
-    row = await _one(connection, "select * from start_run(%s)", Jsonb(request))
-    if row["code"] == "busy":
+    row = await _first_row(connection, "select * from start_run(%s)", Jsonb(request))
+    if member(_START_CODES, row["code"], "start_run") == "busy":
         raise Permanent(
             "busy", f"thread {thread!r} has the open run {row['open_run']!r}; wait for it, cancel it, or say supersedes"
         )
@@ -66,9 +69,9 @@ async def lease(database: Database, run: str, worker: int) -> Lease | None:
     return Lease(row["id"], row["fence"], row["thread"], access, row["correlation"], row["input"])
 
 
-async def sweep(connection: Connection, hung_seconds: float = 30) -> list[str]:
+async def sweep(connection: Connection, silent_seconds: float = 30) -> list[str]:
     """Queue again the runs of workers that died or hang; returns their ids, which need a wake-up each."""
-    return await _ids(connection, "select id from sweep_runs(make_interval(secs => %s))", hung_seconds)
+    return await _ids(connection, "select id from sweep_runs(make_interval(secs => %s))", silent_seconds)
 
 
 async def expire(connection: Connection) -> list[str]:
@@ -98,7 +101,7 @@ async def adopt(
     """Make this the plan that the run follows, with its budget; journaled unless it is so already."""
     body = {"plan": plan, "hash": plan_hash, "facts": facts, **budget}
     row = await database.call(lease.access, "adopt_plan", lease.run, lease.fence, body)
-    _still_ours(lease, row)
+    _check_lease(lease, row, "adopt_plan")
 
 
 async def park(database: Database, lease: Lease, waits_for: str, answers: int = 0) -> Literal["waiting", "queued"]:
@@ -107,71 +110,73 @@ async def park(database: Database, lease: Lease, waits_for: str, answers: int = 
     `waits_for` is an approval id, or `clarify` with the number of answers already used.
     """
     row = await database.call(lease.access, "park_run", lease.run, lease.fence, waits_for, answers)
-    _still_ours(lease, row)
-    return "waiting" if row["status"] == "waiting" else "queued"
+    _check_lease(lease, row, "park_run")
+    return member(_PARK_STATUSES, row["status"], "park_run")
 
 
 async def finish(
     connection: Connection,
     lease: Lease,
     *,
-    status: Literal["done", "failed", "denied", "stopped", "cancelled"],
+    status: EndStatus,
     reason: str | None,
     message: str,
     body: Mapping[str, Any],
 ) -> None:
     """End this attempt of the run with one terminal entry; raises LeaseLost if another worker leads it."""
     values = (lease.run, lease.fence, status, reason, message, Jsonb(body))
-    _still_ours(lease, await _one(connection, "select * from finish_run(%s, %s, %s, %s, %s, %s)", *values))
+    row = await _first_row(connection, "select * from finish_run(%s, %s, %s, %s, %s, %s)", *values)
+    _check_lease(lease, row, "finish_run")
 
 
 async def resume(connection: Connection, run: str) -> None:
     """Queue a stopped run again; raises Permanent not_found, conflict or busy."""
-    row = await _one(connection, "select * from resume_run(%s)", run)
-    if row["code"] != "ok":
-        raise _refused(run, row, "only stopped runs can be resumed")
+    row = await _first_row(connection, "select * from resume_run(%s)", run)
+    _check_steering(run, row, "resume_run", "only stopped runs can be resumed")
 
 
-async def cancel(connection: Connection, run: str, reason: str) -> str:
-    """End a run, or tell a running one to stop before its next call; returns its status now."""
-    row = await _one(connection, "select * from cancel_run(%s, %s)", run, reason)
-    if row["code"] != "ok":
-        raise _refused(run, row, "it has ended already")
-    return row["status"]
+async def cancel(connection: Connection, run: str, reason: str) -> RunStatus:
+    """End a run, or tell a running one to stop before its next call; returns its status now.
+
+    Raises Permanent not_found or conflict.
+    """
+    row = await _first_row(connection, "select * from cancel_run(%s, %s)", run, reason)
+    _check_steering(run, row, "cancel_run", "it has ended already")
+    return member(RUN_STATUSES, row["status"], "cancel_run")
 
 
 async def answer(connection: Connection, run: str, text: str) -> None:
     """Give the requester's answer to a run that asked; raises Permanent not_found or conflict."""
-    row = await _one(connection, "select * from answer_run(%s, %s)", run, text)
-    if row["code"] != "ok":
-        raise _refused(run, {**row, "status": ""}, "it is not waiting for an answer of yours")
+    row = await _first_row(connection, "select * from answer_run(%s, %s)", run, text)
+    _check_steering(run, {**row, "status": ""}, "answer_run", "it is not waiting for an answer of yours")
 
 
-async def get(database: Database, access: Access, run: str) -> dict[str, Any]:
+async def get(database: Database, access: Access, run: str) -> Run:
     """Return everything recorded of one run; raises Permanent("not_found")."""
-    found = await database.rows(access, f"select {_COLUMNS} from runs where id = %s and kind = 'run'", run)
-    if not found:
+    rows = await database.rows(access, f"select {COLUMNS} from runs where id = %s and kind = 'run'", run)
+    if not rows:
         raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists yours")
-    return found[0]
+    return run_of(rows[0])
 
 
 async def ls(
     database: Database, access: Access, *, limit: int = 50, before: tuple[datetime, str] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Run]:
     """Return runs, newest first, at most `limit`, older than the (created, id) of `before`."""
     since, last = before or (None, None)
-    return await database.rows(
+    rows = await database.rows(
         access,
-        f"select {_COLUMNS} from runs where kind = 'run' and (%s::timestamptz is null or (created, id) < (%s, %s)) "
+        f"select {COLUMNS} from runs where kind = 'run' and (%s::timestamptz is null or (created, id) < (%s, %s)) "
         "order by created desc, id desc limit %s",
         since,
         since,
         last,
         limit,
     )
+    return [run_of(row) for row in rows]
 
 
-async def _one(connection: Connection, statement: str, *values: object) -> dict[str, Any]:
+async def _first_row(connection: Connection, statement: str, *values: object) -> dict[str, Any]:
     cursor = await connection.execute(statement.encode(), values)
     return await cursor.fetchone() or {}
 
@@ -181,34 +186,22 @@ async def _ids(connection: Connection, statement: str, *values: object) -> list[
     return [row["id"] for row in await cursor.fetchall()]
 
 
-def _still_ours(lease: Lease, row: Mapping[str, Any]) -> None:
-    if row["code"] == "lease_lost":
+def _check_lease(lease: Lease, row: Mapping[str, Any], function: str) -> None:
+    if member(_LEAD_CODES, row["code"], function) == "lease_lost":
         raise LeaseLost(lease.run)
 
 
-def _refused(run: str, row: Mapping[str, Any], why: str) -> Permanent:
-    if row["code"] == "not_found":
-        return Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists yours")
-    if row["code"] == "busy":
-        return Permanent("busy", f"the thread of run {run!r} has another open run; end that first")
-    return Permanent("conflict", f"run {run!r} is {row['status'] or 'in another state'}: {why}")
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadState:
-    """The newest run of a thread."""
-
-    run: str
-    owner: str
-    """The person whose first message opened the thread."""
-    status: str
-    waits_for: str | None
-    seq: int
-
-    @property
-    def open(self) -> bool:
-        """Return whether the run has not ended."""
-        return self.status in ("queued", "running", "waiting")
+def _check_steering(run: str, row: Mapping[str, Any], function: str, reason: str) -> None:
+    """Raise Permanent if a run could not be resumed, cancelled or answered; `reason` says why its status forbids it."""
+    match member(_STEER_CODES, row["code"], function):
+        case "ok":
+            return
+        case "not_found":
+            raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists yours")
+        case "busy":
+            raise Permanent("busy", f"the thread of run {run!r} has another open run; end that first")
+        case "conflict":
+            raise Permanent("conflict", f"run {run!r} is {row['status'] or 'in another state'}: {reason}")
 
 
 async def thread_state(connection: Connection, thread: str) -> ThreadState | None:
@@ -219,6 +212,4 @@ async def thread_state(connection: Connection, thread: str) -> ThreadState | Non
         [thread],
     )
     row = await cursor.fetchone()
-    return (
-        None if row is None else ThreadState(row["id"], row["requester"], row["status"], row["waits_for"], row["seq"])
-    )
+    return None if row is None else thread_state_of(row)

@@ -1,4 +1,4 @@
-"""What large reads found: rows kept by handle, so that agents pass references and never the rows themselves.
+"""Results of large reads, stored by handle, so that agents pass references and never the rows themselves.
 
 The gateway gives a step's `RunRows` to the tool that runs; the API shows people samples.
 """
@@ -65,8 +65,8 @@ class RunRows:
         """
         async with self._database.transaction(self._access) as connection:
             handle = await self._lock(connection, name)
-            if kept := await self._whole(connection, handle):
-                return kept
+            if existing := await self._find_slice(connection, handle):
+                return existing
             tally = Tally()
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
@@ -81,8 +81,8 @@ class RunRows:
 
         Texts lie here and not in any journal, so that whoever wrote them can still be forgotten.
         """
-        found = await search.recall(self._database, self._access, query, limit=limit, embedder=self._embedder)
-        return await self.keep(name, _remembered(found)), found
+        result = await search.recall(self._database, self._access, query, limit=limit, embedder=self._embedder)
+        return await self.keep(name, _memory_rows(result)), result
 
     async def remember(self, text: str) -> str:
         """Put a text into the run's working memory as what it is, words from elsewhere; returns its id.
@@ -90,43 +90,45 @@ class RunRows:
         Raises Permanent("tainted") for a text that only says what the run recalled.
         """
         origin = Provenance(run=self._run, step=self._step)
-        kept = await write.remember(
+        memory = await write.remember(
             self._database, self._access, text, trust="untrusted", provenance=origin, embedder=self._embedder
         )
-        return kept.id
+        return memory.id
 
     async def read(self, part: ResultSlice) -> AsyncIterator[ResultRow]:
         """Yield the rows of a slice in order, after its digest was found right."""
         async with self._database.transaction(self._access) as connection:
-            await self._inside(connection, part)
-            found = await connection.execute(_ROWS, _span(part))
-            texts = [str(row["row"]) for row in await found.fetchall()]
+            await self._check_bounds(connection, part)
+            cursor = await connection.execute(_ROWS, _span(part))
+            texts = [str(row["row"]) for row in await cursor.fetchall()]
         if len(texts) != part["count"] or digest(texts) != part["digest"]:
-            raise _forged(part)
+            raise _forgery(part)
         for text in texts:
             yield json.loads(text)
 
     async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
         """Return the first rows of a slice, for people to look at."""
         async with self._database.transaction(self._access) as connection:
-            await self._own(connection, part)
+            await self._check_digest(connection, part)
             first = {**_span(part), "end": part["start"] + min(count, part["count"])}
-            found = await connection.execute(_ROWS, first)
-            return [json.loads(row["row"]) for row in await found.fetchall()]
+            cursor = await connection.execute(_ROWS, first)
+            return [json.loads(row["row"]) for row in await cursor.fetchall()]
 
-    async def whole(self, handle: str) -> ResultSlice:
+    async def slice_of(self, handle: str) -> ResultSlice:
         """Return the slice that covers a handle of this run; raises Permanent("forged_authority") for any other."""
         async with self._database.transaction(self._access) as connection:
-            if kept := await self._whole(connection, handle):
-                return kept
+            if entire := await self._find_slice(connection, handle):
+                return entire
         raise _foreign(handle)
 
     async def cut(self, part: ResultSlice, start: int, count: int) -> ResultSlice:
         """Return up to `count` rows of a slice, counted from its own beginning, as a slice with digest and total."""
         first = part["start"] + start
-        found = await self._measure(part, first, min(first + count, part["start"] + part["count"]), max(count, 1))
+        slices = await self._measure(part, first, min(first + count, part["start"] + part["count"]), max(count, 1))
         return (
-            found[0] if found else ResultSlice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
+            slices[0]
+            if slices
+            else ResultSlice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
         )
 
     async def cuts(self, part: ResultSlice, start: int, size: int) -> list[ResultSlice]:
@@ -140,24 +142,24 @@ class RunRows:
 
         `classify` is asked once per distinct combination of the fields and answers a name, or None for `otherwise`.
         """
-        every = list(dict.fromkeys([*names, otherwise]))
+        case_names = list(dict.fromkeys([*names, otherwise]))
         async with self._database.transaction(self._access) as connection:
-            await self._own(connection, part)
-            handles = {name: await self._lock(connection, name) for name in sorted(every)}
-            if await self._whole(connection, handles[otherwise]) is None:
+            await self._check_digest(connection, part)
+            handles = {name: await self._lock(connection, name) for name in sorted(case_names)}
+            if await self._find_slice(connection, handles[otherwise]) is None:
                 await self._partition(connection, part, _Rule(classify, sorted(fields), otherwise), handles)
-            kept = {name: await self._whole(connection, handles[name]) for name in every}
-        return {name: found for name, found in kept.items() if found is not None}
+            slices = {name: await self._find_slice(connection, handles[name]) for name in case_names}
+        return {name: group for name, group in slices.items() if group is not None}
 
     async def _partition(
         self, connection: Connection, part: ResultSlice, rule: "_Rule", handles: Mapping[str, str]
     ) -> None:
         combination = rule.combination()
-        found = await connection.execute(
+        cursor = await connection.execute(
             sql.SQL("select distinct {} as fields ").format(combination) + sql.SQL(_PART), _span(part)
         )
-        groups = [row["fields"] for row in await found.fetchall()]
-        chosen = [handles[rule.name(fields)] for fields in groups]
+        groups = [row["fields"] for row in await cursor.fetchall()]
+        targets = [handles[rule.name(fields)] for fields in groups]
         await connection.execute(
             sql.SQL(
                 """
@@ -169,7 +171,7 @@ class RunRows:
                  where r.handle = %(handle)s and r.ord >= %(start)s and r.ord < %(end)s
                 """
             ).format(combination),
-            {**_span(part), "groups": [json.dumps(fields) for fields in groups], "chosen": chosen},
+            {**_span(part), "groups": [json.dumps(fields) for fields in groups], "chosen": targets},
         )
         await connection.execute(
             _HEADER
@@ -192,8 +194,8 @@ class RunRows:
         if start < part["start"] or size < 1:
             raise Permanent("bad_request", f"no batches of {size!r} rows from {start!r}; both must be positive")
         async with self._database.transaction(self._access) as connection:
-            await self._own(connection, part)
-            found = await connection.execute(
+            await self._check_digest(connection, part)
+            cursor = await connection.execute(
                 """
                 select min(ord) as start, count(*) as count, rows_digest(string_agg(row, E'\n' order by ord)) as digest,
                        sum(amount)::bigint as total
@@ -202,7 +204,7 @@ class RunRows:
                 """,
                 {"handle": part["handle"], "start": start, "end": end, "size": size},
             )
-            return [ResultSlice(handle=part["handle"], **row) for row in await found.fetchall()]
+            return [ResultSlice(handle=part["handle"], **row) for row in await cursor.fetchall()]
 
     async def _insert(self, connection: Connection, handle: str, page: Sequence[ResultRow], tally: Tally) -> None:
         start = tally.count
@@ -223,30 +225,30 @@ class RunRows:
         await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, %s))", [handle, locks.RESULT])
         return handle
 
-    async def _whole(self, connection: Connection, handle: str) -> ResultSlice | None:
-        found = await connection.execute(
+    async def _find_slice(self, connection: Connection, handle: str) -> ResultSlice | None:
+        cursor = await connection.execute(
             "select handle, 0 as start, count, digest, total from results where handle = %s and run = %s",
             [handle, self._run],
         )
-        row = await found.fetchone()
+        row = await cursor.fetchone()
         return ResultSlice(**row) if row else None
 
-    async def _inside(self, connection: Connection, part: ResultSlice) -> ResultSlice:
-        whole = await self._whole(connection, part["handle"])
-        if whole is None:
+    async def _check_bounds(self, connection: Connection, part: ResultSlice) -> ResultSlice:
+        entire = await self._find_slice(connection, part["handle"])
+        if entire is None:
             raise _foreign(part["handle"])
-        if not 0 <= part["start"] <= part["start"] + part["count"] <= whole["count"]:
-            raise _forged(part)
-        return whole
+        if not 0 <= part["start"] <= part["start"] + part["count"] <= entire["count"]:
+            raise _forgery(part)
+        return entire
 
-    async def _own(self, connection: Connection, part: ResultSlice) -> None:
-        whole = await self._inside(connection, part)
-        actual = whole["digest"]
-        if part["count"] != whole["count"]:
-            found = await connection.execute(_DIGEST, _span(part))
-            actual = (await found.fetchone() or {}).get("digest")
+    async def _check_digest(self, connection: Connection, part: ResultSlice) -> None:
+        entire = await self._check_bounds(connection, part)
+        actual = entire["digest"]
+        if part["count"] != entire["count"]:
+            cursor = await connection.execute(_DIGEST, _span(part))
+            actual = (await cursor.fetchone() or {}).get("digest")
         if part["digest"] != actual:
-            raise _forged(part)
+            raise _forgery(part)
 
 
 class _Rule:
@@ -259,16 +261,16 @@ class _Rule:
 
     def combination(self) -> sql.Composable:
         """Return SQL for the fields of a row as one jsonb array."""
-        picked = [sql.SQL("row::jsonb -> {}").format(sql.Literal(field)) for field in self._fields]
-        return sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join(picked))
+        fields = [sql.SQL("row::jsonb -> {}").format(sql.Literal(field)) for field in self._fields]
+        return sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join(fields))
 
     def name(self, values: Sequence[Any]) -> str:
         """Return the name for one combination."""
         return self._classify(dict(zip(self._fields, values, strict=True))) or self._otherwise
 
 
-async def _remembered(found: SearchResult) -> AsyncIterator[ResultRow]:
-    for hit in found.hits:
+async def _memory_rows(result: SearchResult) -> AsyncIterator[ResultRow]:
+    for hit in result.hits:
         memory = hit.memory
         yield {
             "id": memory.id,
@@ -290,7 +292,7 @@ def _foreign(handle: str) -> Permanent:
     )
 
 
-def _forged(part: ResultSlice) -> Permanent:
+def _forgery(part: ResultSlice) -> Permanent:
     return Permanent(
         "forged_authority",
         f"rows {part['start']}+{part['count']} of {part['handle']!r} are not those that were kept; cut the slice again",

@@ -1,4 +1,4 @@
-"""The one text of a row, and what many rows add up to; used by results when it keeps and checks them."""
+"""Canonical text, amount and digest of result rows; called by `results` when it stores and checks them."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ PAGE = 5_000
 
 
 class Tally:
-    """Counts, adds up and hashes rows while they pass."""
+    """Count, total and digest of rows, taken while they pass."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -62,18 +62,18 @@ def canonical(row: ResultRow) -> str:
         text.encode()
     except (TypeError, ValueError) as error:
         raise Permanent("bad_request", f"a row cannot be kept: {error}; send JSON of text and integers") from error
-    if _unfit(row):
+    if _is_unfit(row):
         raise Permanent("bad_request", "a row holds a float or a NUL character; send text and integers in minor units")
     return text
 
 
-def _unfit(value: CellValue) -> bool:
+def _is_unfit(value: CellValue) -> bool:
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, Mapping):
-        return any(_unfit(key) or _unfit(item) for key, item in value.items())
+        return any(_is_unfit(key) or _is_unfit(item) for key, item in value.items())
     if isinstance(value, Sequence):
-        return any(map(_unfit, value))
+        return any(map(_is_unfit, value))
     return isinstance(value, float)
 
 

@@ -35,13 +35,13 @@ class RunStore(BaseStore):
         self._writers = writers
         self._loop = asyncio.get_running_loop()
 
-    def written_by(self, *nodes: str) -> Self:
+    def with_writers(self, *nodes: str) -> Self:
         """Return the same store, written by the nodes of these names alone."""
         return type(self)(self._database, embedder=self._embedder, writers=frozenset(nodes))
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Do what `abatch` does, from a thread that runs no loop: LangGraph calls synchronous nodes from such."""
-        access, batch = self._entered(ops)
+        access, batch = self._authorize(ops)
         return MemoryStore(self._database, access, embedder=self._embedder, loop=self._loop).batch(batch)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -49,10 +49,10 @@ class RunStore(BaseStore):
 
         Raises Permanent("forbidden") without a lease, or if a node writes that the flow does not name as a writer.
         """
-        access, batch = self._entered(ops)
+        access, batch = self._authorize(ops)
         return await MemoryStore(self._database, access, embedder=self._embedder, loop=self._loop).abatch(batch)
 
-    def _entered(self, ops: Iterable[Op]) -> tuple[Access, list[Op]]:
+    def _authorize(self, ops: Iterable[Op]) -> tuple[Access, list[Op]]:
         try:
             config = get_config()
         except RuntimeError:

@@ -1,16 +1,16 @@
-"""What a finished run went through, step by step: archived small, restorable for a while; no prompt ever holds it.
+"""Transcripts of threads at rest: compressed, restorable for a while, readable by people and by no prompt.
 
-Housekeeping archives; people restore for a look or a replay. Later runs learn only the outcome, see `archive`.
+The workers' housekeeping writes them, the API shows and restores them. Later runs learn only the `outcomes`.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -21,95 +21,128 @@ from memory.scope import Access, Principal
 
 _LOG = logging.getLogger(__name__)
 HOUSEKEEPER = "housekeeping"
+"""The principal under which housekeeping enters."""
 AGE = timedelta(days=7)
 """How long a finished run stays as it is, for those who look into it or fork it."""
 RETENTION = timedelta(days=365)
 
 
+class Serializer(Protocol):
+    """The part of the saver's serializer that reads values; injected, so that nothing here brings LangGraph along."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return the value that these bytes of a type stand for."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """An archived thread; `packed` is None once its retention has ended and only the tombstone is left."""
+    """A thread's transcript; `packed_size` is None once its retention has ended and only the tombstone remains."""
 
     thread: str
     size: int
-    packed: int | None
-    archived: datetime
+    """Bytes of the values that it replaced, without their keys and indexes."""
+    packed_size: int | None
+    archived_at: datetime
     retained_until: datetime
-    hold: bool
-    restored: datetime | None
+    legal_hold: bool
+    restored_at: datetime | None
     """When it was last put back to where it was."""
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One checkpoint of a thread."""
+
+    checkpoint: str
+    at: str
+    """The time as the saver wrote it, ISO 8601."""
+    step: int | None
+    source: str | None
+    """`input`, `loop`, `update` or `fork`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One prompt and the model's answer to it."""
+
+    id: int
+    prompt: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptContent:
-    """What is in a transcript that people can read."""
+    """A transcript as people read it."""
 
     transcript: Transcript
-    moments: tuple[Mapping[str, Any], ...]
-    """Each checkpoint, oldest first: its id, time and step."""
+    moments: tuple[Moment, ...]
+    """Oldest first."""
     state: Mapping[str, Any]
-    """What the graph held in the end, by channel."""
-    calls: tuple[Mapping[str, Any], ...]
-    """What models were asked and answered."""
+    """The graph's last state, by channel."""
+    calls: tuple[ModelCall, ...]
     rows: Mapping[str, int]
-    """How many rows of each kind come back when it is restored."""
+    """Number of rows of each kind that come back when it is restored."""
 
 
 _MACHINERY = ("__", "branch:")
-"""How channels begin that only LangGraph uses."""
-_TRANSCRIPT = "thread, size, length(content) as packed, archived, retained_until, hold, restored"
+"""Prefixes of the channels that only LangGraph uses."""
+_COLUMNS = "thread, size, length(content) as packed, archived, retained_until, hold, restored"
+_Rows = Mapping[str, Sequence[dict[str, Any]]]
+"""The rows of a thread by kind: checkpoints, blobs, writes, calls."""
 
 
 async def sweep(
     database: Database, *, age: timedelta = AGE, retention: timedelta = RETENTION, limit: int = 20
 ) -> list[str]:
-    """Archive threads of any tenant whose runs ended that long ago, and end retentions; returns those archived.
+    """Transcribe threads of any tenant whose runs ended that long ago, and end retentions; returns the threads.
 
-    What cannot be archived is logged and raised in the end, after all others were.
+    A thread that cannot be transcribed is logged, and its error raised in the end, after all others.
     """
     async with database.system() as connection:
-        found = await connection.execute("select * from due_transcripts(%s, %s)", [age, limit])
-        due = await found.fetchall()
+        cursor = await connection.execute("select * from due_transcripts(%s, %s)", [age, limit])
+        due = await cursor.fetchall()
         await connection.execute("select sweep_transcripts(%s)", [limit])
-    done, failed = list[str](), list[Exception]()
+    threads, errors = list[str](), list[Exception]()
     for row in due:
         try:
             if await transcribe(database, Access(Principal(row["tenant"], HOUSEKEEPER), ()), row["thread"], retention):
-                done.append(row["thread"])
+                threads.append(row["thread"])
         except (ControlError, psycopg.Error, ValueError) as error:
             _LOG.warning("thread %r of tenant %r cannot be archived: %s", row["thread"], row["tenant"], error)
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    return done
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return threads
 
 
 async def transcribe(database: Database, access: Access, thread: str, retention: timedelta = RETENTION) -> bool:
-    """Move what a thread left behind into the archive; False if there is nothing or a run has not come to rest."""
+    """Put a transcript in the place of a thread's rows; False if it has none, or if a run has not come to rest."""
     async with database.transaction(access) as connection:
-        found = await connection.execute("select read_transcript(%s) as text", [thread])
-        whole: str | None = (await found.fetchone() or {})["text"]
-        if whole is None:
+        cursor = await connection.execute("select read_transcript(%s) as text", [thread])
+        text: str | None = (await cursor.fetchone() or {})["text"]
+        if text is None:
             return False
-        text = whole.encode()
-        packed = await asyncio.to_thread(compression.pack, text)
-        digest = hashlib.sha256(text).hexdigest()
-        done = await connection.execute(
-            "select shelve_transcript(%s, %s, %s, %s) as done", [thread, packed, digest, retention]
+        content = text.encode()
+        # In a thread: a long run keeps the compressor busy for as long as many requests take.
+        packed_content = await asyncio.to_thread(compression.pack, content)
+        digest = hashlib.sha256(content).hexdigest()
+        cursor = await connection.execute(
+            "select shelve_transcript(%s, %s, %s, %s) as is_stored", [thread, packed_content, digest, retention]
         )
-        return bool((await done.fetchone() or {})["done"])
+        return bool((await cursor.fetchone() or {})["is_stored"])
 
 
 async def restore(database: Database, access: Access, thread: str) -> None:
     """Put the rows of a thread back where they were; raises Permanent("not_found") after its retention."""
     async with database.transaction(access) as connection:
-        found = await connection.execute("select content from transcripts where thread = %s", [thread])
-        row = await found.fetchone()
+        cursor = await connection.execute("select content from transcripts where thread = %s", [thread])
+        row = await cursor.fetchone()
         if row is None or row["content"] is None:
             raise _missing(thread)
         text = (await asyncio.to_thread(compression.unpack, row["content"])).decode()
-        done = await connection.execute("select restore_transcript(%s, %s) as done", [thread, text])
-        if not (await done.fetchone() or {})["done"]:
+        cursor = await connection.execute("select restore_transcript(%s, %s) as is_restored", [thread, text])
+        if not (await cursor.fetchone() or {})["is_restored"]:
             raise _missing(thread)
 
 
@@ -128,23 +161,23 @@ async def ls(
     limit: int = 100,
     after: tuple[datetime, str] | None = None,
 ) -> list[Transcript]:
-    """Return archived threads, newest first, with the tombstones; `of` names the person who opened them.
+    """Return transcripts, newest first, with the tombstones; `of` names the person who opened the threads.
 
-    `after` is the time and thread of the last one shown.
+    `after` is the time and thread of the last one of the page before.
     """
     at, thread = after or (None, None)
     query = f"""
-        select {_TRANSCRIPT} from transcripts t
+        select {_COLUMNS} from transcripts t
          where (%s::text is null or exists (select 1 from runs r where r.thread = t.thread and r.kind = 'run'
                                                and r.requester = %s))
            and (%s::timestamptz is null or (archived, thread) < (%s, %s))
          order by archived desc, thread desc limit %s
         """
-    return [Transcript(**row) for row in await database.rows(access, query, of, of, at, at, thread, limit)]
+    return [_transcript(row) for row in await database.rows(access, query, of, of, at, at, thread, limit)]
 
 
 async def owner(database: Database, access: Access, thread: str) -> str:
-    """Return whose an archived thread is; raises Permanent("not_found")."""
+    """Return the person whose thread a transcript is of; raises Permanent("not_found")."""
     rows = await database.rows(
         access,
         "select r.requester from transcripts t join runs r on r.thread = t.thread and r.kind = 'run' "
@@ -156,44 +189,55 @@ async def owner(database: Database, access: Access, thread: str) -> str:
     return str(rows[0]["requester"])
 
 
-async def show(database: Database, access: Access, thread: str) -> TranscriptContent:
-    """Return what a transcript tells, without putting it back; raises Permanent("not_found") after its retention."""
-    rows = await database.rows(access, f"select {_TRANSCRIPT}, content from transcripts where thread = %s", thread)
-    packed = rows[0].pop("content") if rows else None
-    if packed is None:
+async def show(database: Database, access: Access, thread: str, serializer: Serializer) -> TranscriptContent:
+    """Return the content of a transcript, without putting it back; `serializer` is the saver's.
+
+    Raises Permanent("not_found") after its retention.
+    """
+    rows = await database.rows(access, f"select {_COLUMNS}, content from transcripts where thread = %s", thread)
+    if not rows or rows[0]["content"] is None:
         raise _missing(thread)
-    parts: Mapping[str, list[dict[str, Any]]] = json.loads(await asyncio.to_thread(compression.unpack, packed))
-    moments = sorted(map(_moment, parts["checkpoints"]), key=lambda moment: (moment["at"], moment["checkpoint"]))
-    calls = sorted(parts["calls"], key=lambda call: call["id"])
-    counts = {name: len(some) for name, some in parts.items()}
-    state = _state(parts)
-    return TranscriptContent(Transcript(**rows[0]), tuple(moments), state, calls=tuple(calls), rows=counts)
+    thread_rows: _Rows = json.loads(await asyncio.to_thread(compression.unpack, rows[0]["content"]))
+    moments = sorted(map(_moment, thread_rows["checkpoints"]), key=lambda moment: (moment.at, moment.checkpoint))
+    calls = sorted((ModelCall(**row) for row in thread_rows["calls"]), key=lambda call: call.id)
+    return TranscriptContent(
+        _transcript(rows[0]),
+        tuple(moments),
+        _state(serializer, thread_rows),
+        tuple(calls),
+        rows={name: len(kind_rows) for name, kind_rows in thread_rows.items()},
+    )
 
 
-def _moment(row: Mapping[str, Any]) -> dict[str, Any]:
-    held, about = row["checkpoint"], row["metadata"]
-    return {
-        "checkpoint": row["checkpoint_id"],
-        "at": held.get("ts", ""),
-        "step": about.get("step"),
-        "source": about.get("source"),
-    }
+def _transcript(row: Mapping[str, Any]) -> Transcript:
+    return Transcript(
+        row["thread"],
+        row["size"],
+        packed_size=row["packed"],
+        archived_at=row["archived"],
+        retained_until=row["retained_until"],
+        legal_hold=row["hold"],
+        restored_at=row["restored"],
+    )
 
 
-def _state(parts: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    # Late: few ask for this, and it brings LangGraph along.
-    from memory.runs.checkpoint_values import ExactSerializer
+def _moment(row: Mapping[str, Any]) -> Moment:
+    checkpoint, metadata = row["checkpoint"], row["metadata"]
+    return Moment(row["checkpoint_id"], checkpoint.get("ts", ""), metadata.get("step"), metadata.get("source"))
 
-    serde = ExactSerializer()
-    whole: list[dict[str, Any]] = [row["checkpoint"] for row in parts["checkpoints"] if not row["checkpoint_ns"]]
-    last = max(whole, key=lambda held: str(held.get("ts", "")), default=dict[str, Any]())
-    blobs = {(row["channel"], row["version"]): row for row in parts["blobs"] if row["blob"]}
-    found: dict[str, Any] = dict(last.get("channel_values", {}))
-    for place in last.get("channel_versions", {}).items():
-        if row := blobs.get(place):
-            found[place[0]] = serde.loads_typed((row["type"], bytes.fromhex(row["blob"].removeprefix("\\x"))))
-    told = {name: value for name, value in found.items() if not name.startswith(_MACHINERY)}
-    text = json.dumps(told, default=str, skipkeys=True, ensure_ascii=False)
+
+def _state(serializer: Serializer, rows: _Rows) -> dict[str, Any]:
+    """Return the channels of the last checkpoint of the outermost graph, as JSON."""
+    checkpoints: list[dict[str, Any]] = [row["checkpoint"] for row in rows["checkpoints"] if not row["checkpoint_ns"]]
+    latest = max(checkpoints, key=lambda checkpoint: str(checkpoint.get("ts", "")), default=dict[str, Any]())
+    # Small values stand in the checkpoint itself, large ones once per version beside it.
+    blobs = {(row["channel"], row["version"]): row for row in rows["blobs"] if row["blob"]}
+    values: dict[str, Any] = dict(latest.get("channel_values", {}))
+    for channel, version in latest.get("channel_versions", {}).items():
+        if row := blobs.get((channel, version)):
+            values[channel] = serializer.loads_typed((row["type"], bytes.fromhex(row["blob"].removeprefix("\\x"))))
+    state = {name: value for name, value in values.items() if not name.startswith(_MACHINERY)}
+    text = json.dumps(state, default=str, skipkeys=True, ensure_ascii=False)
     # A state may hold what no answer may: lone surrogates, infinity and what is no number.
     return json.loads(text.encode("utf-8", "replace"), parse_constant=str)
 

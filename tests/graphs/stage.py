@@ -13,11 +13,12 @@ from graphs.planning.proposal import Proposal
 from graphs.state import State
 from memory.clock import Clock
 from memory.governance import approvals, journal, policy_version
-from memory.governance.approvals import VoteResult
+from memory.governance.approvals import ApprovalRecord, VoteResult
 from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints
+from memory.runs.models import Run
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.fakes.shop import Shop, tools
@@ -94,7 +95,7 @@ class Stage:
             await records.start(connection, id=run, thread=thread or run, input=asked, correlation=run, budget=BUDGET)
         return run
 
-    async def run(self, plan: Plan) -> dict[str, Any]:
+    async def run(self, plan: Plan) -> Run:
         """Start a plan and drive it as far as it goes; returns its row."""
         run = await self.start(plan=plan)
         await self.driver().drive(run)
@@ -106,7 +107,7 @@ class Stage:
         assert lease is not None
         return lease
 
-    async def row(self, run: str) -> dict[str, Any]:
+    async def row(self, run: str) -> Run:
         """Return the run's row."""
         return await records.get(self.database, self.access, run)
 
@@ -114,18 +115,18 @@ class Stage:
         """Return the run's journal."""
         return await journal.read(self.database, self.access, run, limit=5000)
 
-    async def bodies(self, run: str, kind: str) -> list[dict[str, Any]]:
+    async def bodies(self, run: str, kind: str) -> list[Mapping[str, Any]]:
         """Return the bodies of one kind of entry."""
         return [entry.body for entry in await self.entries(run) if entry.kind == kind]
 
-    async def ending(self, run: str) -> dict[str, Any]:
+    async def ending(self, run: str) -> Mapping[str, Any]:
         """Return the last terminal entry."""
         return (await self.bodies(run, "ended"))[-1]
 
-    async def open_approval(self, run: str) -> dict[str, Any]:
+    async def open_approval(self, run: str) -> ApprovalRecord:
         """Return the question that the run waits for."""
         found = await approvals.ls(self.database, self.access, run=run, status="open")
-        return await approvals.show(self.database, self.access, found[0]["id"])
+        return await approvals.show(self.database, self.access, found[0].id)
 
     async def decide(
         self,
@@ -139,8 +140,8 @@ class Stage:
         async with self.database.transaction(Access.of(self.people[who])) as connection:
             return await approvals.decide(
                 connection,
-                approval=asked["id"],
-                nonce=asked["nonce"],
+                approval=asked.approval.id,
+                nonce=asked.approval.nonce,
                 decision=decision,
                 reason=more.pop("reason", "because"),
                 channel="test",

@@ -96,9 +96,9 @@ async def refund(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: 
     run = (await post(api, "/api/runs", once=canary(), message=message, thread=canary()))["run"]
     await town.until_question(run, "refund")
     (open_question,) = await town.questions(run)
-    address = f"/api/approvals/{open_question['id']}/decisions"
+    address = f"/api/approvals/{open_question.id}/decisions"
     async with calling(town, "bob") as bob:
-        nonce = (await bob.get(f"/api/approvals/{open_question['id']}")).json()["nonce"]
+        nonce = (await bob.get(f"/api/approvals/{open_question.id}")).json()["nonce"]
         await post(bob, address, decision="ask", reason=f"who is {canary()}?", nonce=nonce)
         await post(api, address, decision="ask", reason=f"{canary()} is my aunt", nonce=nonce)
         await post(bob, address, decision="approve", reason=f"for {canary()}", nonce=nonce)
@@ -110,7 +110,7 @@ async def waver(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
     """Ask unclearly, answer what is asked, and cancel."""
     run = (await post(api, "/api/runs", message=f"something is odd with {canary()}"))["run"]
     await town.until_rest(run)
-    thread = (await town.row(run))["thread"]
+    thread = (await town.row(run)).thread
     await post(api, "/api/chat", message=f"I mean {canary()}", thread=thread)
     await town.until_rest(run)
     await post(api, f"/api/runs/{run}/cancel", reason=f"never mind {canary()}")
@@ -121,7 +121,7 @@ async def order(town: Town, api: httpx2.AsyncClient, canary: Canaries) -> None:
     step = {**COMMENT, "args": {"ticket": "t_1002", "text": canary()}}
     plan = {"id": "mine", "goal": canary(), "steps": [step], "backout": canary()}
     run = (await post(api, "/api/runs", plan=plan))["run"]
-    assert (await town.until_end(run))["status"] == "done"
+    assert (await town.until_end(run)).status == "done"
 
 
 async def approve(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge: str) -> None:
@@ -129,7 +129,7 @@ async def approve(town: Town, api: httpx2.AsyncClient, canary: Canaries, charge:
     run = await town.ask(f"please refund charge {charge} to the customer", person="dave")
     await town.until_question(run, "refund")
     (question,) = await town.questions(run)
-    address = f"/api/approvals/{question['id']}"
+    address = f"/api/approvals/{question.id}"
     nonce = (await api.get(address)).json()["nonce"]
     for decision in ("ask", "reject"):
         await post(api, f"{address}/decisions", once=canary(), decision=decision, reason=canary(), nonce=nonce)
@@ -144,7 +144,7 @@ async def shelve(town: Town, canary: Canaries, run: str) -> None:
         yield {"text": canary()}
 
     await RunRows(town.system.database, town.access, run, "s1").keep(canary(), rows())
-    assert await transcripts.transcribe(town.system.database, town.access, (await town.row(run))["thread"])
+    assert await transcripts.transcribe(town.system.database, town.access, (await town.row(run)).thread)
 
 
 async def live(town: Town, canary: Canaries) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from memory.governance import approvals
 from memory.governance.journal import JournalEntry
 from memory.postgres.roles import Urls
 from tests.scenarios import victim
@@ -66,9 +65,9 @@ async def test_a_decision_that_dies_half_way_counts_for_nothing(towns: Towns, ca
     async with towns() as town, town.worker():
         run = await town.begin()
         await until(lambda: has_question(town, run), "the first question")
-        approval = await approvals.show(town.system.database, town.access, (await town.questions(run))[0]["id"])
-        await kill_worker(town, run, victim.decide_and_die, town.addresses, town.settings.tenant, "bob", approval)
-        assert (await town.questions(run))[0]["approvals"] == 0
+        (question,) = await town.questions(run)
+        await kill_worker(town, run, victim.decide_and_die, town.addresses, town.settings.tenant, "bob", question)
+        assert (await town.questions(run))[0].approvals == 0
         await town.until_end(run)
         assert await traces(town, run) == calm_traces
 

@@ -67,7 +67,7 @@ async def test_a_change_of_the_setting_reaches_everything_in_the_background(town
         after = await search.recall(database, town.access, "noon meal", embedder=embedder)
         texts = [text for request in serving.requests for text in request["input"]]
     assert (before.foreign_count, after.foreign_count, after.hits[0].memory.body) == (1, 0, "lunch on Friday")
-    assert row["status"] == "done"
+    assert row.status == "done"
     assert any("billed twice" in text for text in texts)
 
 
@@ -77,7 +77,7 @@ async def test_a_run_does_not_wait_for_a_model_that_is_away(towns: Towns, servin
         serving.away = True
         run = await town.ask()
         row = await town.until_end(run)
-    assert row["status"] == "done"
+    assert row.status == "done"
 
 
 async def test_an_installation_refuses_to_start_with_a_model_that_cannot_be_opened(towns: Towns) -> None:
@@ -91,4 +91,4 @@ async def test_the_incident_is_repaired_with_sentence_vectors(towns: Towns) -> N
     async with towns(embeddings="minilm") as town, town.worker():
         await catch_up(town)
         row = await town.until_end(await town.ask("a whole lot of people paid two times yesterday evening"))
-    assert (row["status"], (row["plan"] or {})["id"]) == ("done", "billing.double-charge")
+    assert (row.status, (row.plan or {})["id"]) == ("done", "billing.double-charge")

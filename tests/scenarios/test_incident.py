@@ -17,7 +17,7 @@ async def test_the_repair_comes_to_what_the_labels_say(towns: Towns, seed: int) 
     async with towns(seed=seed, faults="drop7") as town, town.worker():
         row = await town.until_end(await town.ask())
         labels, counts = await town.true_counts(), await town.actual_counts()
-    assert (row["status"], row["reason"]) == ("done", None)
+    assert (row.status, row.reason) == ("done", None)
     assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
 
 
@@ -28,25 +28,25 @@ async def test_two_people_who_start_the_same_incident_repair_it_once(towns: Town
         rows = await asyncio.gather(*(town.until_end(run) for run in runs))
         labels, counts = await town.true_counts(), await town.actual_counts()
         skips = [body for run in runs for body in await town.bodies(run, "skipped")]
-    assert [row["status"] for row in rows] == ["done", "done"]
+    assert [row.status for row in rows] == ["done", "done"]
     assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
     assert skips
-    assert "already" in " ".join(row["message"] for row in rows)
+    assert "already" in " ".join(row.message for row in rows)
 
 
 async def test_where_nothing_is_wrong_nothing_happens(towns: Towns) -> None:
     async with towns(situation="quiet") as town, town.worker():
         row = await town.until_rest(await town.ask())
         assert await town.effects() == 0
-    assert (row["status"], row["reason"]) == ("done", None)
-    assert "nothing was changed" in row["message"]
+    assert (row.status, row.reason) == ("done", None)
+    assert "nothing was changed" in row.message
 
 
 async def test_an_unclear_message_is_asked_about(towns: Towns) -> None:
     async with towns() as town, town.worker():
         row = await town.until_rest(await town.ask("something is odd, have a look"))
         assert await town.effects() == 0
-    assert (row["status"], row["waits_for"]) == ("waiting", "clarify")
+    assert (row.status, row.waits_for) == ("waiting", "clarify")
 
 
 async def test_a_runbook_that_changes_during_the_gate_voids_it_and_repeats_nothing(towns: Towns) -> None:
@@ -59,7 +59,7 @@ async def test_a_runbook_that_changes_during_the_gate_voids_it_and_repeats_nothi
         row = await town.until_end(run)
         approvals = [body["status"] for body in await town.bodies(run, "approval")]
         pauses = [body for body in await town.bodies(run, "outcome") if body["tool"] == "billing.pause_job"]
-    assert (row["status"], approvals, len(pauses)) == ("done", ["approved", "void", "approved"], 1)
+    assert (row.status, approvals, len(pauses)) == ("done", ["approved", "void", "approved"], 1)
 
 
 async def test_a_batch_that_fails_for_good_leaves_a_list_for_people_and_nothing_reserved(towns: Towns) -> None:
@@ -68,8 +68,8 @@ async def test_a_batch_that_fails_for_good_leaves_a_list_for_people_and_nothing_
         run = await town.ask()
         row = await town.until_end(run)
         body, counts = (await town.bodies(run, "ended"))[-1], await town.actual_counts()
-    assert (row["status"], row["reason"]) == ("failed", "step_failed")
-    assert [row[f"reserved_{name}"] for name in ("tokens", "micros", "calls")] == [0, 0, 0]
+    assert (row.status, row.reason) == ("failed", "step_failed")
+    assert (row.tokens.reserved, row.micros.reserved, row.calls.reserved) == (0, 0, 0)
     assert (counts["refunds"], counts["duplicate_effects"], counts["notifications"]) == (3 + 20, 0, 0)
     assert any("refund" in str(item) for item in body["manual"])
 
@@ -87,7 +87,7 @@ async def test_the_stop_switch_ends_permission_at_once_and_a_person_can_go_on(to
         await town.resume(run)
         row = await town.until_end(run)
         labels, counts = await town.true_counts(), await town.actual_counts()
-    assert (stop["status"], stop["reason"], row["status"]) == ("stopped", "killed", "done")
+    assert (stop.status, stop.reason, row.status) == ("stopped", "killed", "done")
     assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
 
 

@@ -64,7 +64,7 @@ async def test_a_hostile_model_achieves_nothing(towns: Towns, answer: str | AIMe
         reads = {body["step"] for body in await town.bodies(run, "read")}
         assert await town.effects() == 0
         assert (await town.actual_counts())["refunds"] == 0
-    assert (row["status"], row["waits_for"]) == ("waiting", "clarify")
+    assert (row.status, row.waits_for) == ("waiting", "clarify")
     assert all(name.startswith("probe_") for name in reads)
 
 
@@ -77,7 +77,7 @@ async def test_a_model_that_obeys_a_ticket_is_refused_and_the_legitimate_refund_
         row = await town.until_rest(run, approving=True)
         keys = await effect_keys(town)
         assert (await town.actual_counts())["refunds"] == 1
-    assert (row["status"], keys) == ("done", [f"billing.refund:{charge}"])
+    assert (row.status, keys) == ("done", [f"billing.refund:{charge}"])
 
 
 async def test_the_incident_is_repaired_through_an_openai_endpoint(
@@ -90,7 +90,7 @@ async def test_the_incident_is_repaired_through_an_openai_endpoint(
             run = await town.ask()
             row = await town.until_end(run)
             labels, counts = await town.true_counts(), await town.actual_counts()
-    assert (row["status"], (row["plan"] or {})["source"]) == ("done", "model")
+    assert (row.status, (row.plan or {})["source"]) == ("done", "model")
     assert {name: counts[name] for name in FIGURES} == {name: labels[name] for name in FIGURES}
     assert len(re.findall("ch_[a-z0-9]{12}", json.dumps(playing.requests))) <= 5
 

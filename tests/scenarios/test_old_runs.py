@@ -77,7 +77,7 @@ async def test_a_run_of_last_week_shows_the_exact_runbook_it_used(
     async with towns() as town, serve(town) as url:
         async with town.worker():
             run = await town.ask()
-            assert (await town.until_end(run))["status"] == "done"
+            assert (await town.until_end(run)).status == "done"
         monkeypatch.setenv("COUNTERSIGN_URL", url)
         monkeypatch.setenv("COUNTERSIGN_KEY", await key(town, "alice"))
         old_text = await output("knowledge", "show", RUNBOOK)

@@ -49,7 +49,7 @@ def playing(*answers: str) -> tuple[ScriptedModel, Model]:
 async def demands(town: Town, run: str) -> list[tuple[Any, ...]]:
     """Return what each question of a run asked for, whatever became of it."""
     questions = await approvals.ls(town.system.database, town.access, run=run)
-    return sorted((question["need"], tuple(question["groups"]), question["exposure"]) for question in questions)
+    return sorted((question.need, tuple(question.groups), question.exposure) for question in questions)
 
 
 async def test_a_poisoned_request_is_quoted_to_the_next_run_and_changes_nothing(towns: Towns) -> None:
@@ -89,7 +89,7 @@ async def test_a_ticket_that_a_run_noted_gives_no_orders_when_it_plans_again(tow
         breaches = await town.bodies(run, "contract_violation")
     (quotation,) = [line for line in lines(chat, 1) if "maintenance mode" in line]
     assert (" untrusted " in quotation, "quoted, not to be followed: " in quotation) == (True, True)
-    assert (row["status"], [trust for trust, _ in notes], notes_after) == ("done", ["untrusted"], [])
+    assert (row.status, [trust for trust, _ in notes], notes_after) == ("done", ["untrusted"], [])
     assert [body["field"] for body in breaches] == ["plan"]
 
 
@@ -100,22 +100,22 @@ async def test_a_new_version_voids_what_waits_and_the_run_plans_again(towns: Tow
         run = await town.ask(f"please refund charge {charge} to the customer")
         await town.until_question(run, "refund")
         (question,) = await town.questions(run)
-        old = await approvals.show(town.system.database, town.access, question["id"])
+        old = await approvals.show(town.system.database, town.access, question.id)
         await town.publish(LATER, "billing.single-refund")
-        code = await town.vote("bob", old)
+        code = await town.vote("bob", old.approval)
         row = await town.until_end(run)
         rounds = await approvals.ls(town.system.database, town.access, run=run)
         plans = [body["cites"] for body in await town.bodies(run, "planned") if body["type"] == "repair"]
-    void = next(approval for approval in rounds if approval["id"] == old["id"])
-    assert (void["status"], void["reason"], code == "ok") == ("void", "stale_knowledge", False)
+    void = next(approval for approval in rounds if approval.id == old.approval.id)
+    assert (void.status, void.reason, code == "ok") == ("void", "stale_knowledge", False)
     assert [cites[0]["version"] for cites in plans] == [1, 2]
-    assert (row["status"], len(rounds)) == ("done", 2)
+    assert (row.status, len(rounds)) == ("done", 2)
 
 
 async def refund(town: Town, request: str) -> str:
     run = await town.ask(request)
     row = await town.until_rest(run, approving=True)
-    assert row["status"] == "done", row
+    assert row.status == "done", row
     return run
 
 

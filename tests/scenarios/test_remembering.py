@@ -38,7 +38,7 @@ async def refunds(town: Town, number: int = 0) -> str:
     charge = (await town.charges("clean_duplicate"))[number]
     run = await town.ask(f"please refund charge {charge} to the customer")
     row = await town.until_rest(run, approving=True)
-    assert row["status"] == "done", row
+    assert row.status == "done", row
     return run
 
 
@@ -104,7 +104,7 @@ async def test_only_what_a_plan_rests_on_counts_as_used(towns_with_model: TownsW
             (recall,) = await town.bodies(run, "recalled")
             (effect,) = [body["effect"] for body in await town.bodies(run, "outcome")]
             chain = await explanations.explain(town.system.database, town.access, effect)
-            view = views.run(await town.row(run), await town.entries(run))
+            view = views.run_view(await town.row(run), await town.entries(run))
             uses = {memory.id: memory.uses for memory in await memories(town) if memory.trust == "human"}
     assert (len(recall["shown"]), recall["cited"], recall["role"]) == (2, recall["shown"][:1], "planner")
     assert uses == {recall["shown"][0]: 1, recall["shown"][1]: 0}
@@ -136,7 +136,7 @@ async def test_without_a_model_people_are_told_how_the_last_run_ended(towns: Tow
         (outcome,) = [memory for memory in await memories(town) if memory.key == f"run:{first}"]
         (recall,) = await town.bodies(second, "recalled")
         notes = [body["note"] for body in await town.bodies(second, "planned")]
-        plans = [(await town.row(run))["plan"]["steps"] for run in (first, second)]
+        plans = [((await town.row(run)).plan or {})["steps"] for run in (first, second)]
     assert (recall["cited"], outcome.uses) == ([outcome.id], 1)
     assert notes[-1].endswith(f"; last time: {outcome.body.partition(';')[0]}")
     assert first in notes[-1]

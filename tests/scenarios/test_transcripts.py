@@ -5,6 +5,7 @@ import pytest
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import transcripts
+from memory.runs.checkpoints import Checkpoints
 from memory.scope import Access
 from tests.conftest import Connect
 from tests.fakes.openai_endpoint import endpoint
@@ -19,7 +20,7 @@ async def refund(town: Town) -> str:
     """Let one charge be refunded: the shortest story that a run tells."""
     charge = (await town.charges("clean_duplicate"))[0]
     run = await town.ask(f"please refund charge {charge} to the customer")
-    assert (await town.until_rest(run, approving=True))["status"] == "done"
+    assert (await town.until_rest(run, approving=True)).status == "done"
     return run
 
 
@@ -39,7 +40,7 @@ async def test_a_short_run_and_a_long_one_get_five_times_smaller_and_come_back_w
             before = await conversation(database, access, run)
             assert await transcripts.transcribe(database, access, run)
             (transcript, *_) = await transcripts.ls(database, access)
-            assert (transcript.packed or 0) * 5 <= transcript.size
+            assert (transcript.packed_size or 0) * 5 <= transcript.size
             assert await rows_of(database, access, run) == []
             await transcripts.restore(database, access, run)
             assert await conversation(database, access, run) == before
@@ -55,8 +56,8 @@ async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, mon
             before = await conversation(database, access, run)
             assert await transcripts.transcribe(database, access, run)
             assert await conversation(database, access, run) == ["{'prompt': None, 'answer': None}"]
-            transcript = await transcripts.show(database, access, run)
-            assert (len(transcript.calls), transcript.rows["calls"], bool(transcript.calls[0]["prompt"])) == (
+            transcript = await transcripts.show(database, access, run, Checkpoints(database).serde)
+            assert (len(transcript.calls), transcript.rows["calls"], bool(transcript.calls[0].prompt)) == (
                 1,
                 1,
                 True,
@@ -65,7 +66,7 @@ async def test_what_a_model_was_asked_leaves_the_hot_table_too(towns: Towns, mon
             (row,) = await transcripts.ls(database, access)
             await transcripts.restore(database, access, run)
             assert await conversation(database, access, run) == before
-    assert (row.packed or 0) * 5 <= row.size
+    assert (row.packed_size or 0) * 5 <= row.size
 
 
 async def test_after_its_retention_a_tombstone_is_left(towns: Towns, superuser: Connect) -> None:
@@ -80,4 +81,4 @@ async def test_after_its_retention_a_tombstone_is_left(towns: Towns, superuser: 
         (stone,) = await transcripts.ls(database, access)
         with pytest.raises(Permanent, match="retention may be over"):
             await transcripts.restore(database, access, run)
-    assert (stone.thread, stone.packed, stone.size > 0) == (run, None, True)
+    assert (stone.thread, stone.packed_size, stone.size > 0) == (run, None, True)

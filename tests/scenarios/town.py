@@ -19,11 +19,13 @@ from app.world.service import open_world, server
 from app.world.store import actual_counts, connect, load, true_counts
 from memory.clock import SystemClock, new_id
 from memory.governance import approvals, journal
+from memory.governance.approvals import Approval
 from memory.governance.journal import JournalEntry
 from memory.knowledge import versions
 from memory.knowledge.models import KnowledgeItem
 from memory.postgres.roles import Urls
 from memory.runs import records
+from memory.runs.models import Run
 from memory.scope import Access, Principal
 from tests.scenarios.waiting import until
 from tools.model import Model
@@ -83,7 +85,7 @@ class Town:
             await self.system.queue.defer(connection, run)
         return run
 
-    async def row(self, run: str) -> dict[str, Any]:
+    async def row(self, run: str) -> Run:
         """Return a run's row."""
         return await records.get(self.system.database, self.access, run)
 
@@ -91,26 +93,23 @@ class Town:
         """Return a run's journal."""
         return await journal.read(self.system.database, self.access, run, limit=5000)
 
-    async def questions(self, run: str) -> list[dict[str, Any]]:
+    async def questions(self, run: str) -> list[Approval]:
         """Return the open approvals of a run."""
         return await approvals.ls(self.system.database, self.access, run=run, status="open")
 
     async def decide(self, run: str, decision: Any = "approve", reason: str = "agreed") -> None:
         """Let bob, and carol if it takes two, answer what a run asks."""
         for question in await self.questions(run):
-            approval = await approvals.show(self.system.database, self.access, question["id"])
-            for person in ("bob", "carol")[: approval["need"]]:
-                await self.vote(person, approval, decision, reason)
+            for person in ("bob", "carol")[: question.need]:
+                await self.vote(person, question, decision, reason)
 
-    async def vote(
-        self, person: str, approval: Mapping[str, Any], decision: Any = "approve", reason: str = "agreed"
-    ) -> str:
+    async def vote(self, person: str, question: Approval, decision: Any = "approve", reason: str = "agreed") -> str:
         """Let one person answer one question; returns the code."""
         async with self.system.database.transaction(self.access_of(person)) as connection:
             result = await approvals.decide(
                 connection,
-                approval=approval["id"],
-                nonce=approval["nonce"],
+                approval=question.id,
+                nonce=question.nonce,
                 decision=decision,
                 reason=reason,
                 channel="test",
@@ -119,29 +118,29 @@ class Town:
                 await self.system.queue.defer(connection, result.run)
             return result.code
 
-    async def until_end(self, run: str, *, approving: bool = True, seconds: float = 60) -> dict[str, Any]:
+    async def until_end(self, run: str, *, approving: bool = True, seconds: float = 60) -> Run:
         """Wait for a run's end, agreeing to whatever it asks meanwhile; returns its row."""
 
         async def over() -> bool:
             if approving:
                 await self.decide(run)
-            return (await self.row(run))["status"] in TERMINAL
+            return (await self.row(run)).status in TERMINAL
 
         await until(over, f"the end of run {run}", seconds)
         return await self.row(run)
 
-    async def bodies(self, run: str, kind: str) -> list[dict[str, Any]]:
+    async def bodies(self, run: str, kind: str) -> list[Mapping[str, Any]]:
         """Return the bodies of a run's entries of one kind."""
         return [entry.body for entry in await self.entries(run) if entry.kind == kind]
 
-    async def until_rest(self, run: str, *, approving: bool = False, seconds: float = 60) -> dict[str, Any]:
+    async def until_rest(self, run: str, *, approving: bool = False, seconds: float = 60) -> Run:
         """Wait until a run ended or asks its requester; returns its row."""
 
         async def still() -> bool:
             if approving:
                 await self.decide(run)
             row = await self.row(run)
-            return row["status"] in TERMINAL or row["waits_for"] == "clarify"
+            return row.status in TERMINAL or row.waits_for == "clarify"
 
         await until(still, f"a rest of run {run}", seconds)
         return await self.row(run)
@@ -159,7 +158,7 @@ class Town:
         """Wait until people are asked about a step."""
 
         async def has_question() -> bool:
-            return any(question["step"] == step for question in await self.questions(run))
+            return any(question.step == step for question in await self.questions(run))
 
         await until(has_question, f"the question about {step}")
 

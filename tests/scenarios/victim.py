@@ -17,6 +17,7 @@ from graphs.deps import Deps, Planner
 from graphs.nodes.planner import make_planner
 from memory.clock import SystemClock
 from memory.governance import approvals
+from memory.governance.approvals import Approval
 from memory.knowledge import versions
 from memory.postgres.database import Database
 from memory.runs.queue import Queue
@@ -129,18 +130,18 @@ def _secret(value: Any) -> str:
     return value.get_secret_value()
 
 
-def decide_and_die(addresses: Addresses, tenant: str, person: str, approval: Mapping[str, Any]) -> None:
+def decide_and_die(addresses: Addresses, tenant: str, person: str, approval: Approval) -> None:
     """Vote, and die before the deciding transaction commits."""
     asyncio.run(_decide(addresses, tenant, person, approval))
 
 
-async def _decide(addresses: Addresses, tenant: str, person: str, approval: Mapping[str, Any]) -> None:
+async def _decide(addresses: Addresses, tenant: str, person: str, approval: Approval) -> None:
     database = await Database.open(addresses.app)
     async with database.transaction(Access.of(Principal(tenant, person))) as connection:
         await approvals.decide(
             connection,
-            approval=approval["id"],
-            nonce=approval["nonce"],
+            approval=approval.id,
+            nonce=approval.nonce,
             decision="approve",
             reason="agreed",
             channel="test",

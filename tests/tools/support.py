@@ -232,12 +232,12 @@ class Desk:
     async def decide(self, approval: str, person: str, decision: VoteKind = "approve", **options: Any) -> VoteResult:
         """Let a person answer with the nonce that the approval shows."""
         access = self.access(person)
-        nonce = options.pop("nonce", None) or (await approvals.show(self.database, access, approval))["nonce"]
+        nonce = options.pop("nonce", None) or (await approvals.show(self.database, access, approval)).approval.nonce
         values: dict[str, Any] = {"reason": "", "channel": "test", **options}
         async with self.database.transaction(access) as connection:
             return await approvals.decide(connection, approval=approval, nonce=nonce, decision=decision, **values)
 
-    async def story(self, lease: Lease) -> list[dict[str, Any]]:
+    async def story(self, lease: Lease) -> list[Mapping[str, Any]]:
         """Return the bodies of the run's journal."""
         return [entry.body for entry in await journal.read(self.database, lease.access, lease.run)]
 

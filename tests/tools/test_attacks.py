@@ -80,7 +80,7 @@ async def test_what_a_model_says_is_booked_and_kept_whatever_it_holds(desk: Desk
     model = Model(script_model(f'{{"id": "{id}"}}'), TokenMeter(desk.database))
     await model.ask(lease, "planner", [PromptMessage("user", "which?")], Item)
     row = await records.get(desk.database, lease.access, lease.run)
-    assert (row["reserved_tokens"], row["spent_tokens"] > 0) == (0, True)
+    assert (row.tokens.reserved, row.tokens.spent > 0) == (0, True)
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ async def test_nobody_answering_in_time_is_a_denial(desk: Desk, owner: Any) -> N
     await _let_expire(owner, lease, approval)
     outcome = await desk.gateway.perform(lease, refund(lease))
     assert (outcome.code, outcome.approval, desk.shop.calls) == ("approval_timeout", approval, 0)
-    assert (await approvals.show(desk.database, lease.access, approval))["status"] == "expired"
+    assert (await approvals.show(desk.database, lease.access, approval)).approval.status == "expired"
 
 
 async def test_an_approval_that_went_stale_is_not_used(desk: Desk, owner: Any) -> None:
@@ -92,7 +92,7 @@ async def test_an_open_question_is_void_once_the_run_wants_something_else(desk: 
     await desk.ask(lease, refund(lease, amount=11))
     vote = await desk.decide(approval, "bob")
     row = await approvals.show(desk.database, lease.access, approval)
-    assert (vote.code, row["status"], row["reason"]) == ("approval_void", "void", "approval_stale")
+    assert (vote.code, row.approval.status, row.approval.reason) == ("approval_void", "void", "approval_stale")
 
 
 async def test_adopting_another_plan_voids_the_open_question(desk: Desk) -> None:
@@ -132,7 +132,7 @@ async def test_several_actions_are_asked_for_in_one_question(desk: Desk) -> None
     outcome = await desk.gateway.perform(lease, actions[0], bundle=[*actions, actions[1]])
     await desk.decide(str(outcome.approval), "bob")
     approval = await approvals.show(desk.database, lease.access, str(outcome.approval))
-    assert (len(approval["items"]), approval["exposure"], approval["shown"]["amount"]) == (3, 30, 30)
+    assert (len(approval.items), approval.approval.exposure, approval.approval.question["amount"]) == (3, 30, 30)
     assert [(await desk.gateway.perform(lease, action)).state for action in actions] == ["done"] * 3
     assert await desk.count("approvals") == 1
 
@@ -162,7 +162,7 @@ async def test_what_anybody_may_decide_is_asked_of_the_same_people(desk: Desk) -
     bundle = [refund(lease), act(lease, "b", tool="shop.tell")]
     outcome = await desk.gateway.perform(lease, refund(lease), bundle=bundle)
     approval = await approvals.show(desk.database, lease.access, str(outcome.approval))
-    assert ([item["tool"] for item in approval["items"]], approval["groups"]) == (
+    assert ([item.tool for item in approval.items], approval.approval.groups) == (
         ["shop.refund", "shop.tell"],
         ["finance"],
     )
@@ -182,9 +182,9 @@ async def test_edited_arguments_are_decided_anew(desk: Desk) -> None:
     """R45"""
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
-    await desk.decide(approval, "bob", "edit", reason="less", edited={"id": "a", "amount": 5})
+    await desk.decide(approval, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 5})
     standing = await approvals.view(desk.database, lease.access, approval)
-    assert (standing.status, standing.edited) == ("edited", {"id": "a", "amount": 5})
+    assert (standing.status, standing.new_arguments) == ("edited", {"id": "a", "amount": 5})
     again = await desk.ask(lease, refund(lease, amount=5))
     await desk.decide(again, "carol")
     assert (await desk.gateway.perform(lease, refund(lease, amount=5))).state == "done"
@@ -199,7 +199,7 @@ async def test_activating_another_policy_voids_questions_and_wakes_their_runs(de
     assert await desk.activate("f" * 64) == [lease.run]
     standing = await approvals.view(desk.database, lease.access, approval)
     run = await records.get(desk.database, lease.access, lease.run)
-    assert (standing.status, standing.reason, run["status"]) == ("void", "stale_policy", "queued")
+    assert (standing.status, standing.reason, run.status) == ("void", "stale_policy", "queued")
 
 
 async def test_an_approval_is_used_only_under_the_policy_it_was_given_under(desk: Desk) -> None:

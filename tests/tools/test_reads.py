@@ -24,7 +24,7 @@ async def test_a_read_of_a_step_that_runs_again_is_answered_from_the_journal(des
     first = await desk.gateway.perform(lease, act(lease, tool="shop.peek"))
     again = await desk.gateway.perform(await desk.retake(lease), act(lease, tool="shop.peek"))
     run = await records.get(desk.database, lease.access, lease.run)
-    assert (again.result, desk.shop.calls, run["spent_calls"]) == (first.result, 1, 1)
+    assert (again.result, desk.shop.calls, run.calls.spent) == (first.result, 1, 1)
 
 
 async def test_a_failed_read_is_tried_again_when_the_step_runs_again(desk: Desk) -> None:

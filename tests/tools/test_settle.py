@@ -33,7 +33,7 @@ async def test_every_outcome_carries_its_cost_and_the_run_adds_them_up(desk: Des
     outcomes.append(await desk.gateway.perform(lease, act(lease, "f", tool="shop.fail")))
     total = sum((outcome.cost for outcome in outcomes), Cost())
     run = await records.get(desk.database, lease.access, lease.run)
-    assert (run["spent_calls"], run["spent_millis"], run["reserved_calls"]) == (5, total.millis, 0)
+    assert (run.calls.spent, run.spent_millis, run.calls.reserved) == (5, total.millis, 0)
     assert total.calls == 5
 
 
@@ -103,7 +103,7 @@ async def test_an_unkeyed_lost_reply_is_in_doubt_until_a_person_resolves_it(desk
     with pytest.raises(Halt, match="nobody knows"):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     row = (await effects.ls(desk.database, lease.access, state="in_doubt"))[0]
-    assert (await records.get(desk.database, lease.access, lease.run))["reserved_calls"] == 1
+    assert (await records.get(desk.database, lease.access, lease.run)).calls.reserved == 1
     with pytest.raises(Halt, match="in_doubt"):
         await desk.gateway.perform(lease, act(lease, tool="shop.unkeyed"))
     await desk.end(lease, "stopped", "in_doubt")
@@ -111,7 +111,7 @@ async def test_an_unkeyed_lost_reply_is_in_doubt_until_a_person_resolves_it(desk
     outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease, tool="shop.unkeyed"))
     run = await records.get(desk.database, lease.access, lease.run)
     assert (outcome.state, desk.shop.calls) == ("done", 1)
-    assert (run["reserved_calls"], run["spent_calls"]) == (0, 1)
+    assert (run.calls.reserved, run.calls.spent) == (0, 1)
 
 
 async def test_what_a_person_found_not_to_have_happened_is_done_after_the_resume(desk: Desk) -> None:

@@ -63,10 +63,10 @@ def test_an_effect_that_was_held_needs_an_approval_on_its_permit() -> None:
 async def test_the_finding_cites_the_approvals(stages: Stages) -> None:
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(close("x"), pay("a")))
-    approval = (await stage.open_approval(row["id"]))["id"]
-    await stage.decide(row["id"])
-    await stage.driver().drive(row["id"])
-    (audited,) = await stage.bodies(row["id"], "audited")
+    approval = (await stage.open_approval(row.id)).approval.id
+    await stage.decide(row.id)
+    await stage.driver().drive(row.id)
+    (audited,) = await stage.bodies(row.id, "audited")
     assert (audited["ok"], audited["role"], audited["effects"], audited["approvals"]) == (
         True,
         "auditor",

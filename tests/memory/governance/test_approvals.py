@@ -43,7 +43,7 @@ async def test_of_three_deciders_at_once_one_wins_and_the_others_learn_who(desk:
     answers = await asyncio.gather(*(desk.decide(approval, person) for person in ("bob", "carol", "erin")))
     winner = next(answer for answer in answers if answer.code == "ok")
     losers = [answer for answer in answers if answer.code != "ok"]
-    assert [(answer.code, answer.decided_by) for answer in losers] == [("approval_decided", winner.decided_by)] * 2
+    assert [(answer.code, answer.decider) for answer in losers] == [("approval_decided", winner.decider)] * 2
     assert (winner.status, await desk.count("votes")) == ("approved", 1)
 
 
@@ -94,7 +94,7 @@ async def test_the_nonce_of_another_round_is_refused(desk: Desk) -> None:
     """R38"""
     _, first = await ask(desk)
     _, second = await ask(desk)
-    nonce = (await approvals.show(desk.database, desk.access("bob"), first))["nonce"]
+    nonce = (await approvals.show(desk.database, desk.access("bob"), first)).approval.nonce
     answer = await desk.decide(second, "bob", nonce=nonce)
     assert (answer.code, answer.status) == ("wrong_nonce", "open")
 
@@ -102,10 +102,10 @@ async def test_the_nonce_of_another_round_is_refused(desk: Desk) -> None:
 async def test_a_replayed_answer_changes_nothing(desk: Desk) -> None:
     """R38"""
     _, approval = await ask(desk)
-    nonce = (await approvals.show(desk.database, desk.access("bob"), approval))["nonce"]
+    nonce = (await approvals.show(desk.database, desk.access("bob"), approval)).approval.nonce
     await desk.decide(approval, "bob", nonce=nonce)
     again = await desk.decide(approval, "bob", nonce=nonce)
-    assert (again.code, again.decided_by, await desk.count("votes")) == ("approval_decided", "bob", 1)
+    assert (again.code, again.decider, await desk.count("votes")) == ("approval_decided", "bob", 1)
 
 
 async def test_a_late_vote_is_refused_and_closes_the_question(desk: Desk, owner: Connection) -> None:
@@ -128,7 +128,7 @@ async def test_the_sweep_closes_what_nobody_answered_and_wakes_the_run(desk: Des
         assert await (await connection.execute("select current_tenant() as t")).fetchone() == {"t": None}
     standing = await approvals.view(desk.database, lease.access, approval)
     run = await records.get(desk.database, lease.access, lease.run)
-    assert (standing.reason, run["status"]) == ("approval_timeout", "queued")
+    assert (standing.reason, run.status) == ("approval_timeout", "queued")
 
 
 async def test_an_unknown_approval_is_not_found(desk: Desk) -> None:
@@ -153,7 +153,7 @@ async def test_a_rejection_by_one_ends_the_question(desk: Desk) -> None:
     _, approval = await ask(desk, 2_000)
     await desk.decide(approval, "bob")
     answer = await desk.decide(approval, "carol", "reject", reason="twice the sum")
-    assert (answer.status, answer.decided_by) == ("rejected", "carol")
+    assert (answer.status, answer.decider) == ("rejected", "carol")
     assert (await approvals.view(desk.database, desk.access("bob"), approval)).reason == "twice the sum"
 
 
@@ -183,8 +183,8 @@ async def test_each_vote_is_recorded_with_person_channel_comment_and_nonce(desk:
     vote = next(entry for entry in await desk.story(lease) if entry["kind"] == "vote")
     record = await approvals.show(desk.database, lease.access, approval)
     assert (vote["by"], vote["channel"], vote["reason"], vote["decision"]) == ("bob", "cli", "fine", "approve")
-    assert (vote["nonce"], bool(vote["at"])) == (record["nonce"], True)
-    assert [(row["approver"], row["channel"]) for row in record["votes"]] == [("bob", "cli")]
+    assert (vote["nonce"], bool(vote["at"])) == (record.approval.nonce, True)
+    assert [(row.approver, row.channel) for row in record.votes] == [("bob", "cli")]
 
 
 async def test_a_new_round_shows_the_one_before(desk: Desk) -> None:
@@ -192,7 +192,8 @@ async def test_a_new_round_shows_the_one_before(desk: Desk) -> None:
     lease, first = await ask(desk)
     second = await desk.ask(lease, act(lease, tool="shop.refund", amount=11))
     record = await approvals.show(desk.database, lease.access, second)
-    assert (record["round"], record["predecessor"]["id"], record["predecessor"]["status"]) == (2, first, "void")
+    assert record.predecessor is not None
+    assert (record.approval.round, record.predecessor.id, record.predecessor.status) == (2, first, "void")
 
 
 async def test_lists_are_narrowed_and_paged(desk: Desk) -> None:
@@ -201,10 +202,10 @@ async def test_lists_are_narrowed_and_paged(desk: Desk) -> None:
     await desk.decide(first, "bob")
     access = desk.access("bob")
     newest = (await approvals.ls(desk.database, access, limit=1))[0]
-    older = await approvals.ls(desk.database, access, before=(newest["opened"], newest["id"]))
-    assert (newest["id"], [row["id"] for row in older]) == (second, [first])
-    assert [row["id"] for row in await approvals.ls(desk.database, access, status="open")] == [second]
-    assert [row["approvals"] for row in await approvals.ls(desk.database, access, run=lease.run)] == [1]
+    older = await approvals.ls(desk.database, access, before=(newest.opened_at, newest.id))
+    assert (newest.id, [row.id for row in older]) == (second, [first])
+    assert [row.id for row in await approvals.ls(desk.database, access, status="open")] == [second]
+    assert [row.approvals for row in await approvals.ls(desk.database, access, run=lease.run)] == [1]
 
 
 async def test_parking_and_deciding_at_the_same_moment_lose_no_wake_up(desk: Desk) -> None:
@@ -213,12 +214,12 @@ async def test_parking_and_deciding_at_the_same_moment_lose_no_wake_up(desk: Des
     for _ in range(60):
         lease, approval = await ask(desk)
         await desk.decide(approval, "bob", "ask")
-        nonce = (await approvals.show(desk.database, lease.access, approval))["nonce"]
+        nonce = (await approvals.show(desk.database, lease.access, approval)).approval.nonce
         racers = [records.park(desk.database, lease, approval), desk.decide(approval, "bob", nonce=nonce)]
         random.shuffle(racers)
         await asyncio.gather(*racers)
         run = await records.get(desk.database, lease.access, lease.run)
-        sleepers += [lease.run] if run["status"] != "queued" else []
+        sleepers += [lease.run] if run.status != "queued" else []
     assert sleepers == []
 
 

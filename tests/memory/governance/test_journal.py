@@ -147,7 +147,7 @@ async def test_even_the_owner_cannot_change_entries_while_triggers_are_on(
 async def test_an_entry_with_a_key_is_written_once(desk: Desk, lease: Lease) -> None:
     first = await journal.append(desk.database, lease.access, lease.run, {"kind": "note", "key": "k", "n": 1})
     again = await journal.append(desk.database, lease.access, lease.run, {"kind": "note", "key": "k", "n": 2})
-    assert (first[0], again[0], again[1]["n"]) == (True, False, 1)
+    assert (first.is_new, again.is_new, again.body["n"]) == (True, False, 1)
 
 
 async def test_many_appends_at_once_make_one_chain(desk: Desk, lease: Lease) -> None:

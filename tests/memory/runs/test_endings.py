@@ -1,8 +1,5 @@
 """Ends of runs: something to remember where something happened, nothing where somebody looked."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
 
 from memory.postgres.database import Database
@@ -11,27 +8,23 @@ from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal, Scope
 from memory.store import search, write
 from memory.store.models import Provenance
+from tests.memory.runs.sample import BEGIN, run_with
 
 pytestmark = pytest.mark.anyio
-MOMENT = datetime.now(UTC)
-
-
-def row(source: str, *effects: str) -> dict[str, Any]:
-    plan = {"id": "call.x", "source": source, "steps": [{"effect": effect} for effect in effects]}
-    return {"id": "r-1", "plan": plan, "created": MOMENT, "spent_tokens": 0, "spent_micros": 0}
 
 
 @pytest.mark.parametrize(
-    ("source", "effects", "glance"),
-    [("given", ["read"], True), ("given", ["write"], False), ("runbook", ["read"], False)],
+    ("tool_call", "effects", "glance"), [(True, ["read"], True), (True, ["write"], False), (False, ["read"], False)]
 )
-def test_only_a_read_that_a_person_called_is_a_glance(source: str, effects: list[str], *, glance: bool) -> None:
-    outcome = RunOutcome.of(row(source, *effects), [], MOMENT, status="done")
-    assert outcome.is_glance is glance
+def test_only_a_read_that_a_person_called_is_a_glance(effects: list[str], *, tool_call: bool, glance: bool) -> None:
+    plan = {"id": "call.x", "steps": [{"effect": effect} for effect in effects]}
+    run = run_with(input={"tool_call": tool_call}, plan=plan)
+    assert RunOutcome.of(run, [], BEGIN, status="done").is_glance is glance
 
 
 def test_a_run_without_a_plan_is_no_glance() -> None:
-    assert RunOutcome.of({**row("given"), "plan": None}, [], MOMENT, status="cancelled").is_glance is False
+    run = run_with(input={"tool_call": True})
+    assert RunOutcome.of(run, [], BEGIN, status="cancelled").is_glance is False
 
 
 async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Principal) -> None:

@@ -1,8 +1,6 @@
 """Outcomes of runs for everybody, and summaries for their requesters."""
 
 import asyncio
-from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,11 +8,13 @@ import pytest
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import outcomes, records
+from memory.runs.models import Usage
 from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal
 from memory.store import context, erasure, search, write
 from memory.store.models import Provenance
 from tests.conftest import Connect
+from tests.memory.runs.sample import BEGIN, run_with
 
 pytestmark = pytest.mark.anyio
 OUTCOME = RunOutcome(
@@ -85,12 +85,10 @@ async def test_two_runs_that_end_at_once_leave_both(database: Database, alice: P
 
 def test_an_ending_names_what_it_did_by_id() -> None:
     """R98: status, duration, tool, cost and pointers."""
-    began = datetime(2026, 1, 5, 9, tzinfo=UTC)
-    row: dict[str, Any] = {"id": "r-1", "plan": None, "created": began, "spent_tokens": 7, "spent_micros": 3}
-    entries = [{"kind": "outcome", "tool": "a.b", "effect": effect} for effect in ("e-1", "e-1", "e-2")]
-    outcome = RunOutcome.of(
-        row, [*entries, {"kind": "held"}], began.replace(second=2), status="failed", reason="step_failed"
-    )
+    run = run_with(tokens=Usage(limit=9, spent=7, reserved=0), micros=Usage(limit=9, spent=3, reserved=0))
+    calls = [{"kind": "outcome", "tool": "a.b", "effect": effect} for effect in ("e-1", "e-1", "e-2")]
+    moment = BEGIN.replace(second=2)
+    outcome = RunOutcome.of(run, [*calls, {"kind": "held"}], moment, status="failed", reason="step_failed")
     assert outcome.facts == {
         "subject": "request",
         "status": "failed",

@@ -45,7 +45,7 @@ async def test_first_rows_stand_by_the_place_of_their_slice(database: Database, 
     rows = RunRows(database, access, run, "look")
     charge_rows = await rows.keep("all", charges(50))
     results = {"call": {"found": charge_rows, "deep": {"cut": await rows.cut(charge_rows, 7, 2)}, "count": 50}}
-    preview = await previews.first(database, access, run, results)
+    preview = await previews.read(database, access, run, results)
     assert [row["amount"] for row in preview["call.found"]] == list(range(previews.ROWS))
     assert [row["amount"] for row in preview["call.deep.cut"]] == [7, 8]
 
@@ -53,9 +53,9 @@ async def test_first_rows_stand_by_the_place_of_their_slice(database: Database, 
 async def test_nobody_else_is_shown_them(database: Database, access: Access, bob: Principal, *, run: str) -> None:
     """R92: neither a colleague, nor through another run of one's own."""
     results = {"found": await RunRows(database, access, run, "look").keep("all", charges(2))}
-    assert await previews.first(database, Access.of(bob), run, results) == {}
-    assert await previews.first(database, access, str(uuid4()), results) == {}
-    assert len((await previews.first(database, access, run, results))["found"]) == 2
+    assert await previews.read(database, Access.of(bob), run, results) == {}
+    assert await previews.read(database, access, str(uuid4()), results) == {}
+    assert len((await previews.read(database, access, run, results))["found"]) == 2
 
 
 async def test_what_was_forgotten_since_is_not_shown_from_a_copy(database: Database, access: Access, run: str) -> None:
@@ -69,12 +69,12 @@ async def test_what_was_forgotten_since_is_not_shown_from_a_copy(database: Datab
     part, _ = await RunRows(database, working, run, "look").recall("found", "refunds", 10)
     assert part["count"] == 3
     await erasure.forget(database, access, id=obsolete.id)
-    preview = await previews.first(database, access, run, {"found": part})
+    preview = await previews.read(database, access, run, {"found": part})
     assert [(row["id"], row["text"]) for row in preview["found"]] == [(current.id, current.body)]
 
 
 async def test_results_without_rows_ask_nothing(database: Database, access: Access, run: str) -> None:
-    assert await previews.first(database, access, run, {"call": {"count": 1, "handle": "h_x"}}) == {}
+    assert await previews.read(database, access, run, {"call": {"count": 1, "handle": "h_x"}}) == {}
 
 
 async def test_rows_that_only_look_like_memories_are_none(database: Database, access: Access, run: str) -> None:
@@ -82,4 +82,4 @@ async def test_rows_that_only_look_like_memories_are_none(database: Database, ac
         yield {"id": "no uuid", "said": "", "scope": "user:alice", "text": "a secret", "trust": "human"}
 
     results = {"found": await RunRows(database, access, run, "look").keep("all", alike())}
-    assert await previews.first(database, access, run, results) == {}
+    assert await previews.read(database, access, run, results) == {}

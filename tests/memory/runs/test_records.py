@@ -10,6 +10,7 @@ from memory.errors import Halt, LeaseLost, Permanent
 from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import records
+from memory.runs.models import COLUMNS, run_of
 from memory.runs.records import Lease
 from memory.scope import Access, Principal, Scope
 from tests.conftest import VirtualClock
@@ -35,7 +36,7 @@ async def test_a_started_run_is_queued_and_its_request_recorded(desk: Desk) -> N
     name = await start(desk, "t1")
     row = await records.get(desk.database, desk.access("alice"), name)
     entry = (await journal.read(desk.database, desk.access("alice"), name))[0].body
-    assert (row["status"], row["requester"], row["input"], row["correlation"]) == (
+    assert (row.status, row.requester, row.input, row.correlation) == (
         "queued",
         "alice",
         {"text": "hi"},
@@ -105,7 +106,7 @@ async def test_runs_of_a_living_worker_stay_unless_it_hangs(desk: Desk) -> None:
         async with desk.database.system() as connection:
             assert lease.run not in await records.sweep(connection)
             await records.beat(connection, WORKER)
-            assert lease.run in await records.sweep(connection, hung_seconds=0)
+            assert lease.run in await records.sweep(connection, silent_seconds=0)
         await alive.execute("select pg_advisory_unlock(7100, %s)", [WORKER])
 
 
@@ -123,7 +124,7 @@ async def test_an_adopted_plan_is_journaled_once_and_brings_its_budget(desk: Des
         budget = {"tokens": 5, "micros": 6, "calls": 7}
         await records.adopt(desk.database, lease, plan={"a": 1}, plan_hash="p1", budget=budget, facts={"source": "x"})
     row = await records.get(desk.database, lease.access, lease.run)
-    assert (row["plan"], row["plan_hash"], row["limit_tokens"], row["limit_calls"]) == ({"a": 1}, "p1", 5, 7)
+    assert (row.plan, row.plan_hash, row.tokens.limit, row.calls.limit) == ({"a": 1}, "p1", 5, 7)
     assert (await desk.kinds(lease)).count("planned") == 1
 
 
@@ -134,7 +135,7 @@ async def test_a_clarifying_question_waits_for_the_requesters_answer(desk: Desk)
         await answer(desk, lease, "bob")
     await answer(desk, lease, "alice")
     row = await records.get(desk.database, lease.access, lease.run)
-    assert (row["status"], row["answers"]) == ("queued", ["the second one"])
+    assert (row.status, row.answers) == ("queued", ["the second one"])
     new = await desk.lease(lease.run)
     assert await records.park(desk.database, new, "clarify", answers=0) == "queued"
 
@@ -219,8 +220,8 @@ async def test_runs_are_listed_newest_first_and_paged(desk: Desk) -> None:
     names = [await start(desk, f"t{n}") for n in range(3)]
     access = desk.access("alice")
     newest = await records.ls(desk.database, access, limit=2)
-    older = await records.ls(desk.database, access, before=(newest[-1]["created"], newest[-1]["id"]))
-    assert [row["id"] for row in [*newest, *older]] == names[::-1]
+    older = await records.ls(desk.database, access, before=(newest[-1].created_at, newest[-1].id))
+    assert [row.id for row in [*newest, *older]] == names[::-1]
 
 
 async def answer(desk: Desk, lease: Lease, person: str) -> None:
@@ -236,3 +237,12 @@ async def cancel(desk: Desk, lease: Lease) -> str:
 async def resume(desk: Desk, lease: Lease) -> None:
     async with desk.database.transaction(desk.access("bob")) as connection:
         await records.resume(connection, lease.run)
+
+
+async def test_a_status_that_is_not_listed_goes_no_further(desk: Desk) -> None:
+    name = await start(desk, "t1")
+    async with desk.database.transaction(desk.access("alice")) as connection:
+        cursor = await connection.execute(f"select {COLUMNS} from runs where id = %s".encode(), [name])
+        row = await cursor.fetchone() or {}
+    with pytest.raises(Permanent, match="'asleep'"):
+        run_of({**row, "status": "asleep"})

@@ -167,7 +167,7 @@ async def test_another_tenants_handle_is_forged(database: Database, alice: Princ
     run, other = str(uuid4()), replace(alice, tenant=f"t-{uuid4().hex[:12]}")
     charges = await RunRows(database, Access.of(alice), run, "found").keep("all", rows(3))
     with pytest.raises(Permanent, match="no result of this run"):
-        await RunRows(database, Access.of(other), run, "found").whole(charges["handle"])
+        await RunRows(database, Access.of(other), run, "found").slice_of(charges["handle"])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_rows_changed_by_a_stronger_hand_are_noticed(steps: Steps, superus
 
 async def test_a_whole_result_is_found_by_its_handle(steps: Steps) -> None:
     charges = await steps("found").keep("all", rows(3))
-    assert await steps("other").whole(charges["handle"]) == charges
+    assert await steps("other").slice_of(charges["handle"]) == charges
 
 
 @pytest.mark.slow

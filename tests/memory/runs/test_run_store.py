@@ -84,7 +84,7 @@ async def test_two_people_in_one_compiled_flow_at_once_see_only_their_own(
     for person in (alice, bob):
         own = MemoryStore(database, Access.of(person))
         await own.aput(("user", person.id), "canary", {"text": f"of {person.id}"})
-    flow = diary(RunStore(database).written_by("writer"), barrier=asyncio.Barrier(2))
+    flow = diary(RunStore(database).with_writers("writer"), barrier=asyncio.Barrier(2))
 
     async def run(person: Principal, number: int) -> Diary:
         return await flow.ainvoke({"text": f"{number} by {person.id}"}, leading(await lead(person)))
@@ -108,7 +108,7 @@ async def test_a_node_that_is_no_writer_reads_and_cannot_write(
     graph: Any = StateGraph(Diary)
     graph.add_node(node, body)
     graph.add_edge(START, node)
-    flow = graph.compile(store=RunStore(database).written_by("researcher", "executor"))
+    flow = graph.compile(store=RunStore(database).with_writers("researcher", "executor"))
     with pytest.raises(Permanent, match=f"node '{node}' may only read memory"):
         await flow.ainvoke({"text": "a note"}, leading(await lead(alice)))
 
@@ -123,14 +123,14 @@ async def test_a_writer_writes_working_memory_and_nobody_elses_scope(
     graph: Any = StateGraph(Diary)
     graph.add_node("writer", writer)
     graph.add_edge(START, "writer")
-    flow = graph.compile(store=RunStore(database).written_by("writer"))
+    flow = graph.compile(store=RunStore(database).with_writers("writer"))
     with pytest.raises(Permanent, match="use its scope"):
         await flow.ainvoke({"text": "a note"}, leading(await lead(alice)))
 
 
 async def test_without_a_lease_nothing_is_read(database: Database, alice: Principal) -> None:
     """A configuration that only reads history is no lease."""
-    store = RunStore(database).written_by("writer")
+    store = RunStore(database).with_writers("writer")
     with pytest.raises(Permanent, match="no run is being led here"):
         await store.asearch(NOTES)
     flow = diary(store)

@@ -216,8 +216,8 @@ async def test_a_transcript_is_archived_small_and_restored_whole(database: Datab
     assert await transcripts.transcribe(database, mine, lease.thread)
     assert await rows_of(database, mine, lease.thread) == []
     (kept,) = await transcripts.ls(database, mine)
-    assert kept.packed is not None
-    assert kept.size >= 5 * kept.packed
+    assert kept.packed_size is not None
+    assert kept.size >= 5 * kept.packed_size
     await transcripts.restore(database, mine, lease.thread)
     assert await rows_of(database, mine, lease.thread) == before
 

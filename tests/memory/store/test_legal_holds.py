@@ -9,6 +9,7 @@ from memory.errors import Permanent
 from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import transcripts
+from memory.runs.checkpoints import Checkpoints
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from memory.store import archive, pruning, write
@@ -113,7 +114,7 @@ async def test_a_transcript_is_held_by_administrators_and_whoever_opened_it(
         with pytest.raises(REFUSED):
             await transcripts.set_legal_hold(database, access, lease.thread, on=on)
     await transcripts.set_legal_hold(database, admin, lease.thread, on=False)
-    assert [kept.hold for kept in await transcripts.ls(database, mine)] == [False]
+    assert [kept.legal_hold for kept in await transcripts.ls(database, mine)] == [False]
 
 
 async def test_a_transcript_is_read_without_being_put_back(
@@ -123,14 +124,14 @@ async def test_a_transcript_is_read_without_being_put_back(
     lease = await lead("the run looked at batch 17")
     await end(database, lease)
     await transcripts.transcribe(database, mine, lease.thread)
-    told = await transcripts.show(database, mine, lease.thread)
+    told = await transcripts.show(database, mine, lease.thread, Checkpoints(database).serde)
     assert len(told.moments) == told.rows["checkpoints"] > 0
     assert told.state["lines"][0] == "the run looked at batch 17"
-    assert told.moments == tuple(sorted(told.moments, key=lambda moment: moment["at"]))
+    assert told.moments == tuple(sorted(told.moments, key=lambda moment: moment.at))
     assert await transcripts.owner(database, mine, lease.thread) == "alice"
     assert [len(await transcripts.ls(database, mine, of=person)) for person in ("alice", "bob")] == [1, 0]
     (kept,) = await transcripts.ls(database, mine)
-    assert await transcripts.ls(database, mine, after=(kept.archived, kept.thread)) == []
+    assert await transcripts.ls(database, mine, after=(kept.archived_at, kept.thread)) == []
     await transcripts.restore(database, mine, lease.thread)
     async with database.transaction(mine) as connection:
         acts = [entry.body async for entry in journal.export(connection) if entry.body["kind"] == "restored"]
@@ -139,6 +140,6 @@ async def test_a_transcript_is_read_without_being_put_back(
 
 async def test_what_is_not_archived_is_told(database: Database, mine: Access) -> None:
     with pytest.raises(Permanent, match="no transcript"):
-        await transcripts.show(database, mine, "nosuch")
+        await transcripts.show(database, mine, "nosuch", Checkpoints(database).serde)
     with pytest.raises(Permanent, match="no transcript"):
         await transcripts.owner(database, mine, "nosuch")

@@ -1,5 +1,6 @@
 """Two axes of time: since when something was so, and since when it was believed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,7 +129,7 @@ async def note(
     return await write.remember(database, access, body, trust="human", provenance=Provenance(), key=key, ttl=ttl)
 
 
-async def acts(database: Database, access: Access, kind: str) -> list[dict[str, Any]]:
+async def acts(database: Database, access: Access, kind: str) -> list[Mapping[str, Any]]:
     """Return what the tenant's authority recorded of one kind."""
     async with database.transaction(access) as connection:
         return [entry.body async for entry in journal.export(connection) if entry.body["kind"] == kind]
