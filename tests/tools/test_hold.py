@@ -164,7 +164,7 @@ async def test_what_anybody_may_decide_is_asked_of_the_same_people(desk: Desk) -
     approval = await approvals.show(desk.database, lease.access, str(outcome.approval))
     assert ([item.tool for item in approval.items], approval.approval.groups) == (
         ["shop.refund", "shop.tell"],
-        ["finance"],
+        ("finance",),
     )
 
 

@@ -135,7 +135,7 @@ async def test_a_clarifying_question_waits_for_the_requesters_answer(desk: Desk)
         await answer(desk, lease, "bob")
     await answer(desk, lease, "alice")
     row = await records.get(desk.database, lease.access, lease.run)
-    assert (row.status, row.answers) == ("queued", ["the second one"])
+    assert (row.status, row.answers) == ("queued", ("the second one",))
     new = await desk.lease(lease.run)
     assert await records.park(desk.database, new, "clarify", answers=0) == "queued"
 
