@@ -91,8 +91,8 @@ class Local:
         async with self.system.database.transaction(access) as connection:
             vote = await approvals.decide(
                 connection,
-                approval=rounds[0]["id"],
-                nonce=rounds[0]["nonce"],
+                approval=rounds[0].id,
+                nonce=rounds[0].nonce,
                 decision=decision,
                 reason=reason,
                 channel="notebook",
@@ -109,7 +109,7 @@ class Local:
     async def run(self, run: str) -> NotebookRun:
         """Return a run as it stands, whoever leads it; raises Permanent("not_found")."""
         row = await records.get(self.system.database, self.access("alice"), run)
-        view = NotebookRun(run, row["thread"], row["status"], row["reason"], row["message"] or "", None)
+        view = NotebookRun(run, row.thread, row.status, row.reason, row.message or "", None)
         if not view.is_waiting:
             return view
         state = await self.state(run)
@@ -118,12 +118,12 @@ class Local:
     async def latest(self) -> NotebookRun | None:
         """Return the newest run that asked people, or None if there was none."""
         rounds = await approvals.ls(self.system.database, self.access("alice"), limit=1)
-        return await self.run(rounds[0]["run"]) if rounds else None
+        return await self.run(rounds[0].run) if rounds else None
 
     async def config(self, run: str, checkpoint: str | None = None) -> RunnableConfig:
         """Return the configuration with which LangGraph's own methods read the run's thread."""
         row = await records.get(self.system.database, self.access("alice"), run)
-        return reading(self.access(row["requester"]), row["thread"], checkpoint)
+        return reading(self.access(row.requester), row.thread, checkpoint)
 
     async def history(self, run: str) -> list[Any]:
         """Return LangGraph's `StateSnapshot` of every checkpoint of a run, oldest first."""
@@ -149,10 +149,10 @@ class Local:
         """
         row = await records.get(self.system.database, self.access("alice"), run)
         fork = str(uuid4())
-        await self._start(fork, row["thread"], row["input"], row["requester"])
+        await self._start(fork, row.thread, row.input, row.requester)
         lease = await records.lease(self.system.database, fork, self.worker)
         if lease is None:
-            raise Permanent("conflict", f"thread {row['thread']!r} is led by somebody else; wait until it rests")
+            raise Permanent("conflict", f"thread {row.thread!r} is led by somebody else; wait until it rests")
 
         async def answered(*_: object) -> ApprovalView:
             return ApprovalView(status, "tried in a notebook", None)

@@ -40,5 +40,5 @@ def build(deps: Deps, saver: BaseCheckpointSaver[str] | None = None, store: RunS
     graph.add_conditional_edges("gate", routing.after_gate)
     graph.add_conditional_edges("auditor", routing.after_auditor)
     # Planner, gate and auditor read memory through the store; whoever acts may note what it works with.
-    memory = store.written_by("researcher", "executor") if store else None
+    memory = store.with_writers("researcher", "executor") if store else None
     return graph.compile(checkpointer=saver, store=memory)

@@ -73,15 +73,19 @@ async def test_a_duty_that_fails_is_logged_and_noted_and_the_next_is_done(
 
     with caplog.at_level(logging.WARNING):
         await housekeeping.tidy(database, {"t-fails": fails, "t-works": works})
-    notes = {duty.duty: duty for duty in await duties.ls(database)}
+    notes = {duty.name: duty for duty in await duties.ls(database)}
     assert calls == ["works"]
     assert "ValueError: math domain error" in caplog.text
-    assert (notes["t-fails"].trouble, notes["t-fails"].done, notes["t-works"].trouble) == ("ValueError", None, "")
+    assert (notes["t-fails"].trouble, notes["t-fails"].seconds_since_success, notes["t-works"].trouble) == (
+        "ValueError",
+        None,
+        "",
+    )
     await housekeeping.tidy(database, {"t-fails": works})
-    (duty_row,) = [duty for duty in await duties.ls(database) if duty.duty == "t-fails"]
+    (duty_row,) = [duty for duty in await duties.ls(database) if duty.name == "t-fails"]
     assert duty_row.trouble == ""
-    assert duty_row.done is not None
-    assert duty_row.failed is not None
+    assert duty_row.seconds_since_success is not None
+    assert duty_row.seconds_since_failure is not None
 
 
 async def test_one_round_deletes_all_that_expired(database: Database, alice: Principal, superuser: Connect) -> None:

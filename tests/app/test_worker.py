@@ -17,6 +17,7 @@ from memory.governance.feed import Feed
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
+from memory.runs.models import Run
 from memory.runs.queue import Queue
 from memory.scope import Access, Principal
 from memory.store import context
@@ -63,11 +64,11 @@ async def until(stage: Stage, run: str, true: Callable[[], Awaitable[bool]], sec
                 return
 
 
-async def wait_for_status(stage: Stage, run: str, status: str = "done", seconds: float = 10) -> dict[str, Any]:
+async def wait_for_status(stage: Stage, run: str, status: str = "done", seconds: float = 10) -> Run:
     """Wait until a run has a status."""
 
     async def has_status() -> bool:
-        return (await stage.row(run))["status"] == status
+        return (await stage.row(run)).status == status
 
     await until(stage, run, has_status, seconds)
     return await stage.row(run)
@@ -120,9 +121,9 @@ async def test_no_wake_up_is_lost_between_parking_and_deciding(stages: Stages) -
         await gate_open.wait()
         await stage.decide(run)
         await driving
-        if (await stage.row(run))["status"] == "queued":
+        if (await stage.row(run)).status == "queued":
             await driver.drive(run)
-        assert (await stage.row(run))["status"] == "done"
+        assert (await stage.row(run)).status == "done"
 
 
 def announcing(stage: Stage, gate_open: asyncio.Event) -> Deps:
@@ -149,7 +150,7 @@ async def test_a_zombie_stops_and_its_effect_is_not_repeated(stages: Stages) -> 
 
     stage.shop.during = steal
     await stage.driver(1).drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100, "b": 100})
+    assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100, "b": 100})
     assert len(await stage.bodies(run, "ended")) == 1
 
 
@@ -157,10 +158,10 @@ async def test_twenty_wake_ups_of_one_run_perform_its_step_once(stages: Stages) 
     """R18."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
-    await stage.decide(row["id"])
-    await asyncio.gather(*(stage.driver(number).drive(row["id"]) for number in range(1, 21)))
-    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 100})
-    assert len(await stage.bodies(row["id"], "outcome")) == 1
+    await stage.decide(row.id)
+    await asyncio.gather(*(stage.driver(number).drive(row.id) for number in range(1, 21)))
+    assert ((await stage.row(row.id)).status, stage.shop.payments) == ("done", {"a": 100})
+    assert len(await stage.bodies(row.id, "outcome")) == 1
 
 
 async def test_no_claim_commits_after_a_stop_switch_did(stages: Stages) -> None:
@@ -183,7 +184,7 @@ async def test_no_claim_commits_after_a_stop_switch_did(stages: Stages) -> None:
     async with stage.database.transaction(stage.access) as connection:
         later = await (await connection.execute(count)).fetchone()
     assert at_once == later
-    assert {(await stage.row(run))["reason"] for run in ids} == {"killed"}
+    assert {(await stage.row(run)).reason for run in ids} == {"killed"}
 
 
 async def test_runs_of_a_dead_worker_are_found_at_once_and_without_polling(
@@ -220,7 +221,7 @@ async def test_one_failing_run_does_not_end_the_worker(stages: Stages, waiting: 
         good = await start_and_queue(stage, waiting, plan=plan(pay("a")))
         await wait_for_status(stage, good)
         assert not worker.done()
-    assert (row["reason"], "mistake" in row["message"]) == ("internal", False)
+    assert (row.reason, "mistake" in row.message) == ("internal", False)
 
 
 async def test_a_worker_that_lost_its_seat_ends(stages: Stages, waiting: Queue, superuser: Connect) -> None:
@@ -249,12 +250,12 @@ async def test_a_run_that_ended_in_its_graph_is_finished_by_the_successor(stages
         await Mortal(stage.database, stage.deps(), stage.clock, 1).drive(run)
     await stage.requeue(run)
     await stage.driver(2).drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.calls) == ("done", ["pay:a"])
+    assert ((await stage.row(run)).status, stage.shop.calls) == ("done", ["pay:a"])
 
 
 async def test_the_end_leaves_a_concise_outcome_and_no_working_memory(stages: Stages) -> None:
     stage = stages()
     row = await stage.run(plan(read(), pay("a")))
     (outcome,) = await context.last_outcomes(stage.database, stage.access, "test")
-    assert row["id"] in outcome.body
+    assert row.id in outcome.body
     assert "shop.pay×1" in outcome.body

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from memory.governance import approvals, journal
+from memory.governance.approvals import ApprovalRecord
 from memory.runs import records
 from memory.runs.queue import Queue
 from memory.scope import Access
@@ -69,22 +70,28 @@ async def _start(ground: Ground, queue: Queue, plan: Mapping[str, Any]) -> str:
     return run
 
 
-async def _question(ground: Ground, run: str) -> dict[str, Any]:
+async def _question(ground: Ground, run: str) -> ApprovalRecord:
     async def waits() -> bool:
-        return (await records.get(ground.database, ground.access, run))["status"] == "waiting"
+        return (await records.get(ground.database, ground.access, run)).status == "waiting"
 
     await until(waits, "the question")
     questions = await approvals.ls(ground.database, ground.access, run=run)
-    return await approvals.show(ground.database, ground.access, questions[0]["id"])
+    return await approvals.show(ground.database, ground.access, questions[0].id)
 
 
-async def _decide(ground: Ground, queue: Queue, approval: Mapping[str, Any]) -> datetime:
+async def _decide(ground: Ground, queue: Queue, record: ApprovalRecord) -> datetime:
+    question = record.approval
     async with ground.database.transaction(Access.of(BOB)) as connection:
         result = await approvals.decide(
-            connection, approval=approval["id"], nonce=approval["nonce"], decision="approve", reason="", channel="bench"
+            connection,
+            approval=record.approval.id,
+            nonce=record.approval.nonce,
+            decision="approve",
+            reason="",
+            channel="bench",
         )
         assert result.code == "ok", result
-        await queue.defer(connection, approval["run"])
+        await queue.defer(connection, question.run)
     return datetime.now(UTC)
 
 
@@ -107,6 +114,6 @@ async def _entry_after(ground: Ground, run: str, moment: datetime, kind: str | N
 async def _until_end(ground: Ground, run: str) -> None:
     async def over() -> bool:
         row = await records.get(ground.database, ground.access, run)
-        return row["status"] == "done"
+        return row.status == "done"
 
     await until(over, "the end")

@@ -75,5 +75,5 @@ async def test_a_governed_run_parses_its_plan_once_and_derives_its_taint_once(st
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    assert ((await stage.row(run))["status"], len(stage.shop.payments)) == ("done", 26)
+    assert ((await stage.row(run)).status, len(stage.shop.payments)) == ("done", 26)
     assert calls == {"parse": 2, "taint": 1}

@@ -23,8 +23,8 @@ async def test_a_given_plan_enters_past_the_planner_and_is_done(stages: Stages) 
     """R1 R7: every action belongs to a step of the one plan that the run adopted."""
     stage = stages()
     row = await stage.run(plan(read(), pay("a"), read("after", "shop.count", expect="result.paid == 1")))
-    assert (row["status"], stage.shop.payments) == ("done", {"a": 100})
-    assert trace(await stage.entries(row["id"])) == [
+    assert (row.status, stage.shop.payments) == ("done", {"a": 100})
+    assert trace(await stage.entries(row.id)) == [
         "requested",
         "planned",
         "read orders",
@@ -41,7 +41,7 @@ async def test_steps_that_are_not_due_are_skipped_on_record(stages: Stages) -> N
     stage = stages(shop=Shop(orders=0))
     steps = [read(), pay("a", when="steps.orders.count > 0"), pay_all(), pay("b")]
     row = await stage.run(plan(*steps))
-    results = (await stage.ending(row["id"]))["results"]
+    results = (await stage.ending(row.id))["results"]
     assert (stage.shop.payments, results["pay_a"], results["pay_all"]) == (
         {"b": 100},
         {"skipped": True},
@@ -52,9 +52,9 @@ async def test_steps_that_are_not_due_are_skipped_on_record(stages: Stages) -> N
 async def test_batches_are_paid_one_per_super_step_and_add_up(stages: Stages) -> None:
     stage = stages()
     row = await stage.run(plan(read(), pay_all(size=10)))
-    result = (await stage.ending(row["id"]))["results"]["pay_all"]
+    result = (await stage.ending(row.id))["results"]["pay_all"]
     assert (result["batches"], result["paid"], len(stage.shop.payments)) == (3, 25, 25)
-    progress = [body["progress"] for body in await stage.bodies(row["id"], "outcome")]
+    progress = [body["progress"] for body in await stage.bodies(row.id, "outcome")]
     assert [(told["batch"], told["of"], told["done"], told["total"]) for told in progress] == [
         (1, 3, 10, 25),
         (2, 3, 20, 25),
@@ -72,19 +72,19 @@ async def test_one_question_covers_canary_and_batches(stages: Stages) -> None:
         "args": {"orders": {"cut": {"ref": "steps.orders.orders"}, "count": 5}},
     }
     row = await stage.run(plan(read(), canary, pay_all(start=5, gate="money")))
-    asked = await stage.open_approval(row["id"])
-    assert (row["status"], len(asked["items"]), asked["exposure"]) == ("waiting", 3, sum(range(100, 125)))
-    assert (await stage.decide(row["id"])).wakes_run
-    await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 25)
-    assert len(await stage.bodies(row["id"], "held")) == 1
+    asked = await stage.open_approval(row.id)
+    assert (row.status, len(asked.items), asked.approval.exposure) == ("waiting", 3, sum(range(100, 125)))
+    assert (await stage.decide(row.id)).wakes_run
+    await stage.driver().drive(row.id)
+    assert ((await stage.row(row.id)).status, len(stage.shop.payments)) == ("done", 25)
+    assert len(await stage.bodies(row.id, "held")) == 1
 
 
 async def test_a_failure_takes_back_what_can_be_and_lists_the_rest(stages: Stages) -> None:
     """R74 R75: compensations in reverse, irreversible effects as a checklist for people."""
     stage = stages(shop=Shop(failures={"bad"}))
     row = await stage.run(plan(close("x"), close("y"), pay("a"), pay("bad"), pay("never")))
-    ending = await stage.ending(row["id"])
+    ending = await stage.ending(row.id)
     assert (ending["status"], ending["reason"], ending["compensated"]) == (
         "failed",
         "step_failed",
@@ -98,23 +98,23 @@ async def test_a_compensation_that_fails_is_left_to_people_and_the_others_go_on(
     """R74."""
     stage = stages(shop=Shop(failures={"bad", "open:y"}))
     row = await stage.run(plan(close("x"), close("y"), pay("bad")))
-    ending = await stage.ending(row["id"])
+    ending = await stage.ending(row.id)
     assert (ending["compensated"], [item["step"] for item in ending["manual"]]) == (["close_x"], ["close_y"])
 
 
 async def test_a_batch_that_fails_for_good_leaves_a_checklist_for_those_before_it(stages: Stages) -> None:
     stage = stages(shop=Shop(failures={"o_00015"}))
     row = await stage.run(plan(close("x"), read(), pay_all()))
-    ending = await stage.ending(row["id"])
+    ending = await stage.ending(row.id)
     assert (ending["compensated"], [item["step"] for item in ending["manual"]]) == (["close_x"], ["pay_all"])
-    assert (len(stage.shop.payments), row["reserved_calls"]) == (10, 0)
+    assert (len(stage.shop.payments), row.calls.reserved) == (10, 0)
 
 
 async def test_a_step_may_fail_without_ending_the_run(stages: Stages) -> None:
     stage = stages(shop=Shop(failures={"o_00015"}))
     row = await stage.run(plan(read(), pay_all(on_failure="continue"), pay("a")))
-    result = (await stage.ending(row["id"]))["results"]["pay_all"]
-    assert (row["status"], result["failed"], result["paid"], len(stage.shop.payments)) == ("done", 1, 15, 16)
+    result = (await stage.ending(row.id))["results"]["pay_all"]
+    assert (row.status, result["failed"], result["paid"], len(stage.shop.payments)) == ("done", 1, 15, 16)
 
 
 async def test_a_tool_that_says_ok_but_changed_nothing_is_caught(stages: Stages) -> None:
@@ -122,8 +122,8 @@ async def test_a_tool_that_says_ok_but_changed_nothing_is_caught(stages: Stages)
     stage = stages(shop=Shop(mute=True))
     check = read("after", "shop.count", expect="result.paid == steps.pay_a.paid", audit=True)
     row = await stage.run(plan(pay("a"), check, pay("b")))
-    assert (row["status"], row["reason"], stage.shop.calls) == ("failed", "audit_failed", ["pay:a"])
-    assert [item["step"] for item in (await stage.ending(row["id"]))["manual"]] == ["pay_a"]
+    assert (row.status, row.reason, stage.shop.calls) == ("failed", "audit_failed", ["pay:a"])
+    assert [item["step"] for item in (await stage.ending(row.id))["manual"]] == ["pay_a"]
 
 
 async def test_a_second_run_finds_the_same_effects_done_already(stages: Stages) -> None:
@@ -131,8 +131,8 @@ async def test_a_second_run_finds_the_same_effects_done_already(stages: Stages) 
     stage = stages()
     await stage.run(plan(read(), pay_all()))
     row = await stage.run(plan(read(), pay_all()))
-    assert (row["status"], (await stage.ending(row["id"]))["results"]["pay_all"]["already_done"]) == ("done", 3)
-    assert "(all of it done before, not again)" in row["message"]
+    assert (row.status, (await stage.ending(row.id))["results"]["pay_all"]["already_done"]) == ("done", 3)
+    assert "(all of it done before, not again)" in row.message
     assert max(stage.shop.payments.values()) <= 125
 
 
@@ -175,7 +175,7 @@ async def test_nothing_wrong_ends_without_any_effect(stages: Stages) -> None:
     run = await stage.start("is something wrong?")
     await stage.driver().drive(run)
     row = await stage.row(run)
-    assert (row["status"], row["message"], stage.shop.calls) == ("done", "all is well", [])
+    assert (row.status, row.message, stage.shop.calls) == ("done", "all is well", [])
 
 
 async def test_planner_without_end_is_stopped(stages: Stages) -> None:
@@ -188,7 +188,7 @@ async def test_planner_without_end_is_stopped(stages: Stages) -> None:
     run = await stage.start("loop")
     await stage.driver().drive(run)
     row = await stage.row(run)
-    assert (row["status"], row["reason"]) == ("stopped", "no_progress")
+    assert (row.status, row.reason) == ("stopped", "no_progress")
 
 
 async def test_nodes_get_exactly_what_their_role_may_use() -> None:

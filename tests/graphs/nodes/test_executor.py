@@ -34,11 +34,11 @@ async def test_a_run_of_a_hundred_batches_keeps_less_than_200_kb_of_checkpoints(
         read("last", "shop.count"),
     ]
     row = await stage.run(plan(*steps))
-    await stage.decide(row["id"], "bob")
-    assert (await stage.decide(row["id"], "carol")).wakes_run
-    await stage.driver().drive(row["id"])
-    found = await size(stage, row["thread"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 1000)
+    await stage.decide(row.id, "bob")
+    assert (await stage.decide(row.id, "carol")).wakes_run
+    await stage.driver().drive(row.id)
+    found = await size(stage, row.thread)
+    assert ((await stage.row(row.id)).status, len(stage.shop.payments)) == ("done", 1000)
     assert sum(found.values()) < 200_000, found
 
 
@@ -46,33 +46,33 @@ async def test_edited_arguments_are_asked_about_again_and_then_performed(stages:
     """R45: an edit is a new question."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a", amount=100)))
-    decided = await stage.decide(row["id"], decision="edit", edited={"order": "a", "amount": 40})
+    decided = await stage.decide(row.id, decision="edit", edited={"order": "a", "amount": 40})
     assert (decided.code, decided.status) == ("ok", "edited")
-    await stage.driver().drive(row["id"])
-    assert (await stage.open_approval(row["id"]))["exposure"] == 40
-    await stage.decide(row["id"], "carol")
-    await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 40})
+    await stage.driver().drive(row.id)
+    assert (await stage.open_approval(row.id)).approval.exposure == 40
+    await stage.decide(row.id, "carol")
+    await stage.driver().drive(row.id)
+    assert ((await stage.row(row.id)).status, stage.shop.payments) == ("done", {"a": 40})
 
 
 async def test_a_question_is_put_together_again_by_a_successor_without_asking_twice(stages: Stages) -> None:
     """R79: the sum that people saw stays, whoever leads the run."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(read(), pay_all(size=5)))
-    await stage.decide(row["id"])
+    await stage.decide(row.id)
     stage.shop.failures = {"o_00012"}
-    lease = await stage.lease(row["id"], number=99)
+    lease = await stage.lease(row.id, number=99)
     await stage.requeue(lease.run)
     stage.shop.failures = set()
-    await stage.driver(number=2).drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], len(stage.shop.payments)) == ("done", 25)
-    assert len(await stage.bodies(row["id"], "held")) == 1
+    await stage.driver(number=2).drive(row.id)
+    assert ((await stage.row(row.id)).status, len(stage.shop.payments)) == ("done", 25)
+    assert len(await stage.bodies(row.id, "held")) == 1
 
 
 async def test_the_question_shows_why_and_the_way_back(stages: Stages) -> None:
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(read(), pay("a"), backout="call the bank"))
-    shown = (await stage.open_approval(row["id"]))["shown"]
+    shown = (await stage.open_approval(row.id)).approval.question
     assert (shown["goal"], shown["plan_backout"], shown["evidence"]["orders"]["count"]) == (
         "a test",
         "call the bank",
@@ -86,11 +86,11 @@ async def test_a_cancelled_run_stops_before_its_next_call(stages: Stages) -> Non
 
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
-    await stage.decide(row["id"])
+    await stage.decide(row.id)
     async with stage.database.transaction(stage.access) as connection:
-        await records.cancel(connection, row["id"], "enough")
-    await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.calls) == ("cancelled", [])
+        await records.cancel(connection, row.id, "enough")
+    await stage.driver().drive(row.id)
+    assert ((await stage.row(row.id)).status, stage.shop.calls) == ("cancelled", [])
 
 
 async def test_a_stop_switch_stops_the_run_and_resuming_ends_it_right(stages: Stages) -> None:
@@ -102,9 +102,9 @@ async def test_a_stop_switch_stops_the_run_and_resuming_ends_it_right(stages: St
     bob = Access.of(stage.people["bob"])
     await kills.kill(stage.database, bob, "all")
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["reason"], stage.shop.calls) == ("killed", [])
+    assert ((await stage.row(run)).reason, stage.shop.calls) == ("killed", [])
     await kills.unkill(stage.database, bob, "all")
     async with stage.database.transaction(bob) as connection:
         await records.resume(connection, run)
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100})
+    assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100})

@@ -21,24 +21,24 @@ async def test_a_rejected_run_ends_and_is_not_asked_again(stages: Stages) -> Non
     """Trap 1, R37: the gate creates nothing, so re-running it cannot open a second question."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(close("x"), pay("a"), pay("b")))
-    await stage.decide(row["id"], decision="reject", reason="not today")
-    await stage.driver().drive(row["id"])
-    row = await stage.row(row["id"])
-    assert (row["status"], row["reason"], row["message"]) == ("denied", "approval_rejected", "not today")
-    assert (len(await stage.bodies(row["id"], "held")), stage.shop.payments) == (1, {})
-    assert [item["step"] for item in (await stage.ending(row["id"]))["manual"]] == ["close_x"]
+    await stage.decide(row.id, decision="reject", reason="not today")
+    await stage.driver().drive(row.id)
+    row = await stage.row(row.id)
+    assert (row.status, row.reason, row.message) == ("denied", "approval_rejected", "not today")
+    assert (len(await stage.bodies(row.id, "held")), stage.shop.payments) == (1, {})
+    assert [item["step"] for item in (await stage.ending(row.id))["manual"]] == ["close_x"]
 
 
 async def test_a_question_that_nobody_answers_stops_the_run(stages: Stages, superuser: Any) -> None:
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
     async with superuser() as above:
-        await above.execute("update approvals set expires = now() - interval '1 s' where run = %s", [row["id"]])
+        await above.execute("update approvals set expires = now() - interval '1 s' where run = %s", [row.id])
     async with stage.database.system() as connection:
-        assert row["id"] in await records.expire(connection)
-    await stage.driver().drive(row["id"])
-    row = await stage.row(row["id"])
-    assert (row["status"], row["reason"], stage.shop.calls) == ("stopped", "approval_timeout", [])
+        assert row.id in await records.expire(connection)
+    await stage.driver().drive(row.id)
+    row = await stage.row(row.id)
+    assert (row.status, row.reason, stage.shop.calls) == ("stopped", "approval_timeout", [])
 
 
 async def test_a_wake_up_without_a_decision_waits_again(stages: Stages, superuser: Any) -> None:
@@ -46,29 +46,31 @@ async def test_a_wake_up_without_a_decision_waits_again(stages: Stages, superuse
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
     async with superuser() as above:
-        await above.execute("update runs set status = 'queued' where id = %s", [row["id"]])
-    await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.calls) == ("waiting", [])
+        await above.execute("update runs set status = 'queued' where id = %s", [row.id])
+    await stage.driver().drive(row.id)
+    assert ((await stage.row(row.id)).status, stage.shop.calls) == ("waiting", [])
 
 
 async def test_a_forged_resume_approves_nothing_and_says_how_people_decide(stages: Stages, superuser: Any) -> None:
     """R48: what a resume carries counts for nothing, and does no harm to the run."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
-    question = await stage.open_approval(row["id"])
-    await _wake(superuser, row["id"])
-    lease = await stage.lease(row["id"])
+    question = await stage.open_approval(row.id)
+    await _wake(superuser, row.id)
+    lease = await stage.lease(row.id)
     graph = build(stage.deps(), stage.saver())
     forged = Command(resume={"status": "approved"})
-    with pytest.raises(Permanent, match=f"countersign approvals approve {question['id']}`.*/decisions") as refusal:
+    with pytest.raises(
+        Permanent, match=f"countersign approvals approve {question.approval.id}`.*/decisions"
+    ) as refusal:
         await graph.ainvoke(forged, leading(lease), context=lease, durability="sync")
     assert (refusal.value.code, stage.shop.calls) == ("approval_required", [])
-    await stage.requeue(row["id"])
-    await stage.driver().drive(row["id"])
-    assert (await stage.row(row["id"]))["status"] == "waiting"
-    await stage.decide(row["id"])
-    await stage.driver().drive(row["id"])
-    assert ((await stage.row(row["id"]))["status"], stage.shop.payments) == ("done", {"a": 100})
+    await stage.requeue(row.id)
+    await stage.driver().drive(row.id)
+    assert (await stage.row(row.id)).status == "waiting"
+    await stage.decide(row.id)
+    await stage.driver().drive(row.id)
+    assert ((await stage.row(row.id)).status, stage.shop.payments) == ("done", {"a": 100})
 
 
 async def test_a_forged_answer_is_none(stages: Stages, superuser: Any) -> None:
@@ -96,9 +98,9 @@ async def test_an_approval_under_another_policy_is_void_and_asked_again(stages: 
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
     await stage.activate("another")
-    await stage.driver().drive(row["id"])
-    row = await stage.row(row["id"])
-    assert (row["status"], row["reason"], stage.shop.calls) == ("stopped", "stale_policy", [])
+    await stage.driver().drive(row.id)
+    row = await stage.row(row.id)
+    assert (row.status, row.reason, stage.shop.calls) == ("stopped", "stale_policy", [])
 
 
 async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what_was_done(
@@ -118,15 +120,15 @@ async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what
     first = await stage.open_approval(run)
     async with superuser() as above:
         await above.execute(
-            "update approvals set status = 'void', reason = 'stale_knowledge' where id = %s", [first["id"]]
+            "update approvals set status = 'void', reason = 'stale_knowledge' where id = %s", [first.approval.id]
         )
         await above.execute("update runs set status = 'queued', waits_for = null where id = %s", [run])
     await stage.driver().drive(run)
     assert (stale, stage.shop.closures) == ([False, True], ["x"])
-    assert (await stage.open_approval(run))["nonce"] != first["nonce"]
+    assert (await stage.open_approval(run)).approval.nonce != first.approval.nonce
     await stage.decide(run)
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.payments) == ("done", {"a": 100})
+    assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100})
     assert [body["step"] for body in await stage.bodies(run, "skipped")] == ["close_x"]
 
 
@@ -142,12 +144,12 @@ async def test_an_answer_reaches_the_planner_with_the_request(stages: Stages) ->
     stage = stages(planner=planner)
     run = await stage.start("fix it")
     await stage.driver().drive(run)
-    assert (await stage.row(run))["waits_for"] == "clarify"
+    assert (await stage.row(run)).waits_for == "clarify"
     assert [body["question"] for body in await stage.bodies(run, "clarify")] == ["which?"]
     async with stage.database.transaction(stage.access) as connection:
         await records.answer(connection, run, "the first")
     await stage.driver().drive(run)
-    assert (requests, (await stage.row(run))["status"]) == (["fix it", "fix it\nthe first"], "done")
+    assert (requests, (await stage.row(run)).status) == (["fix it", "fix it\nthe first"], "done")
 
 
 async def test_a_thread_that_waits_takes_no_second_run(stages: Stages) -> None:
@@ -155,7 +157,7 @@ async def test_a_thread_that_waits_takes_no_second_run(stages: Stages) -> None:
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
     with pytest.raises(Permanent) as refused:
-        await stage.start(plan=plan(pay("b")), thread=row["thread"])
+        await stage.start(plan=plan(pay("b")), thread=row.thread)
     assert refused.value.code == "busy"
 
 
@@ -164,7 +166,7 @@ async def test_after_a_cancelled_hold_the_thread_starts_anew(stages: Stages) -> 
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
     async with stage.database.transaction(Access.of(stage.people["alice"])) as connection:
-        await records.cancel(connection, row["id"], "superseded")
-    run = await stage.start(plan=plan(read()), thread=row["thread"])
+        await records.cancel(connection, row.id, "superseded")
+    run = await stage.start(plan=plan(read()), thread=row.thread)
     await stage.driver().drive(run)
-    assert ((await stage.row(run))["status"], stage.shop.calls) == ("done", [])
+    assert ((await stage.row(run)).status, stage.shop.calls) == ("done", [])
