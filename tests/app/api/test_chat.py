@@ -100,7 +100,7 @@ async def test_the_next_message_answers_a_question_to_the_requester(
     lease = await lead(services.database, services.feed, receipt["run"])
     await end(services, lease)
     assert (await answer).json()["run"] == receipt["run"]
-    assert (await records.get(services.database, lease.access, receipt["run"])).answers == ["customer 7"]
+    assert (await records.get(services.database, lease.access, receipt["run"])).answers == ("customer 7",)
 
 
 async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, services: Services, queue: RecordingQueue) -> None:

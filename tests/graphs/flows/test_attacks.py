@@ -21,7 +21,7 @@ async def test_an_edit_cannot_say_that_a_batch_is_worth_less(stages: Stages) -> 
     row = await stage.run(plan(read(), pay_all()))
     asked = await stage.open_approval(row.id)
     part = {**asked.approval.question["args"]["orders"], "total": 1}
-    await stage.decide(row.id, "carol", "edit", edited={"orders": part})
+    await stage.decide(row.id, "carol", "edit", new_arguments={"orders": part})
     await stage.driver().drive(row.id)
     assert (await stage.open_approval(row.id)).approval.exposure == 1
     await stage.decide(row.id, "bob")

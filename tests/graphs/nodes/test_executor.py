@@ -46,7 +46,7 @@ async def test_edited_arguments_are_asked_about_again_and_then_performed(stages:
     """R45: an edit is a new question."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a", amount=100)))
-    decided = await stage.decide(row.id, decision="edit", edited={"order": "a", "amount": 40})
+    decided = await stage.decide(row.id, decision="edit", new_arguments={"order": "a", "amount": 40})
     assert (decided.code, decided.status) == ("ok", "edited")
     await stage.driver().drive(row.id)
     assert (await stage.open_approval(row.id)).approval.exposure == 40
