@@ -6,7 +6,7 @@ version.
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
@@ -21,11 +21,14 @@ from memory.knowledge.models import (
     phrases,
 )
 from memory.knowledge.search import embed_phrases, find
+from memory.postgres.codes import member
 from memory.postgres.database import Database
 from memory.scope import Access
 
 __all__ = ["KnowledgeItem", "current", "find", "import_items", "ls", "publish", "show"]
 
+PublishCode = Literal["ok", "known", "forbidden", "group", "kind", "conflict", "next"]
+_CODES: tuple[PublishCode, ...] = get_args(PublishCode)
 _log = logging.getLogger(__name__)
 
 _CURRENT = """
@@ -47,12 +50,13 @@ async def publish(database: Database, access: Access, item: KnowledgeItem) -> Pu
     vectors = await embed_phrases(phrases(item), LEXICAL)
     document = {**_columns(item), "embedder": vectors.embedder}
     row = await database.call(access, "publish_knowledge", document, vectors.phrases, vectors.presence)
-    if row["code"] not in ("ok", "known"):
-        raise _refusal(item, access, row["code"], row["version"])
-    return PublicationResult(int(row["version"]), row["code"] == "ok", list(row["woken"]))
+    code = member(_CODES, row["code"], "publish_knowledge")
+    if code not in ("ok", "known"):
+        raise _refusal(item, access, code, row["version"])
+    return PublicationResult(int(row["version"]), code == "ok", list(row["woken"]))
 
 
-def _refusal(item: KnowledgeItem, access: Access, code: str, version: int | None) -> Permanent:
+def _refusal(item: KnowledgeItem, access: Access, code: PublishCode, version: int | None) -> Permanent:
     name = repr(item.id)
     if code == "forbidden":
         return Permanent(

@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from memory.errors import Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Principal
+
+_FORGET_CODES: tuple[Literal["ok", "held"], ...] = ("ok", "held")
+_PERSON_CODES: tuple[Literal["ok", "forbidden", "busy", "held"], ...] = ("ok", "forbidden", "busy", "held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ async def forget(
     if [id is not None, key is not None, whole_scope].count(True) != 1:
         raise Permanent("bad_request", "say exactly one of: the id, the key, or everything")
     row = await database.call(access, "forget_subject", id, key, whole_scope)
-    if row["code"] == "held":
+    if member(_FORGET_CODES, row["code"], "forget_subject") == "held":
         raise Permanent("conflict", f"archived row {row['about']!r} is under legal hold; lift that first")
     return row["gone"] + row["archived"]
 
@@ -44,13 +49,14 @@ async def forget_person(database: Database, person: Principal, *, requester: str
     administrator of the tenant, `busy` while a run of theirs is open, `conflict` while something is under legal hold.
     """
     row = await database.call(Access.of(Principal(person.tenant, requester)), "forget_person", person.id)
-    if row["code"] == "forbidden":
+    code = member(_PERSON_CODES, row["code"], "forget_person")
+    if code == "forbidden":
         raise Permanent("forbidden", f"{requester!r} may not forget {person.id!r}; ask them, or an administrator")
-    if row["code"] == "busy":
+    if code == "busy":
         raise Permanent(
             "busy", f"open runs of {person.id!r}, or judged by them: {row['about']}; cancel them or wait, then forget"
         )
-    if row["code"] == "held":
+    if code == "held":
         raise Permanent("conflict", f"{row['about']!r} of {person.id!r} is under legal hold; lift that first")
     return ErasureReceipt(row["about"], row["counts"])
 

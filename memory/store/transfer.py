@@ -6,10 +6,11 @@ restored (`archived`). Unknown columns are left out, so that older and newer fil
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid5
 
 import psycopg
@@ -20,6 +21,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import Parameter, embed_texts, parameters
 from memory.errors import Code, Permanent
 from memory.postgres import locks
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope
 from memory.store.fingerprints import fingerprint, marks, terms
@@ -70,12 +72,24 @@ _TAKE = {
     )
 }
 # The lock of pruning: neither shall see half of the other, nor an import the same import.
-_REFUSALS: Mapping[str, tuple[Code, str]] = {
+ImportCode = Literal["kept", "known", "expired", "forgotten", "taken", "gone"]
+_CODES: tuple[ImportCode, ...] = get_args(ImportCode)
+_REFUSALS: Mapping[ImportCode, tuple[Code, str]] = {
     "forgotten": ("tainted", "this was forgotten on request and is not taken in again; let the person say it"),
     "taken": ("conflict", "another value of its subject is here; forget that one first, or leave the line out"),
 }
 
 MemoryRow = Mapping[str, Any]
+"""Columns of a memory, link or archived row by name, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """Answer of the database to one row."""
+
+    code: ImportCode
+    memory: Memory | None = None
+    """The memory, if it was a memory and was `kept`."""
 
 
 async def export(database: Database, access: Access) -> AsyncIterator[str]:
@@ -111,17 +125,18 @@ async def import_lines(
     """
     scope = _write_scope(access, "write to")
     rows = read(lines)
-    counts = {"kept": 0, "known": 0}
+    counts = Counter[ImportCode]()
     async with database.transaction(access) as connection:
         await locks.hold_scope(connection, scope)
         importer = _Importer(access, scope, max(0, _PIN_LIMIT - await _pin_count(connection, scope)))
         for batch in _batches(rows):
             drafts = [importer.draft(line) for _, line in batch]
-            for (number, _), row in zip(batch, await _insert_lines(connection, batch, drafts, embedder), strict=True):
-                if row["code"] in _REFUSALS:
-                    code, message = _REFUSALS[row["code"]]
+            results = await _insert_lines(connection, batch, drafts, embedder)
+            for (number, _), result in zip(batch, results, strict=True):
+                if result.code in _REFUSALS:
+                    code, message = _REFUSALS[result.code]
                     raise Permanent(code, f"line {number}: {message}")
-                counts[row["code"]] = counts.get(row["code"], 0) + 1
+                counts[result.code] += 1
     return counts["kept"], counts["known"]
 
 
@@ -136,18 +151,16 @@ async def put(connection: Connection, access: Access, row: MemoryRow, *, embedde
         (result,) = await _embed_and_insert(connection, [draft], embedder)
     except (psycopg.errors.IntegrityError, psycopg.errors.DataError) as error:
         raise Permanent("bad_request", f"{row.get('id')!r} is no memory: {error.diag.message_primary}") from error
-    if result["code"] == "expired":
+    if result.memory:
+        return result.memory
+    if result.code == "expired":
         raise Permanent("not_found", f"{row.get('id')!r} has expired meanwhile and cannot be taken back")
-    if result["code"] == "known":
-        raise Permanent("conflict", f"memory {row.get('id')!r} is here")
-    if result["code"] in _REFUSALS:
-        raise Permanent(*_REFUSALS[result["code"]])
-    return from_row(result)
+    raise Permanent(*_REFUSALS.get(result.code, ("conflict", f"memory {row.get('id')!r} is here")))
 
 
 async def _insert_lines(
     connection: Connection, batch: Sequence[tuple[int, TransferLine]], drafts: Sequence[MemoryRow], embedder: Embedder
-) -> list[dict[str, Any]]:
+) -> list[ImportResult]:
     kind = type(batch[0][1])
     try:
         if kind is MemoryLine:
@@ -160,18 +173,18 @@ async def _insert_lines(
 
 async def _insert_memories(
     connection: Connection, drafts: Sequence[MemoryRow], embedder: Embedder
-) -> list[dict[str, Any]]:
+) -> list[ImportResult]:
     """Write memories; a model embeds only those that are not here yet."""
     ids = await _present_ids(connection, drafts)
     is_present = [bool(ids & {row["id"], row["spare"]}) for row in drafts]
     new = [row for row, present in zip(drafts, is_present, strict=True) if not present]
     results = iter(await _embed_and_insert(connection, new, embedder))
-    return [{"code": "known"} if present else next(results) for present in is_present]
+    return [ImportResult("known") if present else next(results) for present in is_present]
 
 
 async def _embed_and_insert(
     connection: Connection, drafts: Sequence[MemoryRow], embedder: Embedder
-) -> list[dict[str, Any]]:
+) -> list[ImportResult]:
     if not drafts:
         return []
     texts = [f"{row['speaker']}: {row['body']}" if row.get("speaker") else str(row["body"]) for row in drafts]
@@ -182,10 +195,15 @@ async def _embed_and_insert(
 
 async def _insert(
     connection: Connection, kind: type[TransferLine], drafts: Sequence[MemoryRow], vectors: Sequence[Parameter] = ()
-) -> list[dict[str, Any]]:
+) -> list[ImportResult]:
     values = {"rows": Jsonb(list(drafts)), "vectors": vectors}
     cursor = await connection.execute(_TAKE[kind].encode(), values)
-    return await cursor.fetchall()
+    return [_result(row, is_memory=kind is MemoryLine) for row in await cursor.fetchall()]
+
+
+def _result(row: Mapping[str, Any], *, is_memory: bool) -> ImportResult:
+    code = member(_CODES, row["code"], "take_memory")
+    return ImportResult(code, from_row(row) if is_memory and code == "kept" else None)
 
 
 async def _present_ids(connection: Connection, drafts: Sequence[MemoryRow]) -> set[str]:

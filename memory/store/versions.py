@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from memory.errors import Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Database
 from memory.scope import Access, Scope, Trust
 from memory.store.models import ROW, Memory, from_row
@@ -18,6 +19,7 @@ PINS = 200
 _VERSION = f"""{ROW}, valid_from, valid_to, known_to, pinned, told,
   case when (covered_until <= clock_timestamp()) is not true then superseded_by::text end as superseded_by,
   case when covered_until > clock_timestamp() then covered_until end as covered_until"""
+_PIN_CODES: tuple[Literal["done", "same", "full", "not_found"], ...] = ("done", "same", "full", "not_found")
 _UNEXPIRED = "(expires is null or expires > clock_timestamp())"
 
 
@@ -112,9 +114,8 @@ async def pin(database: Database, access: Access, id: str, *, on: bool, limit: i
 
     Raises Permanent: `not_found`, or `conflict` if `limit` others are pinned.
     """
-    code: Literal["done", "same", "full", "not_found"] = (await database.call(access, "pin_memory", id, on, limit))[
-        "code"
-    ]
+    row = await database.call(access, "pin_memory", id, on, limit)
+    code = member(_PIN_CODES, row["code"], "pin_memory")
     if code == "not_found":
         raise _missing(id)
     if code == "full":

@@ -8,9 +8,9 @@ old one. Refused are texts that only restate what their run recalled, and what s
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from psycopg.types.json import Jsonb
 
@@ -18,6 +18,7 @@ from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import Parameter, embed_texts, parameters
 from memory.errors import Permanent
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope, Trust
 from memory.store.fingerprints import fingerprint, marks, opposites, terms
@@ -27,9 +28,25 @@ BODY_BYTES = 8192
 RUN_TTL = timedelta(days=1)
 """Longest life of working memory, for runs that died before they could erase it."""
 
+WriteCode = Literal["new", "kept", "linked", "forgotten", "restated", "outranked"]
+_CODES: tuple[WriteCode, ...] = get_args(WriteCode)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Answer of the database to one draft."""
+
+    code: WriteCode
+    memory: Memory | None = None
+    """The memory that was `kept` or `linked`."""
+    about: str | None = None
+    """Id of the memory that the draft only restates."""
+    trust: str | None = None
+    """Trust of the value that outranks the draft."""
+
+
 _Draft = Mapping[str, Any]
-_Row = Mapping[str, Any]
-_Write = Callable[[Sequence[_Draft], Sequence[Parameter | None]], Awaitable[list[_Row]]]
+_Write = Callable[[Sequence[_Draft], Sequence[Parameter | None]], Awaitable[list[WriteResult]]]
 """Writes drafts, each with its vector; without one only the answer is returned."""
 
 
@@ -53,9 +70,9 @@ async def remember(
     `too_large` beyond 8192 bytes, `bad_request` for text that cannot be stored.
     """
 
-    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[_Row]:
+    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[WriteResult]:
         return [
-            await database.call(access, "write_memory", draft, vector)
+            _result(await database.call(access, "write_memory", draft, vector))
             for draft, vector in zip(drafts, vectors, strict=True)
         ]
 
@@ -78,13 +95,13 @@ async def add_notes(
     Raises for the first that is refused; some of the others are written then, so the caller must roll back.
     """
 
-    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[_Row]:
+    async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[WriteResult]:
         async with connection.pipeline() if len(drafts) > 1 else nullcontext():
             cursors = [
                 await connection.execute(_WRITE, [Jsonb(draft), vector], prepare=True)
                 for draft, vector in zip(drafts, vectors, strict=True)
             ]
-        return [await cursor.fetchone() or {} for cursor in cursors]
+        return [_result(await cursor.fetchone() or {}) for cursor in cursors]
 
     return await _write_notes(write, access, notes, embedder)
 
@@ -94,17 +111,22 @@ _WRITE = "select * from write_memory(%s, %s::vector)"
 
 async def _write_notes(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:
     drafts = [_draft(access, note) for note in notes]
-    rows: list[_Row] = [{"code": "new"}] * len(notes)
+    results = [WriteResult("new")] * len(notes)
     if not embedder.lexical:
         # A first call without vectors tells which notes are new: the model embeds no others.
-        rows = _raise_refusals(await write(drafts, [None] * len(notes)), notes)
-    new = [number for number, row in enumerate(rows) if row["code"] == "new"]
+        results = _raise_refusals(await write(drafts, [None] * len(notes)), notes)
+    new = [number for number, result in enumerate(results) if result.code == "new"]
     embedder, vectors = await embed_texts(embedder, [notes[number].text for number in new])
     new_drafts = [{**drafts[number], "embedder": embedder.id} for number in new]
-    new_rows = await write(new_drafts, parameters(vectors)) if new else []
-    results = _raise_refusals(new_rows, [notes[number] for number in new])
-    result_by_number = dict(zip(new, results, strict=True))
-    return [from_row(result_by_number.get(number, row)) for number, row in enumerate(rows)]
+    new_results = await write(new_drafts, parameters(vectors)) if new else []
+    for number, result in zip(new, _raise_refusals(new_results, [notes[number] for number in new]), strict=True):
+        results[number] = result
+    return [result.memory for result in results if result.memory]
+
+
+def _result(row: Mapping[str, Any]) -> WriteResult:
+    code = member(_CODES, row["code"], "write_memory")
+    return WriteResult(code, from_row(row) if code in ("kept", "linked") else None, row["about"], row["held"])
 
 
 def _draft(access: Access, note: Note) -> _Draft:
@@ -159,20 +181,20 @@ def _with_origin(access: Access, note: Note) -> Note:
     return replace(note, provenance=replace(origin, principal=origin.principal or access.principal.id, source=source))
 
 
-def _raise_refusals(rows: list[_Row], notes: Sequence[Note]) -> list[_Row]:
-    """Return the rows; raises Permanent for the first note that the database refused."""
-    for row, note in zip(rows, notes, strict=True):
-        if row["code"] == "forgotten":
+def _raise_refusals(results: list[WriteResult], notes: Sequence[Note]) -> list[WriteResult]:
+    """Return the results; raises Permanent for the first note that the database refused."""
+    for result, note in zip(results, notes, strict=True):
+        if result.code == "forgotten":
             raise Permanent("tainted", "this was forgotten on request and is not taken in again; let the person say it")
-        if row["code"] == "restated":
-            raise Permanent("tainted", f"this only restates memory {row['about']}, which was recalled; cite it instead")
-        if row["code"] == "outranked":
+        if result.code == "restated":
+            raise Permanent("tainted", f"this only restates memory {result.about}, which was recalled; cite it instead")
+        if result.code == "outranked":
             raise Permanent(
                 "forbidden",
-                f"{note.key!r} was said by a {row['held']}, and {note.trust} text does not replace that; "
+                f"{note.key!r} was said by a {result.trust}, and {note.trust} text does not replace that; "
                 "remember it without the key, or let a person decide",
             )
-    return rows
+    return results
 
 
 def _seers(access: Access) -> list[str]:
