@@ -20,6 +20,7 @@ check: .venv/.stamp
 	$(BIN)/basedpyright --warnings
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tests.contracts.measures
+	$(BIN)/python -m tests.contracts.names
 
 # `make bench ROWS=1000000` fills memory with a million rows before it measures.
 bench: .venv/.stamp

@@ -14,7 +14,7 @@ from tests.graphs.stage import Stage, Stages
 def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]) -> Stages:
     """Return a factory of systems on this test's tenant."""
 
-    def make(**more: Any) -> Stage:
-        return Stage(database, clock, people, **more)
+    def make(**options: Any) -> Stage:
+        return Stage(database, clock, people, **options)
 
     return make

@@ -20,7 +20,7 @@ from tools.model import Model
 
 SLICE: dict[str, Json] = {"handle": "h_secret00", "start": 0, "count": 3, "digest": "0" * 64, "total": 30}
 TWICE: dict[str, Json] = {"count": 3, "sum": 30, "found": SLICE, "first": "ch_1a2b3c4d5e6f", "names": ["Ann Lee"]}
-NONE: dict[str, Json] = {"count": 0, "sum": 0, "found": SLICE | {"count": 0}}
+NO_ROWS: dict[str, Json] = {"count": 0, "sum": 0, "found": SLICE | {"count": 0}}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Shelf:
     texts: dict[str, Item] = field(default_factory=dict[str, Item])
 
     async def find(self, text: str) -> Sequence[Item]:
-        found = [Item(id, item.version, item.body, self.scores.get(id, 0)) for id, item in self.texts.items()]
-        return sorted(found, key=lambda item: -item.score)
+        hits = [Item(id, item.version, item.body, self.scores.get(id, 0)) for id, item in self.texts.items()]
+        return sorted(hits, key=lambda item: -item.score)
 
     async def current(self, id: str) -> Item:
         if id not in self.texts:
@@ -52,11 +52,11 @@ class Shelf:
 
 
 def shelf(double: float = 0.6, refund: float = 0.0, table: float = 0.0) -> Shelf:
-    made = Shelf({"shop.double-charge": double, "shop.single-refund": refund, "db.table-full": table})
-    made.put("shop.double-charge", 1, DOUBLE)
-    made.put("shop.single-refund", 4, REFUND)
-    made.put("db.table-full", 2, TABLE)
-    return made
+    books = Shelf({"shop.double-charge": double, "shop.single-refund": refund, "db.table-full": table})
+    books.put("shop.double-charge", 1, DOUBLE)
+    books.put("shop.single-refund", 4, REFUND)
+    books.put("db.table-full", 2, TABLE)
+    return books
 
 
 async def turn(
@@ -72,13 +72,15 @@ async def turn(
     return state | proposal | {"plan": plan.model_dump(mode="json") if plan else None}
 
 
-async def seen(books: Shelf, request: str, results: Sequence[Mapping[str, Json]], **more: Any) -> dict[str, Any]:
+async def probe_results(
+    books: Shelf, request: str, results: Sequence[Mapping[str, Json]], **values: Any
+) -> dict[str, Any]:
     """Return the state after the investigation, with what its probes saw."""
-    state = await turn(books, {"request": request, "inputs": {}, **more})
+    state = await turn(books, {"request": request, "inputs": {}, **values})
     steps = Plan.model_validate(state["plan"]).steps
     return state | {"results": {step.id: result for step, result in zip(steps, results, strict=True)}}
 
 
 async def made_plan() -> dict[str, Any]:
     books = shelf()
-    return (await turn(books, await seen(books, "billed twice", [TWICE])))["plan"]
+    return (await turn(books, await probe_results(books, "billed twice", [TWICE])))["plan"]

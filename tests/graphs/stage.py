@@ -89,10 +89,12 @@ class Stage:
         """Let alice start a run; returns its id."""
         await self.activate(self.rules.version)
         run = str(uuid4())
-        given = plan.model_dump(mode="json") if plan else None
-        asked = {"request": request, "inputs": {}, "given": given}
+        complete_plan = plan.model_dump(mode="json") if plan else None
+        request_body = {"request": request, "inputs": {}, "given": complete_plan}
         async with self.database.transaction(self.access) as connection:
-            await records.start(connection, id=run, thread=thread or run, input=asked, correlation=run, budget=BUDGET)
+            await records.start(
+                connection, id=run, thread=thread or run, input=request_body, correlation=run, budget=BUDGET
+            )
         return run
 
     async def run(self, plan: Plan) -> Run:
@@ -125,27 +127,27 @@ class Stage:
 
     async def open_approval(self, run: str) -> ApprovalRecord:
         """Return the question that the run waits for."""
-        found = await approvals.ls(self.database, self.access, run=run, status="open")
-        return await approvals.show(self.database, self.access, found[0].id)
+        rounds = await approvals.ls(self.database, self.access, run=run, status="open")
+        return await approvals.show(self.database, self.access, rounds[0].id)
 
     async def decide(
         self,
         run: str,
-        who: str = "bob",
+        person: str = "bob",
         decision: Literal["approve", "reject", "edit", "ask"] = "approve",
-        **more: Any,
+        **options: Any,
     ) -> VoteResult:
         """Let a person answer the run's open question."""
-        asked = await self.open_approval(run)
-        async with self.database.transaction(Access.of(self.people[who])) as connection:
+        request_body = await self.open_approval(run)
+        async with self.database.transaction(Access.of(self.people[person])) as connection:
             return await approvals.decide(
                 connection,
-                approval=asked.approval.id,
-                nonce=asked.approval.nonce,
+                approval=request_body.approval.id,
+                nonce=request_body.approval.nonce,
                 decision=decision,
-                reason=more.pop("reason", "because"),
+                reason=options.pop("reason", "because"),
                 channel="test",
-                **more,
+                **options,
             )
 
     async def requeue(self, run: str) -> None:
@@ -159,16 +161,16 @@ Stages = Callable[..., Stage]
 
 def plan(*steps: Mapping[str, Any], **fields: Any) -> Plan:
     """Return a complete plan by a client."""
-    known: dict[str, Any] = {"id": "test", "source": "given", "goal": "a test", **fields}
-    return Plan.model_validate({**known, "steps": list(steps)})
+    defaults: dict[str, Any] = {"id": "test", "source": "given", "goal": "a test", **fields}
+    return Plan.model_validate({**defaults, "steps": list(steps)})
 
 
-def read(id: str = "orders", tool: str = "shop.list", **more: Any) -> dict[str, Any]:
+def read(id: str = "orders", tool: str = "shop.list", **options: Any) -> dict[str, Any]:
     """Return a read step."""
-    return {"id": id, "tool": tool, "effect": "read", "args": {}, "expect": "result.size() >= 0", **more}
+    return {"id": id, "tool": tool, "effect": "read", "args": {}, "expect": "result.size() >= 0", **options}
 
 
-def pay(order: str, amount: int = 100, **more: Any) -> dict[str, Any]:
+def pay(order: str, amount: int = 100, **options: Any) -> dict[str, Any]:
     """Return a step that pays one order."""
     return {
         "id": f"pay_{order}",
@@ -177,11 +179,11 @@ def pay(order: str, amount: int = 100, **more: Any) -> dict[str, Any]:
         "args": {"order": order, "amount": amount},
         "expect": "result.paid == 1",
         "backout": f"ask the payee of {order} to pay it back",
-        **more,
+        **options,
     }
 
 
-def pay_all(size: int = 10, start: int = 0, **more: Any) -> dict[str, Any]:
+def pay_all(size: int = 10, start: int = 0, **options: Any) -> dict[str, Any]:
     """Return a step that pays what `orders` found, in batches."""
     return {
         "id": "pay_all",
@@ -191,11 +193,11 @@ def pay_all(size: int = 10, start: int = 0, **more: Any) -> dict[str, Any]:
         "batch": {"of": {"ref": "steps.orders.orders"}, "into": "orders", "size": size, "start": start},
         "expect": "result.paid == args.orders.count",
         "backout": "ask the payees",
-        **more,
+        **options,
     }
 
 
-def close(desk: str, **more: Any) -> dict[str, Any]:
+def close(desk: str, **options: Any) -> dict[str, Any]:
     """Return a step that closes a desk and can be taken back."""
     return {
         "id": f"close_{desk}",
@@ -205,7 +207,7 @@ def close(desk: str, **more: Any) -> dict[str, Any]:
         "expect": "result.closed == 1",
         "backout": "open it again",
         "compensate": {"tool": "shop.open", "args": {"desk": desk}},
-        **more,
+        **options,
     }
 
 

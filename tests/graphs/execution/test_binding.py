@@ -22,8 +22,8 @@ async def cut(part: ResultSlice, start: int, count: int) -> ResultSlice:
 
 def values(step: dict[str, Any], results: Results = RESULTS, **inputs: Json) -> StepValues:
     """Return the refunding step, changed, after the look that it refers to."""
-    made = plan(LOOK, REFUND | step, inputs=inputs)
-    return StepValues(made, made.steps[1], results)
+    repair = plan(LOOK, REFUND | step, inputs=inputs)
+    return StepValues(repair, repair.steps[1], results)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_step_without_batch_has_none() -> None:
 @pytest.mark.parametrize(("batch", "start", "count"), [(0, 10, 500), (1, 510, 500), (2, 1_010, 193)])
 async def test_batches_cover_the_rows_once_and_end_short(batch: int, start: int, count: int) -> None:
     step = values({"batch": REFUND["batch"] | {"start": {"ref": "inputs.canary"}}}, canary=10)
-    expected = {"charges": SET | {"start": start, "count": count, "digest": "1" * 64}}
-    assert await step.arguments(cut, batch) == expected
+    charges_batch = {"charges": SET | {"start": start, "count": count, "digest": "1" * 64}}
+    assert await step.arguments(cut, batch) == charges_batch
 
 
 @pytest.mark.anyio

@@ -15,9 +15,9 @@ from memory.errors import Permanent
 from tests.graphs.stage import HOLD, POLICY, Stages, pay, pay_all, plan, read
 
 
-def state_of(plan: Plan, **more: int) -> State:
+def state_of(plan: Plan, **values: int) -> State:
     state: State = {"plan": plan.model_dump(mode="json"), "plan_hash": plan.hash}
-    return {**state, "cursor": more.get("cursor", 0)}
+    return {**state, "cursor": values.get("cursor", 0)}
 
 
 def test_equal_addresses_give_one_value() -> None:
@@ -27,10 +27,10 @@ def test_equal_addresses_give_one_value() -> None:
 
 def test_a_plan_that_its_hash_does_not_name_is_refused() -> None:
     """R3: the hash is what people approve; another text under it must not be run."""
-    mine, other = state_of(plan(pay("mine"), goal="once")), plan(pay("other"), goal="once")
-    mine["plan"] = other.model_dump(mode="json")
+    own_state, other = state_of(plan(pay("mine"), goal="once")), plan(pay("other"), goal="once")
+    own_state["plan"] = other.model_dump(mode="json")
     with pytest.raises(Permanent) as error:
-        plan_of(mine)
+        plan_of(own_state)
     assert error.value.code == "plan_invalid"
 
 

@@ -19,15 +19,15 @@ async def test_an_edit_cannot_say_that_a_batch_is_worth_less(stages: Stages) -> 
     stage = stages(policy=POLICY + HOLD)
     stage.shop.orders = 3
     row = await stage.run(plan(read(), pay_all()))
-    asked = await stage.open_approval(row.id)
-    part = {**asked.approval.question["args"]["orders"], "total": 1}
+    question = await stage.open_approval(row.id)
+    part = {**question.approval.question["args"]["orders"], "total": 1}
     await stage.decide(row.id, "carol", "edit", new_arguments={"orders": part})
     await stage.driver().drive(row.id)
     assert (await stage.open_approval(row.id)).approval.exposure == 1
     await stage.decide(row.id, "bob")
     await stage.driver().drive(row.id)
-    ended = await stage.row(row.id)
-    assert (ended.status, "come to 303, not 1" in ended.message, stage.shop.payments) == ("failed", True, {})
+    ending = await stage.row(row.id)
+    assert (ending.status, "come to 303, not 1" in ending.message, stage.shop.payments) == ("failed", True, {})
 
 
 async def test_a_run_that_is_cancelled_on_its_way_to_a_gate_ends(stages: Stages) -> None:

@@ -55,7 +55,9 @@ async def test_batches_are_paid_one_per_super_step_and_add_up(stages: Stages) ->
     result = (await stage.ending(row.id))["results"]["pay_all"]
     assert (result["batches"], result["paid"], len(stage.shop.payments)) == (3, 25, 25)
     progress = [body["progress"] for body in await stage.bodies(row.id, "outcome")]
-    assert [(told["batch"], told["of"], told["done"], told["total"]) for told in progress] == [
+    assert [
+        (entry_body["batch"], entry_body["of"], entry_body["done"], entry_body["total"]) for entry_body in progress
+    ] == [
         (1, 3, 10, 25),
         (2, 3, 20, 25),
         (3, 3, 25, 25),
@@ -72,8 +74,8 @@ async def test_one_question_covers_canary_and_batches(stages: Stages) -> None:
         "args": {"orders": {"cut": {"ref": "steps.orders.orders"}, "count": 5}},
     }
     row = await stage.run(plan(read(), canary, pay_all(start=5, gate="money")))
-    asked = await stage.open_approval(row.id)
-    assert (row.status, len(asked.items), asked.approval.exposure) == ("waiting", 3, sum(range(100, 125)))
+    question = await stage.open_approval(row.id)
+    assert (row.status, len(question.items), question.approval.exposure) == ("waiting", 3, sum(range(100, 125)))
     assert (await stage.decide(row.id)).wakes_run
     await stage.driver().drive(row.id)
     assert ((await stage.row(row.id)).status, len(stage.shop.payments)) == ("done", 25)
@@ -141,8 +143,13 @@ async def test_a_researcher_asking_for_a_write_is_refused(stages: Stages) -> Non
     stage = stages()
     lease = await stage.lease(await stage.start(plan=plan(pay("a"))))
     researcher = make_researcher(stage.deps().perform, stage.deps().rows, stage.deps().binder)
-    given = plan(pay("a"))
-    state: Any = {"plan": given.model_dump(mode="json"), "plan_hash": given.hash, "cursor": 0, "results": {}}
+    complete_plan = plan(pay("a"))
+    state: Any = {
+        "plan": complete_plan.model_dump(mode="json"),
+        "plan_hash": complete_plan.hash,
+        "cursor": 0,
+        "results": {},
+    }
     update = await researcher(state, Invocation(lease))
     assert (update.get("outcome") or {}).get("code") == "role_scope"
     assert stage.shop.calls == []
@@ -193,8 +200,8 @@ async def test_planner_without_end_is_stopped(stages: Stages) -> None:
 
 async def test_nodes_get_exactly_what_their_role_may_use() -> None:
     """R5 R9: import contracts cannot see objects, so the signatures are held here."""
-    found = {make.__name__: list(make.__annotations__)[:-1] for make in (make_gate, make_auditor, make_researcher)}
-    assert found == {
+    signatures = {make.__name__: list(make.__annotations__)[:-1] for make in (make_gate, make_auditor, make_researcher)}
+    assert signatures == {
         "make_gate": ["standing", "answers"],
         "make_auditor": ["entries", "record"],
         "make_researcher": ["perform", "rows", "binder"],

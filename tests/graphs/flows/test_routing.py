@@ -23,14 +23,14 @@ REPAIR = plan(read(), close("x"), pay("a"))
 LOOK = plan(read(), kind="investigation", source="runbook")
 
 
-def at(cursor: int, plan: Any = REPAIR, **more: Any) -> State:
-    state = {"plan": plan.model_dump(mode="json"), "plan_hash": plan.hash, "cursor": cursor, **more}
+def at(cursor: int, plan: Any = REPAIR, **values: Any) -> State:
+    state = {"plan": plan.model_dump(mode="json"), "plan_hash": plan.hash, "cursor": cursor, **values}
     return cast(State, state)
 
 
-HELD = {"state": "held", "approval": "a1"}
-DENIED = {"state": "denied", "code": "approval_rejected"}
-FAILED = {"state": "failed", "code": "unavailable"}
+HOLD = {"state": "held", "approval": "a1"}
+DENIAL = {"state": "denied", "code": "approval_rejected"}
+FAILURE = {"state": "failed", "code": "unavailable"}
 QUESTION: dict[str, Any] = {"question": "which?", "candidates": []}
 CASES: list[tuple[str, State, str]] = [
     ("start", {"request": "billed twice"}, "planner"),
@@ -48,25 +48,25 @@ CASES: list[tuple[str, State, str]] = [
     ("researcher", at(3), "auditor"),
     ("researcher", at(1, LOOK), "planner"),
     ("researcher", at(1, audit=True), "auditor"),
-    ("researcher", at(0, outcome=DENIED), "auditor"),
-    ("researcher", at(0, failure=FAILED, undo=[]), "auditor"),
-    ("researcher", at(2, failure=FAILED, undo=["close_x"]), "executor"),
+    ("researcher", at(0, outcome=DENIAL), "auditor"),
+    ("researcher", at(0, failure=FAILURE, undo=[]), "auditor"),
+    ("researcher", at(2, failure=FAILURE, undo=["close_x"]), "executor"),
     ("executor", at(2), "executor"),
     ("executor", at(0), "researcher"),
     ("executor", at(3), "auditor"),
-    ("executor", at(1, outcome=HELD), "gate"),
-    ("executor", at(1, outcome=DENIED), "auditor"),
+    ("executor", at(1, outcome=HOLD), "gate"),
+    ("executor", at(1, outcome=DENIAL), "auditor"),
     ("executor", at(1, stale=True), "planner"),
     ("executor", at(2, audit=True), "auditor"),
-    ("executor", at(2, failure=FAILED, undo=["close_x"]), "executor"),
-    ("executor", at(2, failure=FAILED, undo=["close_x"], outcome=HELD), "gate"),
-    ("executor", at(2, failure=FAILED, undo=[]), "auditor"),
+    ("executor", at(2, failure=FAILURE, undo=["close_x"]), "executor"),
+    ("executor", at(2, failure=FAILURE, undo=["close_x"], outcome=HOLD), "gate"),
+    ("executor", at(2, failure=FAILURE, undo=[]), "auditor"),
     ("gate", at(1, outcome=None), "executor"),
-    ("gate", at(1, outcome=HELD), "gate"),
-    ("gate", at(1, outcome=DENIED), "auditor"),
+    ("gate", at(1, outcome=HOLD), "gate"),
+    ("gate", at(1, outcome=DENIAL), "auditor"),
     ("gate", at(1, outcome=None, stale=True), "planner"),
-    ("gate", at(2, failure=FAILED, undo=["close_x"], outcome=None), "executor"),
-    ("gate", at(2, failure=FAILED, undo=[], outcome=None), "auditor"),
+    ("gate", at(2, failure=FAILURE, undo=["close_x"], outcome=None), "executor"),
+    ("gate", at(2, failure=FAILURE, undo=[], outcome=None), "auditor"),
     ("gate", {"clarify": cast(Any, QUESTION), "answered": True}, "planner"),
     ("gate", {"clarify": cast(Any, QUESTION)}, "gate"),
     ("auditor", at(2), "executor"),

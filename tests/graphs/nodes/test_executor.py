@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def size(stage: Stage, thread: str) -> dict[str, int]:
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     async with stage.database.transaction(stage.access) as connection:
         for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
             cursor = await connection.execute(
@@ -18,8 +18,8 @@ async def size(stage: Stage, thread: str) -> dict[str, int]:
                 "where thread_id = %s".encode(),
                 [thread],
             )
-            found[table] = (await cursor.fetchone() or {})["bytes"]
-    return found
+            sizes[table] = (await cursor.fetchone() or {})["bytes"]
+    return sizes
 
 
 async def test_a_run_of_a_hundred_batches_keeps_less_than_200_kb_of_checkpoints(stages: Stages) -> None:
@@ -37,17 +37,17 @@ async def test_a_run_of_a_hundred_batches_keeps_less_than_200_kb_of_checkpoints(
     await stage.decide(row.id, "bob")
     assert (await stage.decide(row.id, "carol")).wakes_run
     await stage.driver().drive(row.id)
-    found = await size(stage, row.thread)
+    sizes = await size(stage, row.thread)
     assert ((await stage.row(row.id)).status, len(stage.shop.payments)) == ("done", 1000)
-    assert sum(found.values()) < 200_000, found
+    assert sum(sizes.values()) < 200_000, sizes
 
 
 async def test_edited_arguments_are_asked_about_again_and_then_performed(stages: Stages) -> None:
     """R45: an edit is a new question."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a", amount=100)))
-    decided = await stage.decide(row.id, decision="edit", new_arguments={"order": "a", "amount": 40})
-    assert (decided.code, decided.status) == ("ok", "edited")
+    vote = await stage.decide(row.id, decision="edit", new_arguments={"order": "a", "amount": 40})
+    assert (vote.code, vote.status) == ("ok", "edited")
     await stage.driver().drive(row.id)
     assert (await stage.open_approval(row.id)).approval.exposure == 40
     await stage.decide(row.id, "carol")
@@ -72,13 +72,13 @@ async def test_a_question_is_put_together_again_by_a_successor_without_asking_tw
 async def test_the_question_shows_why_and_the_way_back(stages: Stages) -> None:
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(read(), pay("a"), backout="call the bank"))
-    shown = (await stage.open_approval(row.id)).approval.question
-    assert (shown["goal"], shown["plan_backout"], shown["evidence"]["orders"]["count"]) == (
+    question = (await stage.open_approval(row.id)).approval.question
+    assert (question["goal"], question["plan_backout"], question["evidence"]["orders"]["count"]) == (
         "a test",
         "call the bank",
         25,
     )
-    assert shown["backout"] == {"pay_a": "ask the payee of a to pay it back"}
+    assert question["backout"] == {"pay_a": "ask the payee of a to pay it back"}
 
 
 async def test_a_cancelled_run_stops_before_its_next_call(stages: Stages) -> None:

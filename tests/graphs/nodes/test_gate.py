@@ -59,11 +59,11 @@ async def test_a_forged_resume_approves_nothing_and_says_how_people_decide(stage
     await _wake(superuser, row.id)
     lease = await stage.lease(row.id)
     graph = build(stage.deps(), stage.saver())
-    forged = Command(resume={"status": "approved"})
+    forgery = Command(resume={"status": "approved"})
     with pytest.raises(
         Permanent, match=f"countersign approvals approve {question.approval.id}`.*/decisions"
     ) as refusal:
-        await graph.ainvoke(forged, leading(lease), context=lease, durability="sync")
+        await graph.ainvoke(forgery, leading(lease), context=lease, durability="sync")
     assert (refusal.value.code, stage.shop.calls) == ("approval_required", [])
     await stage.requeue(row.id)
     await stage.driver().drive(row.id)
@@ -111,8 +111,8 @@ async def test_stale_knowledge_goes_back_to_the_planner_and_does_not_repeat_what
 
     async def planner(state: State) -> Proposal:
         stale.append(bool(state.get("stale")))
-        renewed = plan(close("x"), pay("a"), goal=f"round {len(stale)}", source="runbook")
-        return {"plan": renewed, "round": len(stale), "stale": False}
+        new_plan = plan(close("x"), pay("a"), goal=f"round {len(stale)}", source="runbook")
+        return {"plan": new_plan, "round": len(stale), "stale": False}
 
     stage = stages(policy=POLICY + HOLD, planner=planner)
     run = await stage.start("pay a")
@@ -156,9 +156,9 @@ async def test_a_thread_that_waits_takes_no_second_run(stages: Stages) -> None:
     """Trap 16: refused before LangGraph is asked."""
     stage = stages(policy=POLICY + HOLD)
     row = await stage.run(plan(pay("a")))
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as refusal:
         await stage.start(plan=plan(pay("b")), thread=row.thread)
-    assert refused.value.code == "busy"
+    assert refusal.value.code == "busy"
 
 
 async def test_after_a_cancelled_hold_the_thread_starts_anew(stages: Stages) -> None:

@@ -13,7 +13,7 @@ from memory.scope import Access, Principal
 from tests.graphs.phrasings import ASK, OUT_OF_SCOPE, PHRASINGS
 
 YES, NO, OPEN = True, False, None
-SHIPPED = {"billing.double-charge", "billing.single-refund", "db.disk-full"}
+RUNBOOKS = {"billing.double-charge", "billing.single-refund", "db.disk-full"}
 """Others may be added beside them; these are what the phrasings are about."""
 
 
@@ -36,7 +36,7 @@ def test_facts_decide_and_doubt_asks(sights: list[tuple[bool, bool | None]], con
     assert conclude([Sight(equal, true) for equal, true in sights]) == conclusion
 
 
-async def chosen(hits: list[RunbookHit]) -> str:
+async def choice(hits: list[RunbookHit]) -> str:
     equals = [hit.id for hit, equal in worth_a_look(hits, PlannerLimits()) if equal]
     return equals[0] if len(equals) == 1 else ASK
 
@@ -44,12 +44,12 @@ async def chosen(hits: list[RunbookHit]) -> str:
 @pytest.mark.anyio
 async def test_words_lead_to_the_right_runbook_or_to_a_question(database: Database, tenant: str) -> None:
     access = Access.of(Principal(tenant, "countersign"))
-    shipped = [document for document in runbooks.load() if document.runbook.id in SHIPPED]
-    await versions.import_items(database, access, map(runbooks.item, shipped))
+    documents = [document for document in runbooks.load() if document.runbook.id in RUNBOOKS]
+    await versions.import_items(database, access, map(runbooks.item, documents))
     find = partial(versions.find, database, access)
-    expected = {**dict(PHRASINGS), **dict.fromkeys(OUT_OF_SCOPE, ASK)}
-    got = {text: await chosen([*await find(words(text))]) for text in expected}
-    wrong = {text: got[text] for text in expected if got[text] not in (expected[text], ASK)}
-    asked = [text for text, right in PHRASINGS if got[text] == ASK != right]
+    answers = {**dict(PHRASINGS), **dict.fromkeys(OUT_OF_SCOPE, ASK)}
+    choices = {text: await choice([*await find(words(text))]) for text in answers}
+    wrong = {text: choices[text] for text in answers if choices[text] not in (answers[text], ASK)}
+    questions = [text for text, right in PHRASINGS if choices[text] == ASK != right]
     assert wrong == {}
-    assert asked == ["Ann Lee wants her money back for payment ch_1a2b3c4d5e6f"]
+    assert questions == ["Ann Lee wants her money back for payment ch_1a2b3c4d5e6f"]

@@ -29,11 +29,11 @@ REFUND: dict[str, Any] = {
 }
 
 
-def plan(*steps: dict[str, Any], **parts: Any) -> Plan:
-    return Plan.model_validate({"id": "p", "source": "given", "goal": "repair", "steps": steps, **parts})
+def plan(*steps: dict[str, Any], **fields: Any) -> Plan:
+    return Plan.model_validate({"id": "p", "source": "given", "goal": "repair", "steps": steps, **fields})
 
 
-def single(tool: str = "charges.refund", effect: str = "write", **parts: Any) -> dict[str, Any]:
+def single(tool: str = "charges.refund", effect: str = "write", **fields: Any) -> dict[str, Any]:
     step: dict[str, Any] = {
         "id": "act",
         "tool": tool,
@@ -42,7 +42,7 @@ def single(tool: str = "charges.refund", effect: str = "write", **parts: Any) ->
         "expect": "size(result) > 0",
         "backout": "none",
     }
-    return step | parts
+    return step | fields
 
 
 def test_a_plan_that_fits_the_catalogue_has_no_problems() -> None:

@@ -15,9 +15,9 @@ from tests.graphs.texts import DOUBLE, REFUND, TABLE
 def test_a_runbook_is_a_plan_that_fits_the_catalogue(text: str) -> None:
     document = runbooks.parse(text)
     inputs = runbooks.examples(document.runbook)
-    made = runbooks.plan(document.runbook, "goal", inputs)
-    assert validate(made, CARDS) == []
-    assert [(pin.id, pin.version) for pin in made.pins] == [(document.runbook.id, document.runbook.version)]
+    repair = runbooks.plan(document.runbook, "goal", inputs)
+    assert validate(repair, CARDS) == []
+    assert [(pin.id, pin.version) for pin in repair.pins] == [(document.runbook.id, document.runbook.version)]
 
 
 def test_the_text_is_what_people_read() -> None:
@@ -46,9 +46,9 @@ def test_the_text_is_what_people_read() -> None:
     ],
 )
 def test_a_text_that_is_no_runbook_is_refused_by_name(old: str, new: str, says: str) -> None:
-    with pytest.raises(Permanent, match=says) as refused:
+    with pytest.raises(Permanent, match=says) as refusal:
         runbooks.parse(DOUBLE.replace(old, new, 1))
-    assert refused.value.code == "plan_invalid"
+    assert refusal.value.code == "plan_invalid"
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_text_that_is_no_runbook_is_refused_by_name(old: str, new: str, says: 
     ],
 )
 def test_what_cannot_be_run_is_found_before_anyone_asks(text: str, old: str, new: str, says: str) -> None:
-    changed = text.replace(old, new, 1)
-    assert changed != text
-    found = runbooks.problems(runbooks.parse(changed).runbook, CARDS)
-    assert any(says in problem for problem in found), found
+    new_text = text.replace(old, new, 1)
+    assert new_text != text
+    problems = runbooks.problems(runbooks.parse(new_text).runbook, CARDS)
+    assert any(says in problem for problem in problems), problems
 
 
 def test_a_folder_is_read_whole_and_by_id(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_a_folder_is_read_whole_and_by_id(tmp_path: Path) -> None:
 def test_a_broken_or_repeated_file_is_named(tmp_path: Path, second: str) -> None:
     (tmp_path / "a.md").write_text(DOUBLE)
     (tmp_path / "b.md").write_text(second)
-    with pytest.raises(Permanent, match=r"'b\.md'") as refused:
+    with pytest.raises(Permanent, match=r"'b\.md'") as refusal:
         runbooks.load(tmp_path)
-    assert refused.value.code == "configuration"
+    assert refusal.value.code == "configuration"
 
 
 def test_the_same_inputs_give_the_same_plan() -> None:

@@ -6,8 +6,8 @@ from graphs.planning.slots import Slot, SlotType, bind, extract
 from tools.action import Json
 
 
-def slot(**parts: object) -> Slot:
-    return Slot.model_validate(parts)
+def slot(**fields: object) -> Slot:
+    return Slot.model_validate(fields)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_each_slot_is_filled_from_its_only_source() -> None:
         "charge": slot(type="charge", **{"from": "request"}),
         "amount": slot(type="amount", value="result.first.amount * 2", **{"from": "probe"}),
     }
-    given: dict[str, Json] = {"job": "payroll", "amount": 1}
-    bound = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", given, {"first": {"amount": 250}})
-    assert bound == {"job": "retry", "charge": "ch_1a2b3c4d5e6f", "amount": 500}
+    inputs: dict[str, Json] = {"job": "payroll", "amount": 1}
+    values = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", inputs, {"first": {"amount": 250}})
+    assert values == {"job": "retry", "charge": "ch_1a2b3c4d5e6f", "amount": 500}
 
 
 def test_an_input_sent_beside_the_message_fills_a_slot_of_the_request() -> None:
@@ -73,7 +73,7 @@ def test_a_value_of_another_type_fills_nothing(value: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "fields",
     [
         {"type": "amount", "from": "probe"},
         {"type": "text", "from": "config"},
@@ -83,6 +83,6 @@ def test_a_value_of_another_type_fills_nothing(value: Json) -> None:
         {"type": "regex", "from": "request"},
     ],
 )
-def test_a_slot_without_a_proper_source_is_refused(parts: dict[str, object]) -> None:
+def test_a_slot_without_a_proper_source_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"slot|default|Input"):
-        slot(**parts)
+        slot(**fields)

@@ -43,8 +43,8 @@ def test_another_process_computes_the_same_vector() -> None:
     """Vectors are stored: they must not depend on hash seeds or machines."""
     imports = "from memory.embeddings.lexical import LEXICAL"
     code = f"{imports}; print(LEXICAL.vector('rotate the key'))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == str(LEXICAL.vector("rotate the key"))
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == str(LEXICAL.vector("rotate the key"))
 
 
 async def test_any_text_has_a_vector() -> None:

@@ -51,7 +51,7 @@ async def test_a_langchain_model_is_one_by_its_name() -> None:
     assert vector == (0.8, 0.6)
 
 
-class Broken(Halves):
+class BrokenModel(Halves):
     """A model that answers with what is no vector."""
 
     def __init__(self, values: list[float]) -> None:
@@ -63,7 +63,7 @@ class Broken(Halves):
 
 @pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [], [1.0] * 20_000])
 async def test_what_is_no_vector_counts_as_no_answer(values: list[float]) -> None:
-    model = LangChainEmbedder("some:model", Broken(values))
+    model = LangChainEmbedder("some:model", BrokenModel(values))
     with pytest.raises(Temporary, match="no usable vector"):
         await model.embed(["ledger"])
     assert (await embed_question(model, "ledger"))[0] is LEXICAL
@@ -72,18 +72,18 @@ async def test_what_is_no_vector_counts_as_no_answer(values: list[float]) -> Non
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with endpoint() as found:
-        yield found
+    with endpoint() as service:
+        yield service
 
 
 async def test_a_model_by_its_name_is_asked_over_the_wire(
     database: Database, alice: Principal, serving: Endpoint
 ) -> None:
     """What shares no word is found by what it means; texts go as texts, not as tokens of some vocabulary."""
-    mine, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
+    own_access, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
     for body in ("the noon menu", "the card was charged twice", "a boat on the lake"):
-        await write.remember(database, mine, body, trust="human", provenance=Provenance(), embedder=model)
-    hits = (await search.recall(database, mine, "duplicate payment", embedder=model)).hits
+        await write.remember(database, own_access, body, trust="human", provenance=Provenance(), embedder=model)
+    hits = (await search.recall(database, own_access, "duplicate payment", embedder=model)).hits
     assert (model.id, hits[0].memory.body) == ("langchain:openai:meanings", "the card was charged twice")
     assert {str(request["model"]) for request in serving.requests} == {"meanings"}
     assert all(isinstance(text, str) for request in serving.requests for text in request["input"])
@@ -93,14 +93,14 @@ async def test_while_the_model_is_away_words_stand_in_for_it(
     database: Database, alice: Principal, serving: Endpoint
 ) -> None:
     """Questions are answered by words; what is remembered gets the model's vectors once it is back."""
-    mine, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
+    own_access, model = Access.of(alice), embedder_of("openai:meanings", serving.url)
     serving.away = True
     with pytest.raises(Temporary, match="does not answer"):
         await model.embed(["the card was charged twice"])
     assert await embed_question(model, "charged twice") == (LEXICAL, LEXICAL.vector("charged twice"))
-    await write.remember(database, mine, "charged twice", trust="human", provenance=Provenance(), embedder=model)
+    await write.remember(database, own_access, "charged twice", trust="human", provenance=Provenance(), embedder=model)
     serving.away = False
-    assert [await embed_memories(database, mine, model) for _ in range(2)] == [1, 0]
+    assert [await embed_memories(database, own_access, model) for _ in range(2)] == [1, 0]
 
 
 def test_a_model_without_its_key_is_a_mistake_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,31 +116,36 @@ def test_words_alone_are_the_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["word2vec", "nobody:model"])
 def test_an_unknown_embedder_is_a_mistake_in_the_settings(name: str) -> None:
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as refusal:
         embedder_of(name)
-    assert refused.value.code == "configuration"
+    assert refusal.value.code == "configuration"
 
 
 async def test_a_change_of_embedder_goes_on_in_the_background(database: Database, alice: Principal) -> None:
     """Until it is through, what waits is found by its words."""
-    mine, other = Access.of(alice), LangChainEmbedder("some:model", Halves())
+    own_access, other = Access.of(alice), LangChainEmbedder("some:model", Halves())
     for n in range(5):
         await write.remember(
-            database, mine, f"ledger {n} of office {n}", trust="human", provenance=Provenance(), turn=Utterance("Ann")
+            database,
+            own_access,
+            f"ledger {n} of office {n}",
+            trust="human",
+            provenance=Provenance(),
+            turn=Utterance("Ann"),
         )
-    assert await embed_memories(database, mine, other, limit=3) == 3
-    during = await search.recall(database, mine, "ledger", embedder=other)
+    assert await embed_memories(database, own_access, other, limit=3) == 3
+    during = await search.recall(database, own_access, "ledger", embedder=other)
     assert (len(during.hits), during.foreign_count) == (5, 2)
-    assert [await embed_memories(database, mine, other, limit=3) for _ in range(2)] == [2, 0]
-    assert (await search.recall(database, mine, "ledger", embedder=other)).foreign_count == 0
+    assert [await embed_memories(database, own_access, other, limit=3) for _ in range(2)] == [2, 0]
+    assert (await search.recall(database, own_access, "ledger", embedder=other)).foreign_count == 0
 
 
 async def test_a_change_that_fails_leaves_everything_as_it_was(database: Database, alice: Principal) -> None:
-    mine = Access.of(alice)
-    await write.remember(database, mine, "ledger", trust="human", provenance=Provenance())
+    own_access = Access.of(alice)
+    await write.remember(database, own_access, "ledger", trust="human", provenance=Provenance())
     with pytest.raises(OSError, match="away"):
-        await embed_memories(database, mine, Failing())
-    assert (await search.recall(database, mine, "ledger")).foreign_count == 0
+        await embed_memories(database, own_access, Failing())
+    assert (await search.recall(database, own_access, "ledger")).foreign_count == 0
 
 
 async def test_nobody_changes_the_vectors_of_others(database: Database, alice: Principal, bob: Principal) -> None:
@@ -157,10 +162,10 @@ def test_without_its_extra_the_model_says_what_to_install() -> None:
 
 @pytest.mark.skipif(not WEIGHTS, reason="needs the extra 'embeddings'")
 async def test_a_model_knows_paraphrases() -> None:
-    asked, near, far = await embedder_of("minilm").embed(
+    question, near, far = await embedder_of("minilm").embed(
         ["my card was charged twice", "billed two times", "the disk is full"]
     )
-    dot = [sum(a * b for a, b in zip(asked, other, strict=True)) for other in (near, far)]
+    dot = [sum(a * b for a, b in zip(question, other, strict=True)) for other in (near, far)]
     assert dot[0] > dot[1] + 0.2
 
 

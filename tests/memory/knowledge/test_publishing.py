@@ -24,18 +24,18 @@ async def test_people_publish_the_next_version_and_no_other(publish: Publish, da
         with pytest.raises(Permanent, match=f"next version of 'db.disk-full' is 1, not {wrong}"):
             await publish(item(version=wrong))
     await publish(item(version=1))
-    with pytest.raises(Permanent, match="is 2, not 4") as refused:
+    with pytest.raises(Permanent, match="is 2, not 4") as refusal:
         await publish(item(version=4, body="Extend the volume by half."))
-    assert refused.value.code == "conflict"
+    assert refusal.value.code == "conflict"
     assert (await publish(item(version=2, body="Extend the volume by half."))).version == 2
 
 
 async def test_an_item_keeps_its_kind(database: Database, access: Access, shipping: Access, publish: Publish) -> None:
     """R96: no fact takes the place of a runbook, and nothing shipped the place of a fact."""
     await publish(runbook("db.disk-full"))
-    with pytest.raises(Permanent, match="is no fact and stays what it is") as refused:
+    with pytest.raises(Permanent, match="is no fact and stays what it is") as refusal:
         await publish(item(kind="fact"))
-    assert refused.value.code == "conflict"
+    assert refusal.value.code == "conflict"
     with pytest.raises(Permanent, match="is no config"):
         await versions.import_items(database, shipping, [item(kind="config", version=2)])
     assert (await versions.current(database, access, "db.disk-full")).kind == "runbook"
@@ -45,10 +45,10 @@ async def test_only_those_who_answer_for_production_publish_whatever_sql_they_sp
     database: Database, alice: Principal, bob: Principal, publish: Publish
 ) -> None:
     """R103: support may not, nor a service that is nobody; the function looks for itself, whoever calls it."""
-    for nobody in (alice, Principal(alice.tenant, "housekeeping"), replace(alice, groups=bob.groups)):
-        with pytest.raises(Permanent, match="may not publish") as refused:
-            await publish(item(), Access.of(nobody))
-        assert refused.value.code == "forbidden"
+    for stranger in (alice, Principal(alice.tenant, "housekeeping"), replace(alice, groups=bob.groups)):
+        with pytest.raises(Permanent, match="may not publish") as refusal:
+            await publish(item(), Access.of(stranger))
+        assert refusal.value.code == "forbidden"
     order = {"id": "db.x", "kind": "fact", "trust": "human", "groups": ["ops"], "by": "bob", "published_by": "bob"}
     row = await database.call(Access.of(alice), "publish_knowledge", order, [], None)
     assert (row["code"], await versions.ls(database, Access.of(alice))) == ("group", [])
@@ -97,9 +97,9 @@ async def test_a_person_with_the_name_of_the_installation_is_a_person(
 )
 async def test_what_is_no_small_structured_item_is_refused(publish: Publish, changes: dict[str, Any]) -> None:
     """R96: schema, size, owner; a blob is no knowledge."""
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as refusal:
         await publish(item(**changes))
-    assert refused.value.code == "bad_request"
+    assert refusal.value.code == "bad_request"
 
 
 @pytest.mark.parametrize("trust", ["tool", "model", "untrusted"])
@@ -116,9 +116,9 @@ async def test_poisoned_text_can_be_quoted_but_not_promoted(
     await write.remember(database, access, poison, trust="untrusted", provenance=Provenance(call="tickets.read"))
     (hit,) = (await search.recall(database, access, "refund another account")).hits
     assert hit.memory.trust == "untrusted"
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Permanent) as refusal:
         await publish(item("billing.advice", hit.memory.body, kind="fact", trust=hit.memory.trust))
-    assert (refused.value.code, await versions.ls(database, access)) == ("forbidden", [])
+    assert (refusal.value.code, await versions.ls(database, access)) == ("forbidden", [])
 
 
 @pytest.mark.parametrize("writes", [True, False])

@@ -19,7 +19,7 @@ from tests.bench.knowing import Topics, fill, words
 from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
-MUCH = 300
+ITEM_COUNT = 300
 
 
 class Short(Topics):
@@ -37,7 +37,7 @@ def item(id: str, body: str) -> KnowledgeItem:
     return KnowledgeItem(id, "fact", id.replace(".", " "), body, "platform", date(2027, 1, 1))
 
 
-async def both(
+async def both_ways(
     database: Database, access: Access, question: str, embedder: Embedder
 ) -> tuple[list[ItemHit], list[ItemHit]]:
     """Return what is found by the index and by comparing everything."""
@@ -52,30 +52,32 @@ async def test_the_index_leads_to_what_comparing_everything_finds(
     database: Database, urls: Urls, access: Access, embedder: Embedder
 ) -> None:
     """R93: nearly always the same three, in the same order with the same scores where they are."""
-    await fill(urls.superuser, access.principal.tenant, MUCH, embedder)
+    await fill(urls.superuser, access.principal.tenant, ITEM_COUNT, embedder)
     await reembedding.index(database, least=1000)
     assert await reembedding.index(database, least=1000) == 0
-    chance, same = random.Random(1), 0
+    chance, matches = random.Random(1), 0
     for _ in range(20):
-        followed, compared = await both(database, access, words(chance, chance.randrange(MUCH // 10), 8), embedder)
-        same += len(set(followed) & set(compared))
-        assert [hit.score for hit in followed] == sorted((hit.score for hit in followed), reverse=True)
-    assert same >= 57
+        by_index, by_comparison = await both_ways(
+            database, access, words(chance, chance.randrange(ITEM_COUNT // 10), 8), embedder
+        )
+        matches += len(set(by_index) & set(by_comparison))
+        assert [hit.score for hit in by_index] == sorted((hit.score for hit in by_index), reverse=True)
+    assert matches >= 57
 
 
 async def test_what_others_know_crowds_nothing_out(database: Database, urls: Urls, access: Access) -> None:
     """R92: with 99 % of the index another tenant's, and on the very topic asked for, ones own three are found."""
-    mine, crowd, model = access.principal.tenant, f"{access.principal.tenant}-crowd", Short()
-    await fill(urls.superuser, crowd, MUCH, model)
-    await fill(urls.superuser, mine, MUCH // 100, model)
+    own_tenant, crowd, model = access.principal.tenant, f"{access.principal.tenant}-crowd", Short()
+    await fill(urls.superuser, crowd, ITEM_COUNT, model)
+    await fill(urls.superuser, own_tenant, ITEM_COUNT // 100, model)
     await reembedding.index(database, least=1000)
     for topic in (0, 20):
-        followed, compared = await both(database, access, f"topic{topic} word1 word2", model)
-        assert followed == compared
-        assert sorted(hit.id for hit in followed) == ["fact.0", "fact.1", "fact.2"]
+        by_index, by_comparison = await both_ways(database, access, f"topic{topic} word1 word2", model)
+        assert by_index == by_comparison
+        assert sorted(hit.id for hit in by_index) == ["fact.0", "fact.1", "fact.2"]
 
 
-async def near(database: Database, access: Access, model: Short, *, explained: bool = False) -> list[str]:
+async def near(database: Database, access: Access, model: Short, *, with_plan: bool = False) -> list[str]:
     """Return what the index alone leads to, or how it is asked."""
     dims = model.dimensions
     query = f"""
@@ -87,17 +89,17 @@ async def near(database: Database, access: Access, model: Short, *, explained: b
         await connection.execute(
             "select set_config('enable_sort', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true)"
         )
-        cursor = await connection.execute(f"{'explain' if explained else ''} {query}".encode())
+        cursor = await connection.execute(f"{'explain' if with_plan else ''} {query}".encode())
         return [str(next(iter(row.values()))) for row in await cursor.fetchall()]
 
 
 async def test_the_index_alone_goes_on_past_others_rows(database: Database, urls: Urls, access: Access) -> None:
     """R92, R93: row security filters after the index, which is therefore read on until there is enough."""
     model = Short()
-    await fill(urls.superuser, f"{access.principal.tenant}-crowd", MUCH, model)
-    await fill(urls.superuser, access.principal.tenant, MUCH // 100, model)
+    await fill(urls.superuser, f"{access.principal.tenant}-crowd", ITEM_COUNT, model)
+    await fill(urls.superuser, access.principal.tenant, ITEM_COUNT // 100, model)
     await reembedding.index(database, least=1000)
-    assert "knowledge_phrases_24" in "".join(await near(database, access, model, explained=True))
+    assert "knowledge_phrases_24" in "".join(await near(database, access, model, with_plan=True))
     assert sorted(await near(database, access, model)) == [f"fact.{n}" for n in range(3) for _ in range(4)]
 
 
@@ -105,8 +107,8 @@ def test_the_index_is_followed_where_that_pays() -> None:
     """Alone from the crossover on; among many others only with much of ones own; never where there is none."""
     size = search.CROSSOVER
 
-    def pays(own: int, indexed: float | None) -> bool:
-        return search.PhraseStatistics("e", 1, own, None, indexed).prefers_index()
+    def pays(own: int, share: float | None) -> bool:
+        return search.PhraseStatistics("e", 1, own, None, share).prefers_index()
 
     assert [pays(size - 1, 0.0), pays(size + 1, 0.0), pays(10 * size, None)] == [False, True, False]
     assert [pays(2 * size, 100.0 * size), pays(11 * size, 100.0 * size)] == [False, True]
@@ -118,16 +120,16 @@ async def test_words_decide_until_every_item_has_vectors_of_the_model(database: 
     for number in range(3):
         await versions.publish(database, access, item(f"fact.{number}", f"topic{number} is told here"))
     before = await versions.ls(database, access)
-    asked = ("topic1 of something else", "fact", 1)
-    by_words = await search.find(database, access, *asked)
+    arguments = ("topic1 of something else", "fact", 1)
+    by_words = await search.find(database, access, *arguments)
     assert await reembedding.embed_knowledge(database, access, model, limit=2) == 2
-    assert await search.find(database, access, *asked, embedder=model) == by_words
-    assert await left(database, access) == 1
+    assert await search.find(database, access, *arguments, embedder=model) == by_words
+    assert await missing_vectors(database, access) == 1
     assert await reembedding.embed_knowledge(database, access, model) == 1
-    (by_meaning,) = await search.find(database, access, *asked, embedder=model)
+    (by_meaning,) = await search.find(database, access, *arguments, embedder=model)
     assert (by_meaning.id, by_meaning.score != by_words[0].score) == ("fact.1", True)
-    assert await search.find(database, access, *asked) == by_words
-    assert (await versions.ls(database, access), await left(database, access)) == (before, 0)
+    assert await search.find(database, access, *arguments) == by_words
+    assert (await versions.ls(database, access), await missing_vectors(database, access)) == (before, 0)
 
 
 async def test_a_new_version_is_found_by_words_until_the_worker_got_to_it(database: Database, access: Access) -> None:
@@ -136,7 +138,7 @@ async def test_a_new_version_is_found_by_words_until_the_worker_got_to_it(databa
     await reembedding.embed_knowledge(database, access, model)
     await versions.publish(database, access, item("fact.0", "topic0 as it is now"))
     (hit,) = await search.find(database, access, "topic0 as it is now", "fact", embedder=model)
-    assert (hit.version, await left(database, access)) == (2, 1)
+    assert (hit.version, await missing_vectors(database, access)) == (2, 1)
     assert await reembedding.embed_knowledge(database, access, model) == 1
     (hit,) = await search.find(database, access, "topic0 as it is now", "fact", embedder=model)
     assert (hit.version, hit.score > 0.9) == (2, True)
@@ -150,8 +152,8 @@ async def test_a_later_model_replaces_the_one_before(database: Database, access:
         cursor = await above.execute(
             "select embedder from knowledge_vectors where tenant = %s order by 1", [access.principal.tenant]
         )
-        found = [row["embedder"] for row in await cursor.fetchall()]
-    assert sorted(found) == sorted(["", LEXICAL.id, Topics.id])
+        embedders = [row["embedder"] for row in await cursor.fetchall()]
+    assert sorted(embedders) == sorted(["", LEXICAL.id, Topics.id])
 
 
 async def test_sums_hold_whoever_publishes_and_embeds_at_once(
@@ -180,9 +182,9 @@ async def test_sums_hold_whoever_publishes_and_embeds_at_once(
              group by v.embedder order by 1
         """
         about = {"tenant": access.principal.tenant}
-        kept = await (await above.execute(sums.encode(), about)).fetchall()
-        assert kept == await (await above.execute(recount.encode(), about)).fetchall()
-    assert [row["items"] for row in kept] == [2, 2, 2]
+        sums_after = await (await above.execute(sums.encode(), about)).fetchall()
+        assert sums_after == await (await above.execute(recount.encode(), about)).fetchall()
+    assert [row["items"] for row in sums_after] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("table", ["knowledge_vectors", "knowledge_phrases", "knowledge_spread"])
@@ -194,5 +196,5 @@ async def test_the_app_writes_vectors_through_the_two_functions_alone(
             await connection.execute(f"delete from {table}".encode())
 
 
-async def left(database: Database, access: Access) -> int:
+async def missing_vectors(database: Database, access: Access) -> int:
     return (await reembedding.backlog(database, Short.id, tenant=access.principal.tenant)).knowledge

@@ -20,7 +20,7 @@ from memory.scope import Access, Principal
 pytestmark = pytest.mark.anyio
 Publish = Callable[..., Awaitable[PublicationResult]]
 
-SAID = {
+UTTERANCES = {
     "billing.double-charge": ["customers say they were billed twice", "duplicate charges after the invoice run"],
     "billing.single-refund": ["a customer wants their money back", "refund one payment"],
     "db.disk-full": ["the database disk is almost full", "no space left on device"],
@@ -35,8 +35,8 @@ def item(id: str = "db.disk-full", body: str = "Extend the volume first.", **cha
 
 def runbook(id: str, **changes: Any) -> KnowledgeItem:
     """Return a runbook with its utterances in the front matter."""
-    said = "".join(f"- {text}\n" for text in SAID[id])
-    return item(id, f"---\nid: {id}\nutterances:\n{said}---\nRead the figures before acting on {id}.\n", **changes)
+    lines = "".join(f"- {text}\n" for text in UTTERANCES[id])
+    return item(id, f"---\nid: {id}\nutterances:\n{lines}---\nRead the figures before acting on {id}.\n", **changes)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def shipping(tenant: str) -> Access:
 
 @pytest.fixture
 def publish(database: Database, access: Access) -> Publish:
-    async def act(published: KnowledgeItem, by: Access = access) -> PublicationResult:
-        return await versions.publish(database, by, published)
+    async def act(publication: KnowledgeItem, publisher: Access = access) -> PublicationResult:
+        return await versions.publish(database, publisher, publication)
 
     return act
 
@@ -78,40 +78,42 @@ async def test_an_old_run_shows_the_exact_text_that_it_used(
 
 async def test_publishing_the_same_again_changes_nothing(database: Database, access: Access, publish: Publish) -> None:
     first = await publish(item())
-    again, pinned = await publish(item()), await publish(item(version=1))
-    assert [(p.version, p.is_new) for p in (first, again, pinned)] == [(1, True), (1, False), (1, False)]
+    again, pin = await publish(item()), await publish(item(version=1))
+    assert [(p.version, p.is_new) for p in (first, again, pin)] == [(1, True), (1, False), (1, False)]
 
 
 async def test_a_version_never_gets_another_text(publish: Publish) -> None:
     await publish(item(version=1))
-    with pytest.raises(Permanent, match="exists with another text") as refused:
+    with pytest.raises(Permanent, match="exists with another text") as refusal:
         await publish(item(version=1, body="Drop a table instead."))
-    assert refused.value.code == "conflict"
+    assert refusal.value.code == "conflict"
 
 
 async def test_a_release_may_ship_an_older_version_later_without_making_it_current(
     database: Database, access: Access, shipping: Access
 ) -> None:
-    shipped = [item(version=3), item(version=2, body="Drop a table if nothing else helps.")]
-    await versions.import_items(database, shipping, shipped)
+    items = [item(version=3), item(version=2, body="Drop a table if nothing else helps.")]
+    await versions.import_items(database, shipping, items)
     assert (await versions.current(database, access, "db.disk-full")).version == 3
     listing = await versions.ls(database, access, id="db.disk-full")
-    assert [known.version for known in listing] == [3, 2]
+    assert [version_row.version for version_row in listing] == [3, 2]
 
 
 async def test_two_publishers_at_once_get_two_versions(database: Database, carol: Principal, bob: Principal) -> None:
-    async def act(by: Principal, n: int) -> PublicationResult:
-        return await versions.publish(database, Access.of(by), item(body=f"Advice number {n} of {by.id}."))
+    async def act(publisher: Principal, n: int) -> PublicationResult:
+        return await versions.publish(
+            database, Access.of(publisher), item(body=f"Advice number {n} of {publisher.id}.")
+        )
 
-    done = await asyncio.gather(*(act(by, n) for n in range(4) for by in (carol, bob)))
-    assert sorted(published.version for published in done) == list(range(1, 9))
+    results = await asyncio.gather(*(act(publisher, n) for n in range(4) for publisher in (carol, bob)))
+    assert sorted(publication.version for publication in results) == list(range(1, 9))
 
 
 async def test_several_processes_import_the_same_items_once(database: Database, access: Access) -> None:
-    shipped = [runbook(id, version=1) for id in SAID]
-    done = await asyncio.gather(*(versions.import_items(database, access, shipped) for _ in range(4)))
-    assert sum(published.is_new for each in done for published in each) == len(SAID)
-    assert await versions.import_items(database, access, shipped) == []
+    items = [runbook(id, version=1) for id in UTTERANCES]
+    results = await asyncio.gather(*(versions.import_items(database, access, items) for _ in range(4)))
+    assert sum(publication.is_new for batch in results for publication in batch) == len(UTTERANCES)
+    assert await versions.import_items(database, access, items) == []
 
 
 async def test_an_import_keeps_what_people_published_under_that_version(
@@ -133,7 +135,7 @@ async def test_published_rows_cannot_be_changed_even_by_a_stronger_hand(publish:
 def waiting(superuser: Any, alice: Principal) -> Callable[[str], Awaitable[str]]:
     """Return a factory of runs that wait for an approval resting on version 1 of an item."""
 
-    async def park(cited: str) -> str:
+    async def park(citation: str) -> str:
         run, approval = str(uuid4()), str(uuid4())
         async with superuser() as above:
             await above.execute(
@@ -146,7 +148,7 @@ def waiting(superuser: Any, alice: Principal) -> Callable[[str], Awaitable[str]]
                 "insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, "
                 "exposure, step, plan_hash, policy, rules, pins, shown, expires) values (%s, %s, %s, 1, 'alice', 1, "
                 "'{}', true, 'n', 0, 's', 'h', 'p', '[]', %s, '{}', now() + interval '1 hour')",
-                [alice.tenant, approval, run, Jsonb([{"id": cited, "version": 1}])],
+                [alice.tenant, approval, run, Jsonb([{"id": citation, "version": 1}])],
             )
         return run
 
@@ -161,8 +163,8 @@ async def test_a_new_version_voids_the_open_approvals_that_pin_the_old_one(
     stale, other = await waiting("db.disk-full"), await waiting("db.slow-query")
     assert (await publish(item(body="Extend the volume by half."))).runs == [stale]
     async with database.transaction(access) as connection:
-        found = await connection.execute("select run, status, reason from approvals")
-        assert {row["run"]: (row["status"], row["reason"]) for row in await found.fetchall()} == {
+        cursor = await connection.execute("select run, status, reason from approvals")
+        assert {row["run"]: (row["status"], row["reason"]) for row in await cursor.fetchall()} == {
             stale: ("void", "stale_knowledge"),
             other: ("open", None),
         }
@@ -182,9 +184,9 @@ async def test_items_are_listed_page_by_page(database: Database, access: Access,
         await publish(item(f"fact.{number}", f"The number of it is {number}.", kind="fact"))
     await publish(item("fact.2", "The number of it is two.", kind="fact"))
     pages, after = list[str](), None
-    while found := await versions.ls(database, access, limit=2, after=after):
-        pages += [f"{known.id} {known.version}" for known in found]
-        after = (found[-1].id, found[-1].version)
+    while cursor := await versions.ls(database, access, limit=2, after=after):
+        pages += [f"{version_row.id} {version_row.version}" for version_row in cursor]
+        after = (cursor[-1].id, cursor[-1].version)
     assert pages == ["fact.0 1", "fact.1 1", "fact.2 2", "fact.3 1", "fact.4 1"]
     (older,) = await versions.ls(database, access, id="fact.2", after=("fact.2", 2))
     assert older.version == 1
@@ -194,8 +196,8 @@ async def test_publishing_is_journaled(database: Database, access: Access, publi
     await publish(item())
     await publish(item())
     async with database.transaction(access) as connection:
-        found = await connection.execute("select body::jsonb as body from journal where kind = 'knowledge'")
-        entries = [row["body"] for row in await found.fetchall()]
+        cursor = await connection.execute("select body::jsonb as body from journal where kind = 'knowledge'")
+        entries = [row["body"] for row in await cursor.fetchall()]
     assert [(e["id"], e["version"], e["by"]) for e in entries] == [("db.disk-full", 1, "bob")]
 
 
@@ -215,7 +217,7 @@ async def test_another_tenant_knows_nothing_of_it(database: Database, publish: P
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expectation"),
     [
         ("customers say they were billed twice on Friday night, fix it", "billing.double-charge"),
         ("one customer wants the money back", "billing.single-refund"),
@@ -223,15 +225,17 @@ async def test_another_tenant_knows_nothing_of_it(database: Database, publish: P
         ("please roll back the deployment of noon", "svc.rollback-deploy"),
     ],
 )
-async def test_requests_find_their_runbook_clearly(database: Database, access: Access, text: str, wanted: str) -> None:
-    await versions.import_items(database, access, [runbook(id, version=1) for id in SAID])
+async def test_requests_find_their_runbook_clearly(
+    database: Database, access: Access, text: str, expectation: str
+) -> None:
+    await versions.import_items(database, access, [runbook(id, version=1) for id in UTTERANCES])
     first, second, _ = await versions.find(database, access, text)
-    assert (first.id, first.score >= 0.25, first.score - second.score >= 0.05) == (wanted, True, True)
+    assert (first.id, first.score >= 0.25, first.score - second.score >= 0.05) == (expectation, True, True)
 
 
 @pytest.mark.parametrize("text", ["write me a poem about ships", "what is the weather tomorrow", "?!", ""])
 async def test_other_requests_stay_below_the_threshold(database: Database, access: Access, text: str) -> None:
-    await versions.import_items(database, access, [runbook(id, version=1) for id in SAID])
+    await versions.import_items(database, access, [runbook(id, version=1) for id in UTTERANCES])
     assert all(0 <= hit.score < 0.18 for hit in await versions.find(database, access, text))
 
 

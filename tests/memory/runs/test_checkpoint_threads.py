@@ -15,7 +15,7 @@ from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect
 from tests.memory.runs.conftest import Leases
-from tests.memory.runs.test_checkpoints import finished, play, story, taken_over
+from tests.memory.runs.test_checkpoints import finish, play, story, taken_over
 
 pytestmark = pytest.mark.anyio
 _ROWS = """select (select count(*) from checkpoints where thread_id = %(thread)s) as checkpoints,
@@ -64,7 +64,7 @@ async def test_a_late_writer_brings_nothing_back_and_another_run_may_begin(
     with pytest.raises(Permanent, match="were deleted"):
         await saver.aput_writes(leading(lease, checkpoint="c"), [("lines", ["late"])], "task")
     assert (refusal.value.code, await rows(superuser, lease.thread)) == ("conflict", [0, 0, 0])
-    await finished(database, lease)
+    await finish(database, lease)
     following = await leases(lease.thread)
     assert (await play(story(saver), following, {"lines": ["new"]}))["lines"] == ["new", "first", "second"]
 
@@ -87,7 +87,7 @@ async def test_an_open_run_that_another_leads_is_left_alone(
     database: Database, saver: Checkpoints, leases: Leases, superuser: Connect
 ) -> None:
     lease = await led(saver, leases)
-    taken = await taken_over(database, lease)
+    successor = await taken_over(database, lease)
     before = await rows(superuser, lease.thread)
     for work in (
         saver.adelete_thread(lease.thread),
@@ -100,7 +100,7 @@ async def test_an_open_run_that_another_leads_is_left_alone(
             await work
         assert refusal.value.code == "busy"
     assert await rows(superuser, lease.thread) == before
-    await finished(database, taken)
+    await finish(database, successor)
     await Checkpoints(database, access=lease.access).adelete_thread(lease.thread)
     assert await rows(superuser, lease.thread) == [0, 0, 0]
 
@@ -109,7 +109,7 @@ async def test_threads_of_others_are_theirs_and_the_administrators(
     database: Database, saver: Checkpoints, leases: Leases, people: dict[str, Principal], superuser: Connect
 ) -> None:
     lease, bob = await led(saver, leases), people["bob"]
-    await finished(database, lease)
+    await finish(database, lease)
     before = await rows(superuser, lease.thread)
     with pytest.raises(Permanent, match="another person's") as refusal:
         await Checkpoints(database, access=Access.of(bob)).adelete_thread(lease.thread)
@@ -162,9 +162,9 @@ async def test_a_run_that_wants_no_copies_starts_from_its_request(saver: Checkpo
 
 async def test_a_thread_with_checkpoints_is_no_target(saver: Checkpoints, leases: Leases) -> None:
     lease, target = await led(saver, leases), await led(saver, leases)
-    for place in (target.thread, lease.thread):
+    for thread in (target.thread, lease.thread):
         with pytest.raises(Permanent, match="copy into an empty one") as refusal:
-            await saver.acopy_thread(lease.thread, place)
+            await saver.acopy_thread(lease.thread, thread)
         assert refusal.value.code == "conflict"
 
 
@@ -176,8 +176,8 @@ async def test_a_waiting_thread_goes_on_after_pruning(
     assert (await rows(superuser, lease.thread))[0] == 1
     history = [row async for row in saver.alist(reading(lease.access, lease.thread))]
     assert history[0].parent_config is None
-    taken = await taken_over(database, lease)
-    state = await play(story(other, asks=True), taken, Command(resume="go"), fresh=False)
+    successor = await taken_over(database, lease)
+    state = await play(story(other, asks=True), successor, Command(resume="go"), fresh=False)
     assert state["lines"] == ["old", "first", "second"]
 
 
@@ -185,7 +185,7 @@ async def test_what_one_run_left_goes_and_later_runs_keep_their_values(
     database: Database, saver: Checkpoints, leases: Leases
 ) -> None:
     first = await led(saver, leases)
-    await finished(database, first)
+    await finish(database, first)
     second = await leases(first.thread)
     state = await play(story(saver), second, {"lines": ["new"]})
     await saver.adelete_for_runs([first.run])

@@ -37,10 +37,10 @@ class Phase(enum.StrEnum):
 
 
 class Level(enum.IntEnum):
-    ONE = 1
+    FIRST = 1
 
 
-class Mixed(str, enum.Enum):  # noqa: UP042  # as many people's enums are
+class TextNumber(str, enum.Enum):  # noqa: UP042  # as many people's enums are
     A = "a"
 
 
@@ -51,7 +51,7 @@ class Model(BaseModel):
 
 @dataclasses.dataclass
 class Record:
-    level: Level = Level.ONE
+    level: Level = Level.FIRST
 
 
 class Word(str):
@@ -90,13 +90,13 @@ PLAIN = [
 ]
 OWN = [
     (Phase.OPEN, "Phase"),
-    (Level.ONE, "Level"),
-    (Mixed.A, "Mixed"),
+    (Level.FIRST, "Level"),
+    (TextNumber.A, "TextNumber"),
     (Model(count=2), "Model"),
     (Record(), "Record"),
     ([{"deep": (Phase.OPEN,)}], "Phase"),
 ]
-CHANGED = [
+LOSSES = [
     *OWN,
     (Word("q"), "Word"),
     (2**70, "int"),
@@ -115,41 +115,41 @@ def holding(**values: Any) -> Checkpoint:
 
 async def back(saver: Checkpoints, reader: Checkpoints, lease: Lease, value: object) -> tuple[Any, Any]:
     """Return a value as a channel and as a task's write, read by another saver."""
-    whole = holding(value=value)
-    place = await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
-    await saver.aput_writes(place, [("value", value)], "task")
-    found = await reader.aget_tuple(reading(lease.access, lease.thread))
-    assert found is not None
-    assert found.pending_writes is not None
-    return found.checkpoint["channel_values"]["value"], found.pending_writes[0][2]
+    checkpoint = holding(value=value)
+    config = await saver.aput(leading(lease), checkpoint, {}, checkpoint["channel_versions"])
+    await saver.aput_writes(config, [("value", value)], "task")
+    saved = await reader.aget_tuple(reading(lease.access, lease.thread))
+    assert saved is not None
+    assert saved.pending_writes is not None
+    return saved.checkpoint["channel_values"]["value"], saved.pending_writes[0][2]
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: ascii(value)[:30])
 async def test_plain_values_come_back_as_what_they_were(
     saver: Checkpoints, other: Checkpoints, leases: Leases, value: object
 ) -> None:
-    for found in await back(saver, other, await leases(), value):
-        assert type(found) is type(value)
-        assert repr(found) == repr(value)
+    for saved in await back(saver, other, await leases(), value):
+        assert type(saved) is type(value)
+        assert repr(saved) == repr(value)
 
 
 @pytest.mark.parametrize(("value", "name"), OWN)
 async def test_own_types_come_back_where_the_saver_names_them(
     database: Database, leases: Leases, value: object, name: str
 ) -> None:
-    named = Checkpoints(database, types=[Phase, Level, Mixed, Model, Record])
-    for found in await back(named, named, await leases(), value):
-        assert type(found) is type(value), name
-        assert found == value
+    typed_saver = Checkpoints(database, types=[Phase, Level, TextNumber, Model, Record])
+    for saved in await back(typed_saver, typed_saver, await leases(), value):
+        assert type(saved) is type(value), name
+        assert saved == value
 
 
-@pytest.mark.parametrize(("value", "name"), CHANGED)
+@pytest.mark.parametrize(("value", "name"), LOSSES)
 async def test_what_would_change_is_refused_when_saved_by_channel_and_type(
     saver: Checkpoints, leases: Leases, value: object, name: str
 ) -> None:
-    lease, whole = await leases(), holding(fine=1, odd=value)
+    lease, checkpoint = await leases(), holding(fine=1, odd=value)
     with count_statements() as count, pytest.raises(Permanent, match=f"channel 'odd'.*{name}") as refusal:
-        await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
+        await saver.aput(leading(lease), checkpoint, {}, checkpoint["channel_versions"])
     assert (refusal.value.code, count.statements) == ("contract_violation", 0)
     with pytest.raises(Permanent, match="channel 'odd'"):
         await saver.aput_writes(leading(lease, checkpoint="c"), [("fine", 1), ("odd", value)], "task")
@@ -157,24 +157,24 @@ async def test_what_would_change_is_refused_when_saved_by_channel_and_type(
 
 async def test_a_stock_saver_reads_marked_values(database: Database, saver: Checkpoints, leases: Leases) -> None:
     lease, value = await leases(), {"pair": (1, "x\ud83d"), "at": datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))}
-    whole = holding(value=value)
-    await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
+    checkpoint = holding(value=value)
+    await saver.aput(leading(lease), checkpoint, {}, checkpoint["channel_versions"])
     async with database.transaction(lease.access) as connection:
-        found = await AsyncPostgresSaver(connection).aget_tuple({"configurable": {"thread_id": lease.thread}})
-    assert found is not None
-    assert found.checkpoint["channel_values"] == {"value": value}
+        saved = await AsyncPostgresSaver(connection).aget_tuple({"configurable": {"thread_id": lease.thread}})
+    assert saved is not None
+    assert saved.checkpoint["channel_values"] == {"value": value}
 
 
 async def test_a_state_beyond_the_limit_is_refused_by_name_before_anything_is_sent(
     saver: Checkpoints, leases: Leases
 ) -> None:
     lease = await leases()
-    whole = holding(small=b"x", large=bytes(LARGEST_SAVE))
+    checkpoint = holding(small=b"x", large=bytes(LARGEST_SAVE))
     with (
         count_statements() as count,
         pytest.raises(Permanent, match=f"channel 'large' holds {LARGEST_SAVE:,} bytes") as refusal,
     ):
-        await saver.aput(leading(lease), whole, {}, whole["channel_versions"])
+        await saver.aput(leading(lease), checkpoint, {}, checkpoint["channel_versions"])
     assert (refusal.value.code, count.statements) == ("too_large", 0)
     with pytest.raises(Permanent, match="channel 'large'"):
         await saver.aput_writes(leading(lease, checkpoint="c"), [("large", bytes(LARGEST_SAVE + 1))], "task")
@@ -217,8 +217,8 @@ async def test_a_delta_channel_is_rebuilt_from_its_writes(
         for name in nodes:
             graph.add_node(name, talks)
         graph.add_node("asks", asks)
-        for one, following in zip([START, *nodes], [*nodes, "asks"], strict=True):
-            graph.add_edge(one, following)
+        for node, following in zip([START, *nodes], [*nodes, "asks"], strict=True):
+            graph.add_edge(node, following)
         graph.add_edge("asks", END)
         return graph.compile(checkpointer=checkpointer)
 

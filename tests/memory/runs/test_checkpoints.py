@@ -56,18 +56,18 @@ async def taken_over(database: Database, lease: Lease) -> Lease:
     """Let the sweep find the worker dead and another one lead the run."""
     async with database.system() as connection:
         await records.sweep(connection)
-    taken = await records.lease(database, lease.run, 2)
-    assert taken is not None
-    return taken
+    successor = await records.lease(database, lease.run, 2)
+    assert successor is not None
+    return successor
 
 
-async def finished(database: Database, lease: Lease) -> None:
+async def finish(database: Database, lease: Lease) -> None:
     async with database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status="done", reason=None, message="", body={})
 
 
-async def play(graph: Any, lease: Lease, given: Any, *, fresh: bool = True) -> Any:
-    return await graph.ainvoke(given, leading(lease, fresh=fresh), durability="sync")
+async def play(graph: Any, lease: Lease, graph_input: Any, *, fresh: bool = True) -> Any:
+    return await graph.ainvoke(graph_input, leading(lease, fresh=fresh), durability="sync")
 
 
 async def test_columns_are_those_of_the_pinned_package_and_a_tenant(urls: Urls, superuser: Connect) -> None:
@@ -81,10 +81,10 @@ async def test_columns_are_those_of_the_pinned_package_and_a_tenant(urls: Urls, 
         await above.execute("set search_path = stock")
         await AsyncPostgresSaver(above).setup()
         stock = await (await above.execute(columns, ["stock"])).fetchall()
-        ours = await (await above.execute(columns, ["public"])).fetchall()
+        own_history = await (await above.execute(columns, ["public"])).fetchall()
         versions = await (await above.execute("select count(*) as n from public.checkpoint_migrations")).fetchone()
         await above.execute("drop schema stock cascade")
-    assert [row for row in ours if row["column_name"] != "tenant"] == stock
+    assert [row for row in own_history if row["column_name"] != "tenant"] == stock
     assert (versions or {})["n"] == len(PostgresSaver.MIGRATIONS)
 
 
@@ -94,11 +94,13 @@ async def test_a_stock_saver_reads_the_same_history(database: Database, saver: C
     await play(story(saver, asks=True), lease, {"lines": []})
     async with database.transaction(lease.access) as connection:
         stock = AsyncPostgresSaver(connection)
-        theirs = [found async for found in stock.alist({"configurable": {"thread_id": lease.thread}})]
-    ours = [found async for found in saver.alist(reading(lease.access, lease.thread))]
-    assert [found.checkpoint for found in theirs] == [found.checkpoint for found in ours]
-    assert [found.pending_writes for found in theirs] == [found.pending_writes for found in ours]
-    assert ours[0].checkpoint["channel_values"]["long"] == "x" * 500
+        stock_history = [snapshot async for snapshot in stock.alist({"configurable": {"thread_id": lease.thread}})]
+    own_history = [snapshot async for snapshot in saver.alist(reading(lease.access, lease.thread))]
+    assert [snapshot.checkpoint for snapshot in stock_history] == [snapshot.checkpoint for snapshot in own_history]
+    assert [snapshot.pending_writes for snapshot in stock_history] == [
+        snapshot.pending_writes for snapshot in own_history
+    ]
+    assert own_history[0].checkpoint["channel_values"]["long"] == "x" * 500
 
 
 async def test_an_interrupted_graph_goes_on_in_another_process(
@@ -108,8 +110,8 @@ async def test_an_interrupted_graph_goes_on_in_another_process(
     lease = await leases()
     assert "__interrupt__" in await play(story(saver, asks=True), lease, {"lines": []})
     other = Checkpoints(database)
-    taken = await taken_over(database, lease)
-    state = await play(story(other, asks=True), taken, Command(resume="go"), fresh=False)
+    successor = await taken_over(database, lease)
+    state = await play(story(other, asks=True), successor, Command(resume="go"), fresh=False)
     assert state["lines"] == ["first", "second"]
 
 
@@ -117,21 +119,21 @@ async def test_whoever_lost_the_lease_cannot_save(database: Database, saver: Che
     """Trap 4: two leaders at once never fork a history, the older one stops at its next checkpoint."""
     lease = await leases()
     await play(story(saver, asks=True), lease, {"lines": []})
-    taken = await taken_over(database, lease)
+    successor = await taken_over(database, lease)
     with pytest.raises(LeaseLost):
         await play(story(saver), lease, None, fresh=False)
-    assert (await play(story(saver), taken, None, fresh=False))["lines"] == ["first", "second"]
+    assert (await play(story(saver), successor, None, fresh=False))["lines"] == ["first", "second"]
 
 
 async def test_writes_of_a_step_are_there_for_others_when_they_are_put(
     saver: Checkpoints, other: Checkpoints, leases: Leases
 ) -> None:
     lease = await leases()
-    place = await saver.aput(leading(lease), empty_checkpoint(), {"source": "loop", "step": 0}, {})
-    await saver.aput_writes(place, [("lines", ["first"]), ("count", 1)], "task", "path")
-    found = await other.aget_tuple(reading(lease.access, lease.thread))
-    assert found is not None
-    assert found.pending_writes == [("task", "lines", ["first"]), ("task", "count", 1)]
+    config = await saver.aput(leading(lease), empty_checkpoint(), {"source": "loop", "step": 0}, {})
+    await saver.aput_writes(config, [("lines", ["first"]), ("count", 1)], "task", "path")
+    snapshot = await other.aget_tuple(reading(lease.access, lease.thread))
+    assert snapshot is not None
+    assert snapshot.pending_writes == [("task", "lines", ["first"]), ("task", "count", 1)]
 
 
 async def test_writes_of_a_single_task_ride_with_the_next_checkpoint(database: Database, leases: Leases) -> None:
@@ -142,8 +144,8 @@ async def test_writes_of_a_single_task_ride_with_the_next_checkpoint(database: D
         with count_statements() as count:
             await play(story(saver), lease, {"lines": []})
         counts.append(count.statements)
-        found = [row async for row in saver.alist(reading(lease.access, lease.thread))]
-        histories.append([_values(row) for row in found])
+        snapshot = [row async for row in saver.alist(reading(lease.access, lease.thread))]
+        histories.append([_values(row) for row in snapshot])
     assert histories[0] == histories[1]
     assert (counts[1], counts[0] - counts[1]) == (4, 3)
 
@@ -189,15 +191,15 @@ async def test_a_finished_sibling_does_not_run_again(
         return graph.compile(checkpointer=checkpointer)
 
     assert "__interrupt__" in await play(build(saver), lease, {"lines": []})
-    taken = await taken_over(database, lease)
-    state = await play(build(other), taken, Command(resume="yes"), fresh=False)
+    successor = await taken_over(database, lease)
+    state = await play(build(other), successor, Command(resume="yes"), fresh=False)
     assert (ran, sorted(state["lines"])) == (["pays"], ["answer yes", "paid"])
 
 
 async def _pending(saver: Checkpoints, lease: Lease) -> list[str]:
     """Return the channels that have writes towards the latest checkpoint."""
-    found = await saver.aget_tuple(reading(lease.access, lease.thread))
-    return [channel for _, channel, _ in (found and found.pending_writes) or []]
+    snapshot = await saver.aget_tuple(reading(lease.access, lease.thread))
+    return [channel for _, channel, _ in (snapshot and snapshot.pending_writes) or []]
 
 
 async def test_a_channel_that_a_newer_graph_lacks_harms_no_waiting_thread(
@@ -216,8 +218,8 @@ async def test_a_channel_that_a_newer_graph_lacks_harms_no_waiting_thread(
     graph.add_edge("second", END)
     lease = await leases()
     await play(story(saver, asks=True), lease, {"lines": []})
-    taken = await taken_over(database, lease)
-    state = await play(graph.compile(checkpointer=other), taken, Command(resume="go"), fresh=False)
+    successor = await taken_over(database, lease)
+    state = await play(graph.compile(checkpointer=other), successor, Command(resume="go"), fresh=False)
     assert state == {"lines": ["first", "second, newer"]}
 
 
@@ -225,11 +227,11 @@ async def test_the_next_run_of_a_thread_starts_clean(database: Database, saver: 
     """Trap 16: new input never starts from what an earlier run left behind."""
     first = await leases()
     await play(story(saver, asks=True), first, {"lines": ["old"]})
-    await finished(database, first)
+    await finish(database, first)
     second = await leases(first.thread)
     state = await play(story(saver), second, {"lines": ["new"]})
     assert state["lines"] == ["new", "first", "second"]
-    assert len([found async for found in saver.alist(reading(second.access, second.thread))]) > 4
+    assert len([snapshot async for snapshot in saver.alist(reading(second.access, second.thread))]) > 4
 
 
 async def test_a_fork_starts_from_another_runs_checkpoint(
@@ -238,13 +240,13 @@ async def test_a_fork_starts_from_another_runs_checkpoint(
     first = await leases()
     graph = story(saver, asks=True)
     await play(graph, first, {"lines": []})
-    await finished(database, first)
-    held = await graph.aget_state(reading(first.access, first.thread))
+    await finish(database, first)
+    state = await graph.aget_state(reading(first.access, first.thread))
     second = await leases(first.thread)
-    config = leading(second, checkpoint=held.config["configurable"]["checkpoint_id"])
+    config = leading(second, checkpoint=state.config["configurable"]["checkpoint_id"])
     await graph.aupdate_state(config, {"lines": ["forked"]}, as_node="second")
-    found = await graph.aget_state(leading(second))
-    assert (found.values["lines"], found.next) == (["first", "forked"], ())
+    snapshot = await graph.aget_state(leading(second))
+    assert (snapshot.values["lines"], snapshot.next) == (["first", "forked"], ())
 
 
 async def test_a_type_planted_in_a_row_is_not_constructed(
@@ -254,14 +256,14 @@ async def test_a_type_planted_in_a_row_is_not_constructed(
 
     lease = await leases()
     await play(story(saver, asks=True), lease, {"lines": []})
-    _, planted = JsonPlusSerializer(allowed_msgpack_modules=True).dumps_typed(Access.of(lease.access.principal))
+    _, hostile = JsonPlusSerializer(allowed_msgpack_modules=True).dumps_typed(Access.of(lease.access.principal))
     async with superuser() as above:
         await above.execute(
-            "update checkpoint_blobs set blob = %s where thread_id = %s and channel = 'long'", [planted, lease.thread]
+            "update checkpoint_blobs set blob = %s where thread_id = %s and channel = 'long'", [hostile, lease.thread]
         )
-    found = await saver.aget_tuple(reading(lease.access, lease.thread))
-    assert found is not None
-    assert not isinstance(found.checkpoint["channel_values"]["long"], Access)
+    snapshot = await saver.aget_tuple(reading(lease.access, lease.thread))
+    assert snapshot is not None
+    assert not isinstance(snapshot.checkpoint["channel_values"]["long"], Access)
 
 
 async def test_another_tenant_sees_no_checkpoint_and_nobody_writes_one_by_hand(

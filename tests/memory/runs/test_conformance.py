@@ -90,31 +90,31 @@ class Leasing(BaseCheckpointSaver[str]):
         await self._writer.aprune(thread_ids, strategy=strategy)
 
     async def _led(self, config: RunnableConfig) -> RunnableConfig:
-        thread = _place(config)["thread_id"]
+        thread = _position(config)["thread_id"]
         if thread not in self._leases:
             self._leases[thread] = await self._lead(thread)
         return _with(leading(self._leases[thread]), config)
 
     def _read(self, config: RunnableConfig) -> RunnableConfig:
-        return _with(reading(self._access, _place(config)["thread_id"]), config)
+        return _with(reading(self._access, _position(config)["thread_id"]), config)
 
 
-def _place(config: RunnableConfig) -> dict[str, Any]:
+def _position(config: RunnableConfig) -> dict[str, Any]:
     keys: dict[str, Any] = config.get("configurable", {})
     return {name: keys[name] for name in ("thread_id", "checkpoint_ns", "checkpoint_id") if name in keys}
 
 
-def _with(ours: RunnableConfig, theirs: RunnableConfig) -> RunnableConfig:
-    return {"configurable": {**ours.get("configurable", {}), **_place(theirs)}}
+def _with(own_saver: RunnableConfig, suite_config: RunnableConfig) -> RunnableConfig:
+    return {"configurable": {**own_saver.get("configurable", {}), **_position(suite_config)}}
 
 
 async def test_every_capability_passes(
     database: Database, other: Checkpoints, alice: Principal, leases: Leases
 ) -> None:
     @checkpointer_test(name=f"countersign {uuid4().hex}")
-    async def ours() -> AsyncGenerator[BaseCheckpointSaver[str]]:
+    async def own_saver() -> AsyncGenerator[BaseCheckpointSaver[str]]:
         yield Leasing(database, other, Access.of(alice), leases)
 
-    report = await validate(ours)
+    report = await validate(own_saver)
     assert [failure for result in report.results.values() for failure in result.failures] == []
     assert {name: result.tests_passed for name, result in report.results.items() if result.passed} == CAPABILITIES

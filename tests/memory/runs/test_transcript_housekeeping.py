@@ -7,9 +7,9 @@ from memory.postgres.database import Database
 from memory.runs import transcripts
 from memory.scope import Access
 from tests.conftest import Connect
-from tests.memory.store.test_erasure import Lead, end, lead, mine
+from tests.memory.store.test_erasure import Lead, end, lead, own_access
 
-__all__ = ["lead", "mine"]
+__all__ = ["lead", "own_access"]
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ end $$;
 
 
 async def test_a_thread_that_cannot_be_archived_keeps_no_other_waiting(
-    database: Database, mine: Access, lead: Lead, superuser: Connect, caplog: pytest.LogCaptureFixture
+    database: Database, own_access: Access, lead: Lead, superuser: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R99"""
     leases = sorted([await lead("x"), await lead("y")], key=lambda lease: lease.thread)
@@ -45,4 +45,4 @@ async def test_a_thread_that_cannot_be_archived_keeps_no_other_waiting(
         finally:
             await above.execute("drop trigger full_up on transcripts; drop function refuse_one()")
     assert f"thread '{first}'" in caplog.text
-    assert [transcript.thread for transcript in await transcripts.ls(database, mine)] == [second]
+    assert [transcript.thread for transcript in await transcripts.ls(database, own_access)] == [second]

@@ -31,7 +31,7 @@ Lead = Callable[..., Awaitable[Lease]]
 
 
 @pytest.fixture
-def mine(alice: Principal) -> Access:
+def own_access(alice: Principal) -> Access:
     return Access.of(alice)
 
 
@@ -60,14 +60,14 @@ async def note(database: Database, access: Access, body: str, trust: Any = "tool
     return await write.remember(database, access, body, trust=trust, provenance=Provenance(), **options)
 
 
-async def dumped(connect: Connect) -> AsyncIterator[tuple[str, str]]:
+async def dump_lines(connect: Connect) -> AsyncIterator[tuple[str, str]]:
     """Yield each row of each table of the whole database as text, with its table."""
     async with connect() as above:
-        found = await above.execute(
+        cursor = await above.execute(
             "select table_schema as s, table_name as t from information_schema.tables "
             "where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')"
         )
-        for table in await found.fetchall():
+        for table in await cursor.fetchall():
             name = sql.Identifier(table["s"], table["t"])
             rows = await above.execute(sql.SQL("select to_jsonb(x)::text as row from {} x").format(name))
             for row in await rows.fetchall():
@@ -77,7 +77,7 @@ async def dumped(connect: Connect) -> AsyncIterator[tuple[str, str]]:
 async def found_in(connect: Connect, canaries: list[str]) -> set[str]:
     """Return the tables that hold a canary, also as the bytes of a binary column."""
     signs = [*canaries, *(canary.encode().hex() for canary in canaries)]
-    return {table async for table, row in dumped(connect) if any(sign in row for sign in signs)}
+    return {table async for table, row in dump_lines(connect) if any(sign in row for sign in signs)}
 
 
 async def spread(database: Database, access: Access, lease: Lease, canaries: list[str]) -> None:
@@ -106,130 +106,135 @@ async def _texts(canaries: list[str]) -> AsyncIterator[dict[str, str]]:
 
 
 async def test_fifty_canaries_are_nowhere_after_a_person_is_forgotten(
-    database: Database, mine: Access, lead: Lead, superuser: Connect
+    database: Database, own_access: Access, lead: Lead, superuser: Connect
 ) -> None:
     """R102: rows, vectors, words, archives, results, checkpoints and prompts; the journal still verifies."""
     canaries = [f"canary{uuid4().hex}" for _ in range(50)]
     lease = await lead(" ".join(canaries))
-    await spread(database, mine, lease, canaries)
+    await spread(database, own_access, lease, canaries)
     await end(database, lease, canaries[1])
     places = await found_in(superuser, canaries)
     assert {"memories", "memory_archive", "result_rows", "checkpoint_blobs", "runs", "requests"} <= places
-    receipt = await erasure.forget_person(database, mine.principal, requester="alice")
+    receipt = await erasure.forget_person(database, own_access.principal, requester="alice")
     assert await found_in(superuser, canaries) == set()
     assert receipt.counts["memories"] > 0
-    async with database.transaction(mine) as connection:
+    async with database.transaction(own_access) as connection:
         assert (await journal.verify(connection)).ok
 
 
-async def test_the_receipt_holds_counts_and_no_content(database: Database, mine: Access) -> None:
+async def test_the_receipt_holds_counts_and_no_content(database: Database, own_access: Access) -> None:
     """R102: only that it happened."""
-    await note(database, mine, "keeps a red bicycle in Porto")
-    receipt = await erasure.forget_person(database, mine.principal, requester="alice")
-    (entry,) = await journal.read(database, mine, f"authority-{mine.principal.tenant}")
+    await note(database, own_access, "keeps a red bicycle in Porto")
+    receipt = await erasure.forget_person(database, own_access.principal, requester="alice")
+    (entry,) = await journal.read(database, own_access, f"authority-{own_access.principal.tenant}")
     assert (entry.kind, entry.body["counts"], entry.body["person"]) == ("forgotten", receipt.counts, receipt.person)
     assert "bicycle" not in entry.text
 
 
 @pytest.mark.parametrize("again", ["keeps a red bicycle in Porto", "Keeps: a RED bicycle, in Porto."])
 async def test_what_was_forgotten_is_not_extracted_again(
-    database: Database, mine: Access, alice: Principal, again: str
+    database: Database, own_access: Access, alice: Principal, again: str
 ) -> None:
     """R102: neither into the person's scope, nor by a run of theirs into another."""
-    await note(database, mine, "keeps a red bicycle in Porto")
+    await note(database, own_access, "keeps a red bicycle in Porto")
     await erasure.forget_person(database, alice, requester="alice")
     for scope in (Scope("user", "alice"), Scope("agent", "shared")):
-        with pytest.raises(Permanent, match="forgotten on request") as refused:
+        with pytest.raises(Permanent, match="forgotten on request") as refusal:
             await note(database, Access(alice, (scope,), scope), again)
-        assert refused.value.code == "tainted"
-    assert await note(database, mine, again, "human")
+        assert refusal.value.code == "tainted"
+    assert await note(database, own_access, again, "human")
 
 
 @pytest.mark.parametrize("again", ["keeps a red bicycle in Lisbon", "owns a bicycle, a red one, in Porto"])
 async def test_a_paraphrase_of_what_was_forgotten_is_not_recognised(
-    database: Database, mine: Access, again: str
+    database: Database, own_access: Access, again: str
 ) -> None:
     """R102: what is covered are other order, case, marks and small words; other words make another text."""
-    await note(database, mine, "keeps a red bicycle in Porto")
-    await erasure.forget_person(database, mine.principal, requester="alice")
-    assert await note(database, mine, again)
+    await note(database, own_access, "keeps a red bicycle in Porto")
+    await erasure.forget_person(database, own_access.principal, requester="alice")
+    assert await note(database, own_access, again)
 
 
 async def test_what_was_forgotten_does_not_come_back_from_an_old_export(
-    database: Database, mine: Access, alice: Principal
+    database: Database, own_access: Access, alice: Principal
 ) -> None:
     """R101, R102: a file is no person."""
-    await note(database, mine, "keeps a red bicycle in Porto", "human")
-    lines = [line async for line in transfer.export(database, mine)]
+    await note(database, own_access, "keeps a red bicycle in Porto", "human")
+    lines = [line async for line in transfer.export(database, own_access)]
     await erasure.forget_person(database, alice, requester="alice")
     with pytest.raises(Permanent, match="line 2"):
-        await transfer.import_lines(database, mine, lines)
+        await transfer.import_lines(database, own_access, lines)
 
 
 async def test_a_tombstone_says_nothing_without_the_tenants_key(
-    database: Database, mine: Access, bob: Principal, superuser: Connect
+    database: Database, own_access: Access, bob: Principal, superuser: Connect
 ) -> None:
     """R102: others may say the same, and equal texts of two tenants leave unequal marks."""
     other = Principal(f"{bob.tenant}-b", "alice")
-    for access in (mine, Access.of(other)):
+    for access in (own_access, Access.of(other)):
         await note(database, access, "keeps a red bicycle in Porto")
         await erasure.forget_person(database, access.principal, requester="alice")
     assert await note(database, Access.of(bob), "keeps a red bicycle in Porto")
     async with superuser() as above:
-        found = await above.execute(
+        cursor = await above.execute(
             "select count(*) as n, count(distinct mark) as different from memory_tombstones where tenant = any(%s)",
             [[bob.tenant, other.tenant]],
         )
-        assert await found.fetchone() == {"n": 4, "different": 4}
+        assert await cursor.fetchone() == {"n": 4, "different": 4}
 
 
-async def test_nobody_elses_memories_go(database: Database, mine: Access, bob: Principal, lead: Lead) -> None:
+async def test_nobody_elses_memories_go(database: Database, own_access: Access, bob: Principal, lead: Lead) -> None:
     """R92, R102: not those of a colleague, nor what a colleague left in a shared scope."""
-    shared = Access(bob, bob.reads, Scope("agent", "shared"))
-    kept = [await note(database, Access.of(bob), "Bob's own"), await note(database, shared, "left by Bob's run")]
+    shared_access = Access(bob, bob.reads, Scope("agent", "shared"))
+    original = [
+        await note(database, Access.of(bob), "Bob's own"),
+        await note(database, shared_access, "left by Bob's run"),
+    ]
     await end(database, await lead("x"))
-    await erasure.forget_person(database, mine.principal, requester="alice")
-    assert {memory.id for memory in await search.ls(database, Access.of(bob))} == {memory.id for memory in kept}
+    await erasure.forget_person(database, own_access.principal, requester="alice")
+    assert {memory.id for memory in await search.ls(database, Access.of(bob))} == {memory.id for memory in original}
 
 
 async def test_a_person_with_an_open_run_or_a_legal_hold_is_not_forgotten_yet(
-    database: Database, mine: Access, lead: Lead
+    database: Database, own_access: Access, lead: Lead
 ) -> None:
     """R102: all of it or nothing."""
-    await note(database, mine, "keeps a red bicycle in Porto")
+    await note(database, own_access, "keeps a red bicycle in Porto")
     lease = await lead()
     with pytest.raises(Permanent, match="cancel them or wait"):
-        await erasure.forget_person(database, mine.principal, requester="alice")
+        await erasure.forget_person(database, own_access.principal, requester="alice")
     await end(database, lease)
-    await pruning.prune(database, mine, PruningPolicy(episodes=0))
-    (shelved,) = await archive.ls(database, mine)
-    await archive.set_legal_hold(database, mine, shelved.id, on=True)
+    await pruning.prune(database, own_access, PruningPolicy(episodes=0))
+    (archived_row,) = await archive.ls(database, own_access)
+    await archive.set_legal_hold(database, own_access, archived_row.id, on=True)
     with pytest.raises(Permanent, match="legal hold"):
-        await erasure.forget_person(database, mine.principal, requester="alice")
+        await erasure.forget_person(database, own_access.principal, requester="alice")
 
 
-async def test_a_transcript_is_archived_small_and_restored_whole(database: Database, mine: Access, lead: Lead) -> None:
+async def test_a_transcript_is_archived_small_and_restored_whole(
+    database: Database, own_access: Access, lead: Lead
+) -> None:
     """R99: out of the hot tables, at least five times smaller, and back again exactly."""
     lease = await lead("the run looked at batch 17 and found nothing to refund; " * 40)
     await end(database, lease)
-    before = await rows_of(database, mine, lease.thread)
-    assert await transcripts.transcribe(database, mine, lease.thread)
-    assert await rows_of(database, mine, lease.thread) == []
-    (kept,) = await transcripts.ls(database, mine)
-    assert kept.packed_size is not None
-    assert kept.size >= 5 * kept.packed_size
-    await transcripts.restore(database, mine, lease.thread)
-    assert await rows_of(database, mine, lease.thread) == before
+    before = await rows_of(database, own_access, lease.thread)
+    assert await transcripts.transcribe(database, own_access, lease.thread)
+    assert await rows_of(database, own_access, lease.thread) == []
+    (original,) = await transcripts.ls(database, own_access)
+    assert original.packed_size is not None
+    assert original.size >= 5 * original.packed_size
+    await transcripts.restore(database, own_access, lease.thread)
+    assert await rows_of(database, own_access, lease.thread) == before
 
 
-async def test_two_keepers_archive_a_thread_once(database: Database, mine: Access, lead: Lead) -> None:
+async def test_two_keepers_archive_a_thread_once(database: Database, own_access: Access, lead: Lead) -> None:
     """R99: the second finds nothing, and does not put nothing over what the first kept."""
     lease = await lead("x")
     await end(database, lease)
-    both = await asyncio.gather(*(transcripts.transcribe(database, mine, lease.thread) for _ in range(2)))
-    assert sorted(both) == [False, True]
-    await transcripts.restore(database, mine, lease.thread)
-    assert await rows_of(database, mine, lease.thread)
+    results = await asyncio.gather(*(transcripts.transcribe(database, own_access, lease.thread) for _ in range(2)))
+    assert sorted(results) == [False, True]
+    await transcripts.restore(database, own_access, lease.thread)
+    assert await rows_of(database, own_access, lease.thread)
 
 
 async def rows_of(database: Database, access: Access, thread: str) -> list[str]:
@@ -237,38 +242,38 @@ async def rows_of(database: Database, access: Access, thread: str) -> list[str]:
     async with database.transaction(access) as connection:
         for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
             query = sql.SQL("select to_jsonb(x)::text as row from {} x where thread_id = %s order by 1")
-            found = await connection.execute(query.format(sql.Identifier(table)), [thread])
-            rows += [row["row"] for row in await found.fetchall()]
+            cursor = await connection.execute(query.format(sql.Identifier(table)), [thread])
+            rows += [row["row"] for row in await cursor.fetchall()]
     return rows
 
 
-async def test_a_transcript_of_an_open_run_stays_hot(database: Database, mine: Access, lead: Lead) -> None:
+async def test_a_transcript_of_an_open_run_stays_hot(database: Database, own_access: Access, lead: Lead) -> None:
     lease = await lead("x")
-    assert not await transcripts.transcribe(database, mine, lease.thread)
-    assert await rows_of(database, mine, lease.thread)
+    assert not await transcripts.transcribe(database, own_access, lease.thread)
+    assert await rows_of(database, own_access, lease.thread)
 
 
 async def test_after_its_retention_a_transcript_is_a_tombstone_unless_it_is_held(
-    database: Database, mine: Access, lead: Lead, superuser: Connect
+    database: Database, own_access: Access, lead: Lead, superuser: Connect
 ) -> None:
     """R99: deleted after retention; a legal hold keeps it."""
     threads: list[str] = []
     for _ in range(2):
         lease = await lead("x")
         await end(database, lease)
-        await transcripts.transcribe(database, mine, lease.thread)
+        await transcripts.transcribe(database, own_access, lease.thread)
         threads.append(lease.thread)
-    await transcripts.set_legal_hold(database, mine, threads[0], on=True)
+    await transcripts.set_legal_hold(database, own_access, threads[0], on=True)
     async with superuser() as above:
         await above.execute("update transcripts set retained_until = now() where thread = any(%s)", [threads])
     await transcripts.sweep(database)
-    await transcripts.restore(database, mine, threads[0])
+    await transcripts.restore(database, own_access, threads[0])
     with pytest.raises(Permanent, match="retention may be over"):
-        await transcripts.restore(database, mine, threads[1])
+        await transcripts.restore(database, own_access, threads[1])
 
 
 async def test_housekeeping_archives_what_has_been_at_rest(
-    database: Database, mine: Access, lead: Lead, superuser: Connect
+    database: Database, own_access: Access, lead: Lead, superuser: Connect
 ) -> None:
     """R99: by age, and not again what a person has just restored."""
     lease = await lead("x")
@@ -276,17 +281,17 @@ async def test_housekeeping_archives_what_has_been_at_rest(
     async with superuser() as above:
         await above.execute("update runs set ended = now() - interval '8 days' where id = %s", [lease.run])
     assert lease.thread in await transcripts.sweep(database, limit=1000)
-    await transcripts.restore(database, mine, lease.thread)
+    await transcripts.restore(database, own_access, lease.thread)
     assert lease.thread not in await transcripts.sweep(database, limit=1000)
 
 
-async def test_a_forged_transcript_is_not_restored(database: Database, mine: Access, lead: Lead) -> None:
+async def test_a_forged_transcript_is_not_restored(database: Database, own_access: Access, lead: Lead) -> None:
     """R99: only the text that was archived goes back."""
     lease = await lead("x")
     await end(database, lease)
-    await transcripts.transcribe(database, mine, lease.thread)
-    forged = json.dumps({"checkpoints": [], "blobs": [], "writes": [], "calls": []})
-    row = await database.call(mine, "restore_transcript", lease.thread, forged)
+    await transcripts.transcribe(database, own_access, lease.thread)
+    content = json.dumps({"checkpoints": [], "blobs": [], "writes": [], "calls": []})
+    row = await database.call(own_access, "restore_transcript", lease.thread, content)
     assert row == {"restore_transcript": False}
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await database.call(mine, "erase_memories", "bob", [])
+        await database.call(own_access, "erase_memories", "bob", [])

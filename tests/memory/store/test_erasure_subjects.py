@@ -19,23 +19,23 @@ from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
 Say = Callable[..., Awaitable[Memory]]
-NOTHING = PruningPolicy(facts=0, episodes=0)
+NO_ROOM = PruningPolicy(facts=0, episodes=0)
 
 
 @pytest.fixture
-def mine(alice: Principal) -> Access:
+def own_access(alice: Principal) -> Access:
     return Access.of(alice)
 
 
 @pytest.fixture
-def say(database: Database, mine: Access) -> Say:
-    async def keep(body: str, key: str | None = "diagnosis", access: Access = mine) -> Memory:
+def say(database: Database, own_access: Access) -> Say:
+    async def keep(body: str, key: str | None = "diagnosis", access: Access = own_access) -> Memory:
         return await write.remember(database, access, body, trust="human", provenance=Provenance(), key=key)
 
     return keep
 
 
-async def shelved(database: Database, access: Access) -> set[str | None]:
+async def archived_bodies(database: Database, access: Access) -> set[str | None]:
     return {row.body for row in await archive.ls(database, access)}
 
 
@@ -48,94 +48,94 @@ async def receipts(database: Database, access: Access) -> list[journal.JournalEn
     return [entry for entry in entries if entry.kind == "forgotten"]
 
 
-async def test_archived_versions_go_with_their_subject(database: Database, mine: Access, say: Say) -> None:
+async def test_archived_versions_go_with_their_subject(database: Database, own_access: Access, say: Say) -> None:
     """R102: what somebody has deleted cannot be restored from the archive."""
     await say("diagnosis is diabetes")
     current = await say("diagnosis is healthy")
     await say("the clinic is in Porto", "clinic")
-    await pruning.prune(database, mine)
-    assert await shelved(database, mine) == {"diagnosis is diabetes"}
-    assert await erasure.forget(database, mine, id=current.id) == 2
-    assert await shelved(database, mine) == set()
-    assert [memory.key for memory in await search.ls(database, mine)] == ["clinic"]
+    await pruning.prune(database, own_access)
+    assert await archived_bodies(database, own_access) == {"diagnosis is diabetes"}
+    assert await erasure.forget(database, own_access, id=current.id) == 2
+    assert await archived_bodies(database, own_access) == set()
+    assert [memory.key for memory in await search.ls(database, own_access)] == ["clinic"]
 
 
-async def test_an_archived_row_is_forgotten_by_its_id(database: Database, mine: Access, say: Say) -> None:
+async def test_an_archived_row_is_forgotten_by_its_id(database: Database, own_access: Access, say: Say) -> None:
     """R102: with the live values of its subject."""
     old = await say("diagnosis is diabetes")
     await say("diagnosis is healthy")
-    await pruning.prune(database, mine)
-    assert await erasure.forget(database, mine, id=old.id) == 2
-    assert (await shelved(database, mine), await search.ls(database, mine)) == (set(), [])
-    assert await erasure.forget(database, mine, id=old.id) == 0
+    await pruning.prune(database, own_access)
+    assert await erasure.forget(database, own_access, id=old.id) == 2
+    assert (await archived_bodies(database, own_access), await search.ls(database, own_access)) == (set(), [])
+    assert await erasure.forget(database, own_access, id=old.id) == 0
 
 
-async def test_an_archived_text_without_a_subject_goes_alone(database: Database, mine: Access, say: Say) -> None:
+async def test_an_archived_text_without_a_subject_goes_alone(database: Database, own_access: Access, say: Say) -> None:
     """R102"""
     first, second = [await say(f"note {n}", None) for n in range(2)]
-    await pruning.prune(database, mine, NOTHING)
-    assert await erasure.forget(database, mine, id=first.id) == 1
-    assert [row.id for row in await archive.ls(database, mine)] == [second.id]
+    await pruning.prune(database, own_access, NO_ROOM)
+    assert await erasure.forget(database, own_access, id=first.id) == 1
+    assert [row.id for row in await archive.ls(database, own_access)] == [second.id]
 
 
-async def test_everything_includes_the_archive(database: Database, mine: Access, say: Say) -> None:
+async def test_everything_includes_the_archive(database: Database, own_access: Access, say: Say) -> None:
     """R102"""
     await say("note", None)
-    await pruning.prune(database, mine, NOTHING)
+    await pruning.prune(database, own_access, NO_ROOM)
     await say("another note", None)
-    assert await erasure.forget(database, mine, whole_scope=True) == 2
-    assert await shelved(database, mine) == set()
+    assert await erasure.forget(database, own_access, whole_scope=True) == 2
+    assert await archived_bodies(database, own_access) == set()
 
 
-async def test_under_a_legal_hold_nothing_of_a_subject_goes(database: Database, mine: Access, say: Say) -> None:
+async def test_under_a_legal_hold_nothing_of_a_subject_goes(database: Database, own_access: Access, say: Say) -> None:
     """R94, R102: all of it or nothing, and what is held is named."""
     old = await say("diagnosis is diabetes")
     current = await say("diagnosis is healthy")
-    await pruning.prune(database, mine)
-    await archive.set_legal_hold(database, mine, old.id, on=True)
+    await pruning.prune(database, own_access)
+    await archive.set_legal_hold(database, own_access, old.id, on=True)
     for choice in choices(current, old):
-        with pytest.raises(Permanent, match=f"{old.id}.*legal hold") as refused:
-            await erasure.forget(database, mine, **choice)
-        assert refused.value.code == "conflict"
-    assert [memory.id for memory in await search.ls(database, mine)] == [current.id]
-    assert await receipts(database, mine) == []
+        with pytest.raises(Permanent, match=f"{old.id}.*legal hold") as refusal:
+            await erasure.forget(database, own_access, **choice)
+        assert refusal.value.code == "conflict"
+    assert [memory.id for memory in await search.ls(database, own_access)] == [current.id]
+    assert await receipts(database, own_access) == []
 
 
 async def test_the_journal_tells_that_it_happened_and_not_what_it_was(
-    database: Database, mine: Access, say: Say
+    database: Database, own_access: Access, say: Say
 ) -> None:
     """R102: who, where, how many and a keyed digest."""
     await say("diagnosis is diabetes")
     current = await say("diagnosis is healthy")
-    await pruning.prune(database, mine)
-    await erasure.forget(database, mine, id=current.id)
-    (receipt,) = await receipts(database, mine)
+    await pruning.prune(database, own_access)
+    await erasure.forget(database, own_access, id=current.id)
+    (receipt,) = await receipts(database, own_access)
     assert receipt.body["counts"] == {"memories": 1, "archive": 1}
     assert (receipt.body["by"], receipt.body["scope"], len(receipt.body["digest"])) == ("alice", "user:alice", 64)
     assert "diagnosis" not in f"{receipt.text}{receipt.words}"
-    async with database.transaction(mine) as connection:
+    async with database.transaction(own_access) as connection:
         assert (await journal.verify(connection)).ok
 
 
 async def test_nobody_forgets_what_lies_elsewhere(
-    database: Database, mine: Access, bob: Principal, say: Say, superuser: Connect
+    database: Database, own_access: Access, bob: Principal, say: Say, superuser: Connect
 ) -> None:
     """R92: neither a colleague's rows, live or archived, nor what one may only read."""
-    theirs = Access.of(bob)
-    old = await say("diagnosis is diabetes", access=theirs)
-    new = await say("diagnosis is healthy", access=theirs)
-    await pruning.prune(database, theirs)
+    other_access = Access.of(bob)
+    old = await say("diagnosis is diabetes", access=other_access)
+    new = await say("diagnosis is healthy", access=other_access)
+    await pruning.prune(database, other_access)
     for choice in choices(old, new):
-        assert await erasure.forget(database, mine, **choice) == 0
-    assert await erasure.forget(database, Access(bob, theirs.reads), id=new.id) == 0
-    assert [memory.id for memory in await search.ls(database, theirs)] == [new.id]
-    assert await shelved(database, theirs) == {"diagnosis is diabetes"}
+        assert await erasure.forget(database, own_access, **choice) == 0
+    assert await erasure.forget(database, Access(bob, other_access.reads), id=new.id) == 0
+    assert [memory.id for memory in await search.ls(database, other_access)] == [new.id]
+    assert await archived_bodies(database, other_access) == {"diagnosis is diabetes"}
 
 
-async def test_the_application_cannot_delete_from_the_archive_by_itself(database: Database, mine: Access) -> None:
+async def test_the_application_cannot_delete_from_the_archive_by_itself(database: Database, own_access: Access) -> None:
     """R102: only the act that is recorded can."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        async with database.transaction(mine) as connection:
+        async with database.transaction(own_access) as connection:
             await connection.execute("delete from memory_archive")
 
 
@@ -146,6 +146,6 @@ async def test_all_open_runs_that_are_in_the_way_are_named(database: Database, a
         for run in names:
             budget: Any = {"tokens": 1, "micros": 1, "calls": 1}
             await records.start(connection, id=run, thread=run, input={}, correlation=run, budget=budget)
-    with pytest.raises(Permanent, match=", ".join(names)) as refused:
+    with pytest.raises(Permanent, match=", ".join(names)) as refusal:
         await erasure.forget_person(database, alice, requester="alice")
-    assert refused.value.code == "busy"
+    assert refusal.value.code == "busy"

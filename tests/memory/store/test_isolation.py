@@ -60,15 +60,15 @@ async def test_hostile_statements_of_bob_reach_no_row_of_alice(bobs: Connection,
 async def test_a_forged_scope_in_the_request_finds_nothing(
     database: Database, bob: Principal, bobs: Connection, scope: str
 ) -> None:
-    found = await search.recall(database, Access.of(bob), SECRET, scopes=[Scope.parse(scope)], relevance="any")
-    assert (found.hits, found.unrelated_count, found.expired_count, found.superseded_count) == ((), 0, 0, 0)
+    answer = await search.recall(database, Access.of(bob), SECRET, scopes=[Scope.parse(scope)], relevance="any")
+    assert (answer.hits, answer.unrelated_count, answer.expired_count, answer.superseded_count) == ((), 0, 0, 0)
 
 
 async def test_a_forged_list_shows_nothing_either(
     database: Database, bob: Principal, bobs: Connection, session: Scope
 ) -> None:
-    forged = [Scope("user", "alice"), session]
-    assert await search.ls(database, Access.of(bob), scopes=forged) == []
+    foreign_scopes = [Scope("user", "alice"), session]
+    assert await search.ls(database, Access.of(bob), scopes=foreign_scopes) == []
 
 
 @pytest.mark.parametrize("scope", ["alice", "shared"])
@@ -138,5 +138,5 @@ async def test_same_name_in_another_tenant_is_another_person(database: Database,
 async def test_the_rows_are_really_there(bobs: Connection, alice: Principal, superuser: Any) -> None:
     """Without this, every test above would also pass on an empty table."""
     async with superuser() as above:
-        found = await above.execute("select body from memories where tenant = %s", [alice.tenant])
-        assert [row["body"] for row in await found.fetchall()] == [SECRET, SECRET]
+        answer = await above.execute("select body from memories where tenant = %s", [alice.tenant])
+        assert [row["body"] for row in await answer.fetchall()] == [SECRET, SECRET]

@@ -32,14 +32,14 @@ LISTINGS: list[dict[str, Any]] = [
 
 def value(rng: random.Random) -> dict[str, Any]:
     """Return a value with a number, and perhaps with more."""
-    more = {
+    options = {
         "word": rng.choice(["red", "blue", "Größe", ""]),
         "deep": {"n": rng.randrange(3), **rng.choice([{}, {"word": "red"}])},
         "list": rng.choice([[1, 2], [2, 1], []]),
         "none": None,
         "flag": rng.random() < 0.5,
     }
-    return {"n": rng.randrange(8), **{key: more[key] for key in more if rng.random() < 0.7}}
+    return {"n": rng.randrange(8), **{key: options[key] for key in options if rng.random() < 0.7}}
 
 
 def batch(rng: random.Random) -> list[Op]:
@@ -50,20 +50,20 @@ def batch(rng: random.Random) -> list[Op]:
     ]
 
 
-def told(items: Iterable[Item]) -> dict[tuple[str, ...], list[tuple[str, dict[str, Any]]]]:
+def contents(items: Iterable[Item]) -> dict[tuple[str, ...], list[tuple[str, dict[str, Any]]]]:
     """Return items by namespace in their order; between namespaces the reference's order is that of its dictionary."""
-    found: defaultdict[tuple[str, ...], list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    by_space: defaultdict[tuple[str, ...], list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for item in items:
-        found[item.namespace].append((item.key, item.value))
-    return dict(found)
+        by_space[item.namespace].append((item.key, item.value))
+    return dict(by_space)
 
 
-async def listed(reference: BaseStore, **how: Any) -> list[tuple[str, ...]]:
+async def list_spaces(reference: BaseStore, **options: Any) -> list[tuple[str, ...]]:
     """Return the namespaces that hold something; the reference also lists those that it was merely asked about."""
     fresh = InMemoryStore()
     for item in await reference.asearch((), limit=1000):
         await fresh.aput(item.namespace, item.key, item.value)
-    return await fresh.alist_namespaces(**how)
+    return await fresh.alist_namespaces(**options)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -72,29 +72,29 @@ async def test_whatever_is_put_and_deleted_both_stores_tell_the_same(
 ) -> None:
     """R93: two hundred steps; values, order, filters, pages and namespaces."""
     rng = random.Random(seed)
-    reference, ours = InMemoryStore(), MemoryStore(database, Access.of(alice))
+    reference, own_store = InMemoryStore(), MemoryStore(database, Access.of(alice))
     for _ in range(50):
         operations = batch(rng)
-        assert await ours.abatch(operations) == await reference.abatch(operations)
+        assert await own_store.abatch(operations) == await reference.abatch(operations)
         space, key = rng.choice(SPACES), f"k{rng.randrange(5)}"
-        both = [await each.aget(space, key) for each in (reference, ours)]
-        assert told(filter(None, both[:1])) == told(filter(None, both[1:]))
-        prefix, wanted, how = rng.choice(PREFIXES), rng.choice(FILTERS), rng.choice(LISTINGS)
-        pages = [await each.asearch(prefix, filter=wanted, limit=1000) for each in (reference, ours)]
-        assert told(pages[0]) == told(pages[1])
-        page: dict[str, Any] = {"filter": wanted, "limit": rng.randrange(1, 5), "offset": rng.randrange(5)}
-        assert len(await ours.asearch(prefix, **page)) == len(await reference.asearch(prefix, **page))
-        assert await ours.alist_namespaces(**how) == await listed(reference, **how)
+        items = [await store.aget(space, key) for store in (reference, own_store)]
+        assert contents(filter(None, items[:1])) == contents(filter(None, items[1:]))
+        prefix, conditions, options = rng.choice(PREFIXES), rng.choice(FILTERS), rng.choice(LISTINGS)
+        pages = [await store.asearch(prefix, filter=conditions, limit=1000) for store in (reference, own_store)]
+        assert contents(pages[0]) == contents(pages[1])
+        page: dict[str, Any] = {"filter": conditions, "limit": rng.randrange(1, 5), "offset": rng.randrange(5)}
+        assert len(await own_store.asearch(prefix, **page)) == len(await reference.asearch(prefix, **page))
+        assert await own_store.alist_namespaces(**options) == await list_spaces(reference, **options)
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_pages_put_together_are_the_whole(database: Database, alice: Principal, seed: int) -> None:
     """R93: with words and without, no item twice and none left out."""
     rng = random.Random(seed)
-    ours = MemoryStore(database, Access.of(alice))
-    await ours.abatch([PutOp(SPACES[n % 5], f"k{n}", {"text": f"{rng.choice('ab')} tea {n}"}) for n in range(23)])
+    own_store = MemoryStore(database, Access.of(alice))
+    await own_store.abatch([PutOp(SPACES[n % 5], f"k{n}", {"text": f"{rng.choice('ab')} tea {n}"}) for n in range(23)])
     for query in (None, "tea", "a", "nothing of it"):
-        whole = [(item.key, item.score) for item in await ours.asearch((), query=query, limit=100)]
-        pages = [await ours.asearch((), query=query, limit=7, offset=start) for start in range(0, 28, 7)]
-        assert [(item.key, item.score) for page in pages for item in page] == whole
-        assert len(whole) == 23
+        ranking = [(item.key, item.score) for item in await own_store.asearch((), query=query, limit=100)]
+        pages = [await own_store.asearch((), query=query, limit=7, offset=start) for start in range(0, 28, 7)]
+        assert [(item.key, item.score) for page in pages for item in page] == ranking
+        assert len(ranking) == 23

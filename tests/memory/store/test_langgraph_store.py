@@ -30,50 +30,50 @@ def make(database: Database) -> Make:
 
 
 @pytest.fixture(params=["reference", "ours"])
-async def both(request: pytest.FixtureRequest, make: Make, alice: Principal) -> BaseStore:
+async def any_store(request: pytest.FixtureRequest, make: Make, alice: Principal) -> BaseStore:
     """Return LangGraph's own store and ours, for what both must do alike."""
     return InMemoryStore() if request.param == "reference" else make(alice)
 
 
 @pytest.fixture
-async def ours(make: Make, alice: Principal) -> MemoryStore:
+async def own_store(make: Make, alice: Principal) -> MemoryStore:
     return make(alice)
 
 
-async def test_what_was_put_is_got_until_it_is_deleted(both: BaseStore) -> None:
+async def test_what_was_put_is_got_until_it_is_deleted(any_store: BaseStore) -> None:
     value = {"text": "Grüße", "n": 1, "deep": {"list": [1, None, True]}}
-    await both.aput(NOTES, "one", value)
-    item = await both.aget(NOTES, "one")
+    await any_store.aput(NOTES, "one", value)
+    item = await any_store.aget(NOTES, "one")
     assert item is not None
     assert (item.namespace, item.key, item.value) == (NOTES, "one", value)
-    await both.adelete(NOTES, "one")
-    assert await both.aget(NOTES, "one") is None
+    await any_store.adelete(NOTES, "one")
+    assert await any_store.aget(NOTES, "one") is None
 
 
-async def test_another_namespace_or_key_holds_nothing(both: BaseStore) -> None:
-    await both.aput(NOTES, "one", {"n": 1})
-    assert await both.aget(NOTES, "two") is None
-    assert await both.aget(NOTES[:2], "notes") is None
-    assert await both.aget((*NOTES, "one"), "one") is None
+async def test_another_namespace_or_key_holds_nothing(any_store: BaseStore) -> None:
+    await any_store.aput(NOTES, "one", {"n": 1})
+    assert await any_store.aget(NOTES, "two") is None
+    assert await any_store.aget(NOTES[:2], "notes") is None
+    assert await any_store.aget((*NOTES, "one"), "one") is None
 
 
-async def test_the_last_put_counts(both: BaseStore) -> None:
+async def test_the_last_put_counts(any_store: BaseStore) -> None:
     for number in range(3):
-        await both.aput(NOTES, "one", {"n": number})
-    assert [item.value for item in await both.asearch(NOTES)] == [{"n": 2}]
+        await any_store.aput(NOTES, "one", {"n": number})
+    assert [item.value for item in await any_store.asearch(NOTES)] == [{"n": 2}]
 
 
-async def test_search_pages_through_a_prefix(both: BaseStore) -> None:
+async def test_search_pages_through_a_prefix(any_store: BaseStore) -> None:
     for number in range(5):
-        await both.aput((*NOTES, f"box{number % 2}"), f"k{number}", {"n": number})
-    pages = [await both.asearch(NOTES, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+        await any_store.aput((*NOTES, f"box{number % 2}"), f"k{number}", {"n": number})
+    pages = [await any_store.asearch(NOTES, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
     assert [len(page) for page in pages] == [2, 2, 1, 0]
     assert {item.key for page in pages for item in page} == {f"k{number}" for number in range(5)}
-    assert await both.asearch(("user", "ali")) == []
+    assert await any_store.asearch(("user", "ali")) == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "keys"),
+    ("conditions", "keys"),
     [
         ({"kind": "a"}, {"k0", "k2"}),
         ({"kind": "a", "n": {"$gt": 0}}, {"k2"}),
@@ -84,62 +84,62 @@ async def test_search_pages_through_a_prefix(both: BaseStore) -> None:
         ({"list": [2, 1]}, set[str]()),
     ],
 )
-async def test_filters_choose_alike(both: BaseStore, wanted: dict[str, Any], keys: set[str]) -> None:
+async def test_filters_choose_alike(any_store: BaseStore, conditions: dict[str, Any], keys: set[str]) -> None:
     for n in range(4):
-        await both.aput(NOTES, f"k{n}", {"n": n, "kind": "ab"[n % 2], "deep": {"tag": f"x{n}"}, "list": [1, 2]})
-    assert {item.key for item in await both.asearch(NOTES, filter=wanted)} == keys
+        await any_store.aput(NOTES, f"k{n}", {"n": n, "kind": "ab"[n % 2], "deep": {"tag": f"x{n}"}, "list": [1, 2]})
+    assert {item.key for item in await any_store.asearch(NOTES, filter=conditions)} == keys
 
 
-async def test_namespaces_are_listed_by_their_ends(both: BaseStore) -> None:
+async def test_namespaces_are_listed_by_their_ends(any_store: BaseStore) -> None:
     for tail in (("a", "x"), ("a", "y"), ("b", "x")):
-        await both.aput(("user", "alice", *tail), "k", {"n": 1})
-    listed = both.alist_namespaces
-    assert await listed(prefix=("user", "*", "a")) == [("user", "alice", "a", "x"), ("user", "alice", "a", "y")]
-    assert await listed(suffix=("x",)) == [("user", "alice", "a", "x"), ("user", "alice", "b", "x")]
-    assert await listed(max_depth=3) == [("user", "alice", "a"), ("user", "alice", "b")]
-    assert await listed(max_depth=3, limit=1, offset=1) == [("user", "alice", "b")]
+        await any_store.aput(("user", "alice", *tail), "k", {"n": 1})
+    list_spaces = any_store.alist_namespaces
+    assert await list_spaces(prefix=("user", "*", "a")) == [("user", "alice", "a", "x"), ("user", "alice", "a", "y")]
+    assert await list_spaces(suffix=("x",)) == [("user", "alice", "a", "x"), ("user", "alice", "b", "x")]
+    assert await list_spaces(max_depth=3) == [("user", "alice", "a"), ("user", "alice", "b")]
+    assert await list_spaces(max_depth=3, limit=1, offset=1) == [("user", "alice", "b")]
 
 
-async def test_reads_of_a_batch_come_before_its_writes_and_the_last_write_counts(both: BaseStore) -> None:
+async def test_reads_of_a_batch_come_before_its_writes_and_the_last_write_counts(any_store: BaseStore) -> None:
     puts = [PutOp(NOTES, "one", {"n": number}) for number in range(3)]
-    assert await both.abatch([GetOp(NOTES, "one"), *puts]) == [None, None, None, None]
-    item = await both.aget(NOTES, "one")
+    assert await any_store.abatch([GetOp(NOTES, "one"), *puts]) == [None, None, None, None]
+    item = await any_store.aget(NOTES, "one")
     assert item is not None
     assert item.value == {"n": 2}
 
 
 @pytest.mark.parametrize("namespace", [(), ("",), ("a.b",), ("langgraph", "x")])
-async def test_a_malformed_namespace_is_refused(both: BaseStore, namespace: tuple[str, ...]) -> None:
+async def test_a_malformed_namespace_is_refused(any_store: BaseStore, namespace: tuple[str, ...]) -> None:
     with pytest.raises(InvalidNamespaceError):
-        await both.aput(namespace, "k", {"n": 1})
+        await any_store.aput(namespace, "k", {"n": 1})
 
 
-async def test_synchronous_calls_work_from_a_thread(both: BaseStore) -> None:
+async def test_synchronous_calls_work_from_a_thread(any_store: BaseStore) -> None:
     def use() -> list[dict[str, Any]]:
-        both.put(NOTES, "one", {"n": 1})
-        assert both.list_namespaces() == [NOTES]
-        return [item.value for item in both.search(NOTES)]
+        any_store.put(NOTES, "one", {"n": 1})
+        assert any_store.list_namespaces() == [NOTES]
+        return [item.value for item in any_store.search(NOTES)]
 
     assert await asyncio.to_thread(use) == [{"n": 1}]
 
 
-async def test_a_synchronous_call_inside_the_loop_says_what_to_do(ours: MemoryStore) -> None:
+async def test_a_synchronous_call_inside_the_loop_says_what_to_do(own_store: MemoryStore) -> None:
     with pytest.raises(Permanent, match="await the a"):
-        ours.get(NOTES, "one")
+        own_store.get(NOTES, "one")
 
 
-async def test_words_rank_and_the_rest_follows_unranked(ours: MemoryStore) -> None:
+async def test_words_rank_and_the_rest_follows_unranked(own_store: MemoryStore) -> None:
     """Without an index the reference ranks nothing; ours always can."""
     for key, text in {"tea": "I like green tea", "car": "my car is red"}.items():
-        await ours.aput(NOTES, key, {"text": text})
-    found = await ours.asearch(NOTES, query="which tea")
-    assert found[0].key == "tea"
-    assert found[0].score is not None
-    assert found[0].score > (found[1].score or 0)
+        await own_store.aput(NOTES, key, {"text": text})
+    hits = await own_store.asearch(NOTES, query="which tea")
+    assert hits[0].key == "tea"
+    assert hits[0].score is not None
+    assert hits[0].score > (hits[1].score or 0)
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted", "fits"),
+    ("value", "conditions", "fits"),
     [
         ({"n": 10}, {"n": {"$gt": 9}}, True),
         ({"n": "10"}, {"n": {"$gt": 9}}, False),
@@ -153,9 +153,9 @@ async def test_words_rank_and_the_rest_follows_unranked(ours: MemoryStore) -> No
         ({"n": 1}, {"n": [1]}, False),
     ],
 )
-def test_values_compare_as_what_they_are(value: Mapping[str, Any], wanted: Mapping[str, Any], fits: bool) -> None:
+def test_values_compare_as_what_they_are(value: Mapping[str, Any], conditions: Mapping[str, Any], fits: bool) -> None:
     """The reference turns everything into floats: it finds "10" above 9, and fails on a missing or a worded value."""
-    assert matches(value, wanted) is fits
+    assert matches(value, conditions) is fits
 
 
 def test_an_unknown_operator_is_named() -> None:
@@ -164,20 +164,20 @@ def test_an_unknown_operator_is_named() -> None:
 
 
 async def test_an_expired_item_is_gone_and_reading_renews_it(
-    ours: MemoryStore, superuser: Connect, tenant: str
+    own_store: MemoryStore, superuser: Connect, tenant: str
 ) -> None:
-    await ours.aput(NOTES, "one", {"n": 1}, ttl=10)
+    await own_store.aput(NOTES, "one", {"n": 1}, ttl=10)
     await _shift(superuser, tenant, "+ interval '1 second'")
-    assert await ours.aget(NOTES, "one", refresh_ttl=True)
+    assert await own_store.aget(NOTES, "one", refresh_ttl=True)
     async with superuser() as above:
-        left = await above.execute(
+        cursor = await above.execute(
             "select expires > clock_timestamp() + interval '9 minutes' as renewed from memories where tenant = %s",
             [tenant],
         )
-        assert await left.fetchall() == [{"renewed": True}]
+        assert await cursor.fetchall() == [{"renewed": True}]
     await _shift(superuser, tenant, "- interval '1 second'")
-    assert await ours.aget(NOTES, "one") is None
-    assert await ours.asearch(()) == []
+    assert await own_store.aget(NOTES, "one") is None
+    assert await own_store.asearch(()) == []
 
 
 async def _shift(superuser: Connect, tenant: str, to: str) -> None:
@@ -187,15 +187,15 @@ async def _shift(superuser: Connect, tenant: str, to: str) -> None:
         )
 
 
-async def test_the_same_value_counts_with_its_new_life(ours: MemoryStore, superuser: Connect, tenant: str) -> None:
+async def test_the_same_value_counts_with_its_new_life(own_store: MemoryStore, superuser: Connect, tenant: str) -> None:
     for ttl in (60.0, 1.0):
-        await ours.aput(NOTES, "one", {"n": 1}, ttl=ttl)
+        await own_store.aput(NOTES, "one", {"n": 1}, ttl=ttl)
     async with superuser() as above:
-        left = await above.execute(
+        cursor = await above.execute(
             "select expires < clock_timestamp() + interval '2 minutes' as soon from memories where tenant = %s",
             [tenant],
         )
-        assert await left.fetchall() == [{"soon": True}]
+        assert await cursor.fetchall() == [{"soon": True}]
 
 
 async def test_neither_an_empty_prefix_nor_a_forged_one_shows_another_person(
@@ -219,13 +219,15 @@ async def test_nobody_writes_outside_the_write_scope(make: Make, bob: Principal)
             await make(bob).aput(namespace, "k", {"n": 1})
 
 
-async def test_memories_of_other_makers_are_no_items(ours: MemoryStore, database: Database, alice: Principal) -> None:
+async def test_memories_of_other_makers_are_no_items(
+    own_store: MemoryStore, database: Database, alice: Principal
+) -> None:
     access = Access(alice, alice.reads, Scope("user", "alice"))
     await write.remember(database, access, "plain text", trust="human", provenance=Provenance(), key="plain")
-    assert await ours.asearch(()) == []
+    assert await own_store.asearch(()) == []
 
 
 @pytest.mark.parametrize("value", [{"n": float("nan")}, {"n": object()}, {"text": "x" * 9000}])
-async def test_a_value_that_cannot_be_kept_is_refused(ours: MemoryStore, value: dict[str, Any]) -> None:
+async def test_a_value_that_cannot_be_kept_is_refused(own_store: MemoryStore, value: dict[str, Any]) -> None:
     with pytest.raises(Permanent):
-        await ours.aput(NOTES, "one", value)
+        await own_store.aput(NOTES, "one", value)

@@ -17,7 +17,7 @@ from tests.conftest import Connect
 
 pytestmark = pytest.mark.anyio
 Say = Callable[..., Awaitable[Memory]]
-FOUND = Provenance(run="r", source="status page")
+ORIGIN = Provenance(run="r", source="status page")
 DIFFERENT = [
     ("The feature flag for checkout is on", "The feature flag for checkout is off"),
     ("Alice reports to Bob", "Bob reports to Alice"),
@@ -56,7 +56,7 @@ ALIKE = [
 
 
 @pytest.fixture
-def mine(alice: Principal) -> Access:
+def own_access(alice: Principal) -> Access:
     return Access.of(alice)
 
 
@@ -67,50 +67,52 @@ def working(alice: Principal) -> Access:
 
 
 @pytest.fixture
-def say(database: Database, mine: Access) -> Say:
-    async def keep(body: str, access: Access = mine, trust: Any = "human", origin: Provenance = FOUND) -> Memory:
+def say(database: Database, own_access: Access) -> Say:
+    async def keep(body: str, access: Access = own_access, trust: Any = "human", origin: Provenance = ORIGIN) -> Memory:
         return await write.remember(database, access, body, trust=trust, provenance=origin)
 
     return keep
 
 
-@pytest.mark.parametrize(("one", "other"), [*DIFFERENT, *((other, one) for one, other in DIFFERENT)])
+@pytest.mark.parametrize(
+    ("first_text", "other"), [*DIFFERENT, *((other, first_text) for first_text, other in DIFFERENT)]
+)
 async def test_no_text_with_another_meaning_is_lost(
-    database: Database, mine: Access, say: Say, one: str, other: str
+    database: Database, own_access: Access, say: Say, first_text: str, other: str
 ) -> None:
     """R94: both are there, and neither answer says otherwise."""
-    kept = [await say(text) for text in (one, other)]
-    assert [memory.is_repeat for memory in kept] == [False, False]
-    assert {memory.body for memory in await search.ls(database, mine)} == {one, other}
+    memories = [await say(text) for text in (first_text, other)]
+    assert [memory.is_repeat for memory in memories] == [False, False]
+    assert {memory.body for memory in await search.ls(database, own_access)} == {first_text, other}
 
 
-@pytest.mark.parametrize(("one", "other"), ALIKE)
+@pytest.mark.parametrize(("first_text", "other"), ALIKE)
 async def test_a_true_copy_is_linked_and_the_answer_says_so(
-    database: Database, mine: Access, say: Say, one: str, other: str
+    database: Database, own_access: Access, say: Say, first_text: str, other: str
 ) -> None:
     """R94: with the text that is kept, not with the one that was given."""
-    first, second = [await say(text) for text in (one, other)]
-    assert (first.is_repeat, second.is_repeat, second.id, second.body) == (False, True, first.id, one)
-    assert [memory.is_repeat for memory in await search.ls(database, mine)] == [False]
+    first, second = [await say(text) for text in (first_text, other)]
+    assert (first.is_repeat, second.is_repeat, second.id, second.body) == (False, True, first.id, first_text)
+    assert [memory.is_repeat for memory in await search.ls(database, own_access)] == [False]
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+@pytest.mark.parametrize(("first_text", "other"), DIFFERENT)
 async def test_what_a_source_says_otherwise_is_news_to_a_run_that_recalled_it(
-    database: Database, working: Access, say: Say, one: str, other: str
+    database: Database, working: Access, say: Say, first_text: str, other: str
 ) -> None:
     """R103: only what is worded alike restates a memory, if the text has a source of its own."""
-    seen = await say(one)
-    await database.rows(working, "select id from show_memories(%s::uuid[])", [seen.id])
+    repetition = await say(first_text)
+    await database.rows(working, "select id from show_memories(%s::uuid[])", [repetition.id])
     assert (await say(other, working, "tool")).body == other
 
 
-@pytest.mark.parametrize(("one", "other"), ALIKE)
+@pytest.mark.parametrize(("first_text", "other"), ALIKE)
 async def test_what_is_worded_alike_restates_whatever_source_it_names(
-    database: Database, working: Access, say: Say, one: str, other: str
+    database: Database, working: Access, say: Say, first_text: str, other: str
 ) -> None:
     """R103"""
-    seen = await say(one)
-    await database.rows(working, "select id from show_memories(%s::uuid[])", [seen.id])
+    repetition = await say(first_text)
+    await database.rows(working, "select id from show_memories(%s::uuid[])", [repetition.id])
     with pytest.raises(Permanent, match="only restates"):
         await say(other, working, "tool")
 
@@ -124,8 +126,8 @@ async def test_without_a_source_another_order_restates_and_the_opposite_does_not
     database: Database, working: Access, say: Say, again: str, news: bool
 ) -> None:
     """R103: what a model makes of a memory is no evidence for it."""
-    seen = await say("the flag of the office in Bonn is on")
-    await database.rows(working, "select id from show_memories(%s::uuid[])", [seen.id])
+    repetition = await say("the flag of the office in Bonn is on")
+    await database.rows(working, "select id from show_memories(%s::uuid[])", [repetition.id])
     if news:
         assert await say(again, working, "model", Provenance())
         return
@@ -133,34 +135,34 @@ async def test_without_a_source_another_order_restates_and_the_opposite_does_not
         await say(again, working, "model", Provenance())
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+@pytest.mark.parametrize(("first_text", "other"), DIFFERENT)
 async def test_forgetting_one_text_does_not_refuse_another(
-    database: Database, mine: Access, say: Say, one: str, other: str
+    database: Database, own_access: Access, say: Say, first_text: str, other: str
 ) -> None:
     """R102: a tombstone stands for one wording."""
-    await say(one)
-    await erasure.forget_person(database, mine.principal, requester="alice")
+    await say(first_text)
+    await erasure.forget_person(database, own_access.principal, requester="alice")
     assert (await say(other, trust="tool")).body == other
-    for refused in (one, f"As I said: {one}"):
+    for text in (first_text, f"As I said: {first_text}"):
         with pytest.raises(Permanent, match="forgotten on request"):
-            await say(refused, trust="tool")
+            await say(text, trust="tool")
 
 
 async def test_what_was_forgotten_before_wording_was_compared_stays_so_in_any_order(
-    database: Database, mine: Access, say: Say, superuser: Connect
+    database: Database, own_access: Access, say: Say, superuser: Connect
 ) -> None:
     """R101, R102: neither a tool nor a file brings it back."""
     await say("Alice reports to Bob")
-    lines = [line async for line in transfer.export(database, mine)]
+    lines = [line async for line in transfer.export(database, own_access)]
     async with superuser() as above:
         await above.execute(
-            "update memories set near = split_part(near, '~', 2) where tenant = %s", [mine.principal.tenant]
+            "update memories set near = split_part(near, '~', 2) where tenant = %s", [own_access.principal.tenant]
         )
-    await erasure.forget_person(database, mine.principal, requester="alice")
+    await erasure.forget_person(database, own_access.principal, requester="alice")
     with pytest.raises(Permanent, match="forgotten on request"):
         await say("Bob reports to Alice", trust="tool")
     with pytest.raises(Permanent, match="line 2"):
-        await transfer.import_lines(database, mine, lines)
+        await transfer.import_lines(database, own_access, lines)
 
 
 def test_opposites_are_small_words_and_signs() -> None:

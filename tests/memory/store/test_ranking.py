@@ -35,7 +35,7 @@ LINE = Timeline(
 )
 
 
-def asked(*words: WordCounts, names: Sequence[str] = (), asks_when: bool = False) -> SearchQuery:
+def search_query(*words: WordCounts, names: Sequence[str] = (), asks_when: bool = False) -> SearchQuery:
     return SearchQuery(words, frozenset(names), asks_when)
 
 
@@ -80,44 +80,44 @@ def test_neighbours_are_those_of_the_session() -> None:
     assert neighbour_values([1, 2, 3, 4, 5], near[1], 10) == [20, 30, 0, 0, 0]
 
 
-@pytest.mark.parametrize(("row", "shown"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
-def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: int, shown: set[int]) -> None:
-    ranked, below = best(LINE, asked({row: 1}))
-    assert ({hit.row for hit in ranked}, below) == (shown, 5 - len(shown))
+@pytest.mark.parametrize(("row", "reached_rows"), [(0, {0, 1, 2}), (2, {1, 2}), (3, {3})])
+def test_a_passage_reaches_two_memories_on_and_one_back_within_its_session(row: int, reached_rows: set[int]) -> None:
+    ranking, below = best(LINE, search_query({row: 1}))
+    assert ({hit.row for hit in ranking}, below) == (reached_rows, 5 - len(reached_rows))
 
 
 def test_a_neighbour_counts_less_the_farther_it_stands() -> None:
     sizes, sessions = [5] * 6, [0] * 6
     line = Timeline(LINE.ids, range(6), sizes, [0] * 6, [0] * 6, [None] * 6, sessions, ())
-    scores = passage_scores(line, asked({2: 1}), find_neighbours(line.sessions))
+    scores = passage_scores(line, search_query({2: 1}), find_neighbours(line.sessions))
     assert scores[2] > scores[3] > scores[4] > scores[1] > 0 == scores[0] == scores[5]
 
 
 def test_every_sign_has_a_weight() -> None:
-    found = addends(LINE, asked(), find_neighbours(LINE.sessions), (), WEIGHTS)
-    assert found.keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
+    sums = addends(LINE, search_query(), find_neighbours(LINE.sessions), (), WEIGHTS)
+    assert sums.keys() == WEIGHTS.keys() == LEXICAL_WEIGHTS.keys()
 
 
 def test_the_addends_of_a_score_add_up_to_it() -> None:
     """R93: also with vectors, names and dates."""
     line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
-    ranked, _ = best(line, asked({0: 1, 3: 2}, names=["Bob"], asks_when=True))
-    assert ranked[0].explain.keys() == WEIGHTS.keys()
-    assert all(isclose(sum(hit.explain.values()), hit.score) for hit in ranked)
+    ranking, _ = best(line, search_query({0: 1, 3: 2}, names=["Bob"], asks_when=True))
+    assert ranking[0].explain.keys() == WEIGHTS.keys()
+    assert all(isclose(sum(hit.explain.values()), hit.score) for hit in ranking)
 
 
 def test_a_foreign_vector_counts_for_nothing() -> None:
     line = replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3])
-    assert addends(line, asked(), find_neighbours(line.sessions), (), WEIGHTS)["vector"][2] == 0
+    assert addends(line, search_query(), find_neighbours(line.sessions), (), WEIGHTS)["vector"][2] == 0
 
 
 def test_what_resembles_enough_is_shown_without_a_word() -> None:
-    ranked, below = best(replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3]), asked(), minimum_cosine=0.3)
-    assert ({hit.row for hit in ranked}, below) == ({0, 4}, 3)
+    ranking, below = best(replace(LINE, cosines=[0.9, 0.1, nan, -0.2, 0.3]), search_query(), minimum_cosine=0.3)
+    assert ({hit.row for hit in ranking}, below) == ({0, 4}, 3)
 
 
 def test_without_a_floor_everything_is_shown() -> None:
-    assert len(best(LINE, asked(), minimum_cosine=None)[0]) == len(LINE.ids)
+    assert len(best(LINE, search_query(), minimum_cosine=None)[0]) == len(LINE.ids)
 
 
 def test_ties_go_to_the_newer_and_then_to_the_smaller_id() -> None:
@@ -126,9 +126,9 @@ def test_ties_go_to_the_newer_and_then_to_the_smaller_id() -> None:
     alike = replace(
         LINE, ids=ids, creation_times=[0, 9, 9, 9, 9], sizes=[5] * 5, question_flags=[0] * 5, sessions=range(5)
     )
-    ranked, _ = best(alike, asked(dict.fromkeys(range(5), 1)), limit=3)
-    assert [hit.row for hit in ranked] == [4, 3, 2]
+    ranking, _ = best(alike, search_query(dict.fromkeys(range(5), 1)), limit=3)
+    assert [hit.row for hit in ranking] == [4, 3, 2]
 
 
 def test_an_empty_scope_has_no_answer() -> None:
-    assert best(Timeline([], [], [], [], [], [], [], []), asked()) == ([], 0)
+    assert best(Timeline([], [], [], [], [], [], [], []), search_query()) == ([], 0)

@@ -7,9 +7,9 @@ from memory.postgres.database import Database
 from memory.scope import Access
 from memory.store import search
 from memory.store.langgraph_store import MemoryStore
-from tests.memory.store.test_search import Say, mine, say
+from tests.memory.store.test_search import Say, own_access, say
 
-__all__ = ["mine", "say"]
+__all__ = ["own_access", "say"]
 pytestmark = pytest.mark.anyio
 
 SIGNS = (
@@ -22,76 +22,76 @@ SIGNS = (
 )
 
 
-async def found(database: Database, access: Access, query: str) -> list[str]:
+async def bodies(database: Database, access: Access, query: str) -> list[str]:
     return [hit.memory.body for hit in (await search.recall(database, access, query)).hits]
 
 
 @pytest.mark.parametrize("key", ["office location", "office.location", "Office_Location", "team/office:location"])
 @pytest.mark.parametrize("query", ["office location", "where is the office?", "locations"])
 async def test_a_memory_is_found_by_its_subject(
-    database: Database, mine: Access, say: Say, key: str, query: str
+    database: Database, own_access: Access, say: Say, key: str, query: str
 ) -> None:
     """R93: however the subject is written."""
     await say("Bonn, third floor", key=key)
     await say("the weather was nice")
-    assert await found(database, mine, query) == ["Bonn, third floor"]
+    assert await bodies(database, own_access, query) == ["Bonn, third floor"]
 
 
 async def test_a_new_value_is_found_by_its_subject_and_the_old_one_is_not(
-    database: Database, mine: Access, say: Say
+    database: Database, own_access: Access, say: Say
 ) -> None:
     for body in ("Bonn", "Berlin"):
         await say(body, key="office")
-    assert await found(database, mine, "office") == ["Berlin"]
+    assert await bodies(database, own_access, "office") == ["Berlin"]
 
 
-async def test_addresses_that_machines_make_up_are_no_words(database: Database, mine: Access, say: Say) -> None:
+async def test_addresses_that_machines_make_up_are_no_words(database: Database, own_access: Access, say: Say) -> None:
     """Neither where an item of LangGraph's store lies nor which run left an outcome."""
-    await MemoryStore(database, mine).abatch([PutOp(("user", "alice", "prefs"), "colour", {"text": "blue"})])
+    await MemoryStore(database, own_access).abatch([PutOp(("user", "alice", "prefs"), "colour", {"text": "blue"})])
     await say("all went well", key="run:colour")
-    assert await found(database, mine, "colour prefs") == []
+    assert await bodies(database, own_access, "colour prefs") == []
 
 
-async def test_what_only_looks_like_an_address_is_a_subject(database: Database, mine: Access, say: Say) -> None:
+async def test_what_only_looks_like_an_address_is_a_subject(database: Database, own_access: Access, say: Say) -> None:
     await say("no object at all", key='["prefs","colour"]')
-    assert await found(database, mine, "colour") == ["no object at all"]
+    assert await bodies(database, own_access, "colour") == ["no object at all"]
 
 
 @pytest.mark.parametrize(
-    ("query", "place"),
+    ("query", "position"),
     [("北京", 0), ("王小明住在哪里", 0), ("密码", 1), ("密码多久更换", 1), ("住", 0), ("東京", 2),
      ("サーバーはどこ", 2), ("二重請求", 3), ("서울", 4), ("회의", 4), ("Tom", 5)],
 )  # fmt: skip
 async def test_scripts_without_spaces_are_found_by_pairs_of_signs(
-    database: Database, mine: Access, say: Say, query: str, place: int
+    database: Database, own_access: Access, say: Say, query: str, position: int
 ) -> None:
     """R93: a single sign finds by itself."""
     for text in SIGNS:
         await say(text)
-    assert await found(database, mine, query) == [SIGNS[place]]
+    assert await bodies(database, own_access, query) == [SIGNS[position]]
 
 
-async def test_signs_and_letters_in_one_run_are_told_apart(database: Database, mine: Access, say: Say) -> None:
+async def test_signs_and_letters_in_one_run_are_told_apart(database: Database, own_access: Access, say: Say) -> None:
     await say("新しいiPhone手机です")
     await say("volume is almost full")
     for query in ("iphone", "手机"):
-        assert await found(database, mine, query) == ["新しいiPhone手机です"]
+        assert await bodies(database, own_access, query) == ["新しいiPhone手机です"]
 
 
-async def test_words_of_latin_texts_are_what_they_were(database: Database, mine: Access, say: Say) -> None:
+async def test_words_of_latin_texts_are_what_they_were(database: Database, own_access: Access, say: Say) -> None:
     await say("Ledgers and ledgers, naïvely audited")
-    async with database.transaction(mine) as connection:
+    async with database.transaction(own_access) as connection:
         rows = await connection.execute("select lexeme, hits from memory_postings order by lexeme")
         assert [tuple(row.values()) for row in await rows.fetchall()] == [("audit", 1), ("ledger", 2), ("naïv", 1)]
 
 
-async def test_no_row_is_measured_otherwise_than_it_is_posted(database: Database, mine: Access, say: Say) -> None:
-    kept = await say("手机 and phone", key="device.name")
-    async with database.transaction(mine) as connection:
+async def test_no_row_is_measured_otherwise_than_it_is_posted(database: Database, own_access: Access, say: Say) -> None:
+    memory_row = await say("手机 and phone", key="device.name")
+    async with database.transaction(own_access) as connection:
         rows = await connection.execute(
             "select m.size, (select sum(p.hits) from memory_postings p where p.memory = m.id) as posted "
             "from memories m where m.id = %s",
-            [kept.id],
+            [memory_row.id],
         )
         (row,) = await rows.fetchall()
     assert row["size"] == row["posted"] == 6
