@@ -17,7 +17,7 @@ def test_few_names_are_pronouns_or_participles(folder: str) -> None:
 
 
 def test_what_is_counted(tmp_path: Path) -> None:
-    """Functions, classes, arguments, variables, attributes, aliases and patterns; a name of the language is left out."""
+    """Every binding counts, of arguments and attributes too; names of the language are left out."""
     (tmp_path / "module.py").write_text(
         "import json as told\n"
         "class Found:\n    def __eq__(self, other): self.kept = other\n"
