@@ -26,9 +26,11 @@ class Bounds(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tokens: int = Field(default=50_000, ge=0, le=10**12)
+    """Tokens of language models."""
     micros: int = Field(default=5_000_000, ge=0, le=10**12)
     """Cost of operation in millionths of the accounting currency."""
     calls: int = Field(default=1_000, ge=1, le=10**9)
+    """Calls of tools."""
 
 
 class Settings(BaseModel):
@@ -41,25 +43,33 @@ class Settings(BaseModel):
     database_owner_url: SecretStr | None = None
     """The owner's role, for `migrate`, `up` and `demo` only."""
     world_database_url: SecretStr | None = None
+    """The role of the demo business, for whoever starts that."""
     world_url: str | None = None
     """Where the business services listen; unset means the demo world beside us."""
     world_key_read: SecretStr | None = None
+    """Key of the researcher at the business services; unset means one made up per data folder."""
     world_key_write: SecretStr | None = None
+    """Key of the executor at the business services; unset as above."""
     postgres_bin: Path | None = None
     """Folder of other Postgres programs than the packaged ones."""
     data_dir: Path = Path(".countersign")
+    """Where the embedded Postgres and generated secrets are kept."""
     url: str | None = None
     """Where the command line finds the API; unset means `host` and `port`."""
     key: SecretStr | None = None
     """The person's key, for the command line."""
     host: str = "127.0.0.1"
+    """Address that the API listens at; loopback unless you mean it."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """Port that the API listens at."""
     model: str | None = None
     """A LangChain chat model by name; unset means planning by runbooks alone."""
     model_base_url: str | None = None
+    """Another endpoint for the model, such as a server of one's own that speaks the same protocol."""
     embeddings: Annotated[str, AfterValidator(embedder_name)] = "lexical"
     """What memory and knowledge are searched with besides words: `minilm`, or LangChain embeddings by name."""
     embeddings_base_url: str | None = None
+    """Another endpoint for the embeddings."""
     policy_dir: Path | None = None
     """Folder of policies instead of the shipped ones."""
     runbook_dir: Path | None = None
