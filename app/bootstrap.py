@@ -17,7 +17,8 @@ from memory.postgres.migrate import migrate
 from memory.postgres.schema_version import missing
 from memory.postgres.signing import admit
 from memory.scope import Principal
-from tools.catalog import Catalog
+from tools import policy
+from tools.catalog import Catalog, ToolCard
 from tools.policy import PolicySet
 
 _LOG = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
         await database.close()
 
 
-async def check(settings: Settings, database: Database, policy: str) -> None:
+async def check(settings: Settings, database: Database, version: str) -> None:
     """Refuse to start on a database that is not ready for this release; raises Permanent("configuration")."""
     async with database.system() as connection:
         lacking = await missing(connection, FUNCTIONS)
@@ -73,8 +74,8 @@ async def check(settings: Settings, database: Database, policy: str) -> None:
     active = await policy_version.policy(database, policy_version.installation(settings.tenant))
     if active is None:
         raise Permanent("configuration", f"tenant {settings.tenant!r} has no policy yet; run `countersign migrate`")
-    if active != policy:
-        _LOG.warning("policy %s is in force, this process has %s: its claims are refused", active[:12], policy[:12])
+    if active != version:
+        _LOG.warning("policy %s is in force, this process has %s: its claims are refused", active[:12], version[:12])
 
 
 async def first_key(
@@ -89,27 +90,21 @@ def people(tenant: str) -> list[Principal]:
     return [Principal(tenant, name, groups, alone, joint) for name, (groups, alone, joint) in _PEOPLE.items()]
 
 
-def release_items(folder: Path | None = None) -> list[versions.KnowledgeItem]:
-    """Return the runbooks of the release, and those of a folder beside them, as knowledge items."""
-    documents = [*runbooks.load(), *(runbooks.load(folder) if folder else [])]
-    return [
-        versions.KnowledgeItem(
-            id=document.runbook.id,
-            kind="runbook",
-            title=document.title,
-            body=document.text,
-            owner=document.runbook.owner,
-            review_by=document.runbook.review_by,
-            version=document.runbook.version,
-        )
-        for document in documents
-    ]
+def own_and_shipped(shipped: Path, own: Path | None) -> tuple[Path, ...]:
+    """Return the shipped folder and, if there is one, the folder of one's own."""
+    return (shipped, own) if own else (shipped,)
+
+
+def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySet:
+    """Return the policies of the release together with those of one's own."""
+    return PolicySet.load(cards, *own_and_shipped(policy.FOLDER, settings.policy_dir))
 
 
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
     access = policy_version.installation(settings.tenant)
-    await versions.import_items(database, access, release_items(settings.runbook_dir))
-    version = PolicySet.load(Catalog.discover().cards, settings.policy_dir).version
+    documents = runbooks.load(*own_and_shipped(runbooks.FOLDER, settings.runbook_dir))
+    await versions.import_items(database, access, map(runbooks.item, documents))
+    version = load_policies(settings, Catalog.discover(settings.tools_dir).cards).version
     active = await policy_version.policy(database, access)
     # Another release's policies stay in force until a person migrates: starting a process must not change rules.
     if active is None or (activate and active != version):

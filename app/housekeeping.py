@@ -6,7 +6,7 @@ duty is done all the same.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sized
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from typing import TypeVar
 
 from memory.embeddings.embedder import Embedder
@@ -33,14 +33,21 @@ T = TypeVar("T")
 DutyFunction = Callable[[Database], Awaitable[object]]
 
 
-async def sweep(database: Database, waiting: Queue, *, grace: float = GRACE_SECONDS) -> list[str]:
+async def sweep(
+    database: Database,
+    waiting: Queue,
+    *,
+    grace: float = GRACE_SECONDS,
+    flows: Sequence[str] = (records.DEFAULT_FLOW,),
+) -> list[str]:
     """Queue runs of dead workers, of expired approvals, and of lost wake-ups; returns their ids.
 
-    `grace` is the number of seconds after which a queued run that no worker took counts as lost.
+    `grace` is the number of seconds after which a queued run that no worker took counts as lost,
+    if its flow is one of `flows`.
     """
     async with database.system() as connection, connection.transaction():
         runs = {*await records.sweep(connection), *await records.expire(connection)}
-        runs |= set(await records.overdue(connection, grace))
+        runs |= set(await records.overdue(connection, grace, flows))
         for run in sorted(runs):
             await waiting.defer(connection, run)
     return sorted(runs)
@@ -82,10 +89,10 @@ async def tidy(database: Database, tidying: Mapping[str, DutyFunction] = TIDYING
         await attempt(f"noting {name}", duties.note(database, name, trouble))
 
 
-async def sweep_on(database: Database, waiting: Queue) -> None:
+async def sweep_on(database: Database, waiting: Queue, flows: Sequence[str]) -> None:
     """Sweep runs for ever."""
     while True:
-        result = await attempt("a sweep", sweep(database, waiting))
+        result = await attempt("a sweep", sweep(database, waiting, flows=flows))
         # An error of ours would come again at once and fill the log; a database that is away is looked for soon.
         is_unexpected = isinstance(result, Exception) and not isinstance(result, ControlError)
         await asyncio.sleep(_PAUSE_AFTER_ERROR if is_unexpected else SWEEP_SECONDS)

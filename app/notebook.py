@@ -25,7 +25,7 @@ from app.wiring import System, open_system
 from app.worker import Driver
 from app.world.service import open_world, server
 from app.world.store import load as load_story
-from graphs.flows.governed import Graph, build
+from graphs.adapter import Graph
 from memory.errors import Permanent
 from memory.governance import approvals, journal
 from memory.governance.approvals import ApprovalView
@@ -33,6 +33,7 @@ from memory.postgres.schema_version import holds
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
 from memory.runs.queue import Seat
+from memory.runs.records import DEFAULT_FLOW
 from memory.runs.run_store import RunStore
 from memory.scope import Access
 
@@ -157,7 +158,8 @@ class Local:
         async def answered(*_: object) -> ApprovalView:
             return ApprovalView(status, "tried in a notebook", None)
 
-        flow = build(replace(self.system.deps, standing=answered), Checkpoints(self.system.database))
+        deps = replace(self.system.deps, standing=answered)
+        flow = self.system.flows.get(DEFAULT_FLOW).compile(deps, Checkpoints(self.system.database))
         config = leading(lease, checkpoint=checkpoint)
         state = await flow.ainvoke(None, config, context=lease, durability="sync")
         async with self.system.database.transaction(lease.access) as connection:
@@ -201,9 +203,10 @@ async def local(folder: Path | str | None = None, *, customers: int = 60, seed: 
             url = await stack.enter_async_context(_business(settings, addresses, customers=customers, seed=seed))
         system = await stack.enter_async_context(open_system(settings.model_copy(update={"world_url": url}), addresses))
         seat = await stack.enter_async_context(Seat.take(system.database.url))
-        driver = Driver(system.database, system.deps, system.clock, seat.number)
-        store = RunStore(system.database)
-        yield Local(system, build(system.deps, Checkpoints(system.database), store), folder, driver, seat.number)
+        driver = Driver(system.database, system.deps, system.clock, seat.number, system.flows)
+        flow, store = system.flows.get(DEFAULT_FLOW), RunStore(system.database)
+        graph = flow.compile(system.deps, Checkpoints(system.database), store)
+        yield Local(system, graph, folder, driver, seat.number)
 
 
 @asynccontextmanager

@@ -117,7 +117,14 @@ def listening(host: str, port: int, flag: str = "--port") -> socket.socket:
 async def _work(system: "System") -> None:
     from app.worker import work
 
-    await work(system.database, system.queue, system.deps, system.clock, lanes=system.settings.lanes)
+    await work(
+        system.database,
+        system.queue,
+        system.deps,
+        system.clock,
+        lanes=system.settings.lanes,
+        flows=system.flows,
+    )
 
 
 async def _together(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None] | None) -> None:

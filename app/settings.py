@@ -70,10 +70,14 @@ class Settings(BaseModel):
     """What memory and knowledge are searched with besides words: `minilm`, or LangChain embeddings by name."""
     embeddings_base_url: str | None = None
     """Another endpoint for the embeddings."""
+    tools_dir: Path | None = None
+    """Folder of tools of one's own, beside the shipped ones."""
     policy_dir: Path | None = None
-    """Folder of policies instead of the shipped ones."""
+    """Folder of policies of one's own, in force together with the shipped ones."""
     runbook_dir: Path | None = None
-    """Folder of runbooks, imported beside the shipped ones."""
+    """Folder of runbooks of one's own, imported beside the shipped ones."""
+    flows_dir: Path | None = None
+    """Folder of flows of one's own, beside the shipped ones; the same for workers and for the API."""
     lanes: int = Field(default=8, ge=1, le=64)
     """How many runs one worker drives at once."""
     tenant: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")

@@ -9,6 +9,7 @@ from app import bootstrap
 from app.addresses import Addresses, service_keys, world_url
 from app.api.dependencies import Services
 from app.settings import Settings
+from graphs.catalog import FlowCatalog
 from graphs.deps import Deps, Planner
 from graphs.nodes.planner import make_planner
 from graphs.planning.drafting import Drafter, make_drafter
@@ -37,6 +38,7 @@ class System:
     settings: Settings
     database: Database
     catalog: Catalog
+    flows: FlowCatalog
     policy: PolicySet
     services: ServiceClient
     gateway: Gateway
@@ -59,6 +61,7 @@ class System:
             self.policy.version,
             self.settings.budget.model_dump(),
             self.embedder,
+            self.flows.names,
         )
 
     @property
@@ -92,8 +95,9 @@ async def open_system(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        catalog = Catalog.discover()
-        policy = PolicySet.load(catalog.cards, settings.policy_dir)
+        catalog = Catalog.discover(settings.tools_dir)
+        flows = FlowCatalog.discover(settings.flows_dir)
+        policy = bootstrap.load_policies(settings, catalog.cards)
         embedder = embedder_of(settings.embeddings, settings.embeddings_base_url)
         # One connection for each lane, the others for duties and requests.
         database = await Database.open(addresses.app, size=settings.lanes + 4)
@@ -104,7 +108,7 @@ async def open_system(
         feed = await stack.enter_async_context(Feed.open(addresses.app))
         gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         model = _model(settings, database)
-        yield System(settings, database, catalog, policy, services, gateway, model, queue, feed, clock, embedder)
+        yield System(settings, database, catalog, flows, policy, services, gateway, model, queue, feed, clock, embedder)
 
 
 def _model(settings: Settings, database: Database) -> Model | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import housekeeping
+from graphs.adapter import Graph
+from graphs.catalog import STEPS_LIMIT, Flow, FlowCatalog
 from graphs.deps import Deps
-from graphs.flows.governed import SINGLE_TASK, STEPS_LIMIT, Graph, build
 from graphs.nodes.adoption import initial_state
 from graphs.nodes.gate import ResumeRefused
 from graphs.state import State
@@ -41,16 +42,38 @@ class RunEnding:
     body: Mapping[str, Any]
 
 
-class Driver:
-    """Drives runs for the worker with a number; `drive` may run many times at once."""
+@dataclass(frozen=True, slots=True)
+class _LoadedFlow:
+    """One flow, compiled once, with the saver that it was compiled with."""
 
-    def __init__(self, database: Database, deps: Deps, clock: Clock, number: int) -> None:
+    graph: Graph
+    saver: Checkpoints
+
+
+class Driver:
+    """Drives runs for the worker with a number; `drive` may run many times at once.
+
+    Without a catalogue it leads the shipped flows.
+    """
+
+    def __init__(
+        self, database: Database, deps: Deps, clock: Clock, number: int, flows: FlowCatalog | None = None
+    ) -> None:
         self._database = database
         self._deps = deps
         self._clock = clock
         self._number = number
-        self._saver = Checkpoints(database, single_task=SINGLE_TASK)
-        self._graph: Graph = build(deps, self._saver, RunStore(database, embedder=deps.embedder))
+        self._store = RunStore(database, embedder=deps.embedder)
+        self._flows = {flow.name: self._load(flow) for flow in flows or FlowCatalog.discover()}
+
+    @property
+    def flow_names(self) -> tuple[str, ...]:
+        """Return the flows that this worker leads."""
+        return tuple(self._flows)
+
+    def _load(self, flow: Flow) -> _LoadedFlow:
+        saver = Checkpoints(self._database, single_task=flow.single_task)
+        return _LoadedFlow(flow.compile(self._deps, saver, self._store), saver)
 
     async def drive(self, run: str) -> None:
         """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.
@@ -58,7 +81,7 @@ class Driver:
         Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
         """
         again = False
-        while lease := await records.lease(self._database, run, self._number):
+        while lease := await records.lease(self._database, run, self._number, self.flow_names):
             try:
                 if await self._lead(lease, again=again) != "queued":
                     return
@@ -67,7 +90,7 @@ class Driver:
                 _LOG.warning("run %s is led by another worker now", run)
                 return
             finally:
-                self._saver.forget(run)
+                self._flows[lease.flow].saver.forget(run)
 
     async def _lead(self, lease: Lease, *, again: bool) -> str:
         """Drive a run as far as it goes and return its status; `again` says that a wait was just refused."""
@@ -116,14 +139,15 @@ class Driver:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
         # What was copied into the thread is not this run's: its request starts the flow from the beginning.
         config = {**leading(lease, fresh=fresh, copies=False), "recursion_limit": STEPS_LIMIT}
-        checkpoint = None if fresh else await self._saver.aget_tuple(leading(lease, copies=False))
+        flow = self._flows[lease.flow]
+        checkpoint = None if fresh else await flow.saver.aget_tuple(leading(lease, copies=False))
         # The worker before died between the end of the graph and the end of the run.
         if checkpoint and checkpoint.checkpoint["channel_values"].get("end"):
             return checkpoint.checkpoint["channel_values"]
         first_state: State | None = (
             None if checkpoint else await initial_state(lease, self._deps.adopt, self._deps.cards)
         )
-        return await self._graph.ainvoke(first_state, config, context=lease, durability="sync")
+        return await flow.graph.ainvoke(first_state, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
         waits_for = question["approval"] if question["kind"] == "approval" else "clarify"
@@ -156,14 +180,22 @@ def ending_of(error: ControlError) -> RunEnding:
     return RunEnding(status, error.code, str(error), {})
 
 
-async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, lanes: int = 8) -> None:
+async def work(
+    database: Database,
+    waiting: Queue,
+    deps: Deps,
+    clock: Clock,
+    *,
+    lanes: int = 8,
+    flows: FlowCatalog | None = None,
+) -> None:
     """Take and lead runs until cancelled.
 
     Raises Temporary("unavailable") when the worker's own connection or the database is lost; the process should end
     with exit code 69 then and be started anew.
     """
     async with Seat.take(database.url) as seat:
-        driver = Driver(database, deps, clock, seat.number)
+        driver = Driver(database, deps, clock, seat.number, flows)
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def drive(run: str) -> None:
@@ -177,7 +209,7 @@ async def work(database: Database, waiting: Queue, deps: Deps, clock: Clock, *, 
             async with asyncio.TaskGroup() as group:
                 group.create_task(seat.watch(), name="seat")
                 group.create_task(_until(failure), name="broken")
-                group.create_task(housekeeping.sweep_on(database, waiting), name="sweep")
+                group.create_task(housekeeping.sweep_on(database, waiting, driver.flow_names), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")

@@ -3,16 +3,18 @@
 The gateway takes tools from it; planning, policies and the API read the cards.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tools.adapters
 from memory.errors import Permanent
+from tools import discovery
 from tools.action import Effect, Role
 from tools.tool import Tool
+
+SETTING = "COUNTERSIGN_TOOLS_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,12 @@ class Catalog:
                 )
 
     @classmethod
-    def discover(cls) -> "Catalog":
-        """Import every module of `tools/adapters` and collect the tools it defines; import errors are not hidden."""
-        declarations: list[Tool] = []
-        for module in pkgutil.iter_modules(tools.adapters.__path__):
-            names = vars(importlib.import_module(f"tools.adapters.{module.name}"))
-            declarations += [value for value in names.values() if isinstance(value, Tool)]
-        return cls(declarations)
+    def discover(cls, folder: Path | None = None) -> "Catalog":
+        """Import the shipped adapters and those of a folder of one's own, and collect the tools they define."""
+        modules = [*discovery.package_modules(tools.adapters)]
+        if folder:
+            modules += discovery.folder_modules(folder, SETTING)
+        return cls(value for module in modules for value in vars(module).values() if isinstance(value, Tool))
 
     def get(self, name: str) -> Tool:
         """Return a tool; raises Permanent("unknown_tool") naming what exists."""

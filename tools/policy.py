@@ -17,11 +17,13 @@ import cedarpy
 from memory.errors import CODES, Permanent
 from tools.action import Decision
 from tools.catalog import ToolCard
+from tools.discovery import files_of
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
 
 FOLDER = Path(__file__).parent / "policies"
+SETTING = "COUNTERSIGN_POLICY_DIR"
 ROLES = ("planner", "researcher", "executor", "auditor")
 _MAX_LONG = 2**63 - 1
 _UNATTENDED_LINE = re.compile(r"^//\s*unattended:\s*(.+)$", re.MULTILINE)
@@ -103,12 +105,17 @@ class PolicySet:
         self._entities = _CEDAR.Entities.from_json_str(json.dumps(entities), self._schema)
 
     @classmethod
-    def load(cls, cards: Mapping[str, ToolCard], folder: Path | None = None) -> "PolicySet":
-        """Read every `*.cedar` of a folder; an empty folder permits nothing."""
-        folder = folder or FOLDER
-        if not folder.is_dir():
-            raise Permanent("configuration", f"the policy folder {str(folder)!r} does not exist; set POLICY_DIR")
-        return cls({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))}, cards)
+    def load(cls, cards: Mapping[str, ToolCard], *folders: Path) -> "PolicySet":
+        """Read every `*.cedar` of these folders, by default the shipped one; an empty folder permits nothing.
+
+        Raises Permanent("configuration") for a folder that does not exist and for two files of one name.
+        """
+        files: dict[str, str] = {}
+        for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.cedar", SETTING)):
+            if path.name in files:
+                raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
+            files[path.name] = path.read_text(encoding="utf-8")
+        return cls(files, cards)
 
     def decide(self, role: str, tool: str, facts: Facts) -> Decision:
         """Return allow, deny with a code, or hold with the number and groups of people needed.

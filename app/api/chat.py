@@ -31,6 +31,8 @@ class ChatRequest(RequestBody):
     message: start_run.ChatMessage
     thread: start_run.ThreadId | None = None
     """Continue this conversation; unset starts one."""
+    flow: start_run.FlowName | None = None
+    """Flow that leads the run; unset means the governed one."""
     supersedes: bool = False
     """Cancel what the thread is busy with, void its open question, and start anew on a thread of its own."""
 
@@ -76,8 +78,9 @@ async def _take(
         reason = "superseded by a new message"
         await endings.cancel(services.database, connection, caller.access, state.run, reason)
         thread = None
+    start_run.check_flow(services, body.flow)
     request = start_run.RunRequest(body.message)
-    return await start_run.begin(connection, services, request, thread=thread, correlation=correlation)
+    return await start_run.begin(connection, services, request, thread=thread, correlation=correlation, flow=body.flow)
 
 
 def _busy(state: ThreadState) -> Refusal:

@@ -18,6 +18,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.governance.feed import Feed
 from memory.postgres.database import Connection, Database
+from memory.runs.records import DEFAULT_FLOW
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
 
@@ -53,6 +54,8 @@ class Services:
     """Bounds of a run: tokens, micros, calls; runbooks bring their own, given plans may only ask for less."""
     embedder: Embedder = LEXICAL
     """What memory is written and searched with."""
+    flows: tuple[str, ...] = (DEFAULT_FLOW,)
+    """Names of the flows that runs may be led by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,12 @@ async def start(  # the framework passes each part of a request by name
         if body.thread:
             await start_run.own(connection, caller, body.thread)
         return await start_run.begin(
-            connection, services, run_request, thread=body.thread, correlation=trace_of(request)
+            connection,
+            services,
+            run_request,
+            thread=body.thread,
+            correlation=trace_of(request),
+            flow=body.flow,
         )
 
     idempotent_request = idempotency.request_of(key, "POST /api/runs", body)

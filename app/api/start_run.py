@@ -23,6 +23,9 @@ ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChatMessage = Annotated[str, NotBlank, Field(max_length=8000)]
 
 
+FlowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
 class Start(RequestBody):
     """Exactly one of message, runbook or plan."""
 
@@ -32,6 +35,8 @@ class Start(RequestBody):
     """Values of the runbook's slots."""
     plan: Mapping[str, Any] | None = None
     thread: ThreadId | None = None
+    flow: FlowName | None = None
+    """Flow that leads the run; unset means the governed one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ async def understand(services: Services, caller: Caller, start: Start) -> RunReq
         raise Permanent("bad_request", "send exactly one of: message, runbook, plan")
     if start.inputs and not start.runbook:
         raise Permanent("bad_request", "inputs belong to a runbook; a plan carries its own")
+    check_flow(services, start.flow)
     if start.message is not None:
         return RunRequest(start.message)
     if start.plan is not None:
@@ -109,8 +115,20 @@ def invalid(problems: list[str]) -> Refusal:
     return Refusal("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]), problems=problems[:50])
 
 
+def check_flow(services: Services, flow: str | None) -> None:
+    """Raise Permanent("bad_request") for a flow that this installation does not have."""
+    if flow is not None and flow not in services.flows:
+        raise Permanent("bad_request", f"there is no flow {flow!r}; there are {', '.join(services.flows)}")
+
+
 async def begin(  # one run has this many facts
-    connection: Connection, services: Services, request: RunRequest, *, thread: str | None, correlation: str
+    connection: Connection,
+    services: Services,
+    request: RunRequest,
+    *,
+    thread: str | None,
+    correlation: str,
+    flow: str | None = None,
 ) -> dict[str, Any]:
     """Start a run and wake a worker, in the caller's transaction; returns `run`, `thread` and `after`."""
     run = str(new_id(services.clock))
@@ -123,6 +141,7 @@ async def begin(  # one run has this many facts
         input=request.as_json(),
         correlation=correlation,
         budget=_budget(services, request),
+        flow=flow or records.DEFAULT_FLOW,
     )
     await services.queue.defer(connection, run)
     return {"run": run, "thread": thread, "after": 0}

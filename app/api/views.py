@@ -31,6 +31,7 @@ def summary(run: Run) -> dict[str, Any]:
         "run": run.id,
         "id": run.id,
         "thread": run.thread,
+        "flow": run.flow,
         "requester": run.requester,
         "status": run.status,
         "reason": run.reason,

@@ -15,8 +15,10 @@ runs = typer.Typer(help="Look at runs, cancel or resume them.", no_args_is_help=
 
 def chat(
     message: Annotated[str | None, typer.Argument(help="What you want; without it you can talk line by line.")] = None,
+    *,
     thread: Annotated[str | None, typer.Option(help="Continue this thread.")] = None,
     supersedes: Annotated[bool, typer.Option(help="Cancel what the thread is busy with and start anew.")] = False,
+    flow: Annotated[str | None, typer.Option(help="Flow that leads the run; the governed one if unset.")] = None,
     wait: Annotated[bool, typer.Option(help="Keep watching while people decide.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -24,7 +26,8 @@ def chat(
     if message is None:
         asyncio.run(_talk(thread))
         return
-    body: dict[str, Any] = {"message": message, "supersedes": supersedes, **({"thread": thread} if thread else {})}
+    body: dict[str, Any] = {"message": message, "supersedes": supersedes}
+    body |= {name: value for name, value in (("thread", thread), ("flow", flow)) if value}
     if as_json and not wait:
         answer = ask(lambda api: api.post("/api/chat", body))
         emit(answer)
@@ -108,7 +111,20 @@ def _line() -> str:
 
 def _print_run(run: Mapping[str, Any]) -> None:
     fields(
-        run, ("run", "thread", "status", "reason", "requester", "request", "message", "plan_hash", "created", "ended")
+        run,
+        (
+            "run",
+            "thread",
+            "flow",
+            "status",
+            "reason",
+            "requester",
+            "request",
+            "message",
+            "plan_hash",
+            "created",
+            "ended",
+        ),
     )
     table(run["steps"], ("step", "tool", "role", "state", "calls"), "no step has begun")
     if run["progress"]:

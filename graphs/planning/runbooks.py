@@ -20,8 +20,10 @@ from memory.knowledge.models import Day, KnowledgeItem
 from tools import cel
 from tools.action import Json
 from tools.catalog import ToolCard
+from tools.discovery import files_of
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
+SETTING = "COUNTERSIGN_RUNBOOK_DIR"
 
 
 class SlotQuestion(Part):
@@ -98,10 +100,14 @@ def split(text: str) -> tuple[dict[str, Any], str]:
     return front, body
 
 
-def load(folder: Path = FOLDER) -> list[RunbookDocument]:
-    """Return every runbook of a folder by id; raises Permanent naming the file that cannot be read or repeats an id."""
+def load(*folders: Path) -> list[RunbookDocument]:
+    """Return every runbook of these folders, by default the shipped one, in their order.
+
+    Raises Permanent("configuration") naming the folder that does not exist, or the file that cannot be read or repeats
+    an id.
+    """
     documents: dict[str, RunbookDocument] = {}
-    for path in sorted(folder.glob("*.md")):
+    for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.md", SETTING)):
         try:
             document = parse(path.read_text(encoding="utf-8"))
         except Permanent as error:

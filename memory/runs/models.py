@@ -16,9 +16,9 @@ END_STATUSES: tuple[EndStatus, ...] = get_args(EndStatus)
 _OPEN_STATUSES: tuple[OpenStatus, ...] = get_args(OpenStatus)
 RUN_STATUSES: tuple[RunStatus, ...] = (*_OPEN_STATUSES, *END_STATUSES)
 
-COLUMNS = """id, thread, requester, status, reason, message, input, answers, correlation, plan, plan_hash, waits_for,
-  attempt, fence, worker, cancel, seq, limit_tokens, spent_tokens, reserved_tokens, limit_micros, spent_micros,
-  reserved_micros, limit_calls, spent_calls, reserved_calls, spent_millis, created, ended"""
+COLUMNS = """id, thread, flow, requester, status, reason, message, input, answers, correlation, plan, plan_hash,
+  waits_for, attempt, fence, worker, cancel, seq, limit_tokens, spent_tokens, reserved_tokens, limit_micros,
+  spent_micros, reserved_micros, limit_calls, spent_calls, reserved_calls, spent_millis, created, ended"""
 """The columns that `run_of` reads."""
 
 
@@ -38,6 +38,7 @@ class Run:
 
     id: str
     thread: str
+    flow: str
     requester: str
     status: RunStatus
     reason: str | None
@@ -102,7 +103,19 @@ class ThreadState:
 
 def run_of(row: Mapping[str, Any]) -> Run:
     """Return a row of `COLUMNS` as a run; raises Permanent("internal") for a status that is not listed."""
-    names = ("id", "thread", "requester", "reason", "message", "input", "correlation", "plan", "plan_hash", "waits_for")
+    names = (
+        "id",
+        "thread",
+        "flow",
+        "requester",
+        "reason",
+        "message",
+        "input",
+        "correlation",
+        "plan",
+        "plan_hash",
+        "waits_for",
+    )
     numbers = ("attempt", "fence", "worker", "cancel", "seq", "spent_millis")
     return Run(
         **{name: row[name] for name in (*names, *numbers)},

@@ -1,6 +1,6 @@
 """Run rows and their leases; the API starts, lists and wakes runs, workers lease, park and finish them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.models import COLUMNS, RUN_STATUSES, EndStatus, Run, RunStatus, ThreadState, run_of, thread_state_of
 from memory.scope import Access, Principal, Scope
 
+DEFAULT_FLOW = "governed"
 _START_CODES: tuple[Literal["ok", "busy"], ...] = ("ok", "busy")
 _LEAD_CODES: tuple[Literal["ok", "lease_lost"], ...] = ("ok", "lease_lost")
 _STEER_CODES: tuple[Literal["ok", "not_found", "conflict", "busy"], ...] = ("ok", "not_found", "conflict", "busy")
@@ -29,6 +30,8 @@ class Lease:
     access: Access
     correlation: str
     input: Mapping[str, Any]
+    flow: str = DEFAULT_FLOW
+    """Name of the flow that leads the run."""
 
 
 def access_of(principal: Principal, run: str, thread: str) -> Access:
@@ -45,12 +48,13 @@ async def start(  # one run has this many facts, and none has a default
     input: Mapping[str, Any],
     correlation: str,
     budget: Mapping[str, int],
+    flow: str = DEFAULT_FLOW,
 ) -> None:
     """Record a request as a queued run; the caller queues its wake-up in the same transaction.
 
     Raises Permanent("busy") if the thread has an open run.
     """
-    request = {"id": id, "thread": thread, "input": input, "correlation": correlation, **budget}
+    request = {"id": id, "thread": thread, "flow": flow, "input": input, "correlation": correlation, **budget}
     row = await _first_row(connection, "select * from start_run(%s)", Jsonb(request))
     if member(_START_CODES, row["code"], "start_run") == "busy":
         raise Permanent(
@@ -58,15 +62,15 @@ async def start(  # one run has this many facts, and none has a default
         )
 
 
-async def lease(database: Database, run: str, worker: int) -> Lease | None:
-    """Take a queued run for a worker; None if it is not waiting to be taken."""
+async def lease(database: Database, run: str, worker: int, flows: Sequence[str] = (DEFAULT_FLOW,)) -> Lease | None:
+    """Take a queued run for a worker that knows these flows; None if it is not waiting to be taken by such a one."""
     async with database.system() as connection:
-        cursor = await connection.execute("select * from lease_run(%s, %s)", [run, worker])
+        cursor = await connection.execute("select * from lease_run(%s, %s, %s)", [run, worker, list(flows)])
         row = await cursor.fetchone()
     if row is None:
         return None
     access = access_of(Principal(row["tenant"], row["requester"]), row["id"], row["thread"])
-    return Lease(row["id"], row["fence"], row["thread"], access, row["correlation"], row["input"])
+    return Lease(row["id"], row["fence"], row["thread"], access, row["correlation"], row["input"], row["flow"])
 
 
 async def sweep(connection: Connection, silent_seconds: float = 30) -> list[str]:
@@ -79,9 +83,9 @@ async def expire(connection: Connection) -> list[str]:
     return await _ids(connection, "select id from expire_approvals()")
 
 
-async def overdue(connection: Connection, seconds: float) -> list[str]:
-    """Return runs that have been queued for `seconds` without being taken: their wake-up may be lost."""
-    return await _ids(connection, "select id from forgotten_runs(make_interval(secs => %s))", seconds)
+async def overdue(connection: Connection, seconds: float, flows: Sequence[str] = (DEFAULT_FLOW,)) -> list[str]:
+    """Return runs of these flows that have been queued for `seconds` without being taken: their wake-up may be lost."""
+    return await _ids(connection, "select id from forgotten_runs(make_interval(secs => %s), %s)", seconds, list(flows))
 
 
 async def beat(connection: Connection, worker: int) -> None:

@@ -10,9 +10,10 @@ begin
   select r.id into v_open from runs r
    where r.thread = p ->> 'thread' and r.kind = 'run' and r.status in ('queued', 'running', 'waiting');
   if found then return query select 'busy', null::text, v_open; return; end if;
-  insert into runs (tenant, id, thread, requester, input, correlation, head, limit_tokens, limit_micros, limit_calls)
-  values (current_tenant(), p ->> 'id', p ->> 'thread', current_principal(), p -> 'input', p ->> 'correlation',
-          journal_genesis(p ->> 'id'), (p ->> 'tokens')::bigint, (p ->> 'micros')::bigint, (p ->> 'calls')::bigint);
+  insert into runs
+    (tenant, id, thread, flow, requester, input, correlation, head, limit_tokens, limit_micros, limit_calls)
+  values (current_tenant(), p ->> 'id', p ->> 'thread', p ->> 'flow', current_principal(), p -> 'input',
+          p ->> 'correlation', journal_genesis(p ->> 'id'), (p ->> 'tokens')::bigint, (p ->> 'micros')::bigint, (p ->> 'calls')::bigint);
   perform journal_extend(p ->> 'id', jsonb_build_object(
     'kind', 'requested', 'key', 'requested', 'user', current_principal(), 'thread', p ->> 'thread',
     'correlation', p ->> 'correlation', 'input', p -> 'input'));
@@ -186,15 +187,15 @@ revoke execute on function overdue_approvals() from public;
 grant execute on function overdue_approvals() to cs_owner;
 
 -- Takes a queued run for a worker; the fence grows with each lease.
-create or replace function lease_run(p_run text, p_worker int)
-returns table (tenant text, id text, thread text, requester text, fence int, input jsonb, correlation text)
+create or replace function lease_run(p_run text, p_worker int, p_flows text[])
+returns table (tenant text, id text, thread text, flow text, requester text, fence int, input jsonb, correlation text)
 language sql security definer set search_path = public, pg_temp as $$
   update runs r set status = 'running', fence = r.fence + 1, worker = p_worker, beat = clock_timestamp()
-   where r.id = p_run and r.status = 'queued'
-  returning r.tenant, r.id, r.thread, r.requester, r.fence, r.input, r.correlation
+   where r.id = p_run and r.status = 'queued' and r.flow = any(p_flows)
+  returning r.tenant, r.id, r.thread, r.flow, r.requester, r.fence, r.input, r.correlation
 $$;
-revoke execute on function lease_run(text, int) from public;
-grant execute on function lease_run(text, int) to cs_app;
+revoke execute on function lease_run(text, int, text[]) from public;
+grant execute on function lease_run(text, int, text[]) to cs_app;
 
 -- Says that a worker is alive.
 create or replace function beat_runs(p_worker int)
@@ -220,15 +221,16 @@ $$;
 revoke execute on function sweep_runs(interval) from public;
 grant execute on function sweep_runs(interval) to cs_app;
 
--- Runs that stay queued without any worker taking them: their wake-up may have been lost.
-create or replace function forgotten_runs(p_age interval)
+-- Runs that stay queued without any worker taking them: their wake-up may have been lost, or have reached a worker that
+-- does not know their flow. Each worker asks for the flows that it knows.
+create or replace function forgotten_runs(p_age interval, p_flows text[])
 returns table (id text)
 language sql security definer set search_path = public, pg_temp as $$
   update runs r set beat = clock_timestamp()
-   where r.status = 'queued' and coalesce(r.beat, r.created) < clock_timestamp() - p_age
+   where r.status = 'queued' and r.flow = any(p_flows) and coalesce(r.beat, r.created) < clock_timestamp() - p_age
   returning r.id
 $$;
-revoke execute on function forgotten_runs(interval) from public;
-grant execute on function forgotten_runs(interval) to cs_app;
+revoke execute on function forgotten_runs(interval, text[]) from public;
+grant execute on function forgotten_runs(interval, text[]) to cs_app;
 
 reset role;

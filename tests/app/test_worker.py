@@ -10,7 +10,9 @@ import pytest
 
 from app.housekeeping import sweep
 from app.worker import Driver, work
+from graphs.catalog import Flow, FlowCatalog
 from graphs.deps import Deps
+from graphs.flows import governed
 from memory.clock import SystemClock
 from memory.errors import Temporary
 from memory.governance.feed import Feed
@@ -187,9 +189,7 @@ async def test_no_claim_commits_after_a_stop_switch_did(stages: Stages) -> None:
     assert {(await stage.row(run)).reason for run in ids} == {"killed"}
 
 
-async def test_runs_of_a_dead_worker_are_found_and_done(
-    stages: Stages, waiting: Queue, superuser: Connect
-) -> None:
+async def test_runs_of_a_dead_worker_are_found_and_done(stages: Stages, waiting: Queue, superuser: Connect) -> None:
     """Trap 5, R70: the sweep queues them again."""
     stage = stages()
     run = await stage.start(plan=plan(pay("a")))
@@ -206,6 +206,23 @@ async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Qu
         await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
     assert run in await sweep(stage.database, waiting)
     assert run not in await sweep(stage.database, waiting)
+
+
+async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that_does(
+    stages: Stages, waiting: Queue, superuser: Connect
+) -> None:
+    """It is not driven with another graph; a worker that comes with the flow finds it by the run's row."""
+    stage = stages()
+    run = await stage.start(plan=plan(pay("a")), flow="of_a_script")
+    await stage.driver().drive(run)
+    assert ((await stage.row(run)).status, stage.shop.payments) == ("queued", {})
+    async with superuser() as above:
+        await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
+    assert run not in await sweep(stage.database, waiting)
+    assert run in await sweep(stage.database, waiting, flows=("of_a_script",))
+    flows = FlowCatalog([Flow("of_a_script", governed.build)])
+    await Driver(stage.database, stage.deps(), stage.clock, 1, flows).drive(run)
+    assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100})
 
 
 async def test_one_failing_run_does_not_end_the_worker(stages: Stages, waiting: Queue) -> None:

@@ -13,7 +13,7 @@ Edge = tuple[str, str]
 _HEAD = """# The governed flow
 
 Drawn from `graphs/flows/governed.py`; a test compares. A node says in the state what it found; the router that bears
-its name (`after_planner`, `after_executor` …, in `graphs/flows/routing.py`) reads from the state where that leads. Each
+its name (`after_planner`, `after_executor` …, in the same file) reads from the state where that leads. Each
 line below is one answer of a router.
 
 The story: the **planner** reads the request and proposes a plan, first one that only looks. The **researcher** performs
@@ -63,7 +63,7 @@ def edges() -> list[Edge]:
     """Return the edges of the compiled flow."""
     nobody: Any = object()
     deps = Deps(**{field.name: nobody for field in fields(Deps)})
-    return [(edge.source, edge.target) for edge in build(deps).get_graph().edges]
+    return [(edge.source, edge.target) for edge in build(deps).compile().get_graph().edges]
 
 
 def page() -> str:

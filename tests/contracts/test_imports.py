@@ -24,7 +24,7 @@ TYPES: dict[str, Any] = {
 VIOLATIONS = {
     "Four rooms": ("memory.planted", "tools.action"),
     "Memory in four floors": ("memory.store.search", "memory.governance.journal"),
-    "Graphs in five floors": ("graphs.execution.binding", "graphs.nodes.executor"),
+    "Graphs in six floors": ("graphs.execution.binding", "graphs.nodes.executor"),
     "Effects are claimed": ("tools.planted", "tools.effects"),
     "Adapters are discovered": ("app.planted", "tools.adapters.billing"),
     "Who plans": ("graphs.planning.drafting", "tools.gateway"),

@@ -7,10 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -51,6 +52,15 @@ class Stranger:
 
     folder: Path
     port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings besides those that keep this installation apart from others."""
+
+    def add_files(self, names: Iterable[str]) -> None:
+        """Write files of the page on extending where it says."""
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(FILES[name])
 
     def run(self, *command: str, key: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command line of ours in the copy."""
@@ -69,7 +79,7 @@ class Stranger:
         """Return an environment in which the copy is what gets imported."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
         variables = {"COUNTERSIGN_DATA_DIR": str(self.folder / "data"), "COUNTERSIGN_PORT": str(self.port)}
-        return {**outside, **variables, "PYTHONPATH": str(self.folder)}
+        return {**outside, **variables, **self.settings, "PYTHONPATH": str(self.folder)}
 
     @contextmanager
     def serve(self) -> Generator[None]:
@@ -95,21 +105,19 @@ def _answers(port: int) -> bool:
 
 @pytest.fixture
 def stranger(run_folder: Path) -> Generator[Stranger]:
-    """Return somebody whose installation worked before the README's files were added to it."""
+    """Return somebody whose installation worked before any file was added to it."""
     folder = run_folder / f"readme-{uuid4().hex[:8]}"
     for room in (*ROOMS, "tests"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     newcomer = Stranger(folder, free_port())
     assert newcomer.run("migrate").returncode == 0
-    for name, text in FILES.items():
-        (folder / name).write_text(text)
     yield newcomer
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_files_of_the_readme_are_those_that_it_promises() -> None:
-    assert [Path(name).suffix for name in FILES] == [".py", ".py", ".cedar", ".md"]
+    assert [Path(name).suffix for name in FILES] == [".py", ".py", ".cedar", ".md", ".py"]
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
@@ -122,6 +130,7 @@ def test_the_readmes_code_passes_our_own_checks(name: str) -> None:
 @pytest.mark.slow
 def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(stranger: Stranger) -> None:
     """R66: cards, policy examples and runbooks that appear in a folder are checked by the tests that are there."""
+    stranger.add_files(FILES)
     tests = [f"tests/contracts/test_{name}.py" for name in ("tools", "policies", "runbooks")]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-vv", "-k", "status", *tests],
@@ -137,24 +146,66 @@ def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(strange
 
 
 @pytest.mark.slow
-def test_a_tool_a_policy_and_a_runbook_work_from_their_files_alone(stranger: Stranger) -> None:
-    """R30 R140 R129: the README's commands, as they stand there; then somebody of operations countersigns."""
-    commands = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
-    migrate, call, chat = commands[:3]
+def test_a_tool_a_policy_a_runbook_and_a_flow_work_from_their_files_alone(stranger: Stranger) -> None:
+    """R30 R140 R129: the page's commands, as they stand there; then somebody of operations countersigns."""
+    stranger.add_files(FILES)
+    stranger = replace(stranger, settings=dict(re.findall(r"^export (\w+)=(.+)$", EXTENDING, re.MULTILINE)))
+    migrate, call, chat, chat_with_flow = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
     assert "is in force" in stranger.run(migrate).stdout
-    alice, bob, dave = [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
+    alice, bob, dave = _keys(stranger)
     with stranger.serve():
         assert stranger.run(*call.split(), key=alice).returncode == 0
-        request = chat.partition('"')[2].rstrip('"')
-        assert stranger.run("chat", request, key=alice).returncode == 3
-        (approval,) = json.loads(stranger.run("approvals", "ls", "--json", key=bob).stdout)["items"]
-        refusal = stranger.run("approvals", "approve", approval["id"], "--yes", key=bob)
-        assert refusal.returncode != 0
-        assert stranger.run("approvals", "approve", approval["id"], "--yes", key=dave).returncode == 0
-        run = stranger.run("runs", "show", approval["run"], "--follow", "--json", key=alice)
+        approval = _open_approval(stranger, chat, alice)
+        assert stranger.run("approvals", "approve", approval["id"], "--yes", key=bob).returncode != 0
+        assert _countersign(stranger, approval, dave)["status"] == "done"
+        assert (stranger.folder / "status.txt").read_text() == "We have an outage and are working on it."
+        run = _countersign(stranger, _open_approval(stranger, chat_with_flow, alice), dave)
         _run_memory_commands(stranger, alice)
-    assert json.loads(run.stdout)["status"] == "done", run.stderr
-    assert (stranger.folder / "status.txt").read_text() == "We have an outage and are working on it."
+    assert (run["status"], run["flow"]) == ("done", "status_note")
+    assert (stranger.folder / "status.txt").read_text() == "Invoices are late today."
+
+
+@pytest.mark.slow
+def test_the_same_files_work_from_folders_of_ones_own(stranger: Stranger, run_folder: Path) -> None:
+    """R66: nothing of one's own has to stand in the checkout."""
+    outside = run_folder / f"own-{uuid4().hex[:8]}"
+    folders = {"adapters": "TOOLS", "policies": "POLICY", "runbooks": "RUNBOOK", "flows": "FLOWS"}
+    for name, text in FILES.items():
+        path = outside / Path(name).parent.name / Path(name).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    settings = {f"COUNTERSIGN_{kind}_DIR": str(outside / name) for name, kind in folders.items()}
+    stranger = replace(stranger, settings=settings)
+    migrate, call, chat, chat_with_flow = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
+    assert "is in force" in stranger.run(migrate).stdout
+    alice, _, dave = _keys(stranger)
+    with stranger.serve():
+        assert stranger.run(*call.split(), key=alice).returncode == 0
+        for command, flow in ((chat, "governed"), (chat_with_flow, "status_note")):
+            run = _countersign(stranger, _open_approval(stranger, command, alice), dave)
+            assert (run["status"], run["flow"]) == ("done", flow)
+        refusal = stranger.run("chat", "hello", "--flow", "status_nots", key=alice)
+    assert (refusal.returncode, "there are governed, status_note" in refusal.stderr) == (1, True)
+    shutil.rmtree(outside)
+
+
+def _keys(stranger: Stranger) -> list[str]:
+    return [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
+
+
+def _open_approval(stranger: Stranger, command: str, key: str) -> dict[str, Any]:
+    """Run a chat command, which ends with exit code 3, and return the approval that it opened."""
+    chat = stranger.run(*shlex.split(command), key=key)
+    assert chat.returncode == 3, chat.stderr
+    (approval,) = json.loads(stranger.run("approvals", "ls", "--status", "open", "--json", key=key).stdout)["items"]
+    return approval
+
+
+def _countersign(stranger: Stranger, approval: dict[str, Any], key: str) -> dict[str, Any]:
+    """Approve and return the run as it ended."""
+    assert stranger.run("approvals", "approve", approval["id"], "--yes", key=key).returncode == 0
+    run = stranger.run("runs", "show", approval["run"], "--follow", "--json", key=key)
+    return json.loads(run.stdout)
 
 
 def _run_memory_commands(stranger: Stranger, key: str) -> None:

@@ -85,7 +85,9 @@ class Stage:
         """Return a saver for reading history."""
         return Checkpoints(self.database)
 
-    async def start(self, request: str = "", plan: Plan | None = None, thread: str | None = None) -> str:
+    async def start(
+        self, request: str = "", plan: Plan | None = None, thread: str | None = None, flow: str = "governed"
+    ) -> str:
         """Let alice start a run; returns its id."""
         await self.activate(self.rules.version)
         run = str(uuid4())
@@ -93,7 +95,7 @@ class Stage:
         request_body = {"request": request, "inputs": {}, "given": complete_plan}
         async with self.database.transaction(self.access) as connection:
             await records.start(
-                connection, id=run, thread=thread or run, input=request_body, correlation=run, budget=BUDGET
+                connection, id=run, thread=thread or run, input=request_body, correlation=run, budget=BUDGET, flow=flow
             )
         return run
 

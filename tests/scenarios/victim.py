@@ -107,7 +107,7 @@ async def _work(settings: Settings, addresses: Addresses, point: Point) -> None:
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
     async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(addresses.app) as queue:
-        policy = PolicySet.load(catalog.cards, settings.policy_dir)
+        policy = PolicySet.load(catalog.cards)
         gateway = Gateway(database, catalog, policy, services, SystemClock())
         deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
         await work(database, queue, deps, SystemClock(), lanes=1)

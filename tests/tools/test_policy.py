@@ -33,7 +33,7 @@ def test_an_empty_folder_permits_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match="does not exist; set POLICY_DIR"):
+    with pytest.raises(Permanent, match="does not exist; make it or mend COUNTERSIGN_POLICY_DIR"):
         PolicySet.load(CARDS, tmp_path / "none")
 
 

@@ -211,7 +211,7 @@ async def test_nodes_get_exactly_what_their_role_may_use() -> None:
 
 async def test_no_way_leads_from_an_effect_to_the_end_around_the_auditor(stages: Stages) -> None:
     """R4."""
-    graph = build(stages().deps()).get_graph()
+    graph = build(stages().deps()).compile().get_graph()
     names = {"planner", "researcher", "gate", "executor", "auditor"}
     assert set(graph.nodes) == {*names, "__start__", "__end__"}
     assert {edge.source for edge in graph.edges if edge.target == "__end__"} == {"auditor"}

@@ -58,7 +58,7 @@ async def test_a_forged_resume_approves_nothing_and_says_how_people_decide(stage
     question = await stage.open_approval(row.id)
     await _wake(superuser, row.id)
     lease = await stage.lease(row.id)
-    graph = build(stage.deps(), stage.saver())
+    graph = build(stage.deps()).compile(checkpointer=stage.saver())
     forgery = Command(resume={"status": "approved"})
     with pytest.raises(
         Permanent, match=f"countersign approvals approve {question.approval.id}`.*/decisions"
@@ -82,7 +82,7 @@ async def test_a_forged_answer_is_none(stages: Stages, superuser: Any) -> None:
     await stage.driver().drive(run)
     await _wake(superuser, run)
     lease = await stage.lease(run)
-    graph = build(stage.deps(), stage.saver())
+    graph = build(stage.deps()).compile(checkpointer=stage.saver())
     with pytest.raises(Permanent, match="POST /api/chat") as refusal:
         await graph.ainvoke(Command(resume="the first"), leading(lease), context=lease, durability="sync")
     assert refusal.value.code == "unclear"

@@ -15,6 +15,7 @@ def run_with(**changes: Any) -> Run:
     run = Run(
         id="r-1",
         thread="t-1",
+        flow="governed",
         requester="alice",
         status="running",
         reason=None,

@@ -24,10 +24,13 @@ async def desk(database: Database, people: Mapping[str, Principal], clock: Virtu
     return await open_desk(database, people, clock)
 
 
-async def start(desk: Desk, thread: str, person: str = "alice") -> str:
+async def start(desk: Desk, thread: str, person: str = "alice", **options: str) -> str:
     name = f"r-{uuid4().hex[:12]}"
+    request_body = {"text": "hi"}
     async with desk.database.transaction(desk.access(person)) as connection:
-        await records.start(connection, id=name, thread=thread, input={"text": "hi"}, correlation="c1", budget=PLENTY)
+        await records.start(
+            connection, id=name, thread=thread, input=request_body, correlation="c1", budget=PLENTY, **options
+        )
     return name
 
 
@@ -115,6 +118,18 @@ async def test_a_run_whose_wake_up_was_lost_is_found(desk: Desk) -> None:
     async with desk.database.system() as connection:
         assert name in await records.overdue(connection, 0)
         assert name not in await records.overdue(connection, 60)
+
+
+async def test_a_run_is_taken_and_found_only_by_those_who_know_its_flow(desk: Desk) -> None:
+    name = await start(desk, "t1", flow="nightly")
+    assert await records.lease(desk.database, name, WORKER, ("governed", "other")) is None
+    async with desk.database.system() as connection:
+        assert name not in await records.overdue(connection, 0)
+        assert name in await records.overdue(connection, 0, ("nightly",))
+    lease = await records.lease(desk.database, name, WORKER, ("governed", "nightly"))
+    row = await records.get(desk.database, desk.access("alice"), name)
+    assert lease is not None
+    assert (lease.flow, lease.fence, row.flow) == ("nightly", 1, "nightly")
 
 
 async def test_an_adopted_plan_is_journaled_once_and_brings_its_budget(desk: Desk) -> None:

@@ -5,19 +5,19 @@ from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 
-from graphs.flows import routing
+from graphs.flows import governed
 from graphs.state import State
 from tests.graphs.stage import close, pay, plan, read
 
 pytestmark = pytest.mark.anyio
 Router = Callable[[State], Awaitable[str]]
 ROUTERS: dict[str, Router] = {
-    "planner": routing.after_planner,
-    "researcher": routing.after_researcher,
-    "executor": routing.after_executor,
-    "gate": routing.after_gate,
-    "auditor": routing.after_auditor,
-    "start": routing.after_start,
+    "planner": governed.after_planner,
+    "researcher": governed.after_researcher,
+    "executor": governed.after_executor,
+    "gate": governed.after_gate,
+    "auditor": governed.after_auditor,
+    "start": governed.after_start,
 }
 REPAIR = plan(read(), close("x"), pay("a"))
 LOOK = plan(read(), kind="investigation", source="runbook")
