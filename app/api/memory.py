@@ -82,7 +82,10 @@ async def search_memories(
     result = await search.recall(
         services.database, caller.access, q[:_QUERY_CHARS], limit=limit, embedder=services.embedder
     )
-    hits = [{**view(hit.memory), "score": hit.score, "explain": dict(hit.explain)} for hit in result.hits]
+    hits = [
+        {**view(hit.memory), "score": hit.score, "similarity": hit.similarity, "explain": dict(hit.explain)}
+        for hit in result.hits
+    ]
     omissions = {
         "expired": result.expired_count,
         "superseded": result.superseded_count,

@@ -10,7 +10,7 @@ from math import isfinite
 from operator import ge, gt, le, lt
 from typing import Any, Literal, cast, get_args
 
-from langgraph.store.base import MatchCondition, PutOp, validate_op_namespace
+from langgraph.store.base import MatchCondition, PutOp
 
 from memory.errors import Permanent
 from memory.scope import Scope, ScopeKind, Trust
@@ -52,7 +52,6 @@ def require_text(words: str) -> str:
 def note(op: PutOp, trust: Trust) -> Note:
     """Return an item as a note; raises Permanent("bad_request") for what a memory cannot store."""
     path = (*op.namespace, op.key)
-    validate_op_namespace(op)
     if not isinstance(cast(Any, op.key), str):
         raise Permanent("bad_request", f"the key {op.key!r} of {op.namespace!r} is no text; make it one")
     facts: dict[str, Any] = {} if _is_searchable(path, op.index) else {"index": False}

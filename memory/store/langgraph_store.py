@@ -23,6 +23,7 @@ from langgraph.store.base import (
     SearchItem,
     SearchOp,
     TTLConfig,
+    validate_op_namespace,
 )
 from psycopg.types.json import Jsonb
 
@@ -108,6 +109,10 @@ class ItemRow:
         return SearchItem(self.path[:-1], self.path[-1], self.value, self.created_at, self.updated_at, score)
 
 
+class CalledInsideLoop(Permanent, asyncio.InvalidStateError):
+    """A synchronous call from the loop's own thread; LangGraph's Postgres store raises `InvalidStateError` for it."""
+
+
 class MemoryStore(BaseStore):
     """What one access may read and write, as a LangGraph store; made inside the running loop, or given it.
 
@@ -139,11 +144,18 @@ class MemoryStore(BaseStore):
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run_coroutine_threadsafe(self.abatch(ops), self._loop).result()
-        raise Permanent("bad_request", "a loop runs in this thread and would wait for itself; await the a... methods")
+        raise CalledInsideLoop(
+            "bad_request", "a loop runs in this thread and would wait for itself; await the a... methods"
+        )
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Answer all reads, then write all puts or none; of several puts to one key only the last counts."""
+        """Answer all reads, then write all puts or none; of several puts to one key only the last counts.
+
+        Raises InvalidNamespaceError for a label that is empty, no text, or has a period, before anything is done.
+        """
         operations = list(ops)
+        for op in operations:
+            validate_op_namespace(op)
         readers: dict[type, Callable[[Any], Any]] = {
             GetOp: self._get,
             SearchOp: self._search,
@@ -155,6 +167,18 @@ class MemoryStore(BaseStore):
             async with self._database.transaction(self._access) as connection:
                 await self._put(connection, puts)
         return results
+
+    async def sweep_ttl(self) -> int:
+        """Return 0, for code written for LangGraph's Postgres store: reading skips what ended, a duty deletes it."""
+        return 0
+
+    async def start_ttl_sweeper(self, sweep_interval_minutes: int | None = None) -> asyncio.Task[None]:
+        """Return a task that has nothing to do, for code written for LangGraph's Postgres store."""
+        return asyncio.create_task(asyncio.sleep(0))
+
+    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # LangGraph's name
+        """Return True: no sweeper runs."""
+        return True
 
     async def _get(self, op: GetOp) -> Item | None:
         path = (*op.namespace, op.key)
@@ -182,7 +206,7 @@ class MemoryStore(BaseStore):
         return [(row, scores.get(row.id)) for row in ordered_rows[op.offset : op.offset + op.limit]]
 
     async def _scores(self, op: SearchOp, ids: Set[str]) -> Mapping[str, float]:
-        """Return the scores of the best items, best first; no more than the page needs, since a run sees them."""
+        """Return the similarity of the best items, best first; no more than the page needs, since a run sees them."""
         limit = page_end = op.offset + op.limit
         while op.query and ids:
             result = await search.recall(
@@ -194,7 +218,7 @@ class MemoryStore(BaseStore):
                 relevance="any",
                 embedder=self._embedder,
             )
-            scores = {hit.memory.id: hit.score for hit in result.hits if hit.memory.id in ids}
+            scores = {hit.memory.id: hit.similarity for hit in result.hits if hit.memory.id in ids}
             if len(scores) >= page_end or len(result.hits) < limit:
                 return scores
             limit *= _GROWTH

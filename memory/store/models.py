@@ -100,6 +100,8 @@ class MemoryHit:
     memory: Memory
     score: float
     explain: Mapping[str, float]
+    similarity: float
+    """From 0 to 1, of the query and this text alone; this is what a threshold can be set on."""
 
 
 @dataclass(frozen=True, slots=True)

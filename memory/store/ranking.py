@@ -87,7 +87,9 @@ class SearchQuery:
     """A query, as far as ranking uses it."""
 
     words: Sequence[WordCounts]
-    """Term frequencies of each of its words."""
+    """Term frequencies of each of its words that some row has."""
+    word_count: int
+    """Number of its words."""
     names: frozenset[str]
     """The speakers that it names, as the timeline writes them; empty unless they are one person."""
     is_about_time: bool
@@ -101,6 +103,8 @@ class RowScore:
     row: int
     score: float
     explain: Mapping[str, float]
+    similarity: float
+    """From 0 to 1, of the query and this text alone: it does not change with what else is remembered."""
 
 
 def bm25(words: Iterable[WordCounts], sizes: Sequence[float], length: float) -> list[float]:
@@ -172,7 +176,9 @@ def rank(
         if bm25_score > 0 or minimum_cosine is None or cosine >= minimum_cosine
     ]
     best = [
-        RowScore(row, scores[row], {name: column[row] for name, column in columns.items()})
+        RowScore(
+            row, scores[row], {name: column[row] for name, column in columns.items()}, similarity(timeline, query, row)
+        )
         for row in _best(timeline, scores, related, limit)
     ]
     return best, len(timeline.ids) - len(related)
@@ -183,6 +189,14 @@ def _best(timeline: Timeline, scores: Column, rows: Sequence[int], limit: int) -
     least = min(nlargest(limit, map(scores.__getitem__, rows)), default=0.0)
     contenders = (row for row in rows if scores[row] >= least)
     return sorted(contenders, key=lambda row: (-scores[row], -timeline.creation_times[row], timeline.ids[row]))[:limit]
+
+
+def similarity(timeline: Timeline, query: SearchQuery, row: int) -> float:
+    """Return the cosine of query and text, from 0 to 1: of their words, or of their vectors if that is more."""
+    mentions = sum(min(counts.get(row, 0.0), 1.0) for counts in query.words)
+    words = mentions / sqrt(max(query.word_count, 1) * max(timeline.sizes[row], 1))
+    vectors = timeline.cosines[row] if timeline.cosines else 0.0
+    return min(max(words, 0.0 if isnan(vectors) else vectors), 1.0)
 
 
 def addends(

@@ -109,7 +109,7 @@ async def _hits(
     memories = {memory.id: memory for memory in await read(database, access, ids)}
     # One that was forgotten since the first statement is missing.
     return tuple(
-        MemoryHit(memories[id], round(score.score, 6), _rounded_addends(score.explain))
+        MemoryHit(memories[id], round(score.score, 6), _rounded_addends(score.explain), round(score.similarity, 6))
         for id, score in zip(ids, scores, strict=True)
         if id in memories
     )
@@ -148,6 +148,7 @@ def _search_query(query: str, row: _TimelineRow, timeline: Timeline) -> SearchQu
     postings = zip(row["holders"] or (), row["hits"] or (), strict=True)
     return SearchQuery(
         words=[hits for holders, halves in postings if (hits := _word_counts(row_numbers, holders, halves))],
+        word_count=len(row["holders"] or ()),
         names=_speakers_in(query, timeline),
         is_about_time=bool(_TIME_QUESTION.match(query)),
     )

@@ -172,11 +172,16 @@ language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_column
 declare
   v_tenant text := current_tenant();
-  v_end timestamptz := clock_timestamp() + (p ->> 'ttl')::interval;
   v_old timestamptz;
+  v_end timestamptz := clock_timestamp() + (p ->> 'ttl')::interval;
   v memories := jsonb_populate_record(null::memories, p);
 begin
-  select l.code, l.id, l.trust into code, about, held from look_at_note(p) l;
+  loop
+    select l.code, l.id, l.trust into code, about, held from look_at_note(p) l;
+    -- A twin that was deleted since is none: look again.
+    exit when code is distinct from 'twin'
+           or exists (select from memories m where m.tenant = v_tenant and m.id = about for no key update);
+  end loop;
   if code = 'twin' then
     insert into memory_links (scope, memory, digest, trust, provenance)
     values (p ->> 'scope', about, v.digest, v.trust, v.provenance);
@@ -193,11 +198,9 @@ begin
     code := 'linked';
   elsif code <> 'new' or p_embedding is null then
     code := coalesce(code, 'new');
-    return next;
-    return;
+    return next; return;
   else
-    code := 'kept';
-    v.id := gen_random_uuid();
+    code := 'kept'; v.id := gen_random_uuid();
     v.valid_from := coalesce(v.valid_from, clock_timestamp());
     if v.key is not null then
       -- A value that was so earlier than the current one goes into its history.
@@ -214,8 +217,7 @@ begin
                           session, place)
     values (v.id, v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder, p_embedding, v.trust,
             v.provenance, v_end, v.pinned, v.valid_from, v.valid_to, v.known_to, v.superseded_by, v.speaker, v.said,
-            v.session, v.place)
-    returning * into v;
+            v.session, v.place) returning * into v;
     insert into memory_marks (scope, mark, memory)
     select v.scope, given.mark, v.id from jsonb_array_elements_text(p -> 'marks') as given (mark) where v.key is null;
   end if;

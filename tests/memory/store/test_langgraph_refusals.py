@@ -139,6 +139,17 @@ async def test_batches_of_the_same_keys_in_any_order_all_get_through(own_store: 
     assert len({item.value["by"] for item in page}) == 1
 
 
+async def test_puts_and_deletes_of_one_key_at_once_all_get_through_and_leave_it_whole(own_store: MemoryStore) -> None:
+    """R93: a put that repeats what is being deleted writes it anew."""
+    for key in (f"k{number}" for number in range(12)):
+        tries = [(own_store.aput(NOTES, key, {"a": "same"}), own_store.adelete(NOTES, key)) for _ in range(6)]
+        await asyncio.gather(*(call for pair in tries for call in pair))
+        await own_store.aput(NOTES, key, {"a": "last"})
+        item = await own_store.aget(NOTES, key)
+        assert item is not None
+        assert item.value == {"a": "last"}
+
+
 async def test_batches_imports_and_pruning_of_a_scope_take_turns(
     own_store: MemoryStore, database: Database, alice: Principal
 ) -> None:

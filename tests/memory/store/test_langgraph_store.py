@@ -5,7 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, PutOp
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    InvalidNamespaceError,
+    ListNamespacesOp,
+    MatchCondition,
+    Op,
+    PutOp,
+    SearchOp,
+)
 from langgraph.store.memory import InMemoryStore
 
 from memory.errors import Permanent
@@ -114,6 +123,20 @@ async def test_a_malformed_namespace_is_refused(any_store: BaseStore, namespace:
         await any_store.aput(namespace, "k", {"n": 1})
 
 
+@pytest.mark.parametrize("namespace", [("docs.a",), ("docs", ""), ("docs", 1)])
+async def test_a_malformed_namespace_of_any_operation_is_refused_before_anything_is_done(
+    own_store: MemoryStore, namespace: tuple[Any, ...]
+) -> None:
+    operations: list[Op] = [
+        *(GetOp(namespace, "k"), PutOp(namespace, "k", {"n": 1}), PutOp(namespace, "k", None), SearchOp(namespace)),
+        *(ListNamespacesOp((MatchCondition(side, namespace),)) for side in ("prefix", "suffix")),
+    ]
+    for operation in operations:
+        with pytest.raises(InvalidNamespaceError):
+            await own_store.abatch([PutOp(NOTES, "one", {"n": 1}), operation])
+    assert await own_store.asearch(()) == []
+
+
 async def test_synchronous_calls_work_from_a_thread(any_store: BaseStore) -> None:
     def use() -> list[dict[str, Any]]:
         any_store.put(NOTES, "one", {"n": 1})
@@ -124,8 +147,9 @@ async def test_synchronous_calls_work_from_a_thread(any_store: BaseStore) -> Non
 
 
 async def test_a_synchronous_call_inside_the_loop_says_what_to_do(own_store: MemoryStore) -> None:
-    with pytest.raises(Permanent, match="await the a"):
+    with pytest.raises(Permanent, match="await the a") as refusal:
         own_store.get(NOTES, "one")
+    assert isinstance(refusal.value, asyncio.InvalidStateError)
 
 
 async def test_words_rank_and_the_rest_follows_unranked(own_store: MemoryStore) -> None:
@@ -136,6 +160,31 @@ async def test_words_rank_and_the_rest_follows_unranked(own_store: MemoryStore) 
     assert hits[0].key == "tea"
     assert hits[0].score is not None
     assert hits[0].score > (hits[1].score or 0)
+
+
+async def test_a_score_lies_between_0_and_1_and_does_not_depend_on_what_else_is_there(own_store: MemoryStore) -> None:
+    """A lone item has one too, so that a threshold means the same in every scope."""
+
+    async def score(query: str) -> float:
+        page = await own_store.asearch(NOTES, query=query, limit=100)
+        return {item.key: item.score or 0.0 for item in page}["tea"]
+
+    await own_store.aput(NOTES, "tea", {"text": "green tea"})
+    queries = ("text green tea", "green tea", "tea!@#$%^&*()", "nothing of that kind")
+    alone = [await score(query) for query in queries]
+    assert alone == sorted(alone, reverse=True)
+    assert (alone[0], len({*alone})) == (1.0, len(alone))
+    for number in range(20):
+        await own_store.aput(NOTES, f"k{number}", {"text": f"tea number {number}"})
+    assert [await score(query) for query in queries] == alone
+
+
+async def test_code_written_for_the_postgres_store_of_langgraph_may_start_and_stop_its_sweeper(
+    own_store: MemoryStore,
+) -> None:
+    """What ended is never read, so there is nothing to sweep for."""
+    await (await own_store.start_ttl_sweeper())
+    assert (await own_store.sweep_ttl(), await own_store.stop_ttl_sweeper()) == (0, True)
 
 
 @pytest.mark.parametrize(

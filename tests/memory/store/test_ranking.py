@@ -36,7 +36,7 @@ LINE = Timeline(
 
 
 def search_query(*words: WordCounts, names: Sequence[str] = (), asks_when: bool = False) -> SearchQuery:
-    return SearchQuery(words, frozenset(names), asks_when)
+    return SearchQuery(words, len(words), frozenset(names), asks_when)
 
 
 def best(
