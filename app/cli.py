@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import typer
 
@@ -60,7 +61,7 @@ def run(argv: list[str]) -> int:
     if debug:
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
     try:
-        app(arguments, prog_name="countersign", standalone_mode=True)
+        _command()(arguments, prog_name="countersign", standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK
     except KeyboardInterrupt:
@@ -69,6 +70,12 @@ def run(argv: list[str]) -> int:
         _LOG.debug("this is where it happened", exc_info=True)
         return _report(error, as_json="--json" in arguments)
     return OK
+
+
+@cache
+def _command() -> Any:
+    """Return the whole tree of commands; making it takes longer than most of them run."""
+    return typer.main.get_command(app)
 
 
 def _report(failure: Exception, *, as_json: bool) -> int:

@@ -12,6 +12,7 @@ import httpx2
 from app.settings import Settings
 from memory.clock import Clock, SystemClock
 from memory.errors import CODES, Code, Permanent, Temporary
+from tools.certificates import trust_of
 
 # Streams are quiet while people decide, so reading has no limit.
 _SECONDS = httpx2.Timeout(30.0, read=None)
@@ -54,7 +55,7 @@ class Api:
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         # No proxy of the environment gets to see the key.
         self._client = httpx2.AsyncClient(
-            base_url=url, headers=headers, timeout=_SECONDS, transport=transport, trust_env=False
+            base_url=url, headers=headers, timeout=_SECONDS, transport=transport, trust_env=False, verify=trust_of(url)
         )
 
     @classmethod

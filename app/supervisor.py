@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from app.settings import PREFIX, SEPARATOR, Settings
 from memory.errors import Permanent, Temporary
 from memory.postgres.embedded import Embedded
+from tools.certificates import trust_of
 
 RESTART_SECONDS = 0.1
 SHORT_LIFE_SECONDS = 5.0
@@ -206,7 +207,7 @@ async def until(probe: Callable[[], Awaitable[bool]], name: str, seconds: float 
 async def answers(url: str) -> bool:
     """Return whether an address answers a probe with success."""
     try:
-        async with httpx2.AsyncClient(timeout=5.0, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=5.0, trust_env=False, verify=trust_of(url)) as client:
             return (await client.get(url)).is_success
     except httpx2.TransportError:
         return False

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from memory.errors import Permanent, Temporary
 from tools.action import Json, Role
+from tools.certificates import trust_of
 from tools.tool import BusinessServices, Call, Function, SliceArgument
 
 _SECONDS = 30.0
@@ -30,7 +31,7 @@ class ServiceClient:
         self._keys = keys
         # The environment's proxies are not asked: service keys go to the configured address and nowhere else.
         self._client = httpx2.AsyncClient(
-            base_url=url, timeout=_SECONDS, limits=_LIMITS, transport=transport, trust_env=False
+            base_url=url, timeout=_SECONDS, limits=_LIMITS, transport=transport, trust_env=False, verify=trust_of(url)
         )
 
     async def __aenter__(self) -> "ServiceClient":

@@ -1,5 +1,7 @@
 """FastAPI application: one router per resource behind the guard; built by `app.processes` and by tests."""
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from app.api import (
@@ -45,9 +47,19 @@ _ROUTERS = (
 )
 
 
+class Api(FastAPI):
+    """Application whose OpenAPI document is made when somebody asks for it."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, with the schema of a problem."""
+        if self.openapi_schema is None:
+            super().openapi()["components"]["schemas"]["Problem"] = _problem_schema()
+        return super().openapi()
+
+
 def create_app(services: Services | None = None) -> FastAPI:
     """Return the application; without services it serves nothing but its OpenAPI document."""
-    app = FastAPI(
+    app = Api(
         title="Countersign",
         version=VERSION,
         summary=_ABOUT,
@@ -61,16 +73,14 @@ def create_app(services: Services | None = None) -> FastAPI:
     problems.install(app)
     for module in _ROUTERS:
         app.include_router(module.router)
-    _describe_problems(app)
     # Outermost, so that nothing reads a body before it is measured.
     app.add_middleware(Guard)
     return app
 
 
-def _describe_problems(app: FastAPI) -> None:
-    document = app.openapi()
+def _problem_schema() -> dict[str, Any]:
     texts = ("type", "title", "code", "detail", "next", "instance", "trace_id")
-    document["components"]["schemas"]["Problem"] = {
+    return {
         "type": "object",
         "required": [*texts, "status"],
         "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import httpx2
 
+from tools.certificates import trust_of
+
 _ATTEMPTS = 5
 _BATCH = 500
 _LANES = 8
@@ -20,7 +22,9 @@ class Naive:
 
     def __init__(self, url: str, key: str) -> None:
         headers = {"Authorization": f"Bearer {key}"}
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=30.0, trust_env=False)
+        self._client = httpx2.AsyncClient(
+            base_url=url, headers=headers, timeout=30.0, trust_env=False, verify=trust_of(url)
+        )
 
     async def charge_all(self) -> int:
         """Collect every open invoice; returns how many there were."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from memory.errors import Permanent, Temporary
+from tools.certificates import trust_of
 
 _SECONDS = 60.0
 _EVENTS = {"Accept": "text/event-stream"}
@@ -29,7 +30,9 @@ class Person:
     def __init__(self, name: str, key: str, api: str) -> None:
         self.name = name
         headers = {"Authorization": f"Bearer {key}"}
-        self._client = httpx2.AsyncClient(base_url=api, headers=headers, timeout=_SECONDS, trust_env=False)
+        self._client = httpx2.AsyncClient(
+            base_url=api, headers=headers, timeout=_SECONDS, trust_env=False, verify=trust_of(api)
+        )
 
     async def __aenter__(self) -> Self:
         return self

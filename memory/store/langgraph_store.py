@@ -7,7 +7,7 @@ docs/decisions/0008-entering.md lists where this differs from LangGraph's own st
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -156,17 +156,20 @@ class MemoryStore(BaseStore):
         operations = list(ops)
         for op in operations:
             validate_op_namespace(op)
-        readers: dict[type, Callable[[Any], Any]] = {
-            GetOp: self._get,
-            SearchOp: self._search,
-            ListNamespacesOp: self._namespaces,
-        }
-        results: list[Result] = [await readers[type(op)](op) if type(op) in readers else None for op in operations]
+        results = [await self._read(op) for op in operations]
         puts = {(*op.namespace, op.key): op for op in operations if isinstance(op, PutOp)}
         if puts:
             async with self._database.transaction(self._access) as connection:
                 await self._put(connection, puts)
         return results
+
+    async def _read(self, op: Op) -> Result:
+        readers: dict[type, Callable[[Any], Awaitable[Result]]] = {
+            GetOp: self._get,
+            SearchOp: self._search,
+            ListNamespacesOp: self._namespaces,
+        }
+        return await readers[type(op)](op) if type(op) in readers else None
 
     async def sweep_ttl(self) -> int:
         """Return 0, for code written for LangGraph's Postgres store: reading skips what ended, a duty deletes it."""

@@ -1,15 +1,22 @@
 """The API in process, over its ASGI interface, on the real database; runs are started but nobody drives them."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
+from app import cli
 from app.api.dependencies import Services
 from app.api.server import create_app
+from app.processes import listening
 from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.postgres.database import Connection, Database
@@ -18,6 +25,7 @@ from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
+from tests.serving import serving
 from tools import effects
 from tools.action import Json
 from tools.catalog import Catalog
@@ -85,9 +93,22 @@ def services(database: Database, catalog: Catalog, queue: RecordingQueue, feed: 
     return Services(database, catalog, queue, feed, VirtualClock(), "p1", BUDGET)
 
 
+@pytest.fixture(scope="session")
+def shared_app() -> FastAPI:
+    """Return the application of this worker's tests; its routes are built once."""
+    return create_app()
+
+
 @pytest.fixture
-async def anonymous(services: Services) -> AsyncGenerator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
+def app(shared_app: FastAPI, services: Services) -> FastAPI:
+    """Return the application with this test's services."""
+    shared_app.state.services = services
+    return shared_app
+
+
+@pytest.fixture
+async def anonymous(app: FastAPI) -> AsyncGenerator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://api", timeout=20) as client:
         yield client
 
@@ -187,3 +208,56 @@ async def approval(a: httpx2.AsyncClient, ask: Callable[..., Awaitable[Lease]]) 
 def decision(approval: str, kind: str = "approve", **fields: Any) -> dict[str, Any]:
     """Return the body of a decision on the round that is shown."""
     return {"decision": kind, "nonce": f"nonce-{approval}", **fields}
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Awaitable[Ran]]
+
+
+@pytest.fixture(scope="session")
+async def address(shared_app: FastAPI, anyio_backend: str) -> AsyncGenerator[str]:
+    """Return where this worker's API listens."""
+    with listening("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(shared_app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        async with serving(uvicorn.Server(config), listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def api(app: FastAPI, address: str) -> str:
+    """Return where the API listens, with this test's services."""
+    return address
+
+
+@pytest.fixture
+async def run(
+    api: str,
+    database: Database,
+    people: dict[str, Principal],
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Return a factory that runs a command line as a person, in a folder without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COUNTERSIGN_URL", api)
+
+    async def run(person: str, *argv: str) -> Ran:
+        key = await principals.issue(database, Access.of(people["root"]), person)
+        monkeypatch.setenv("COUNTERSIGN_KEY", key.secret)
+        code = await asyncio.to_thread(cli.run, list(argv))
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    return run

@@ -1,77 +1,19 @@
 """The command line against a real API on loopback; runs are led by the tests."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import pytest
-import uvicorn
 
 from app import cli
 from app.api.dependencies import Services
-from app.api.server import create_app
-from app.processes import listening
-from memory.governance import principals
-from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.records import Lease
-from memory.scope import Access, Principal
-from tests.app.conftest import RecordingQueue, lead
+from tests.app.conftest import RecordingQueue, Run, lead
 from tests.conftest import Connect
 
 Ask = Callable[..., Awaitable[Lease]]
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Awaitable[Ran]]
-
-
-@pytest.fixture
-async def api(services: Services) -> AsyncGenerator[str]:
-    with listening("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_app(services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
-
-
-@pytest.fixture
-async def run(
-    api: str,
-    database: Database,
-    people: dict[str, Principal],
-    *,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Run:
-    """Return a factory that runs a command line as a person, in a folder without settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COUNTERSIGN_URL", api)
-
-    async def run(person: str, *argv: str) -> Ran:
-        key = await principals.issue(database, Access.of(people["root"]), person)
-        monkeypatch.setenv("COUNTERSIGN_KEY", key.secret)
-        code = await asyncio.to_thread(cli.run, list(argv))
-        out, err = capfd.readouterr()
-        return Ran(code, out, err)
-
-    return run
 
 
 async def finish(

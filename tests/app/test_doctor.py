@@ -15,10 +15,7 @@ from memory.scope import Access, Principal
 from memory.store import write
 from memory.store.models import Provenance
 from memory.store.pruning import PruningPolicy
-from tests.app.test_cli import api
 from tests.conftest import Connect
-
-__all__ = ["api"]
 
 pytestmark = pytest.mark.anyio
 

@@ -1,5 +1,6 @@
 """README and the page on extending do what they say: their files are added to a copy, their commands are run there."""
 
+import fcntl
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import pytest
 
+from memory.postgres.embedded import attach
 from tests.contracts.compose import free_port, wait_until
 from tests.contracts.measures import ROOMS, ROOT
 from tests.contracts.test_repository import files
@@ -103,16 +105,30 @@ def _answers(port: int) -> bool:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
+@pytest.fixture(scope="session")
+def installation(run_folder: Path) -> Path:
+    """Return a data folder made once for all workers: migrated, nobody uses it, keys of people beside the database."""
+    folder = run_folder / "installation"
+    with (run_folder / "installation.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            newcomer = Stranger(ROOT, free_port(), {"COUNTERSIGN_DATA_DIR": str(folder)})
+            with attach(folder):
+                assert newcomer.run("migrate").returncode == 0
+                keys = [newcomer.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
+            (folder / "keys.json").write_text(json.dumps(keys))
+    return folder
+
+
 @pytest.fixture
-def stranger(run_folder: Path) -> Generator[Stranger]:
+def stranger(run_folder: Path, installation: Path) -> Generator[Stranger]:
     """Return somebody whose installation worked before any file was added to it."""
     folder = run_folder / f"readme-{uuid4().hex[:8]}"
     for room in (*ROOMS, "tests"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    newcomer = Stranger(folder, free_port())
-    assert newcomer.run("migrate").returncode == 0
-    yield newcomer
+    subprocess.run(["cp", "-a", installation, folder / "data"], check=True)
+    yield Stranger(folder, free_port())
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -190,7 +206,7 @@ def test_the_same_files_work_from_folders_of_ones_own(stranger: Stranger, run_fo
 
 
 def _keys(stranger: Stranger) -> list[str]:
-    return [stranger.run("keys", "create", name, "--bootstrap").stdout.strip() for name in _PEOPLE]
+    return json.loads((stranger.folder / "data" / "keys.json").read_text())
 
 
 def _open_approval(stranger: Stranger, command: str, key: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from app.api.server import create_app
 from app.processes import listening
 from tests.conftest import Connect
 from tests.scenarios.town import Town, Towns
+from tests.serving import serving
 
 pytestmark = pytest.mark.slow
 RUNBOOK = "billing.double-charge"
@@ -28,11 +29,8 @@ async def serve(town: Town) -> AsyncGenerator[str]:
         config = uvicorn.Config(
             create_app(town.system.api_services), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
         )
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
+        async with serving(uvicorn.Server(config), listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 async def key(town: Town, person: str) -> str:

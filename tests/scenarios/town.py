@@ -28,6 +28,7 @@ from memory.runs import records
 from memory.runs.models import Run
 from memory.scope import Access, Principal
 from tests.scenarios.waiting import until
+from tests.serving import serving
 from tools.model import Model
 
 KEYS = {"world_key_read": "reads", "world_key_write": "writes"}
@@ -228,13 +229,9 @@ async def open_town(
             own_settings = Settings.model_validate(
                 {"data_dir": folder, "tenant": f"t-{name}", "world_url": url, **KEYS, **settings}
             )
-            serving = server(world, "127.0.0.1", 0)
-            task = asyncio.create_task(serving.serve(sockets=[listener]))
-            await until(lambda: serving.started, "the business")
-            await bootstrap.set_up(own_settings, addresses)
-            async with open_system(own_settings, addresses) as system:
-                town = Town(own_settings, addresses, f"w{name}", system)
-                await town.publish(SMALL)
-                yield town
-            serving.should_exit = True
-            await task
+            async with serving(server(world, "127.0.0.1", 0), listener):
+                await bootstrap.set_up(own_settings, addresses)
+                async with open_system(own_settings, addresses) as system:
+                    town = Town(own_settings, addresses, f"w{name}", system)
+                    await town.publish(SMALL)
+                    yield town

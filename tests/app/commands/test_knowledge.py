@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.app.api.test_knowledge import RUNBOOK
-from tests.app.test_cli import Run, api, run
+from tests.app.conftest import Run
 
 ABOUT = ("--title", "Retry job", "--owner", "ops", "--review-by", "2027-01-01")
 TEXT = "The retry job runs every night.\n\n\tIt  keeps\tits spaces.\n"
-__all__ = ["api", "run"]
 
 
 async def test_knowledge_is_searched_by_what_it_says(run: Run, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.app.api.test_memory_by_id import Keep, keep
-from tests.app.test_cli import Run, api, run
+from tests.app.conftest import Run
 
-__all__ = ["api", "keep", "run"]
+__all__ = ["keep"]
 
 
 async def test_a_search_says_why_and_what_it_left_out(run: Run) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.app.test_cli import Run, api, run
-
-__all__ = ["api", "run"]
+from tests.app.conftest import Run
 
 
 def file(bodies: Sequence[str]) -> str:

@@ -13,10 +13,8 @@ from memory.runs.results import ResultSlice, RunRows
 from memory.scope import Access, Principal
 from memory.store import write
 from memory.store.models import Provenance
-from tests.app.conftest import RecordingQueue, lead
-from tests.app.test_cli import Run, api, run
+from tests.app.conftest import RecordingQueue, Run, lead
 
-__all__ = ["api", "run"]
 TEXT = "the deploy window is [bold]Tuesday[/bold] night\x1b[2J"
 
 

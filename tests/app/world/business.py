@@ -1,6 +1,5 @@
 """The demo business on a real socket, small and fast; used by its own tests and by those of the adapters."""
 
-import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -17,6 +16,8 @@ from app.world.requests import World, permit_digest
 from app.world.service import open_world, server
 from memory.postgres.roles import Urls
 from tests.conftest import Connect
+from tests.serving import serving
+from tools.certificates import trust_of
 
 KEYS = {"researcher": "reads-only", "executor": "reads-and-writes"}
 SMALL = 300
@@ -107,14 +108,12 @@ async def business(
         listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with open_world(urls.world, instance, KEYS, permits=permits, faults=faults) as world:
-            running = server(world, "127.0.0.1", 0)
-            task = asyncio.create_task(running.serve(sockets=[listener]))
-            try:
-                async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-                    yield Business(url, urls.world, world, client)
-            finally:
-                running.should_exit = True
-                await task
+            trust = trust_of(url)
+            async with (
+                serving(server(world, "127.0.0.1", 0), listener),
+                httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False, verify=trust) as client,
+            ):
+                yield Business(url, urls.world, world, client)
     async with await store.connect(urls.world) as connection:
         for service in ("billing", "tickets", "cloud"):
             await connection.execute(f"drop schema {instance}_{service} cascade".encode())
