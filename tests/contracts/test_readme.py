@@ -16,11 +16,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 
 from memory.postgres.embedded import attach
 from tests.contracts.compose import free_port, wait_until
 from tests.contracts.measures import ROOMS, ROOT
 from tests.contracts.test_repository import files
+from tests.fakes.openai_endpoint import endpoint
 
 README = (ROOT / "README.md").read_text()
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
@@ -54,7 +56,7 @@ class Stranger:
 
     folder: Path
     port: int
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings besides those that keep this installation apart from others."""
 
     def add_files(self, names: Iterable[str]) -> None:
@@ -165,8 +167,8 @@ def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(strange
 def test_a_tool_a_policy_a_runbook_and_a_flow_work_from_their_files_alone(stranger: Stranger) -> None:
     """R30 R140 R129: the page's commands, as they stand there; then somebody of operations countersigns."""
     stranger.add_files(FILES)
-    stranger = replace(stranger, settings=dict(re.findall(r"^export (\w+)=(.+)$", EXTENDING, re.MULTILINE)))
-    migrate, call, chat, chat_with_flow = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
+    stranger = replace(stranger, settings={"COUNTERSIGN_FLOWS_DIR": _exports()["COUNTERSIGN_FLOWS_DIR"]})
+    migrate, call, chat, chat_with_flow, _ = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
     assert "is in force" in stranger.run(migrate).stdout
     alice, bob, dave = _keys(stranger)
     with stranger.serve():
@@ -182,7 +184,7 @@ def test_a_tool_a_policy_a_runbook_and_a_flow_work_from_their_files_alone(strang
 
 
 @pytest.mark.slow
-def test_the_same_files_work_from_folders_of_ones_own(stranger: Stranger, run_folder: Path) -> None:
+def test_the_same_files_work_from_folders_of_ones_own_and_with_a_model(stranger: Stranger, run_folder: Path) -> None:
     """R66: nothing of one's own has to stand in the checkout."""
     outside = run_folder / f"own-{uuid4().hex[:8]}"
     folders = {"adapters": "TOOLS", "policies": "POLICY", "runbooks": "RUNBOOK", "flows": "FLOWS"}
@@ -191,18 +193,35 @@ def test_the_same_files_work_from_folders_of_ones_own(stranger: Stranger, run_fo
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     settings = {f"COUNTERSIGN_{kind}_DIR": str(outside / name) for name, kind in folders.items()}
-    stranger = replace(stranger, settings=settings)
-    migrate, call, chat, chat_with_flow = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
-    assert "is in force" in stranger.run(migrate).stdout
-    alice, _, dave = _keys(stranger)
-    with stranger.serve():
-        assert stranger.run(*call.split(), key=alice).returncode == 0
-        for command, flow in ((chat, "governed"), (chat_with_flow, "status_note")):
-            run = _countersign(stranger, _open_approval(stranger, command, alice), dave)
-            assert (run["status"], run["flow"]) == ("done", flow)
-        refusal = stranger.run("chat", "hello", "--flow", "status_nots", key=alice)
+    migrate, call, _, chat_with_flow, chat_with_model = re.findall(r"^countersign (.+)$", EXTENDING, re.MULTILINE)
+    with endpoint([_draft()]) as model:
+        exports = _exports() | {"COUNTERSIGN_MODEL_BASE_URL": model.url} | settings
+        stranger = replace(stranger, settings=exports)
+        assert "is in force" in stranger.run(migrate).stdout
+        alice, _, dave = _keys(stranger)
+        with stranger.serve():
+            assert stranger.run(*call.split(), key=alice).returncode == 0
+            runs = [
+                _countersign(stranger, _open_approval(stranger, chat, alice), dave)
+                for chat in (chat_with_model, chat_with_flow)
+            ]
+            refusal = stranger.run("chat", "hello", "--flow", "status_nots", key=alice)
+    plans = [(run["status"], run["flow"], run["plan"]["source"]) for run in runs]
+    assert plans == [("done", "governed", "model"), ("done", "status_note", "given")]
+    assert model.requests[0]["model"] == "gpt-5.4-mini"
     assert (refusal.returncode, "there are governed, status_note" in refusal.stderr) == (1, True)
     shutil.rmtree(outside)
+
+
+def _exports() -> dict[str, str]:
+    """Return the variables that the page on extending sets."""
+    return {name: value for name, value in re.findall(r"^export (\w+)=(.+)$", EXTENDING, re.MULTILINE)}
+
+
+def _draft() -> str:
+    """Return the steps of the page's runbook as a model would write them."""
+    front = yaml.safe_load(FILES["graphs/runbooks/status.outage.md"].split("---")[1])
+    return json.dumps({"goal": "as asked", "steps": front["steps"], "backout": front["backout"]})
 
 
 def _keys(stranger: Stranger) -> list[str]:
