@@ -12,7 +12,7 @@ up: .venv/.stamp
 	$(RUN) up
 
 test: .venv/.stamp
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 check: .venv/.stamp
 	$(BIN)/ruff format --check .
