@@ -29,8 +29,7 @@ declare v_run runs; v_code text; v_cost jsonb; v_call bigint;
 begin
   perform authority_lock_shared();
   v_cost := jsonb_build_object('tokens', (p ->> 'tokens')::bigint, 'micros', 0, 'calls', 0);
-  if exists (select 1 from kills k where k.kind = 'all' or (k.kind = 'run' and k.name = p ->> 'run')
-              or (k.kind = 'agent' and k.name = p ->> 'role') or (k.kind = 'user' and k.name = p ->> 'user')) then
+  if is_killed(p ->> 'run', p ->> 'role', null, p ->> 'user') then
     return query select 'killed', null::bigint; return;
   end if;
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
