@@ -78,11 +78,11 @@ class Permanent(ControlError):
 class Temporary(ControlError):
     """Trying again after `delay` seconds may help."""
 
-    def __init__(self, code: Code, message: str, *, delay: float = 0.1, is_refusal: bool = False) -> None:
+    def __init__(self, code: Code, message: str, *, delay: float = 0.1, is_unsent: bool = False) -> None:
         super().__init__(code, message)
         self.delay = delay
-        self.is_refusal = is_refusal
-        """True if the other side said no for now; False if no reply came, so that it may have acted all the same."""
+        self.is_unsent = is_unsent
+        """True if the request never left this side; False if the other side may have acted all the same."""
 
 
 class Halt(ControlError):

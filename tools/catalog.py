@@ -29,6 +29,9 @@ class ToolCard:
     roles: tuple[Role, ...]
     reversible: bool
     keyed: bool
+    has_lookup: bool
+    attempts: int
+    settles_within: float | None
     compensate: str
     playbook: str
     data: tuple[str, ...]
@@ -49,6 +52,9 @@ class ToolCard:
             roles=tuple(sorted(tool.roles)),
             reversible=tool.reversible,
             keyed=tool.keyed,
+            has_lookup=tool.lookup is not None,
+            attempts=tool.attempts,
+            settles_within=tool.settles_within,
             compensate=tool.compensate,
             playbook=tool.playbook,
             data=tool.data,

@@ -32,11 +32,18 @@ RefusalCode = Literal[
 StopCode = Literal[RefusalCode, "in_doubt", "key_reused"]
 ClaimCode = Literal[StopCode, "go", "unfinished", "recorded", "replay", "approval_required", "in_flight"]
 SettlementCode = Literal["settled", "already", "superseded", "killed"]
+SendRefusal = Literal["killed", "cancelled"]
 HoldCode = Literal[RefusalCode, "held", "approved", "approval_rejected", "approval_timeout"]
 
 _STATES: tuple[EffectState, ...] = get_args(EffectState)
 _READ_STATES: tuple[Literal["done", "failed"], ...] = ("done", "failed")
 _CLAIM_CODES: tuple[ClaimCode, ...] = get_args(ClaimCode)
+_SEND_CODES: tuple[SendRefusal | Literal["ok", "lease_lost", "not_found"], ...] = (
+    *get_args(SendRefusal),
+    "ok",
+    "lease_lost",
+    "not_found",
+)
 _SETTLEMENT_CODES: tuple[SettlementCode | Literal["not_found"], ...] = (*get_args(SettlementCode), "not_found")
 _READ_CODES: tuple[RefusalCode | Literal["go", "replay"], ...] = (*get_args(RefusalCode), "go", "replay")
 _RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "replay", "lease_lost")
@@ -57,7 +64,7 @@ class Claim:
     effect: str | None
     permit: str | None
     send_key: str | None
-    """Idempotency key towards the service: the natural key and, from the second on, its generation."""
+    """Idempotency key towards the service: the natural key and, from the second on, the number of the event."""
     state: EffectState | None
     outcome: Mapping[str, Json] | None
 
@@ -133,6 +140,21 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> C
     return Claim(code, row["effect"], row["permit"], row["send_key"], state, row["outcome"])
 
 
+async def register_send(database: Database, lease: Lease, claim: Claim) -> SendRefusal | None:
+    """Register one more send of a claimed effect; returns why it may not be sent, or None. Raises LeaseLost."""
+    body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence}
+    row = await database.call(lease.access, "register_send", body)
+    match member(_SEND_CODES, row["code"], "register_send"):
+        case "ok":
+            return None
+        case "lease_lost":
+            raise LeaseLost(lease.run)
+        case "not_found":
+            raise _unknown(str(claim.effect))
+        case refusal:
+            return refusal
+
+
 async def settle(
     database: Database,
     access: Access,
@@ -148,7 +170,8 @@ async def settle(
     """Record the outcome of an effect; returns what stands recorded, which may come from another worker.
 
     `settled` and `already` are recorded outcomes. `superseded`: a successor holds the permit now, so that this
-    failure is not the last word. `killed`: a stop switch refused it on its way; it stays claimed for whoever resumes.
+    failure is not the last word. `killed`: a stop switch stopped it on its way; it stays claimed for
+    whoever resumes, who looks first.
     """
     body = {
         "effect": claim.effect,

@@ -94,10 +94,17 @@ language sql volatile set search_path = public, pg_temp as $$
 $$;
 revoke execute on function covering_approval(jsonb) from public;
 
--- The key under which an effect is sent to the business: another one for each generation.
-create or replace function send_key_of(p_key text, p_generation int) returns text language sql immutable as $$
-  select case p_generation when 0 then p_key else p_key || '#' || p_generation end
+-- The key under which an effect is sent to the business: another one only for another event, so that the service's own
+-- protection goes on working after a failure or a person's word.
+create or replace function send_key_of(p_key text, p_event int) returns text language sql immutable as $$
+  select case p_event when 0 then p_key else p_key || '#' || p_event end
 $$;
+
+-- The number of the event that an effect carries out.
+create or replace function event_of(p_effect effects) returns int language sql immutable as $$
+  select coalesce(p_effect.event, p_effect.generation)
+$$;
+revoke execute on function event_of(effects) from public;
 
 -- Whether an effect was claimed by this step of this plan.
 create or replace function is_same_step(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
@@ -137,10 +144,10 @@ begin
   else
     v_code := 'unfinished';
     v_jti := permits.issue(v_old.id, v_run.id, true, p);
-    update effects e set fence = v_run.fence, attempts = e.attempts + 1, permit = permits.fingerprint(v_jti)
+    update effects e set fence = v_run.fence, permit = permits.fingerprint(v_jti)
      where e.id = v_old.id;
   end if;
-  return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, v_old.generation), v_old.state, v_old.outcome;
+  return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, event_of(v_old)), v_old.state, v_old.outcome;
 end $$;
 revoke execute on function claim_again(runs, effects, jsonb) from public;
 
@@ -149,8 +156,8 @@ create or replace function claim(p jsonb)
 returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text; v_gen int;
-  v_print text;
+  v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text;
+  v_print text; v_event int;
 begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
@@ -172,14 +179,15 @@ begin
     update approval_items i set consumed = clock_timestamp(), effect = v_id
      where i.approval = v_approval and i.digest = p ->> 'digest';
   end if;
-  v_gen := coalesce(v_old.generation + 1, 0);
+  v_event := coalesce(event_of(v_old), 0) + case v_old.state when 'compensated' then 1 else 0 end;
   v_jti := permits.issue(v_id, v_run.id, false, p);
   v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
-                       plan_hash, policy, approval, permit, fence, cost)
-  values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key', v_gen,
-          p ->> 'digest', p -> 'args', p ->> 'args_hash', (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy',
-          v_approval, v_print, v_run.fence, p -> 'cost');
+                       plan_hash, policy, approval, permit, fence, cost, event, sent)
+  values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key',
+          coalesce(v_old.generation + 1, 0), p ->> 'digest', p -> 'args', p ->> 'args_hash',
+          (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence, p -> 'cost',
+          v_event, clock_timestamp());
   perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
@@ -187,10 +195,36 @@ begin
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
       'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins'));
-  return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_gen), null, null::jsonb;
+  return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_event), null, null::jsonb;
 end $$;
 revoke execute on function claim(jsonb) from public;
 grant execute on function claim(jsonb) to cs_app;
+
+-- Registers one more send of a claimed effect, unless something that the claim looked at has changed since: the stop
+-- switch, the lease, a cancellation, or who holds the permit.
+create or replace function register_send(p jsonb)
+returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_effect effects;
+begin
+  perform authority_lock_shared();
+  select r.* into v_run from runs r
+   where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
+  select * into v_effect from effects e where e.id = p ->> 'effect' for update;
+  code := case
+    when v_effect.id is null then 'not_found'
+    when is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id) then 'killed'
+    when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' or v_effect.state <> 'claimed'
+      or v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then 'lease_lost'
+    when v_run.cancel is not null then 'cancelled'
+    else 'ok' end;
+  if code = 'ok' then
+    update effects e set attempts = e.attempts + 1, sent = clock_timestamp() where e.id = v_effect.id;
+  end if;
+  return next;
+end $$;
+revoke execute on function register_send(jsonb) from public;
+grant execute on function register_send(jsonb) to cs_app;
 
 -- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
 -- only from who holds the latest permit, because a predecessor's is no longer the last word.
@@ -210,9 +244,10 @@ begin
     return query select 'superseded', v_effect.state, v_effect.outcome; return;
   end if;
   v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id);
-  if v_state = 'failed' and is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
-     and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null) then
-    -- Stopped on its way and never carried out: whoever resumes the run goes on here, under the same approval.
+  if is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
+     and (p #>> '{attempt,stopped_by}' = 'killed' and v_state <> 'done' or v_state = 'failed'
+          and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null)) then
+    -- Stopped on its way: whoever resumes the run goes on here, under the same approval, and looks first.
     perform journal_record(v_run, null, null, v_about || jsonb_build_object('kind', 'interrupted',
       'reason', 'killed', 'outcome', p -> 'outcome', 'attempt', p -> 'attempt'));
     return query select 'killed', v_effect.state, p -> 'outcome'; return;

@@ -7,6 +7,7 @@ on the way is a denial; the journal has the intent before the call.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
@@ -154,6 +155,8 @@ class Gateway:
     async def _act(self, lease: Lease, admission: AdmittedAction, claim: Claim, *, first_look: bool) -> Outcome:
         attempt, cost = await self._call(lease, admission, claim, first_look=first_look)
         entry: dict[str, Json] = {"number": attempt.attempts, "read_back": attempt.read_back}
+        if attempt.stopped_by:
+            entry["stopped_by"] = attempt.stopped_by
         if attempt.read_back:
             entry["retry_suppressed"] = "original_succeeded"
         settlement = await effects.settle(
@@ -171,12 +174,15 @@ class Gateway:
             case "superseded":
                 raise LeaseLost(lease.run)
             case "killed":
-                raise Halt("killed", f"step {admission.action.step!r} was stopped on its way; nothing happened")
+                message = f"step {admission.action.step!r} was stopped on its way; resuming looks first what came of it"
+                raise Halt("killed", message)
             case "settled" | "already":
                 outcome = effects.outcome(settlement.state, settlement.outcome, claim.effect)
         if outcome.state == "in_doubt":
             message = f"nobody knows whether effect {claim.effect!r} happened: `countersign effects resolve`"
             raise Halt("in_doubt", message)
+        if attempt.stopped_by == "cancelled" and outcome.state == "failed":
+            raise Halt("cancelled", f"step {admission.action.step!r} was cancelled before anything was sent")
         return replace(outcome, cost=cost)
 
     async def _call(
@@ -195,8 +201,14 @@ class Gateway:
             services=self._services.bind(action.role, lease.correlation, permit=permit, key=key),
             rows=Handles(rows),
         )
+
+        async def may_send() -> str | None:
+            return await effects.register_send(self._database, lease, claim) if claim else None
+
         began = time.monotonic()
-        attempt = await call_tool(admission.tool, admission.arguments, call, self._clock, first_look=first_look)
+        attempt = await call_tool(
+            admission.tool, admission.arguments, call, self._clock, first_look=first_look, may_send=may_send
+        )
         millis = round((time.monotonic() - began) * 1000)
         return _small(attempt), replace(admission.tool.cost, millis=millis)
 
@@ -275,11 +287,11 @@ def _plain(text: str) -> str:
 
 
 def _small(attempt: Attempt) -> Attempt:
-    """Keep what a tool answered out of journals and prompts if it is not small, exact JSON."""
+    """Keep what a tool answered out of journals and prompts if it is not a small, exact JSON object."""
     try:
-        text = canonical(attempt.result)
-        fits = len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
-    except (TypeError, ValueError):
+        text = canonical(attempt.result) if isinstance(cast(object, attempt.result), Mapping) else ""
+        fits = bool(text) and len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
+    except (TypeError, ValueError, RecursionError):
         fits = False
-    message = "the tool's answer was too large or not exact; dropped"
+    message = "the tool's answer was too large, too deep or no exact object; dropped"
     return attempt if fits else replace(attempt, result={}, message=message)

@@ -1,4 +1,4 @@
-"""Stop switches: under a pulled one no claim commits; called by the API, where people pull and release them."""
+"""Stop switches: under a pulled one nothing is claimed or sent again; called by the API, for people."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from memory.scope import Access
 Reach = Literal["all", "run", "agent", "tool", "user"]
 
 _REACHES: tuple[Reach, ...] = get_args(Reach)
+_DRAIN_CODES: tuple[Literal["ok", "busy"], ...] = ("ok", "busy")
 _RELEASE_CODES: tuple[Literal["ok", "not_found"], ...] = ("ok", "not_found")
 
 
@@ -27,9 +28,51 @@ class KillSwitch:
     at: datetime
 
 
-async def kill(database: Database, access: Access, reach: Reach, name: str = "", reason: str = "") -> None:
-    """Stop everything within reach; permits without a call yet are void in the same commit."""
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """An effect that was claimed before the switch: its send under way may still arrive, and no later one."""
+
+    id: str
+    run: str
+    step: str
+    tool: str
+    attempts: int
+    """Sends so far."""
+    claimed: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KillReport:
+    """What a switch left behind when it answered."""
+
+    open: tuple[OpenClaim, ...]
+    sessions: tuple[int, ...]
+    """Processes of the database that hold the lock of all claims and may not be ended; an administrator must."""
+
+
+async def kill(database: Database, access: Access, reach: Reach, name: str = "", reason: str = "") -> KillReport:
+    """Stop everything within reach, and say what was claimed before and is not settled.
+
+    The switch commits first. Then claims that began before are waited for, half a second at most; sessions that hold
+    the lock after that are ended.
+    """
     await database.call(access, "kill", reach, name, reason)
+    sessions: tuple[int, ...] = ()
+    if not await _drain(database, access, reach, name):
+        sessions = tuple(row["pid"] for row in await database.rows(access, "select * from end_authority_holders()"))
+        await _drain(database, access, reach, name)
+    return KillReport(await open_claims(database, access, reach, name), sessions)
+
+
+async def _drain(database: Database, access: Access, reach: Reach, name: str) -> bool:
+    row = await database.call(access, "drain_claims", reach, name)
+    return member(_DRAIN_CODES, row["code"], "drain_claims") == "ok"
+
+
+async def open_claims(database: Database, access: Access, reach: Reach, name: str = "") -> tuple[OpenClaim, ...]:
+    """Return the effects within reach that are claimed and not settled, the oldest first."""
+    rows = await database.rows(access, "select * from open_claims(%s, %s)", reach, name)
+    return tuple(OpenClaim(**row) for row in rows)
 
 
 async def unkill(database: Database, access: Access, reach: Reach, name: str = "") -> None:

@@ -9,23 +9,78 @@ language sql stable as $$
 $$;
 revoke execute on function is_killed(text, text, text, text) from public;
 
--- Pulls or releases the stop switch; once this has committed, no claim commits under it.
-create or replace function kill(p_kind text, p_name text, p_reason text)
-returns table (code text) language plpgsql security definer set search_path = public, pg_temp as $$
-begin
-  perform authority_lock_exclusive();
-  insert into kills (tenant, kind, name, reason, by)
-  values (current_tenant(), p_kind, p_name, p_reason, current_principal()) on conflict do nothing;
+-- Makes permits within reach useless that no service has used yet.
+create or replace function void_permits(p_kind text, p_name text) returns void
+language sql set search_path = public, pg_temp as $$
   delete from permits.permit t
    where t.tenant = current_tenant() and t.consumed is null
      and case p_kind when 'all' then true when 'run' then t.run = p_name when 'agent' then t.actor = p_name
-                     when 'tool' then t.tool = p_name when 'user' then t.subject = p_name end;
+                     when 'tool' then t.tool = p_name when 'user' then t.subject = p_name end
+$$;
+revoke execute on function void_permits(text, text) from public;
+
+-- Pulls the stop switch. It waits for nobody: every claim and every later send that begins after it has committed sees it,
+-- and `drain_claims` waits for those that began before.
+create or replace function kill(p_kind text, p_name text, p_reason text)
+returns table (code text) language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  insert into kills (tenant, kind, name, reason, by)
+  values (current_tenant(), p_kind, p_name, p_reason, current_principal()) on conflict do nothing;
+  perform void_permits(p_kind, p_name);
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'kill', 'scope', p_kind, 'name', p_name,
     'by', current_principal(), 'reason', p_reason));
   return query select 'ok';
 end $$;
 revoke execute on function kill(text, text, text) from public;
 grant execute on function kill(text, text, text) to cs_app;
+
+-- Waits until claims that began before the switch have committed or ended, at most half a second, and voids their permits.
+create or replace function drain_claims(p_kind text, p_name text)
+returns table (code text) language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '500ms' as $$
+begin
+  perform authority_lock_exclusive();
+  perform void_permits(p_kind, p_name);
+  return query select 'ok';
+exception when lock_not_available then
+  return query select 'busy';
+end $$;
+revoke execute on function drain_claims(text, text) from public;
+grant execute on function drain_claims(text, text) to cs_app;
+
+-- Ends the caller's own role's sessions that hold the lock of this tenant's authority, and returns those it may not end.
+-- A claim that is cut short has sent nothing.
+create or replace function end_authority_holders()
+returns table (pid int) language plpgsql set search_path = public, pg_temp as $$
+declare v int;
+begin
+  for v in select l.pid from pg_locks l
+            where l.locktype = 'advisory' and l.classid = 7200 and l.objid = hashtext(current_tenant())::oid
+              and l.objsubid = 2 and l.granted and l.pid <> pg_backend_pid()
+              and l.database = (select d.oid from pg_database d where d.datname = current_database())
+  loop
+    begin
+      perform pg_terminate_backend(v);
+    exception when insufficient_privilege then
+      pid := v;
+      return next;
+    end;
+  end loop;
+end $$;
+revoke execute on function end_authority_holders() from public;
+grant execute on function end_authority_holders() to cs_app;
+
+-- Effects within reach of a switch that are claimed and not settled: of each, the send already under way may still arrive.
+create or replace function open_claims(p_kind text, p_name text)
+returns table (id text, run text, step text, tool text, attempts int, claimed timestamptz)
+language sql stable set search_path = public, pg_temp as $$
+  select e.id, e.run, e.step, e.tool, e.attempts, e.claimed from effects e
+   where e.tenant = current_tenant() and e.state = 'claimed'
+     and case p_kind when 'all' then true when 'run' then e.run = p_name when 'agent' then e.role = p_name
+                     when 'tool' then e.tool = p_name when 'user' then e.user_id = p_name end
+   order by e.claimed, e.id
+$$;
+revoke execute on function open_claims(text, text) from public;
+grant execute on function open_claims(text, text) to cs_app;
 
 -- Releases the stop switch.
 create or replace function unkill(p_kind text, p_name text)

@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
 from tools.action import Json
-from tools.tool import Call, Function, Tool
+from tools.tool import Call, Function, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
 _MAX_DELAY = 5.0
+_FIRST_DELAY = 0.1
+_PATIENCE = 5.0
+"""Seconds that a call waits for a proof; what takes longer is left in doubt, and looked at again by a duty."""
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR)
 
 Result = Mapping[str, Json]
@@ -29,74 +33,196 @@ class Attempt:
     attempts: int = 0
     read_back: bool = False
     """True if a look-up showed that the service had done it already, so that no further attempt was made."""
+    stopped_by: str = ""
+    """Why it was not sent again, if something stood against that."""
 
 
-async def call_tool(tool: Tool, arguments: object, call: Call, clock: Clock, *, first_look: bool = False) -> Attempt:
+LookBeforeSend = Callable[[], Awaitable[str | None]]
+"""Looks whether one more send is still allowed and registers it; answers why not, or None."""
+
+
+async def call_tool(
+    tool: Tool,
+    arguments: object,
+    call: Call,
+    clock: Clock,
+    *,
+    first_look: bool = False,
+    may_send: LookBeforeSend | None = None,
+) -> Attempt:
     """Perform one call, retrying what is temporary.
 
-    A write whose reply was lost is looked up by its key before any retry; if the service cannot be asked, only a
-    service that de-duplicates by our key is tried again. `first_look` starts with the look-up, for a successor of
-    a process that died.
+    A write failed only by proof: it was never sent, or the service refused the only send for good, or a look-up after
+    `settles_within` found nothing. Anything else after a send that may have arrived is `unknown`. `first_look` starts
+    with the look-up, for a successor of a process that died. The claim covers the first send; `may_send` is asked
+    before every later one.
     """
-    if first_look and (conclusion := await _after_loss(tool, arguments, call, clock, 0)):
-        return conclusion
-    failure, may_have_acted = Temporary("tool_failed", f"{tool.name!r} allows no attempt"), False
+    if tool.effect == "read":
+        return await _read(tool, arguments, call, clock)
+    return await _Write(tool, arguments, call, clock, may_send or _always).perform(took_over=first_look)
+
+
+async def _read(tool: Tool, arguments: object, call: Call, clock: Clock) -> Attempt:
+    message = f"{tool.name!r} allows no attempt"
     for number in range(1, tool.attempts + 1):
         try:
             return Attempt("done", await _once(tool.run, tool, arguments, call), attempts=number)
         except Temporary as error:
-            failure = error
-            _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
+            message = str(error)
+            _log(tool, number, error)
+            if number < tool.attempts:
+                await clock.sleep(backoff(number, error.delay))
         except ControlError as error:
-            # A refusal of the repetition says nothing of the one before, which may have got through meanwhile.
-            conclusion = await _after_loss(tool, arguments, call, clock, number) if may_have_acted else None
-            return conclusion or Attempt("failed", message=str(error), attempts=number)
-        may_have_acted = may_have_acted or not failure.is_refusal
-        if conclusion := await _after_loss(tool, arguments, call, clock, number, was_refused=failure.is_refusal):
-            return conclusion
-        if number < tool.attempts:
-            await clock.sleep(backoff(number, failure.delay))
-    is_silent = tool.effect != "read" and not failure.is_refusal
-    return Attempt("unknown" if is_silent else "failed", message=str(failure), attempts=tool.attempts)
+            return Attempt("failed", message=str(error), attempts=number)
+    return Attempt("failed", message=message, attempts=tool.attempts)
+
+
+async def _always() -> str | None:
+    return None
+
+
+@dataclass(slots=True)
+class _Write:
+    """One write until its outcome is proven or cannot be."""
+
+    tool: Tool
+    arguments: object
+    call: Call
+    clock: Clock
+    may_send: LookBeforeSend
+    open_sends: int = 0
+    """Sends that may have arrived and of which nothing is known."""
+    last_send: datetime | None = None
+    message: str = "the reply was lost and cannot be found out"
+
+    async def perform(self, *, took_over: bool) -> Attempt:
+        if took_over:
+            self._note_send()
+            if conclusion := await self._find_out(0):
+                return conclusion
+        for number in range(1, self.tool.attempts + 1):
+            if (number > 1 or took_over) and (refusal := await self.may_send()):
+                return await self._stop(refusal, number - 1)
+            delay = _FIRST_DELAY
+            try:
+                return Attempt(
+                    "done", await _once(self.tool.run, self.tool, self.arguments, self.call), attempts=number
+                )
+            except ControlError as error:
+                self.message, delay = str(error), getattr(error, "delay", delay)
+                _log(self.tool, number, error)
+                if conclusion := await self._after(error, number):
+                    return conclusion
+            if number < self.tool.attempts:
+                await self.clock.sleep(backoff(number, delay))
+        return await self._conclude(self.tool.attempts)
+
+    async def _after(self, error: ControlError, number: int) -> Attempt | None:
+        """Conclude from an answer, or from silence; None means that one more send is safe."""
+        if isinstance(error, Temporary) and error.is_unsent:
+            return None
+        if self._is_final(error):
+            return Attempt("failed", message=str(error), attempts=number)
+        self._note_send()
+        return await self._find_out(number)
+
+    def _is_final(self, error: ControlError) -> bool:
+        """Return whether a refusal proves that nothing happened under this key."""
+        if isinstance(error, Temporary):
+            return False
+        status = error.status if isinstance(error, ServiceRefusal) else None
+        if self.open_sends:
+            return status in self.tool.final_repeats
+        return status is None or status in self.tool.final
+
+    def _note_send(self) -> None:
+        self.open_sends += 1
+        self.last_send = self.clock.now()
+
+    async def _find_out(self, number: int) -> Attempt | None:
+        """Look the effect up; None means that one more send is safe: the service de-duplicates, or nothing arrived."""
+        if self.tool.lookup is None:
+            return None if self.tool.keyed else self._unknown(number)
+        record = await self._look()
+        if record == {} and not self.tool.keyed and self._remaining() is not None:
+            record = await self._look_when_settled()
+        if record:
+            return Attempt("done", record, attempts=number, read_back=True)
+        if record is None or not (self._is_proven_absent() or self.tool.keyed):
+            return self._unknown(number)
+        return None
+
+    async def _look_when_settled(self) -> Result | None:
+        """Wait until an earlier send cannot be at work any more, if that is soon, and look again."""
+        remaining = self._remaining()
+        if remaining is None or remaining > _PATIENCE:
+            return {}
+        await self.clock.sleep(remaining)
+        return await self._look()
+
+    def _remaining(self) -> float | None:
+        """Return the seconds until the last send is settled, None if nobody knows how long that takes."""
+        if self.tool.settles_within is None or self.last_send is None:
+            return None
+        return max(0.0, self.tool.settles_within - (self.clock.now() - self.last_send).total_seconds())
+
+    def _is_proven_absent(self) -> bool:
+        """Return whether the look-up that found nothing came late enough to be a proof; if so, nothing is open."""
+        if self._remaining() != 0.0:
+            return False
+        self.open_sends = 0
+        return True
+
+    async def _conclude(self, number: int) -> Attempt:
+        """Conclude after the last send: what was never sent or is proven absent has failed, the rest nobody knows."""
+        if self.open_sends and self.tool.lookup and self._remaining() is not None:
+            record = await self._look_when_settled()
+            if record:
+                return Attempt("done", record, attempts=number, read_back=True)
+            if record is None or not self._is_proven_absent():
+                return self._unknown(number)
+        if self.open_sends:
+            return self._unknown(number)
+        return Attempt("failed", message=self.message, attempts=number)
+
+    async def _stop(self, refusal: str, number: int) -> Attempt:
+        """Send no more: look once what came of the earlier sends, since reading goes on when acting is stopped."""
+        self.message = f"not sent again: {refusal}"
+        if self.open_sends and self.tool.lookup and (record := await self._look()):
+            return Attempt("done", record, attempts=number, read_back=True)
+        conclusion = (
+            self._unknown(number) if self.open_sends else Attempt("failed", message=self.message, attempts=number)
+        )
+        return replace(conclusion, stopped_by=refusal)
+
+    def _unknown(self, number: int) -> Attempt:
+        return Attempt("unknown", message=self.message, attempts=number)
+
+    async def _look(self) -> Result | None:
+        """Return what the service recorded under our key, empty if nothing, None if it cannot be asked."""
+        assert self.tool.lookup
+        for number in range(1, self.tool.attempts + 1):
+            try:
+                record: Any = await _once(self.tool.lookup, self.tool, self.arguments, self.call)
+                # Adapters are written by others: an answer of another shape says nothing.
+                return record if isinstance(record, Mapping) else None
+            except Temporary as error:
+                _LOG.warning("read-back of %s failed, attempt %d: %s", self.tool.name, number, error)
+                await self.clock.sleep(backoff(number, error.delay))
+            except ControlError as error:
+                _LOG.warning("read-back of %s refused: %s", self.tool.name, error)
+                return None
+        return None
+
+
+def _log(tool: Tool, number: int, error: ControlError) -> None:
+    _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
 
 
 def backoff(number: int, base: float) -> float:
     """Return the seconds to wait after attempt `number`: doubling from `base`, capped, with a fifth of jitter."""
     jitter = random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, protects nothing
     return min(base * 2 ** (number - 1), _MAX_DELAY) * jitter
-
-
-async def _after_loss(
-    tool: Tool, arguments: object, call: Call, clock: Clock, number: int, *, was_refused: bool = False
-) -> Attempt | None:
-    """Decide after a lost reply: None means that trying again is safe, as it is once the service said `not now`."""
-    if tool.effect == "read" or (was_refused and tool.lookup is None):
-        return None
-    record = await _look(tool, arguments, call, clock)
-    if record:
-        return Attempt("done", record, attempts=number, read_back=True)
-    if record is None or not (tool.keyed or was_refused):
-        return Attempt("unknown", message="the reply was lost and cannot be found out", attempts=number)
-    return None
-
-
-async def _look(tool: Tool, arguments: object, call: Call, clock: Clock) -> Result | None:
-    """Return what the service recorded under our key, empty if nothing, None if it cannot be asked.
-
-    A tool without look-up whose service de-duplicates counts as `nothing`: repeating it is safe.
-    """
-    if tool.lookup is None:
-        return {} if tool.keyed else None
-    for number in range(1, tool.attempts + 1):
-        try:
-            return await _once(tool.lookup, tool, arguments, call)
-        except Temporary as error:
-            _LOG.warning("read-back of %s failed, attempt %d: %s", tool.name, number, error)
-            await clock.sleep(backoff(number, error.delay))
-        except ControlError as error:
-            _LOG.warning("read-back of %s refused: %s", tool.name, error)
-            return None
-    return None
 
 
 async def _once(function: Function, tool: Tool, arguments: object, call: Call) -> Result:

@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from memory.errors import Permanent, Temporary
 from tools.action import Json, Role
 from tools.certificates import trust_of
-from tools.tool import BusinessServices, Call, Function, SliceArgument
+from tools.tool import BusinessServices, Call, Function, ServiceRefusal, SliceArgument
 
 _SECONDS = 30.0
+SETTLES_WITHIN = 30.0
+"""Seconds after which the shipped services are not at work on a request any more: they give one up before."""
 _MISSING, _RATE_LIMIT = 404, 429
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
@@ -83,7 +85,7 @@ class _CallServices:
             response = await self._client.request(method, path, headers=self._headers, **content)
         except _NEVER_SENT as error:
             raise Temporary(
-                "tool_failed", f"{path!r} could not be reached; is the service up?", is_refusal=True
+                "tool_failed", f"{path!r} could not be reached; is the service up?", is_unsent=True
             ) from error
         except httpx2.TransportError as error:
             raise Temporary(
@@ -93,24 +95,25 @@ class _CallServices:
             raise _refusal(path, response)
         try:
             return response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Temporary("tool_failed", f"{path!r} answered with something that is not JSON") from error
 
 
-def _refusal(path: str, response: httpx2.Response) -> Permanent | Temporary:
+def _refusal(path: str, response: httpx2.Response) -> ServiceRefusal | Temporary:
     message = f"{path!r} answered {response.status_code}: {_detail(response)}"
     if response.status_code == _RATE_LIMIT:
         delay = response.headers.get("Retry-After", "1")
-        return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0, is_refusal=True)
+        return Temporary("tool_failed", message, delay=float(delay) if delay.isdigit() else 1.0)
     if response.is_server_error:
         return Temporary("tool_failed", message)
-    return Permanent("not_found" if response.status_code == _MISSING else "tool_failed", message)
+    code = "not_found" if response.status_code == _MISSING else "tool_failed"
+    return ServiceRefusal(code, message, response.status_code)
 
 
 def _detail(response: httpx2.Response) -> str:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text[:200]
     detail = cast(Mapping[str, Any], body).get("detail", body) if isinstance(body, Mapping) else body
     return str(detail)[:200]

@@ -1,12 +1,25 @@
 """Tool declarations: a function with its effect, cost, key and safety net; adapters use the decorator."""
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memory.errors import Code, Permanent
 from tools.action import Cost, Effect, Json, Role, digest
+
+FINAL = frozenset({400, 404, 405, 410, 413, 415, 422})
+"""HTTP statuses that refuse a request for good, unless a card says otherwise; sources: RFC 9110, RFC 4918 (422)."""
+
+
+class ServiceRefusal(Permanent):
+    """A service's answer that is no success; what it proves depends on its status and on what was sent before."""
+
+    def __init__(self, code: Code, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
 
 
 class SliceArgument(BaseModel):
@@ -102,8 +115,14 @@ class Tool:
     """Natural key of the effect; without one the key is tool, target, arguments and the run's request."""
     lookup: Function | None = None
     """Read back by key what the service recorded; returns an empty mapping if it has nothing."""
-    keyed: bool = True
+    keyed: bool = False
     """True if the service itself de-duplicates by our key, so that re-sending is safe."""
+    settles_within: float | None = None
+    """Seconds after a send in which the service may still be at it; a look-up that finds nothing later is a proof."""
+    final: frozenset[int] = FINAL
+    """HTTP statuses that prove, as answers to the only send, that nothing happened and nothing will."""
+    final_repeats: frozenset[int] = frozenset()
+    """The same for answers to a repetition, while an earlier send may still be at work."""
     amount: Callable[[Any], int] | None = None
     """Business amount of one call in minor units, for policies and limits."""
     target: Callable[[Any], str] | None = None
@@ -137,6 +156,9 @@ class ToolOptions(TypedDict, total=False):
     key: Callable[[Any], str]
     lookup: Function
     keyed: bool
+    settles_within: float
+    final: frozenset[int]
+    final_repeats: frozenset[int]
     amount: Callable[[Any], int]
     target: Callable[[Any], str]
     facts: Callable[[Any], Mapping[str, Json]]
@@ -164,6 +186,10 @@ def tool(
         if not (isinstance(arguments, type) and issubclass(arguments, BaseModel)):
             raise TypeError(f"tool {name!r}: annotate the first parameter `args` with its pydantic model")
         tool_roles: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"tool {name!r}: make it an `async def`; a synchronous one would still the worker's other runs"
+            )
         summary = (function.__doc__ or "").strip()
         if not summary:
             raise TypeError(f"tool {name!r}: say in the docstring what it does")

@@ -34,14 +34,31 @@ async def ls(services: ServicesDep, caller: CallerDep) -> Any:
 
 
 @router.post("", status_code=201, operation_id="kill")
-async def kill(stop: KillRequest, services: ServicesDep, caller: CallerDep) -> dict[str, str]:
-    """Stop: once this answers, nothing within reach is permitted any more. Anybody may."""
+async def kill(stop: KillRequest, services: ServicesDep, caller: CallerDep) -> Any:
+    """Stop: once this answers, nothing within reach is claimed or sent again. Anybody may.
+
+    `open` names what was claimed before and is not settled: of each, the send already under way may still arrive.
+    `sessions` are processes of the database that hold up all claims and that only an administrator may end.
+    """
     if (stop.kind == "all") == bool(stop.name):
         raise Permanent("bad_request", f"kind {stop.kind!r} {'takes no' if stop.name else 'needs a'} name")
     if stop.name:
         await _is_there(services, caller, stop)
-    await kills.kill(services.database, caller.access, stop.kind, stop.name, stop.reason)
-    return {"kind": stop.kind, "name": stop.name, "reason": stop.reason, "by": caller.principal.id}
+    report = await kills.kill(services.database, caller.access, stop.kind, stop.name, stop.reason)
+    return {
+        "kind": stop.kind,
+        "name": stop.name,
+        "reason": stop.reason,
+        "by": caller.principal.id,
+        "open": report.open,
+        "sessions": report.sessions,
+    }
+
+
+@router.get("/open", operation_id="list_open_claims")
+async def open_claims(services: ServicesDep, caller: CallerDep, kind: Reach = "all", name: str = "") -> Any:
+    """List what was claimed within reach and is not settled: of each at most the send under way may still arrive."""
+    return {"items": await kills.open_claims(services.database, caller.access, kind, name)}
 
 
 @router.delete("/all", operation_id="unkill_all")

@@ -77,7 +77,7 @@ async def look(args: Job, call: Call) -> dict[str, Json]:
     return {"job": args.job}
 
 
-@tool("jobs.pause", effect="write", playbook="jobs.paused")
+@tool("jobs.pause", effect="write", keyed=True, playbook="jobs.paused")
 async def pause(args: Job, call: Call) -> dict[str, Json]:
     """Pause a job."""
     return {"paused": args.job}

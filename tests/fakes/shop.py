@@ -120,6 +120,7 @@ def _pay(shop: Shop) -> Tool:
         amount=lambda args: args.amount,
         target=lambda args: f"order/{args.order}",
         reversible=False,
+        keyed=True,
         playbook="none",
     )
     async def pay(args: OrderArguments, call: Call) -> Mapping[str, Json]:
@@ -136,6 +137,7 @@ def _pay_batch(shop: Shop) -> Tool:
         key=lambda args: f"pay:{args.orders.digest}",
         amount=lambda args: args.orders.total,
         reversible=False,
+        keyed=True,
         playbook="none",
     )
     async def pay_batch(args: OrdersArguments, call: Call) -> Mapping[str, Json]:
@@ -152,6 +154,7 @@ def _close(shop: Shop) -> Tool:
         effect="write",
         target=lambda args: f"desk/{args.desk}",
         compensate="shop.open",
+        keyed=True,
         playbook="none",
         key=lambda args: f"close:{args.desk}",
     )
@@ -167,7 +170,7 @@ def _close(shop: Shop) -> Tool:
 
 
 def _open(shop: Shop) -> Tool:
-    @tool("shop.open", effect="write", target=lambda args: f"desk/{args.desk}", playbook="none")
+    @tool("shop.open", effect="write", target=lambda args: f"desk/{args.desk}", keyed=True, playbook="none")
     async def reopen(args: Desk, call: Call) -> Mapping[str, Json]:
         """Open a desk again."""
         shop.calls.append(call.key)

@@ -128,25 +128,34 @@ async def _look(args: Item, call: Call) -> Mapping[str, Json]:
     return await call.services.find_operation("shop", call.key)
 
 
-@tool("shop.charge", effect="write", key=_key, amount=_amount, lookup=_look, compensate="shop.undo", playbook="p")
+@tool(
+    "shop.charge",
+    effect="write",
+    key=_key,
+    amount=_amount,
+    lookup=_look,
+    keyed=True,
+    compensate="shop.undo",
+    playbook="p",
+)
 async def charge(args: Item, call: Call) -> Mapping[str, Json]:
     """Charge, keyed and with read-back."""
     return await call.services.post("shop", "pay", {})
 
 
-@tool("shop.unkeyed", effect="write", key=_key, keyed=False, playbook="p")
+@tool("shop.unkeyed", effect="write", key=_key, attempts=1, playbook="p")
 async def charge_without_key(args: Item, call: Call) -> Mapping[str, Json]:
     """Charge at a service that neither de-duplicates nor can be asked."""
     return await call.services.post("shop", "unkeyed", {})
 
 
-@tool("shop.fail", effect="write", key=_key, lookup=_look, playbook="p")
+@tool("shop.fail", effect="write", key=_key, lookup=_look, keyed=True, playbook="p")
 async def fail(args: Item, call: Call) -> Mapping[str, Json]:
     """Always be refused."""
     return await call.services.post("shop", "refuse", {})
 
 
-@tool("shop.undo", effect="write", key=lambda args: f"undo:{args.id}", playbook="p")
+@tool("shop.undo", effect="write", key=lambda args: f"undo:{args.id}", keyed=True, playbook="p")
 async def undo(args: Item, call: Call) -> Mapping[str, Json]:
     """Take a charge back."""
     return await call.services.post("shop", "pay", {})

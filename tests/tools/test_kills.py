@@ -3,14 +3,17 @@
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 
-from memory.errors import Halt, Permanent
+from memory.errors import Halt, LeaseLost, Permanent, Temporary
 from memory.postgres.roles import Urls
+from memory.runs import records
 from memory.runs.records import Lease
 from tests.conftest import Connect
 from tests.tools.support import Desk, act
 from tools import effects, kills
+from tools.kills import Reach
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +93,84 @@ async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_ag
         "interrupted",
         "outcome",
     ]
+
+
+@pytest.mark.parametrize("reach", ["all", "tool"])
+async def test_nothing_is_sent_again_after_the_switch_and_a_resume_looks_first(desk: Desk, reach: Reach) -> None:
+    """R36 R125: the reply was lost before the switch; whether the service acted is found out, not tried."""
+    lease = await desk.run()
+
+    async def stop() -> None:
+        await kills.kill(desk.database, desk.access("bob"), reach, "" if reach == "all" else "shop.charge")
+        raise Temporary("tool_failed", "the connection was dropped")
+
+    desk.shop.before = stop
+    with pytest.raises(Halt, match="looks first"):
+        await desk.gateway.perform(lease, act(lease))
+    assert desk.shop.calls == 1
+    await desk.end(lease, "stopped", "killed")
+    await kills.unkill(desk.database, desk.access("bob"), reach, "" if reach == "all" else "shop.charge")
+    desk.shop.before, desk.shop.effects = None, ["shop:a"]
+    outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease))
+    assert (outcome.state, desk.shop.calls) == ("done", 1)
+
+
+async def test_a_cancelled_run_sends_nothing_again(desk: Desk) -> None:
+    lease = await desk.run()
+
+    async def cancel() -> None:
+        async with desk.database.transaction(desk.access("bob")) as connection:
+            await records.cancel(connection, lease.run, "enough")
+        raise Temporary("tool_failed", "nobody there", is_unsent=True)
+
+    desk.shop.before = cancel
+    with pytest.raises(Halt, match="before anything was sent"):
+        await desk.gateway.perform(lease, act(lease))
+    assert desk.shop.calls == 1
+
+
+async def test_who_lost_the_lease_sends_nothing_again(desk: Desk) -> None:
+    lease = await desk.run()
+
+    async def lose() -> None:
+        await desk.retake(lease)
+        raise Temporary("tool_failed", "the connection was dropped")
+
+    desk.shop.before = lose
+    with pytest.raises(LeaseLost):
+        await desk.gateway.perform(lease, act(lease))
+    assert desk.shop.calls == 1
+
+
+async def test_the_switch_names_what_is_on_its_way(desk: Desk) -> None:
+    lease = await desk.run()
+    reports: list[kills.KillReport] = []
+
+    async def stop() -> None:
+        reports.append(await kills.kill(desk.database, desk.access("bob"), "run", lease.run))
+
+    desk.shop.before = stop
+    await desk.gateway.perform(lease, act(lease))
+    (claim,) = reports[0].open
+    assert (claim.run, claim.tool, claim.attempts, reports[0].sessions) == (lease.run, "shop.charge", 1, ())
+    assert await kills.open_claims(desk.database, desk.access("bob"), "run", lease.run) == ()
+
+
+@pytest.mark.parametrize("lock", ["pg_advisory_xact_lock", "pg_advisory_lock", "pg_advisory_lock_shared"])
+async def test_the_switch_answers_though_hostile_sql_holds_the_lock_of_all_claims(
+    desk: Desk, urls: Urls, tenant: str, lock: str
+) -> None:
+    """R36: whoever holds it after half a second is ended, in a transaction and at session level."""
+    async with await psycopg.AsyncConnection.connect(urls.app, autocommit="xact" not in lock) as hostile:
+        await hostile.execute(f"select {lock}(7200, hashtext(%s))".encode(), [tenant])
+        async with asyncio.timeout(20):
+            report = await kills.kill(desk.database, desk.access("bob"), "all")
+        assert report.sessions == ()
+        with pytest.raises(psycopg.OperationalError):
+            await hostile.execute("select 1")
+    lease = await desk.run()
+    with pytest.raises(Halt, match="killed"):
+        await desk.gateway.perform(lease, act(lease))
 
 
 async def test_what_was_in_flight_and_happened_is_recorded(desk: Desk) -> None:

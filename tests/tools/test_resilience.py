@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,14 +13,16 @@ from memory.errors import Permanent, Temporary
 from tests.conftest import VirtualClock
 from tools.action import Json
 from tools.resilience import backoff, call_tool
-from tools.tool import Call, Tool, tool
+from tools.tool import FINAL, Call, ServiceRefusal, Tool, tool
 
 pytestmark = pytest.mark.anyio
 
 CALL = Call("k", "r", "s", "alice", "executor", cast(Any, None), cast(Any, None))
 SILENCE = Temporary("tool_failed", "silence", delay=1.0)
-BUSY = Temporary("tool_failed", "not now", delay=1.0, is_refusal=True)
+UNSENT = Temporary("tool_failed", "nobody there", delay=1.0, is_unsent=True)
 NO = Permanent("tool_failed", "never")
+CONFLICT = ServiceRefusal("tool_failed", "still at it", 409)
+INVALID = ServiceRefusal("tool_failed", "invalid", 422)
 RECORD: Mapping[str, Json] = {"ok": 1}
 EMPTY: Mapping[str, Json] = {}
 
@@ -34,9 +36,9 @@ class NoArguments(BaseModel):
 class Script:
     """Plays answers in order and records the calls."""
 
-    def __init__(self, runs: list[Answer], looks: list[Answer] | None = None) -> None:
+    def __init__(self, runs: Sequence[Answer], looks: Sequence[Answer] | None = None) -> None:
         self.calls: list[str] = []
-        self._runs, self._looks = runs, looks
+        self._runs, self._looks = [*runs], None if looks is None else [*looks]
 
     def tool(self, **options: Any) -> Tool:
         @tool("test.call", effect="write")
@@ -57,48 +59,71 @@ class Script:
         return answer
 
 
+KEYED: dict[str, Any] = {"keyed": True}
+SETTLED: dict[str, Any] = {"settles_within": 0.0}
+SOON: dict[str, Any] = {"settles_within": 4.0}
+LATE: dict[str, Any] = {"settles_within": 60.0}
 CASES: dict[str, tuple[Script, dict[str, Any], str, list[str]]] = {
-    "done at once": (Script([RECORD], []), {}, "done", ["run"]),
-    "refused for good": (Script([NO], []), {}, "failed", ["run"]),
-    "lost and found": (Script([SILENCE], [RECORD]), {}, "done", ["run", "look"]),
-    "lost, not found, sent again": (Script([SILENCE, RECORD], [EMPTY]), {}, "done", ["run", "look", "run"]),
-    "lost, read-back comes late": (Script([SILENCE], [SILENCE, RECORD]), {}, "done", ["run", "look", "look"]),
-    "lost, refused, yet done": (Script([SILENCE, NO], [EMPTY, RECORD]), {}, "done", ["run", "look", "run", "look"]),
-    "lost, refused, not done": (Script([SILENCE, NO], [EMPTY, EMPTY]), {}, "failed", ["run", "look", "run", "look"]),
-    "lost, refused, nobody to ask": (Script([SILENCE, NO], [EMPTY, NO]), {}, "unknown", ["run", "look", "run", "look"]),
-    "lost, nobody to ask": (
-        Script([SILENCE], [SILENCE, SILENCE, SILENCE]),
-        {},
-        "unknown",
-        ["run", "look", "look", "look"],
+    "done at once": (Script([RECORD], []), KEYED, "done", ["run"]),
+    "refused for good": (Script([NO], []), KEYED, "failed", ["run"]),
+    "refused as invalid": (Script([INVALID], []), KEYED, "failed", ["run"]),
+    "invalid, but this card says otherwise": (
+        Script([INVALID, RECORD], [EMPTY]), {**KEYED, "final": frozenset({410})}, "done", ["run", "look", "run"]
     ),
-    "lost, read-back refused": (Script([SILENCE], [NO]), {}, "unknown", ["run", "look"]),
-    "lost at a keyed service without read-back": (Script([SILENCE, RECORD]), {}, "done", ["run", "run"]),
-    "lost at an unkeyed service": (Script([SILENCE]), {"keyed": False}, "unknown", ["run"]),
-    "lost, unkeyed, not found": (Script([SILENCE], [EMPTY]), {"keyed": False}, "unknown", ["run", "look"]),
-    "not now, then done": (Script([BUSY, RECORD]), {"keyed": False}, "done", ["run", "run"]),
-    "not now for too long": (Script([BUSY, BUSY, BUSY]), {"keyed": False}, "failed", ["run", "run", "run"]),
-    "not now, yet read back first": (Script([BUSY, RECORD], [EMPTY]), {}, "done", ["run", "look", "run"]),
-    "a mistake of the adapter": (Script([KeyError("id")], [RECORD]), {}, "done", ["run", "look"]),
-    "silent to the end": (
-        Script([SILENCE, SILENCE, SILENCE], [EMPTY, EMPTY, EMPTY]),
-        {},
-        "unknown",
-        ["run", "look", "run", "look", "run", "look"],
+    "a conflict proves nothing": (Script([CONFLICT, RECORD], [EMPTY]), KEYED, "done", ["run", "look", "run"]),
+    "a conflict proves something where the card says so": (
+        Script([CONFLICT]), {**KEYED, "final": frozenset({409})}, "failed", ["run"]
+    ),
+    "lost and found": (Script([SILENCE], [RECORD]), KEYED, "done", ["run", "look"]),
+    "lost, not found, sent again": (Script([SILENCE, RECORD], [EMPTY]), KEYED, "done", ["run", "look", "run"]),
+    "lost, read-back comes late": (Script([SILENCE], [SILENCE, RECORD]), KEYED, "done", ["run", "look", "look"]),
+    "lost, read-back answers nonsense": (Script([SILENCE], [cast(Any, ["?"])]), KEYED, "unknown", ["run", "look"]),
+    "lost, refused, yet done": (Script([SILENCE, NO], [EMPTY, RECORD]), KEYED, "done", ["run", "look", "run", "look"]),
+    "lost, refused, not there yet": (
+        Script([SILENCE, INVALID, INVALID], [EMPTY, EMPTY, EMPTY]), KEYED, "unknown", ["run", "look"] * 3
+    ),
+    "lost, refused again as the card knows it": (
+        Script([SILENCE, INVALID], [EMPTY]), {**KEYED, "final_repeats": FINAL}, "failed", ["run", "look", "run"]
+    ),
+    "lost, refused, nobody to ask": (
+        Script([SILENCE, NO], [EMPTY, NO]), KEYED, "unknown", ["run", "look", "run", "look"]
+    ),
+    "lost, nobody to ask": (
+        Script([SILENCE], [SILENCE, SILENCE, SILENCE]), KEYED, "unknown", ["run", "look", "look", "look"]
+    ),
+    "lost, read-back refused": (Script([SILENCE], [NO]), KEYED, "unknown", ["run", "look"]),
+    "lost at a keyed service without read-back": (Script([SILENCE, RECORD]), KEYED, "done", ["run", "run"]),
+    "lost at a service of which nothing is known": (Script([SILENCE]), {}, "unknown", ["run"]),
+    "refused in between at such a service": (Script([CONFLICT]), {}, "unknown", ["run"]),
+    "lost, unkeyed, not found": (Script([SILENCE], [EMPTY]), {}, "unknown", ["run", "look"]),
+    "lost, unkeyed, not found when it is settled": (
+        Script([SILENCE, RECORD], [EMPTY, EMPTY]), SOON, "done", ["run", "look", "look", "run"]
+    ),
+    "lost, unkeyed, found when it is settled": (
+        Script([SILENCE], [EMPTY, RECORD]), SOON, "done", ["run", "look", "look"]
+    ),
+    "lost, unkeyed, settled long after": (Script([SILENCE], [EMPTY, EMPTY]), LATE, "unknown", ["run", "look"]),
+    "never sent, then done": (Script([UNSENT, RECORD]), {}, "done", ["run", "run"]),
+    "never sent": (Script([UNSENT, UNSENT, UNSENT]), {}, "failed", ["run", "run", "run"]),
+    "lost, then never sent": (Script([SILENCE, UNSENT, UNSENT]), KEYED, "unknown", ["run", "run", "run"]),
+    "a mistake of the adapter": (Script([KeyError("id")], [RECORD]), KEYED, "done", ["run", "look"]),
+    "silent to the end": (Script([SILENCE] * 3, [EMPTY] * 3), KEYED, "unknown", ["run", "look"] * 3),
+    "silent to the end, but settled": (
+        Script([SILENCE] * 3, [EMPTY] * 3), {**KEYED, **SETTLED}, "failed", ["run", "look"] * 3
+    ),
+    "silent to the end, settled soon after": (
+        Script([SILENCE] * 3, [EMPTY] * 4), {**KEYED, **SOON}, "failed", [*["run", "look"] * 3, "look"]
+    ),
+    "silent to the end, and then there": (
+        Script([SILENCE] * 3, [EMPTY] * 3 + [RECORD]), {**KEYED, **SOON}, "done", [*["run", "look"] * 3, "look"]
     ),
     "a read may simply be repeated": (
-        Script([SILENCE, SILENCE, RECORD]),
-        {"effect": "read"},
-        "done",
-        ["run", "run", "run"],
+        Script([SILENCE, SILENCE, RECORD]), {"effect": "read"}, "done", ["run", "run", "run"]
     ),
     "a read that stays silent": (
-        Script([SILENCE, SILENCE]),
-        {"effect": "read", "attempts": 2},
-        "failed",
-        ["run", "run"],
+        Script([SILENCE, SILENCE]), {"effect": "read", "attempts": 2}, "failed", ["run", "run"]
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -116,9 +141,56 @@ async def test_a_successor_looks_before_it_sends(clock: VirtualClock) -> None:
     assert (attempt.state, attempt.read_back, attempt.attempts, script.calls) == ("done", True, 0, ["look"])
 
 
+STATUSES = [301, 401, 403, 408, 409, 423, 425, 429, 451, 499, 500, 502, 503, 504]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("took_over", [False, True], ids=["first send", "successor"])
+async def test_a_status_that_is_not_final_never_ends_a_write_as_failed(
+    clock: VirtualClock, status: int, *, took_over: bool
+) -> None:
+    """R71: the first request may still be at work, whatever the repetition is told."""
+    refusals: list[Answer] = [ServiceRefusal("tool_failed", str(status), status) for _ in range(3)]
+    script = Script(refusals, [EMPTY] * 4)
+    attempt = await call_tool(script.tool(keyed=True), NoArguments(), CALL, clock, first_look=took_over)
+    assert attempt.state == "unknown"
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
+async def test_a_final_status_is_a_proof_for_the_only_send_alone(clock: VirtualClock, status: int) -> None:
+    """R71"""
+    refusal = ServiceRefusal("tool_failed", str(status), status)
+    alone = await call_tool(Script([refusal], []).tool(keyed=True), NoArguments(), CALL, clock)
+    after = Script([refusal] * 3, [EMPTY] * 4)
+    repeat = await call_tool(after.tool(keyed=True), NoArguments(), CALL, clock, first_look=True)
+    assert (alone.state, repeat.state) == ("failed", "unknown")
+
+
+@pytest.mark.parametrize("sends", [1, 2])
+async def test_nothing_is_sent_any_more_once_it_may_not_be(clock: VirtualClock, sends: int) -> None:
+    """R36: the look is before every later send; what was sent is still looked up."""
+    script = Script([SILENCE] * 3, [EMPTY] * 2 + [RECORD])
+    answers = [None] * (sends - 1) + ["killed"]
+
+    async def may_send() -> str | None:
+        return answers.pop(0)
+
+    attempt = await call_tool(script.tool(keyed=True), NoArguments(), CALL, clock, may_send=may_send)
+    assert script.calls.count("run") == sends
+    assert (attempt.state, attempt.read_back) == (("unknown", False) if sends == 1 else ("done", True))
+
+
+async def test_what_was_never_sent_has_failed_when_it_is_stopped(clock: VirtualClock) -> None:
+    async def may_send() -> str | None:
+        return "killed"
+
+    attempt = await call_tool(Script([UNSENT]).tool(), NoArguments(), CALL, clock, may_send=may_send)
+    assert (attempt.state, attempt.message) == ("failed", "not sent again: killed")
+
+
 async def test_pauses_double_and_are_capped(clock: VirtualClock) -> None:
     """R72"""
-    await call_tool(Script([SILENCE] * 6).tool(attempts=6), NoArguments(), CALL, clock)
+    await call_tool(Script([SILENCE] * 6).tool(attempts=6, keyed=True), NoArguments(), CALL, clock)
     bounds = [(1.0, 1), (2.0, 2), (4.0, 3), (5.0, 4), (5.0, 5)]
     assert len(clock.pauses) == 5
     for pause, (mean, _) in zip(clock.pauses, bounds, strict=True):
@@ -129,7 +201,7 @@ async def test_pauses_double_and_are_capped(clock: VirtualClock) -> None:
 async def test_people_hear_more_loudly_of_each_failure(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
     """R72"""
     with caplog.at_level(logging.INFO, "tools.resilience"):
-        await call_tool(Script([SILENCE] * 4).tool(attempts=4), NoArguments(), CALL, clock)
+        await call_tool(Script([SILENCE] * 4).tool(attempts=4, keyed=True), NoArguments(), CALL, clock)
     levels = [record.levelname for record in caplog.records]
     assert levels == ["INFO", "WARNING", "ERROR", "ERROR"]
 
@@ -141,9 +213,9 @@ async def test_a_call_that_takes_too_long_counts_as_lost(clock: VirtualClock) ->
         await forever.wait()
         return RECORD
 
-    slow = replace(Script([], []).tool(timeout=0.01), run=wait, lookup=None, keyed=False)
+    slow = replace(Script([], []).tool(timeout=0.01), run=wait, lookup=None)
     attempt = await call_tool(slow, NoArguments(), CALL, clock)
-    assert (attempt.state, "lost" in attempt.message) == ("unknown", True)
+    assert (attempt.state, "no answer" in attempt.message) == ("unknown", True)
 
 
 async def test_being_stopped_is_not_a_failure_of_the_call(clock: VirtualClock) -> None:

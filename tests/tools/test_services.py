@@ -7,6 +7,7 @@ import pytest
 
 from memory.errors import ControlError, Permanent, Temporary
 from tools.services import ServiceClient
+from tools.tool import ServiceRefusal
 
 KEYS = {"researcher": "r", "executor": "e"}
 Answer = Callable[[httpx2.Request], httpx2.Response]
@@ -77,36 +78,37 @@ async def test_role_without_a_key_has_no_way_out() -> None:
 async def test_lost_reply_may_have_acted(error: Exception) -> None:
     """R70."""
     problem = await _error(_raises(error))
-    assert (type(problem), getattr(problem, "is_refusal", None)) == (Temporary, False)
+    assert (type(problem), getattr(problem, "is_unsent", None)) == (Temporary, False)
 
 
 @pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ConnectTimeout(""), httpx2.PoolTimeout("")])
 async def test_request_that_never_left_has_not_acted(error: Exception) -> None:
     problem = await _error(_raises(error))
-    assert (type(problem), getattr(problem, "is_refusal", None)) == (Temporary, True)
+    assert (type(problem), getattr(problem, "is_unsent", None)) == (Temporary, True)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_broken_service_may_have_acted(status: int) -> None:
     problem = await _error(_says(status, {"detail": "oops"}))
-    assert (type(problem), getattr(problem, "is_refusal", None)) == (Temporary, False)
+    assert (type(problem), getattr(problem, "is_unsent", None)) == (Temporary, False)
 
 
 async def test_answer_that_is_not_json_may_have_acted() -> None:
     problem = await _error(_Service(lambda request: httpx2.Response(200, text="<html>", request=request)))
-    assert (type(problem), getattr(problem, "is_refusal", None)) == (Temporary, False)
+    assert (type(problem), getattr(problem, "is_unsent", None)) == (Temporary, False)
 
 
 async def test_busy_service_says_when_to_come_back() -> None:
     problem = await _error(_says(429, {}, **{"Retry-After": "7"}))
     assert isinstance(problem, Temporary)
-    assert (problem.delay, problem.is_refusal) == (7.0, True)
+    assert (problem.delay, problem.is_unsent) == (7.0, False)
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "tool_failed"), (403, "tool_failed"), (404, "not_found")])
-async def test_refusal_is_final_and_says_why(status: int, code: str) -> None:
+async def test_refusal_says_its_status_and_why(status: int, code: str) -> None:
     problem = await _error(_says(status, {"detail": "account closed"}))
-    assert (type(problem), problem.code) == (Permanent, code)
+    assert isinstance(problem, ServiceRefusal)
+    assert (problem.status, problem.code) == (status, code)
     assert "account closed" in str(problem)
 
 

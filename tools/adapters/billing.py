@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.services import lookup_in, request_body
+from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
@@ -125,6 +125,8 @@ async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
     lookup=lookup_in("billing"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     compensate="billing.resume_job",
     playbook="billing.double-charge",
     failures=("not_found: no such job", "finished: nothing left to pause"),
@@ -139,6 +141,8 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     effect="write",
     target=lambda args: f"job/{args.job}",
     lookup=lookup_in("billing"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     compensate="billing.pause_job",
     playbook="billing.double-charge",
     failures=("not_found: no such job",),
@@ -155,6 +159,8 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     target=lambda args: f"charge/{args.charge}",
     amount=lambda args: args.amount,
     lookup=lookup_in("billing"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.single-refund",
     data=("payment",),
@@ -176,6 +182,8 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     target=lambda args: f"charges/{args.charges.handle}",
     amount=lambda args: args.charges.total,
     lookup=_look_for_refunds,
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
@@ -197,6 +205,8 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     target=lambda args: f"invoice/{args.invoice}",
     amount=lambda args: args.amount,
     lookup=lookup_in("billing"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
@@ -218,6 +228,8 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     target=lambda args: f"invoices/{args.invoices.handle}",
     amount=lambda args: args.invoices.total,
     lookup=_look_for_charges,
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),

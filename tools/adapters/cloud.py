@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
-from tools.services import lookup_in, request_body
+from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, tool
 
 ResourceName = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
@@ -70,6 +70,8 @@ async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     facts=lambda args: _environment(args.volume),
     amount=lambda args: args.price,
     lookup=lookup_in("cloud"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="db.disk-full",
     failures=(
@@ -90,6 +92,8 @@ async def extend_volume(args: ExtensionArguments, call: Call) -> Mapping[str, Js
     target=lambda args: f"table/{args.table}",
     facts=lambda args: _environment(args.table),
     lookup=lookup_in("cloud"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="db.disk-full",
     failures=("not_found: no such table",),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
-from tools.services import lookup_in, request_body
+from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, SliceArgument, tool
 
 TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
@@ -75,6 +75,8 @@ async def read(args: TicketArguments, call: Call) -> Mapping[str, Json]:
     effect="write",
     target=lambda args: f"ticket/{args.ticket}",
     lookup=lookup_in("tickets"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     playbook="billing.single-refund",
     data=("personal",),
     failures=("not_found: no such ticket",),
@@ -90,6 +92,8 @@ async def comment(args: CommentArguments, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"tickets.open_batch:{args.kind}:{args.items.digest}",
     target=lambda args: f"queue/{args.kind}",
     lookup=lookup_in("tickets"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     playbook="billing.double-charge",
     data=("personal",),
     failures=("too_many: a batch holds at most 500 rows",),
@@ -105,6 +109,8 @@ async def open_batch(args: OpeningArguments, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"tickets.notify_batch:{args.template}:{args.items.digest}",
     target=lambda args: f"customers/{args.items.handle}",
     lookup=lookup_in("tickets"),
+    keyed=True,
+    settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.double-charge",
     data=("personal",),
