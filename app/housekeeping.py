@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 # A person waits for a run whose worker died, so sweeps are frequent; tidying concerns nobody's present request.
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
 _PAUSE_AFTER_ERROR = 5.0
@@ -103,6 +104,20 @@ async def tidy_on(database: Database) -> None:
     while True:
         await tidy(database)
         await asyncio.sleep(TIDY_SECONDS)
+
+
+async def look_on(database: Database, waiting: Queue, look_again: Callable[[], Awaitable[list[str]]]) -> None:
+    """Look at effects in doubt for ever, and wake the runs that waited for what was found out."""
+    while True:
+        await attempt("a look at doubts", _look(database, waiting, look_again))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _look(database: Database, waiting: Queue, look_again: Callable[[], Awaitable[list[str]]]) -> None:
+    runs = await look_again()
+    async with database.system() as connection, connection.transaction():
+        for run in runs:
+            await waiting.defer(connection, run)
 
 
 async def beat_on(database: Database, number: int) -> None:

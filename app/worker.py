@@ -211,6 +211,7 @@ async def work(
                 group.create_task(_until(failure), name="broken")
                 group.create_task(housekeeping.sweep_on(database, waiting, driver.flow_names), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")
+                group.create_task(housekeeping.look_on(database, waiting, deps.look_again), name="doubts")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")

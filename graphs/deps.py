@@ -3,7 +3,7 @@
 The wiring builds them; a flow takes them apart, so that each node gets what its role may use and no more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class Deps:
     standing: ReadStanding
     answers: ReadAnswers
     entries: ReadEntries
+    look_again: Callable[[], Awaitable[list[str]]]
+    """Looks at effects in doubt that are due; answers with the runs that can go on."""
     embedder: Embedder = LEXICAL
     """The embedder that memory is searched with."""
 
@@ -83,6 +85,7 @@ class Deps:
             standing=lambda lease, approval: approvals.view(database, lease.access, approval),
             answers=_answer_reader(database),
             entries=_entry_reader(database),
+            look_again=gateway.look_again,
             embedder=embedder,
         )
 

@@ -4,13 +4,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 Role = Literal["planner", "researcher", "executor", "auditor"]
 Effect = Literal["read", "write", "destructive"]
 Verdict = Literal["allow", "deny", "hold", "shadow"]
 OutcomeState = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
+
+
+def as_object(value: object) -> Mapping[str, Json] | None:
+    """Return a value if it is a JSON object, else None: adapters are written by others, and answer what they like."""
+    return cast(Mapping[str, Json], value) if isinstance(value, Mapping) else None
 
 
 def canonical(value: Json) -> str:

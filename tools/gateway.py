@@ -7,7 +7,6 @@ on the way is a denial; the journal has the intent before the call.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
@@ -17,8 +16,8 @@ from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs.records import Lease
 from memory.runs.results import RunRows
-from tools import effects
-from tools.action import Action, Cost, Decision, Json, Outcome, canonical
+from tools import answers, doubts, effects
+from tools.action import Action, Cost, Decision, Json, Outcome
 from tools.admission import AdmittedAction, admit
 from tools.approval_request import ApprovalRequest, compose
 from tools.catalog import Catalog
@@ -31,7 +30,6 @@ from tools.tool import Call, ServiceBinder
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
 _IN_FLIGHT_SECONDS = 60.0
 _IN_FLIGHT_POLL = 0.1
-_LARGEST_RESULT = 8_000
 
 
 class Gateway:
@@ -73,6 +71,10 @@ class Gateway:
             return await self._read(lease, admission, decision)
         return await self._effect(lease, admission, decision, bundle, view or {})
 
+    async def look_again(self) -> list[str]:
+        """Look at effects in doubt that are due; returns the runs that can go on now and wait to be woken."""
+        return await doubts.look_again(self._database, self._catalog, self._services)
+
     def _judge(self, lease: Lease, action: Action) -> tuple[AdmittedAction | None, Decision]:
         """Admit and decide; nothing is returned to act on if the action is not this run's or not well-formed."""
         if (action.run, action.user) != (lease.run, lease.access.principal.id):
@@ -103,7 +105,7 @@ class Gateway:
             "call": admission.call_hash,
             "plan": admission.action.plan_hash,
             "state": state,
-            "outcome": {"result": attempt.result, "message": _plain(attempt.message)},
+            "outcome": {"result": attempt.result, "message": answers.plain(attempt.message)},
             "cost": cost.as_json(),
             "attempt": {"number": attempt.attempts},
             "checkpoint": admission.action.checkpoint,
@@ -164,7 +166,7 @@ class Gateway:
             lease.access,
             claim,
             state="in_doubt" if attempt.state == "unknown" else attempt.state,
-            outcome={"result": attempt.result, "message": _plain(attempt.message)},
+            outcome={"result": attempt.result, "message": answers.plain(attempt.message)},
             cost=cost,
             attempt=entry,
             extra={"progress": admission.action.progress} if admission.action.progress else None,
@@ -210,7 +212,7 @@ class Gateway:
             admission.tool, admission.arguments, call, self._clock, first_look=first_look, may_send=may_send
         )
         millis = round((time.monotonic() - began) * 1000)
-        return _small(attempt), replace(admission.tool.cost, millis=millis)
+        return answers.small(attempt), replace(admission.tool.cost, millis=millis)
 
     async def _hold(
         self,
@@ -269,29 +271,13 @@ class Gateway:
             "kind": "denied",
             "role": action.role,
             "step": action.step,
-            "tool": _plain(action.tool),
+            "tool": answers.plain(action.tool),
             "user": action.user,
             "code": decision.code,
             "rules": list(decision.rules),
             "policy": decision.policy,
             "plan": action.plan_hash,
-            "message": _plain(decision.message),
+            "message": answers.plain(decision.message),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         return Outcome("denied", code=decision.code, message=decision.message)
-
-
-def _plain(text: str) -> str:
-    """Return text that can be recorded, whatever a service or a model put into it."""
-    return text[:500].replace("\0", "").encode(errors="replace").decode()
-
-
-def _small(attempt: Attempt) -> Attempt:
-    """Keep what a tool answered out of journals and prompts if it is not a small, exact JSON object."""
-    try:
-        text = canonical(attempt.result) if isinstance(cast(object, attempt.result), Mapping) else ""
-        fits = bool(text) and len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
-    except (TypeError, ValueError, RecursionError):
-        fits = False
-    message = "the tool's answer was too large, too deep or no exact object; dropped"
-    return attempt if fits else replace(attempt, result={}, message=message)

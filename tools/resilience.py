@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
-from tools.action import Json
+from tools.action import Json, as_object
 from tools.tool import Call, Function, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ class _Write:
             try:
                 record: Any = await _once(self.tool.lookup, self.tool, self.arguments, self.call)
                 # Adapters are written by others: an answer of another shape says nothing.
-                return record if isinstance(record, Mapping) else None
+                return as_object(record)
             except Temporary as error:
                 _LOG.warning("read-back of %s failed, attempt %d: %s", self.tool.name, number, error)
                 await self.clock.sleep(backoff(number, error.delay))

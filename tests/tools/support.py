@@ -21,13 +21,13 @@ from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
 from tools.policy import PolicySet
-from tools.tool import BusinessServices, Call, Tool, tool
+from tools.tool import BusinessServices, Call, Tool, ToolOptions, tool
 
 WORKER = 1_000_000_007
 """A number that the sequence gives to no real worker."""
 PLENTY = {"tokens": 1_000, "micros": 1_000, "calls": 1_000}
 POLICY = """
-// unattended: shop.charge, shop.unkeyed, shop.fail, shop.undo, shop.plain
+// unattended: shop.charge, shop.slow, shop.unkeyed, shop.fail, shop.undo, shop.plain
 @id("read")
 @layer("capability")
 permit (principal in Group::"workers", action in Action::"read", resource);
@@ -128,16 +128,11 @@ async def _look(args: Item, call: Call) -> Mapping[str, Json]:
     return await call.services.find_operation("shop", call.key)
 
 
-@tool(
-    "shop.charge",
-    effect="write",
-    key=_key,
-    amount=_amount,
-    lookup=_look,
-    keyed=True,
-    compensate="shop.undo",
-    playbook="p",
-)
+_NET: ToolOptions = {"key": _key, "lookup": _look, "keyed": True, "playbook": "p"}
+_CHARGE: ToolOptions = {**_NET, "amount": _amount, "compensate": "shop.undo"}
+
+
+@tool("shop.charge", effect="write", **_CHARGE)
 async def charge(args: Item, call: Call) -> Mapping[str, Json]:
     """Charge, keyed and with read-back."""
     return await call.services.post("shop", "pay", {})
@@ -149,7 +144,7 @@ async def charge_without_key(args: Item, call: Call) -> Mapping[str, Json]:
     return await call.services.post("shop", "unkeyed", {})
 
 
-@tool("shop.fail", effect="write", key=_key, lookup=_look, keyed=True, playbook="p")
+@tool("shop.fail", effect="write", **_NET)
 async def fail(args: Item, call: Call) -> Mapping[str, Json]:
     """Always be refused."""
     return await call.services.post("shop", "refuse", {})
@@ -171,6 +166,7 @@ TOOLS: list[Tool] = [
     charge,
     replace(charge, name="shop.refund"),
     replace(charge, name="shop.plain", key=None, compensate=""),
+    replace(charge, name="shop.slow", settles_within=60.0),
     charge_without_key,
     fail,
     undo,

@@ -3,4 +3,11 @@ alter table effects
   -- Number of the business event under the key; only a governed reverse frees a key for another event.
   add column event int,
   -- When a request for it may last have been sent.
-  add column sent timestamptz;
+  add column sent timestamptz,
+  -- How often it was looked at while in doubt, and when it is due again.
+  add column looks int not null default 0,
+  add column look_at timestamptz;
+
+create index effects_in_doubt on effects (look_at) where state = 'in_doubt';
+create policy system on effects to cs_system using (true);
+grant select, update (looks, look_at) on effects to cs_system;

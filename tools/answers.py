@@ -1,0 +1,30 @@
+"""Answers of tools as they may be recorded: text that any journal takes, results that are small exact objects.
+
+The gateway settles with them, so that no answer of any shape, depth or size can keep an effect from being settled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+from tools.action import canonical
+from tools.resilience import Attempt
+
+_LARGEST_RESULT = 8_000
+"""Bytes of a result in canonical JSON."""
+
+
+def plain(text: str) -> str:
+    """Return text that can be recorded, whatever a service or a model put into it."""
+    return text[:500].replace("\0", "").encode(errors="replace").decode()
+
+
+def small(attempt: Attempt) -> Attempt:
+    """Keep what a tool answered out of journals and prompts if it is not a small, exact JSON object."""
+    try:
+        text = canonical(attempt.result) if isinstance(cast(object, attempt.result), Mapping) else ""
+        fits = bool(text) and len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
+    except (TypeError, ValueError, RecursionError):
+        fits = False
+    message = "the tool's answer was too large, too deep or no exact object; dropped"
+    return attempt if fits else replace(attempt, result={}, message=message)

@@ -1,0 +1,102 @@
+"""Effects in doubt: looked at again with growing pauses, and settled by what the world shows; a duty of the worker.
+
+The gateway lends it the services. Nothing is sent: only the look-ups of tools are called.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memory.errors import ControlError
+from memory.postgres.codes import member
+from memory.postgres.database import Database
+from memory.runs.records import access_of
+from memory.runs.results import RunRows
+from memory.scope import Principal
+from tools.action import Json, Role, as_object
+from tools.catalog import Catalog
+from tools.handles import Handles
+from tools.tool import Call, ServiceBinder, Tool
+
+_LOG = logging.getLogger(__name__)
+_LOOKS = 16
+"""Looks in all: doubling from two seconds to an hour, about half a day. After that people find out."""
+_BATCH = 20
+_HEAL_CODES: tuple[Literal["ok", "overtaken"], ...] = ("ok", "overtaken")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An effect of which nobody knows whether it happened, taken for one look; field names are those of its row."""
+
+    tenant: str
+    requester: str
+    thread: str
+    correlation: str
+    run: str
+    effect: str
+    step: str
+    role: Role
+    tool: str
+    args: Mapping[str, Json]
+    send_key: str
+    looks: int
+    """How often it was looked at, this time included."""
+    silent_seconds: float
+    """Seconds since the last send."""
+
+
+async def look_again(database: Database, catalog: Catalog, services: ServiceBinder) -> list[str]:
+    """Look at the effects in doubt that are due; returns the runs that can go on now and wait to be woken."""
+    tools = {name: tool for name in catalog.cards if (tool := catalog.get(name)).lookup}
+    async with database.system() as connection:
+        cursor = await connection.execute("select * from take_doubts(%s, %s, %s)", [list(tools), _LOOKS, _BATCH])
+        doubts = [Doubt(**row) for row in await cursor.fetchall()]
+    settled = [await _settle(database, tools[doubt.tool], doubt, services) for doubt in doubts]
+    return [doubt.run for doubt, is_woken in zip(doubts, settled, strict=True) if is_woken]
+
+
+async def _settle(database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder) -> bool:
+    """Settle one effect if the world shows what came of it; returns whether its run goes on."""
+    record = await _look(database, tool, doubt, services)
+    is_settled = tool.settles_within is not None and doubt.silent_seconds > tool.settles_within
+    if record is None or not (record or is_settled):
+        return False
+    message = "" if record else f"looked up {doubt.silent_seconds:.0f} s after the last send, and not there"
+    body: dict[str, Any] = {
+        "effect": doubt.effect,
+        "looks": doubt.looks,
+        "state": "done" if record else "failed",
+        "outcome": {"result": record, "message": message},
+    }
+    access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
+    row = await database.call(access, "heal_doubt", body)
+    _LOG.info("effect %s was in doubt and is %s", doubt.effect, body["state"])
+    return member(_HEAL_CODES, row["code"], "heal_doubt") == "ok" and bool(row["woken"])
+
+
+async def _look(database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder) -> Mapping[str, Json] | None:
+    """Return what the service recorded, empty if nothing, None if it cannot be asked now."""
+    access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
+    call = Call(
+        key=doubt.send_key,
+        run=doubt.run,
+        step=doubt.step,
+        user=doubt.requester,
+        role=doubt.role,
+        services=services.bind(doubt.role, doubt.correlation, key=doubt.send_key),
+        rows=Handles(RunRows(database, access, doubt.run, f"look.{doubt.effect}")),
+    )
+    assert tool.lookup
+    try:
+        async with asyncio.timeout(tool.timeout):
+            record: Any = await tool.lookup(tool.arguments.model_validate(doubt.args), call)
+    except (ControlError, TimeoutError) as error:
+        _LOG.warning("effect %s cannot be looked up now: %s", doubt.effect, error)
+        return None
+    except Exception:  # noqa: BLE001  # an adapter's mistake leaves one effect in doubt, not all others
+        _LOG.exception("looking up effect %s broke down", doubt.effect)
+        return None
+    return as_object(record)
