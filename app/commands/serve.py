@@ -100,7 +100,9 @@ def world(  # one option per dial of the demo business
     seed: Seed = 1,
     customers: Customers = FULL,
     situation: Annotated[SituationName, typer.Option(help="What happened there.")] = "double_charge",
-    faults: Annotated[str, typer.Option(help="none, drop7, drop3, slow, flaky500 or fail_batch:N")] = "none",
+    faults: Annotated[
+        str, typer.Option(help="none, drop7, drop3, slow, flaky500, fail_batch:N or busy409:SECONDS")
+    ] = "none",
     permits: Annotated[bool, typer.Option(help="Demand a permit for each write.")] = True,
     reset: Annotated[bool, typer.Option(help="Load the story again although the instance has one.")] = False,
     host: Host = None,

@@ -152,7 +152,7 @@ async def _refund(desk: Desk, items: Sequence[Refund], keys: str) -> Row:
 def _all_or_nothing(result: Row) -> Row:
     """Return the counts of a single item; raises HTTPException with its failure, which rolls the transaction back."""
     for failure in result["failed"]:
-        raise HTTPException(409 if failure["reason"] == "disputed" else 422, failure["reason"])
+        raise HTTPException(422, failure["reason"])
     return {name: result[name] for name in ("charged", "refunded", "replayed") if name in result}
 
 

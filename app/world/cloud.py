@@ -67,9 +67,9 @@ async def extend_volume(desk: Desk, body: Extension) -> Row:
     if offer is None:
         raise HTTPException(422, f"there is no volume {body.volume!r}")
     if offer["price"] != body.price:
-        raise HTTPException(409, f"the price is {offer['price']} now")
+        raise HTTPException(422, f"the price is {offer['price']} now")
     if offer["size"] != body.size:
-        raise HTTPException(409, f"the size is {offer['size']} GB now")
+        raise HTTPException(422, f"the size is {offer['size']} GB now")
     volume = await desk.row(_EXTEND, volume=body.volume, gigabytes=body.gigabytes)
     return {**(volume or {}), "price": body.price}
 

@@ -16,6 +16,10 @@ class Faults:
     """Every n-th write is refused with 500 before anything happens."""
     delay: float = 0.0
     """Seconds that every read takes longer."""
+    busy: bool = False
+    """A repetition is refused with 409 while the first request under its key is at work, as payment services do."""
+    work: float = 0.0
+    """Seconds that every write works before it commits."""
     failing_batch: int = 0
     """The refund batch with this number is refused for good, before anything happens."""
     writes: int = 0
@@ -24,9 +28,11 @@ class Faults:
 
     @classmethod
     def of(cls, profile: str) -> "Faults":
-        """Return a profile by name, or `fail_batch:N`; raises ValueError naming what exists."""
+        """Return a profile by name, `fail_batch:N`, or `busy409:SECONDS`; raises ValueError naming what exists."""
         if match := re.fullmatch(r"fail_batch:([1-9]\d{0,5})", profile):
             return cls(failing_batch=int(match[1]))
+        if match := re.fullmatch(r"busy409:(\d{1,3}(?:\.\d{1,3})?)", profile):
+            return cls(busy=True, work=float(match[1]))
         profiles = {
             "none": cls(),
             "drop3": cls(drop_every=3),
@@ -35,7 +41,9 @@ class Faults:
             "slow": cls(delay=0.05),
         }
         if profile not in profiles:
-            raise ValueError(f"there is no fault profile {profile!r}; choose {', '.join(profiles)} or fail_batch:N")
+            raise ValueError(
+                f"there is no fault profile {profile!r}; choose {', '.join(profiles)}, fail_batch:N or busy409:SECONDS"
+            )
         return profiles[profile]
 
     def breaks(self) -> bool:

@@ -154,10 +154,7 @@ class Verb:
         self, world: World, desk: Desk, request: Request, body: Row, arguments: BaseModel
     ) -> tuple[Row, bool]:
         service, body_hash = self.tool.partition(".")[0], permit_digest(body)
-        # Two requests with one key wait for each other, so that the second finds the first one's answer.
-        await desk.rows(
-            "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"{desk.instance}/{service}/{desk.key}"
-        )
+        await self._take_turns(world, desk, f"{desk.instance}/{service}/{desk.key}")
         # The key comes before the permit: whoever repeats a request whose permit is used up still learns the answer.
         if operation := await desk.operation(service, desk.key):
             if operation["body_hash"] != body_hash:
@@ -166,6 +163,8 @@ class Verb:
             return operation["response"], True
         if world.permits:
             desk = await self._admit(desk, request.headers.get("countersign-permit", ""), body_hash)
+        if world.faults.work:
+            await asyncio.sleep(world.faults.work)
         response = await self.work(desk, arguments)
         await desk.count(
             "insert into {i}_billing.operations values (%(service)s, %(key)s, %(body_hash)s, %(response)s)",
@@ -173,6 +172,17 @@ class Verb:
         )  # fmt: skip
         await desk.log("done")
         return response, False
+
+    @staticmethod
+    async def _take_turns(world: World, desk: Desk, name: str) -> None:
+        """Let two requests with one key wait for each other, so that the second finds the first one's answer.
+
+        A profile refuses the second instead: what the first will come to is not known yet.
+        """
+        verb = "pg_try_advisory_xact_lock" if world.faults.busy else "pg_advisory_xact_lock"
+        row = await desk.row(f"select {verb}(hashtextextended(%(name)s, 0)) as is_free", name=name)
+        if row and row["is_free"] is False:
+            raise HTTPException(409, "a request with this Idempotency-Key is at work")
 
     async def _admit(self, desk: Desk, permit: str, body_hash: str) -> Desk:
         try:

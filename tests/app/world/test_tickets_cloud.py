@@ -41,9 +41,9 @@ async def test_fullest_volume_comes_with_an_offer(shop: Business) -> None:
 async def test_volume_grows_at_the_offered_price_and_no_other(shop: Business) -> None:
     offer = (await shop.read("/cloud/volumes", volume="prod/db-main"))["fullest"]
     body = {name: offer[name] for name in ("volume", "size", "gigabytes", "price")}
-    assert (await shop.post("/cloud/extend_volume", {**body, "price": offer["price"] - 1})).status_code == 409
+    assert (await shop.post("/cloud/extend_volume", {**body, "price": offer["price"] - 1})).status_code == 422
     assert (await shop.post("/cloud/extend_volume", {**body, "gigabytes": -5})).status_code == 422
-    assert (await shop.post("/cloud/extend_volume", {**body, "size": offer["size"] - 50})).status_code == 409
+    assert (await shop.post("/cloud/extend_volume", {**body, "size": offer["size"] - 50})).status_code == 422
     volume = (await shop.post("/cloud/extend_volume", body)).json()
     assert (volume["size"], volume["used_percent"] < 80) == (offer["size"] + offer["gigabytes"], True)
     assert (await shop.read("/cloud/volumes", volume="prod/db-main"))["over"] == 0

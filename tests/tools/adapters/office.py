@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memory.postgres.database import Database
@@ -76,14 +76,25 @@ CASES = [
 
 @asynccontextmanager
 async def office(
-    urls: Urls, database: Database, people: Mapping[str, Principal], *, policy: str | None = PERMIT_ALL, **night: Any
+    urls: Urls,
+    database: Database,
+    people: Mapping[str, Principal],
+    *,
+    policy: str | None = PERMIT_ALL,
+    seconds: float | None = None,
+    **night: Any,
 ) -> AsyncGenerator[Office]:
-    """Open an office whose policy allows anything, or the shipped one for None; permits are demanded."""
+    """Open an office whose policy allows anything, or the shipped one for None; permits are demanded.
+
+    `seconds` is the time after which it gives an attempt up, for all tools.
+    """
     async with (
         business(urls, permits=True, **night) as demo_business,
         ServiceClient(demo_business.url, KEYS) as services,
     ):
         catalog, clock = Catalog.discover(), VirtualClock()
+        if seconds:
+            catalog = Catalog(replace(catalog.get(name), timeout=seconds) for name in catalog.cards)
         rules = PolicySet({"open.cedar": policy}, catalog.cards) if policy else PolicySet.load(catalog.cards)
         gateway = Gateway(database, catalog, rules, services, clock)
         desk = Desk(database, Shop(), catalog, gateway, rules, people, clock)

@@ -1,12 +1,16 @@
 """Billing through the gateway, with permits, over a real socket that loses replies."""
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from app.world.store import RETRY_JOB
-from memory.errors import Permanent
+from memory.errors import Halt, Permanent
+from tests.scenarios.waiting import until
 from tests.tools.adapters.conftest import OpenOffice
+from tests.tools.adapters.office import Office
 from tools.catalog import Catalog
 
 
@@ -48,6 +52,42 @@ async def test_lost_reply_is_read_back_and_never_sent_again(open_office: OpenOff
         assert [bool(body["attempt"]["read_back"]) for body in outcomes] == [False, False, True] * 2
         assert await office.business.rows("select * from {i}_billing.requests where outcome = 'replay'") == []
         assert (await office.business.actual_counts())["charges"] == 6
+
+
+async def test_a_request_that_is_still_at_work_is_never_taken_for_a_failure(open_office: OpenOffice) -> None:
+    """R70 R71: the repetition is answered 409, the look-up 404, and then the first request commits."""
+    async with open_office(faults="busy409:1", seconds=0.1, situation="invoice_night", customers=60) as office:
+        args = await invoice(office)
+        with pytest.raises(Halt, match="nobody knows"):
+            await office.perform("billing.charge", args)
+        await office.end(office.own_lease, "stopped", "in_doubt")
+        await until(lambda: has_charged(office, 1), "the first request's commit")
+        assert await office.gateway.look_again() == [office.own_lease.run]
+        office.own_lease = await office.lease(office.own_lease.run)
+        assert (await office.perform("billing.charge", args)).state == "done"
+        other = await office.perform("billing.charge", args, lease=await office.run())
+        assert (other.state, await has_charged(office, 1)) == ("skipped", True)
+
+
+async def test_a_successor_waits_for_the_request_of_its_predecessor_and_finds_it(open_office: OpenOffice) -> None:
+    """R70 R71: the permit that the first request is using cannot be taken away before it is settled."""
+    async with open_office(faults="busy409:1", seconds=0.1, situation="invoice_night", customers=60) as office:
+        args = await invoice(office)
+        task = asyncio.create_task(office.perform("billing.charge", args))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        office.own_lease = await office.retake(office.own_lease)
+        assert (await office.perform("billing.charge", args)).state == "done"
+        assert await has_charged(office, 1)
+
+
+async def invoice(office: Office) -> dict[str, Any]:
+    row = (await office.business.read("/billing/open_invoices"))["rows"][0]
+    return {"invoice": row["invoice"], "amount": row["amount"]}
+
+
+async def has_charged(office: Office, count: int) -> bool:
+    return (await office.business.actual_counts())["charges"] == count
 
 
 async def test_effect_carries_the_person_to_the_business(open_office: OpenOffice) -> None:
