@@ -29,6 +29,8 @@ Code = Literal[
     "needs_another_group",
     "over_limit",
     "requester_excluded",
+    "author_excluded",
+    "no_approver_left",
     "wrong_nonce",
     # runs and plans
     "audit_failed",

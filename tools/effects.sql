@@ -345,12 +345,12 @@ begin
   perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
   insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
-                         plan_hash, policy, rules, pins, shown, expires)
+                         plan_hash, policy, rules, pins, shown, expires, authors)
   values (v_run.tenant, p ->> 'id', v_run.id,
           1 + (select count(*) from approvals a where a.run = v_run.id), v_run.requester, (p ->> 'need')::int,
           array(select jsonb_array_elements_text(p -> 'groups')), (p ->> 'requester_excluded')::boolean, p ->> 'nonce',
           (p ->> 'exposure')::bigint, p ->> 'step', p ->> 'plan', p ->> 'policy', p -> 'rules', p -> 'pins',
-          p -> 'shown', v_expires);
+          p -> 'shown', v_expires, authors_of(v_run.id, p ->> 'step'));
   insert into approval_items (tenant, approval, digest, step, tool, amount)
   select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount
     from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint);

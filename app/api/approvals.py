@@ -1,5 +1,6 @@
 """Approvals over HTTP: list, show, and decide with one's own key; for people and the command line."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
@@ -125,7 +126,9 @@ async def _new_arguments(
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip
     tool = services.catalog.get(items[0].tool)
     try:
-        return tool.arguments.model_validate(decision.edited or {}).model_dump(mode="json")
+        # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
+        text = json.dumps(decision.edited or {})
+        return tool.arguments.model_validate_json(text, strict=True).model_dump(mode="json")
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refusal(

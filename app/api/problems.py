@@ -64,6 +64,12 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     ),
     "over_limit": ProblemType(403, "The amount is above your limit", "ask somebody with a higher limit"),
     "requester_excluded": ProblemType(403, "Requesters do not decide their own requests", "ask somebody else"),
+    "author_excluded": ProblemType(403, "Authors do not decide what they wrote", "ask somebody else"),
+    "no_approver_left": ProblemType(
+        409,
+        "Nobody would be left who may approve this edit",
+        "reject it with a reason, and let the requester ask anew, or add somebody to the groups that decide",
+    ),
     "wrong_nonce": ProblemType(
         412, "The decision is not for the round that is open", "read the approval again, then decide"
     ),

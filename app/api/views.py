@@ -141,6 +141,7 @@ def approval_view(record: ApprovalRecord) -> dict[str, Any]:
         "pins": approval.pins,
         "edited": approval.new_arguments,
         "requester_excluded": approval.requester_excluded,
+        "authors": approval.authors,
         "valid_until": approval.valid_until,
         "shown": approval.question,
         "votes": [asdict(vote) for vote in record.votes],
@@ -162,7 +163,7 @@ def _changes(approval: Approval, old: Approval | None) -> dict[str, Any] | None:
         for path in sorted({*before, *after})
         if before.get(path) != after.get(path)
     }
-    return {"approval": old.id, "status": old.status, "reason": old.reason, "changed": changes}
+    return {"approval": old.id, "status": old.status, "by": old.decider, "reason": old.reason, "changed": changes}
 
 
 def _terms(approval: Approval) -> dict[str, Any]:

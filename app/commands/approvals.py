@@ -107,7 +107,8 @@ def print_approval(approval: Mapping[str, Any]) -> None:
     say(f"what      {approval['actions']} action(s), {money(approval['exposure'])} in all: "
         + ", ".join(f"{count} x {tool}" for tool, count in approval["tools"].items()))  # fmt: skip
     groups = cell(approval["groups"] or "any group")
-    say(f"who       {approval['approvals']} of {approval['need']} approvals, of {groups}, not {approval['requester']}")
+    excluded = cell([approval["requester"], *approval["authors"]])
+    say(f"who       {approval['approvals']} of {approval['need']} approvals, of {groups}, not {excluded}")
     say(f"why held  {cell(approval['rules'])}")
     plan, policy = approval["plan_hash"][:12], approval["policy"][:12]
     say(f"rests on  plan {plan}, policy {policy}, knowledge {cell(approval['pins'])}")
@@ -116,7 +117,7 @@ def print_approval(approval: Mapping[str, Any]) -> None:
         table(approval["sample"], tuple(approval["sample"][0]), "")
     table(approval["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
     if replaces := approval["replaces"]:
-        say(f"replaces  {replaces['approval']} ({replaces['status']}: {replaces['reason']})")
+        say(f"replaces  {replaces['approval']} ({replaces['status']} by {replaces['by']}: {cell(replaces['reason'])})")
         for name, change in replaces["changed"].items():
             say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
     say(f"nonce     {approval['nonce']}")

@@ -25,6 +25,8 @@ VoteCode = Literal[
     "needs_another_group",
     "over_limit",
     "requester_excluded",
+    "author_excluded",
+    "no_approver_left",
     "wrong_nonce",
 ]
 
@@ -34,8 +36,8 @@ _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
-_COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, nonce, exposure, step,
-  plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
+_COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce, exposure,
+  step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
   (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
 
 
@@ -79,6 +81,8 @@ class Approval:
     groups: tuple[str, ...]
     """The groups of which one must be the voter's; empty for all people."""
     requester_excluded: bool
+    authors: tuple[str, ...]
+    """Who wrote what is asked, besides the requester: the people who edited it. They do not vote."""
     nonce: str
     exposure: int
     """What is at stake, in minor units; people's limits are compared with it."""
@@ -227,6 +231,7 @@ def _approval(row: Mapping[str, Any]) -> Approval:
         **{name: row[name] for name in (*plain, *later)},
         status=member(_STATUSES, row["status"], "approvals"),
         groups=tuple(row["groups"]),
+        authors=tuple(row["authors"]),
         rules=tuple(row["rules"]),
         pins=tuple(row["pins"]),
         question=row["shown"],

@@ -43,6 +43,24 @@ begin
 end $$;
 revoke execute on function void_approvals_pinning(text) from public;
 
+-- The people who wrote what a step asks for, besides its requester: who edited it before.
+create or replace function authors_of(p_run text, p_step text) returns text[]
+language sql stable set search_path = public, pg_temp as $$
+  select coalesce(array_agg(distinct a.decided_by), '{}') from approvals a
+   where a.run = p_run and a.step = p_step and a.status = 'edited'
+$$;
+revoke execute on function authors_of(text, text) from public;
+
+-- How many people could still approve a round if this person were one of its authors.
+create or replace function voters_left(v approvals, p_author text) returns bigint
+language sql stable set search_path = public, pg_temp as $$
+  select count(*) from principals q
+   where q.id <> p_author and not q.id = any (v.authors) and not (v.requester_excluded and q.id = v.requester)
+     and (cardinality(v.groups) = 0 or v.groups && q.groups)
+     and v.exposure <= case when v.need = 1 then q.limit_alone else q.limit_joint end
+$$;
+revoke execute on function voters_left(approvals, text) from public;
+
 -- Whether this person may cast this vote; null means yes. Order matters: the first reason is the one told. A question
 -- at a gate can be answered there: the requester may remark on their own question to people, though not vote, and
 -- whoever has voted may still ask.
@@ -54,13 +72,15 @@ begin
   return case
     when v.nonce <> coalesce(p ->> 'nonce', '') then 'wrong_nonce'
     when v_person.id is null then 'forbidden'
-    when p_decision = 'ask' and v.requester = v_person.id then null
+    when p_decision = 'ask' and (v.requester = v_person.id or v_person.id = any (v.authors)) then null
     when v.requester_excluded and v.requester = v_person.id then 'requester_excluded'
+    when v_person.id = any (v.authors) then 'author_excluded'
     when cardinality(v.groups) > 0 and not v.groups && v_person.groups then 'needs_another_group'
     when p_decision = 'ask' then null
     when exists (select 1 from votes w where w.approval = v.id and w.approver = v_person.id) then 'duplicate_vote'
     when p_decision = 'approve' and v.exposure > case when v.need = 1 then v_person.limit_alone
                                                       else v_person.limit_joint end then 'over_limit'
+    when p_decision = 'edit' and voters_left(v, v_person.id) < v.need then 'no_approver_left'
   end;
 end $$;
 revoke execute on function vote_refusal(approvals, jsonb, text) from public;

@@ -84,8 +84,9 @@ async def test_the_same_decision_sent_again_with_its_key_is_replayed(b: httpx2.A
 async def test_edited_arguments_are_checked_against_the_tool(b: httpx2.AsyncClient, approval: str) -> None:
     """R45."""
     address = f"/api/approvals/{approval}/decisions"
-    bad = await b.post(address, json=decision(approval, "edit", reason="other job", edited={"nonsense": 1}))
-    assert (bad.status_code, bad.json()["code"]) == (422, "invalid_arguments")
+    for arguments in ({"nonsense": 1}, {"job": 1}, {"job": None}, {"job": ["retry"]}, {}):
+        bad = await b.post(address, json=decision(approval, "edit", reason="other job", edited=arguments))
+        assert (bad.status_code, bad.json()["code"]) == (422, "invalid_arguments")
     good = await b.post(address, json=decision(approval, "edit", reason="other job", edited={"job": "other"}))
     assert good.json()["status"] == "edited"
 
