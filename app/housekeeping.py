@@ -48,7 +48,9 @@ async def sweep(
     """
     async with database.system() as connection, connection.transaction():
         runs = {*await records.sweep(connection), *await records.expire(connection)}
-        runs |= set(await records.overdue(connection, grace, flows))
+        overdue = {*await records.overdue(connection, grace, flows)}
+        # Whose job still waits was not forgotten: in a backlog every round would add as many jobs again.
+        runs |= overdue - await queue.with_jobs(connection, overdue)
         for run in sorted(runs):
             await waiting.defer(connection, run)
     return sorted(runs)

@@ -120,7 +120,7 @@ def _toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
     _refuse_unknown(values, str(path))

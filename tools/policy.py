@@ -114,7 +114,7 @@ class PolicySet:
         for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.cedar", SETTING)):
             if path.name in files:
                 raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
-            files[path.name] = path.read_text(encoding="utf-8")
+            files[path.name] = path.read_text(encoding="utf-8-sig")
         return cls(files, cards)
 
     def decide(self, role: str, tool: str, facts: Facts) -> Decision:
@@ -210,9 +210,33 @@ def examples(folder: Path | None = None) -> list[Example]:
     """Return every example that stands in the comments of a policy folder."""
     examples: list[Example] = []
     for path in sorted((folder or FOLDER).glob("*.cedar")):
-        for verdict, role, tool, facts in _EXAMPLE.findall(path.read_text(encoding="utf-8")):
-            examples.append(Example(path.name, verdict, role, tool, json.loads(facts)))
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
+            if line.startswith("//!"):
+                examples.append(_example(path.name, line))
     return examples
+
+
+def _example(file: str, line: str) -> Example:
+    match = _EXAMPLE.fullmatch(line)
+    if match is None:
+        form = "//! allow|deny:CODE|hold:N ROLE TOOL {FACTS}"
+        raise Permanent("configuration", f"policy file {file!r}: {line!r} is no example; write {form}")
+    return Example(file, match[1], match[2], match[3], _facts(file, match[4]))
+
+
+def _facts(file: str, text: str) -> dict[str, Any]:
+    """Return the facts of an example; raises Permanent("configuration") for what is no JSON or names one twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len({*names}) < len(names):
+            raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except ValueError as error:
+        raise Permanent("configuration", f"policy file {file!r}, example {text.strip()!r}: {error}; mend it") from None
 
 
 def _fits(facts: Facts) -> bool:

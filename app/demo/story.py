@@ -14,6 +14,7 @@ from app.demo.repair import repair
 from app.demo.stage import NAIVE, NIGHT, NIGHT_NAIVE, WORLD, Stage, empty_database, prepare, wait_for
 from app.demo.telling import Teller
 from app.settings import Settings
+from memory.errors import Permanent
 
 _COUNT_TITLES = {
     "refunds": "refunds made",
@@ -51,6 +52,9 @@ async def _play_acts(
         tell.act("Repair", f"Friday night, {customers:,} customers: a naive retry job has charged most of them again.")
         async with stage.control_plane(WORLD) as supervisor:
             repair_result = await repair(stage, tell, lambda: supervisor.kill("worker"))
+            if repair_result.status != "done":
+                message = f"run {repair_result.run} ended {repair_result.status}: {repair_result.message}"
+                raise Permanent("step_failed", message)
             proof = await prove(stage, prevention, repair_result)
             _tell_proof(tell, repair_result, proof)
             _tell_end(tell, stage, proof, time.monotonic() - began)

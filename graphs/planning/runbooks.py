@@ -109,7 +109,7 @@ def load(*folders: Path) -> list[RunbookDocument]:
     documents: dict[str, RunbookDocument] = {}
     for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.md", SETTING)):
         try:
-            document = parse(path.read_text(encoding="utf-8"))
+            document = parse(path.read_text(encoding="utf-8-sig"))
         except Permanent as error:
             raise Permanent("configuration", f"runbook file {path.name!r}: {error}; mend or remove it") from None
         if document.runbook.id in documents:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
+from yaml.nodes import MappingNode, Node, SequenceNode
 
 from memory.errors import Permanent
 
@@ -15,8 +16,11 @@ _DEPTH_LIMIT = 20
 def split(text: str) -> tuple[dict[str, Any], str]:
     """Return front matter and body; a text that does not begin with a line `---` is all body.
 
-    Raises Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, or too large to read.
+    Files of other systems are read too: a byte order mark and their ends of lines do not count. Raises
+    Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, too large to read, or that names
+    one thing twice.
     """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if not text.startswith("---\n"):
         return {}, text
     head, fence, body = text[4:].partition("\n---\n")
@@ -44,3 +48,19 @@ def _check(head: str) -> None:
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > _DEPTH_LIMIT:
             raise Permanent("bad_request", f"the front matter is nested more than {_DEPTH_LIMIT} deep; keep it flat")
+    root: object = yaml.compose(head, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # loose stubs
+    _refuse_repetition(cast("Node | None", root))
+
+
+def _refuse_repetition(node: Node | None) -> None:
+    """Refuse a key that a mapping has twice: YAML would take the last one and say nothing."""
+    keys: set[str] = set()
+    for key, value in node.value if isinstance(node, MappingNode) else ():
+        name = str(key.value)
+        if name in keys:
+            line = key.start_mark.line + 2
+            raise Permanent("bad_request", f"the front matter names {name!r} a second time, in line {line}; leave one")
+        keys.add(name)
+        _refuse_repetition(value)
+    for item in node.value if isinstance(node, SequenceNode) else ():
+        _refuse_repetition(item)

@@ -5,7 +5,7 @@ procrastinate's: the lock of a dead worker's job would keep its successor from t
 two workers apart.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Set
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -87,6 +87,16 @@ async def tidy(connection: Connection) -> None:
         "delete from queue.procrastinate_jobs where status not in ('todo', 'doing') "
         "or (status = 'doing' and worker_id is null)"
     )
+
+
+async def with_jobs(connection: Connection, runs: Set[str]) -> set[str]:
+    """Return those of these runs that have a job which nobody has taken yet."""
+    cursor = await connection.execute(
+        "select distinct args ->> 'run' as run from queue.procrastinate_jobs "
+        "where status = 'todo' and args ->> 'run' = any(%s)",
+        [list(runs)],
+    )
+    return {row["run"] for row in await cursor.fetchall()}
 
 
 class Seat:

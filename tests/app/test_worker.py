@@ -208,6 +208,19 @@ async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Qu
     assert run not in await sweep(stage.database, waiting)
 
 
+async def test_a_backlog_does_not_grow_by_being_swept(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    """A run whose job nobody has taken yet is not forgotten; without a job it is."""
+    stage = stages()
+    run = await start_and_queue(stage, waiting, plan=plan(pay("a")))
+    async with superuser() as above:
+        for _ in range(3):
+            await above.execute("update runs set created = now() - interval '1 h', beat = null where id = %s", [run])
+            assert run not in await sweep(stage.database, waiting)
+        await above.execute("delete from queue.procrastinate_jobs where args ->> 'run' = %s", [run])
+        await above.execute("update runs set beat = null where id = %s", [run])
+    assert run in await sweep(stage.database, waiting)
+
+
 async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that_does(
     stages: Stages, waiting: Queue, superuser: Connect
 ) -> None:

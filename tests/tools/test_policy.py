@@ -150,3 +150,11 @@ def test_examples_are_found_in_comments(tmp_path: Path) -> None:
         ("a.cedar", "hold:2", "shop.refund")
     ]
     assert policy().judge(promises[0]) == "hold:2"
+
+
+@pytest.mark.parametrize("facts", ['{"amount": 1, "amount": 2}', '{"amount": ', "{1}", "amount 5", ""])
+def test_an_example_that_can_be_read_two_ways_or_none_is_refused(tmp_path: Path, facts: str) -> None:
+    """An example that nobody reads would promise what nobody checks."""
+    (tmp_path / "p.cedar").write_text(f"//! allow executor shop.pay {facts}\n")
+    with pytest.raises(Permanent, match=r"'p\.cedar'"):
+        examples(tmp_path)

@@ -1,0 +1,30 @@
+"""Front matter as people's editors save it, and what nobody should have to guess."""
+
+import pytest
+
+from memory.errors import Permanent
+from memory.knowledge import frontmatter
+
+TEXT = "---\nid: a\nsteps:\n  - {tool: x}\n---\nbody\n"
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, "\ufeff" + TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT.replace("\n", "\r\n")]
+)
+def test_a_byte_order_mark_and_other_ends_of_lines_do_not_count(text: str) -> None:
+    assert frontmatter.split(text) == ({"id": "a", "steps": [{"tool": "x"}]}, "body\n")
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "line"),
+    [
+        ("id: a\nid: b", "id", 3),
+        ("a:\n  b: 1\n  c: 2\n  b: 3", "b", 5),
+        ("steps:\n  - tool: x\n    args: {}\n    tool: y", "tool", 5),
+        ("1: a\n1: b", "1", 3),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_with_its_line(head: str, name: str, line: int) -> None:
+    """The later one would count in silence, whichever the author meant."""
+    with pytest.raises(Permanent, match=f"names '{name}' a second time, in line {line}"):
+        frontmatter.split(f"---\n{head}\n---\n")
