@@ -129,8 +129,11 @@ def _decide(
 ) -> None:  # fmt: skip
     path = f"/api/approvals/{segment(approval)}"
     view = ask(lambda api: api.get(path))
-    # A nonce says that the round was read before; without a person at the terminal there is nobody to ask.
-    if not yes and not as_json and nonce is None and sys.stdin.isatty():
+    # A nonce says that the round was read before.
+    if not yes and nonce is None:
+        if as_json or not sys.stdin.isatty():
+            message = "nobody can be shown it here: read it with `approvals show` and give its --nonce, or say --yes"
+            raise typer.BadParameter(message)
         print_approval(view)
         typer.confirm(f"{kind} this?", abort=True)
     body = {

@@ -69,10 +69,18 @@ async def test_chat_as_json_is_one_object(run: Run, queue: RecordingQueue, ask: 
 async def test_an_approval_is_read_and_countersigned(run: Run, approval: str) -> None:
     view = await run("bob", "approvals", "show", approval)
     assert all(text in view.out for text in ("jobs.pause", "0 of 1 approvals", f"nonce-{approval}", "not alice"))
-    vote = await run("bob", "approvals", "approve", approval, "--reason", "seen")
+    vote = await run("bob", "approvals", "approve", approval, "--reason", "seen", "--nonce", f"nonce-{approval}")
     assert (vote.code, "approved, 1 of 1" in vote.out) == (0, True)
-    late = await run("carol", "approvals", "reject", approval, "--reason", "no", "--json")
+    late = await run("carol", "approvals", "reject", approval, "--reason", "no", "--yes", "--json")
     assert (late.code, late.json["error"]["code"], "approval_decided" in late.err) == (1, "approval_decided", True)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_nobody_agrees_to_what_could_not_be_shown(run: Run, approval: str, options: tuple[str, ...]) -> None:
+    """A script says which round was read, or that it decides unread."""
+    ran = await run("bob", "approvals", "approve", approval, *options)
+    assert (ran.code, "--nonce" in ran.err, "--yes" in ran.err) == (2, True, True)
+    assert "0 of 1 approvals" in (await run("bob", "approvals", "show", approval)).out
 
 
 async def test_a_decision_for_another_round_is_refused(run: Run, approval: str) -> None:
@@ -82,7 +90,7 @@ async def test_a_decision_for_another_round_is_refused(run: Run, approval: str) 
 
 async def test_a_question_and_an_edit_reach_the_api(run: Run, approval: str) -> None:
     assert (await run("bob", "approvals", "ask", approval, "which job?", "--json")).json["status"] == "open"
-    edit = await run("bob", "approvals", "edit", approval, "--args", '{"job": "x"}', "--reason", "r", "--json")
+    edit = await run("bob", "approvals", "edit", approval, "--args", '{"job": "x"}', "-r", "r", "--yes", "--json")
     assert edit.json["status"] == "edited"
     assert (await run("bob", "approvals", "edit", approval, "--args", "{", "--reason", "r")).code == 2
 
