@@ -65,7 +65,7 @@ language sql security definer set search_path = public, pg_temp as $$
       from due where e.tenant = due.tenant and e.id = due.id returning e.*
   )
   select t.tenant, r.requester, r.thread, r.correlation, t.run, t.id, t.step, t.role, t.tool, t.args,
-         send_key_of(t.key, coalesce(t.event, t.generation)), t.looks,
+         event_key_of(t.key, coalesce(t.event, t.generation)), t.looks,
          extract(epoch from clock_timestamp() - coalesce(t.sent, t.claimed))::float8
     from taken t join runs r on r.id = t.run
 $$;

@@ -96,7 +96,7 @@ revoke execute on function covering_approval(jsonb) from public;
 
 -- The key under which an effect is sent to the business: another one only for another event, so that the service's own
 -- protection goes on working after a failure or a person's word.
-create or replace function send_key_of(p_key text, p_event int) returns text language sql immutable as $$
+create or replace function event_key_of(p_key text, p_event int) returns text language sql immutable as $$
   select case p_event when 0 then p_key else p_key || '#' || p_event end
 $$;
 
@@ -147,7 +147,7 @@ begin
     update effects e set fence = v_run.fence, permit = permits.fingerprint(v_jti)
      where e.id = v_old.id;
   end if;
-  return query select v_code, v_old.id, v_jti, send_key_of(v_old.key, event_of(v_old)), v_old.state, v_old.outcome;
+  return query select v_code, v_old.id, v_jti, event_key_of(v_old.key, event_of(v_old)), v_old.state, v_old.outcome;
 end $$;
 revoke execute on function claim_again(runs, effects, jsonb) from public;
 
@@ -195,7 +195,7 @@ begin
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
       'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins'));
-  return query select 'go', v_id, v_jti, send_key_of(p ->> 'key', v_event), null, null::jsonb;
+  return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;
 end $$;
 revoke execute on function claim(jsonb) from public;
 grant execute on function claim(jsonb) to cs_app;

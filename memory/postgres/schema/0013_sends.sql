@@ -11,3 +11,6 @@ alter table effects
 create index effects_in_doubt on effects (look_at) where state = 'in_doubt';
 create policy system on effects to cs_system using (true);
 grant select, update (looks, look_at) on effects to cs_system;
+
+-- Its successor takes the number of the event, no longer that of the generation.
+drop function if exists send_key_of(text, int);
