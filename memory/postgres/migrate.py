@@ -172,7 +172,9 @@ async def _replace(connection: Connection, files: list[SqlFile]) -> None:
                 )
             await connection.execute(sql.SQL("revoke create on schema public from {}").format(role))
     except psycopg.errors.InvalidFunctionDefinition as error:
-        problem = f"{file.name!r} gives a function another answer, which needs another name; no function changed: {error}"
+        problem = (
+            f"{file.name!r} gives a function another answer, which needs another name; no function changed: {error}"
+        )
         raise Permanent("configuration", problem) from error
     except psycopg.Error as error:
         raise Permanent("configuration", f"{file.name!r} failed and no function changed: {error}") from error
