@@ -1,6 +1,7 @@
 """Clocks: the current time and waiting; injected everywhere so that tests need not sleep."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -15,6 +16,10 @@ class Clock(Protocol):
         """Return the current time, aware and in UTC."""
         ...
 
+    def monotonic(self) -> float:
+        """Return seconds since some moment; they only grow, also when the machine's clock is set."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
         ...
@@ -26,6 +31,10 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment; they only grow, also when the machine's clock is set."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""

@@ -42,6 +42,10 @@ class VirtualClock:
         """Return the virtual time."""
         return self.time
 
+    def monotonic(self) -> float:
+        """Return the virtual time in seconds."""
+        return self.time.timestamp()
+
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` pass; other tasks get their turn."""
         self.pauses.append(seconds)

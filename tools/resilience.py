@@ -5,7 +5,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from memory.clock import Clock
@@ -16,6 +15,8 @@ from tools.tool import Call, Function, ServiceRefusal, Tool
 _LOG = logging.getLogger(__name__)
 _MAX_DELAY = 5.0
 _FIRST_DELAY = 0.1
+_MARGIN = 0.05
+"""Seconds that a wait for a proof is longer than it must be, so that no rounding spoils it."""
 _PATIENCE = 5.0
 """Seconds that a call waits for a proof; what takes longer is left in doubt, and looked at again by a duty."""
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR)
@@ -92,7 +93,9 @@ class _Write:
     may_send: LookBeforeSend
     open_sends: int = 0
     """Sends that may have arrived and of which nothing is known."""
-    last_send: datetime | None = None
+    last_send: float | None = None
+    last_look: float = 0.0
+    """When the last look-up that was answered began: what it did not see may have come since."""
     message: str = "the reply was lost and cannot be found out"
 
     async def perform(self, *, took_over: bool) -> Attempt:
@@ -137,7 +140,7 @@ class _Write:
 
     def _note_send(self) -> None:
         self.open_sends += 1
-        self.last_send = self.clock.now()
+        self.last_send = self.clock.monotonic()
 
     async def _find_out(self, number: int) -> Attempt | None:
         """Look the effect up; None means that one more send is safe: the service de-duplicates, or nothing arrived."""
@@ -157,18 +160,20 @@ class _Write:
         remaining = self._remaining()
         if remaining is None or remaining > _PATIENCE:
             return {}
-        await self.clock.sleep(remaining)
+        await self.clock.sleep(remaining + _MARGIN)
         return await self._look()
 
     def _remaining(self) -> float | None:
         """Return the seconds until the last send is settled, None if nobody knows how long that takes."""
         if self.tool.settles_within is None or self.last_send is None:
             return None
-        return max(0.0, self.tool.settles_within - (self.clock.now() - self.last_send).total_seconds())
+        return max(0.0, self.last_send + self.tool.settles_within - self.clock.monotonic())
 
     def _is_proven_absent(self) -> bool:
-        """Return whether the look-up that found nothing came late enough to be a proof; if so, nothing is open."""
-        if self._remaining() != 0.0:
+        """Return whether the look-up that found nothing began late enough to be a proof; if so, nothing is open."""
+        if self.tool.settles_within is None or self.last_send is None:
+            return False
+        if self.last_look - self.last_send < self.tool.settles_within:
             return False
         self.open_sends = 0
         return True
@@ -202,6 +207,7 @@ class _Write:
         """Return what the service recorded under our key, empty if nothing, None if it cannot be asked."""
         assert self.tool.lookup
         for number in range(1, self.tool.attempts + 1):
+            self.last_look = self.clock.monotonic()
             try:
                 record: Any = await _once(self.tool.lookup, self.tool, self.arguments, self.call)
                 # Adapters are written by others: an answer of another shape says nothing.

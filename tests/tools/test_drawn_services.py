@@ -47,6 +47,8 @@ class Look:
     answers: bool
     lag: float
     """Share of the time in which the service settles that a commit is not shown yet."""
+    takes: float
+    """Share of that time that the answer is on its way."""
 
 
 BEHAVIOURS = st.builds(
@@ -55,7 +57,9 @@ BEHAVIOURS = st.builds(
     works=st.sampled_from([0.0, 0.1, 0.5, 0.7]),
     reply=st.sampled_from([200, 0, -1, *REFUSALS]),
 )
-LOOKS = st.builds(Look, answers=st.booleans(), lag=st.sampled_from([0.0, 0.1, 0.25]))
+LOOKS = st.builds(
+    Look, answers=st.booleans(), lag=st.sampled_from([0.0, 0.1, 0.25]), takes=st.sampled_from([0.0, 0.5, 1.5])
+)
 
 
 class NoArguments(BaseModel):
@@ -99,10 +103,11 @@ class Service:
 
     async def find(self, args: NoArguments, call: Call) -> Mapping[str, Json]:
         """Show what was done, late."""
-        look = self.looks.pop(0) if self.looks else Look(answers=True, lag=0.0)
+        look = self.looks.pop(0) if self.looks else Look(answers=True, lag=0.0, takes=0.0)
         if not look.answers:
             raise Temporary("tool_failed", "busy", delay=0.5)
         visible = [at for at in self.commits if at + timedelta(seconds=look.lag * self.slowest) <= self.clock.now()]
+        await self.clock.sleep(look.takes * self.slowest)
         return {"ok": 1} if visible else {}
 
 
