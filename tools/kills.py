@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from memory.errors import Permanent
+from memory.errors import Permanent, Temporary
 from memory.postgres.codes import member
 from memory.postgres.database import Database
 from memory.scope import Access
@@ -54,13 +54,15 @@ async def kill(database: Database, access: Access, reach: Reach, name: str = "",
     """Stop everything within reach, and say what was claimed before and is not settled.
 
     The switch commits first. Then claims that began before are waited for, half a second at most; sessions that hold
-    the lock after that are ended.
+    the lock after that are ended. Raises Temporary("unavailable") if the claims could not be waited for all the same.
     """
     await database.call(access, "kill", reach, name, reason)
     sessions: tuple[int, ...] = ()
     if not await _drain(database, access, reach, name):
         sessions = tuple(row["pid"] for row in await database.rows(access, "select * from end_authority_holders()"))
-        await _drain(database, access, reach, name)
+        if not await _drain(database, access, reach, name) and not sessions:
+            message = "the switch is pulled and holds, but claims that began before it still run; pull it again to wait"
+            raise Temporary("unavailable", message)
     return KillReport(await open_claims(database, access, reach, name), sessions)
 
 

@@ -97,7 +97,7 @@ async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_ag
 
 @pytest.mark.parametrize("reach", ["all", "tool"])
 async def test_nothing_is_sent_again_after_the_switch_and_a_resume_looks_first(desk: Desk, reach: Reach) -> None:
-    """R36 R125: the reply was lost before the switch; whether the service acted is found out, not tried."""
+    """R125: the reply was lost before the switch; whether the service acted is found out, not tried."""
     lease = await desk.run()
 
     async def stop() -> None:
@@ -160,7 +160,7 @@ async def test_the_switch_names_what_is_on_its_way(desk: Desk) -> None:
 async def test_the_switch_answers_though_hostile_sql_holds_the_lock_of_all_claims(
     desk: Desk, urls: Urls, tenant: str, lock: str
 ) -> None:
-    """R36: whoever holds it after half a second is ended, in a transaction and at session level."""
+    """Whoever holds it after half a second is ended, in a transaction and at session level."""
     async with await psycopg.AsyncConnection.connect(urls.app, autocommit="xact" not in lock) as hostile:
         await hostile.execute(f"select {lock}(7200, hashtext(%s))".encode(), [tenant])
         async with asyncio.timeout(20):
@@ -168,6 +168,19 @@ async def test_the_switch_answers_though_hostile_sql_holds_the_lock_of_all_claim
         assert report.sessions == ()
         with pytest.raises(psycopg.OperationalError):
             await hostile.execute("select 1")
+    lease = await desk.run()
+    with pytest.raises(Halt, match="killed"):
+        await desk.gateway.perform(lease, act(lease))
+
+
+async def test_a_session_that_may_not_be_ended_is_named(desk: Desk, superuser: Connect, tenant: str) -> None:
+    async with superuser() as above:
+        row = await (await above.execute("select pg_backend_pid() as pid")).fetchone()
+        await above.execute("select pg_advisory_lock(7200, hashtext(%s))", [tenant])
+        report = await kills.kill(desk.database, desk.access("bob"), "all")
+        await above.execute("select pg_advisory_unlock_all()")
+    assert row is not None
+    assert report.sessions == (row["pid"],)
     lease = await desk.run()
     with pytest.raises(Halt, match="killed"):
         await desk.gateway.perform(lease, act(lease))
