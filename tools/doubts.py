@@ -3,11 +3,12 @@
 The gateway lends it the services. Nothing is sent: only the look-ups of tools are called.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from memory.errors import ControlError
 from memory.postgres.codes import member
@@ -15,14 +16,15 @@ from memory.postgres.database import Database
 from memory.runs.records import access_of
 from memory.runs.results import RunRows
 from memory.scope import Principal
-from tools.action import Json, Role, as_object
+from tools.action import Json, Role
 from tools.catalog import Catalog
 from tools.handles import Handles
+from tools.resilience import look_up
 from tools.tool import Call, ServiceBinder, Tool
 
 _LOG = logging.getLogger(__name__)
 _LOOKS = 16
-"""Looks in all: doubling from two seconds to an hour, about half a day. After that people find out."""
+"""Looks in all: doubling from two seconds to an hour, about six hours. After that people find out."""
 _BATCH = 20
 _HEAL_CODES: tuple[Literal["ok", "overtaken"], ...] = ("ok", "overtaken")
 
@@ -80,23 +82,17 @@ async def _settle(database: Database, tool: Tool, doubt: Doubt, services: Servic
 async def _look(database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder) -> Mapping[str, Json] | None:
     """Return what the service recorded, empty if nothing, None if it cannot be asked now."""
     access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
-    call = Call(
-        key=doubt.send_key,
-        run=doubt.run,
-        step=doubt.step,
-        user=doubt.requester,
-        role=doubt.role,
-        services=services.bind(doubt.role, doubt.correlation, key=doubt.send_key),
-        rows=Handles(RunRows(database, access, doubt.run, f"look.{doubt.effect}")),
-    )
-    assert tool.lookup
     try:
-        async with asyncio.timeout(tool.timeout):
-            record: Any = await tool.lookup(tool.arguments.model_validate(doubt.args), call)
-    except (ControlError, TimeoutError) as error:
+        call = Call(
+            key=doubt.send_key,
+            run=doubt.run,
+            step=doubt.step,
+            user=doubt.requester,
+            role=doubt.role,
+            services=services.bind(doubt.role, doubt.correlation, key=doubt.send_key),
+            rows=Handles(RunRows(database, access, doubt.run, f"look.{doubt.effect}")),
+        )
+        return await look_up(tool, tool.arguments.model_validate(doubt.args), call)
+    except (ControlError, ValidationError) as error:
         _LOG.warning("effect %s cannot be looked up now: %s", doubt.effect, error)
         return None
-    except Exception:  # noqa: BLE001  # an adapter's mistake leaves one effect in doubt, not all others
-        _LOG.exception("looking up effect %s broke down", doubt.effect)
-        return None
-    return as_object(record)

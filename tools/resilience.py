@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
@@ -205,13 +205,10 @@ class _Write:
 
     async def _look(self) -> Result | None:
         """Return what the service recorded under our key, empty if nothing, None if it cannot be asked."""
-        assert self.tool.lookup
         for number in range(1, self.tool.attempts + 1):
             self.last_look = self.clock.monotonic()
             try:
-                record: Any = await _once(self.tool.lookup, self.tool, self.arguments, self.call)
-                # Adapters are written by others: an answer of another shape says nothing.
-                return as_object(record)
+                return await look_up(self.tool, self.arguments, self.call)
             except Temporary as error:
                 _LOG.warning("read-back of %s failed, attempt %d: %s", self.tool.name, number, error)
                 await self.clock.sleep(backoff(number, error.delay))
@@ -229,6 +226,15 @@ def backoff(number: int, base: float) -> float:
     """Return the seconds to wait after attempt `number`: doubling from `base`, capped, with a fifth of jitter."""
     jitter = random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, protects nothing
     return min(base * 2 ** (number - 1), _MAX_DELAY) * jitter
+
+
+async def look_up(tool: Tool, arguments: object, call: Call) -> Result | None:
+    """Ask once what the service recorded under the call's key; empty if nothing, None for an answer of another shape.
+
+    Raises Temporary or Permanent, whatever goes wrong.
+    """
+    assert tool.lookup
+    return as_object(await _once(tool.lookup, tool, arguments, call))
 
 
 async def _once(function: Function, tool: Tool, arguments: object, call: Call) -> Result:

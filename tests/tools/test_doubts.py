@@ -48,7 +48,6 @@ async def be_due(superuser: Connect, effect: EffectRow, sent: str = "0 s") -> No
 
 
 async def test_what_the_world_shows_settles_a_doubt_and_the_run_goes_on_without_sending_again(desk: Desk) -> None:
-    """R71 R80"""
     lease = await desk.run()
     effect = await fall_into_doubt(desk, lease)
     calls = desk.shop.calls
@@ -70,7 +69,6 @@ async def test_what_the_world_shows_settles_a_doubt_and_the_run_goes_on_without_
 async def test_absence_is_a_proof_only_when_the_service_has_settled(
     desk: Desk, superuser: Connect, tool: str, sent: str, result: str
 ) -> None:
-    """R71 R80"""
     lease = await desk.run()
     effect = await fall_into_doubt(desk, lease, tool)
     await be_due(superuser, effect, sent)
@@ -79,7 +77,6 @@ async def test_absence_is_a_proof_only_when_the_service_has_settled(
 
 
 async def test_looks_come_one_at_a_time_with_growing_pauses_and_end(desk: Desk, superuser: Connect) -> None:
-    """R72"""
     lease = await desk.run()
     effect = await fall_into_doubt(desk, lease)
     await asyncio.gather(*(look(desk) for _ in range(4)))
@@ -104,8 +101,20 @@ async def test_a_service_that_cannot_be_asked_leaves_the_doubt(desk: Desk) -> No
     assert await state(desk, effect) == "in_doubt"
 
 
+async def test_one_effect_that_cannot_be_looked_up_keeps_no_other_in_doubt(desk: Desk, superuser: Connect) -> None:
+    """Its arguments are those of a tool that has changed since."""
+    old, new = await desk.run(), await desk.run()
+    lost = await fall_into_doubt(desk, old)
+    async with superuser() as connection:
+        await connection.execute("update effects set args = '{}', key = key || '-old' where id = %s", [lost.id])
+    found = await fall_into_doubt(desk, new)
+    desk.shop.effects.append(found.key)
+    assert new.run in await look(desk)
+    assert (await state(desk, lost), await state(desk, found)) == ("in_doubt", "done")
+
+
 async def test_who_was_overtaken_by_a_person_settles_nothing(desk: Desk) -> None:
-    """R80: a person's word stands, whatever a look that began before it finds."""
+    """A person's word stands, whatever a look that began before it finds."""
     lease = await desk.run()
     effect = await fall_into_doubt(desk, lease)
     async with desk.database.transaction(desk.access("bob")) as connection:
