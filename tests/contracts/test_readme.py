@@ -185,7 +185,7 @@ def test_a_tool_a_policy_a_runbook_and_a_flow_work_from_their_files_alone(strang
 
 @pytest.mark.slow
 def test_the_same_files_work_from_folders_of_ones_own_and_with_a_model(stranger: Stranger, run_folder: Path) -> None:
-    """R66: nothing of one's own has to stand in the checkout."""
+    """Nothing of one's own has to stand in the checkout."""
     outside = run_folder / f"own-{uuid4().hex[:8]}"
     folders = {"adapters": "TOOLS", "policies": "POLICY", "runbooks": "RUNBOOK", "flows": "FLOWS"}
     for name, text in FILES.items():

@@ -32,7 +32,7 @@ def test_a_write_says_what_to_do_when_it_fails_for_good(card: ToolCard) -> None:
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
 def test_a_write_says_how_a_lost_reply_is_found_out(card: ToolCard) -> None:
-    """R66 R71: it is looked up, or sent again to a service that de-duplicates; else there is one send, and people."""
+    """It is looked up, or sent again to a service that de-duplicates; else there is one send, and people."""
     assert card.has_lookup or card.keyed or card.attempts == 1
 
 

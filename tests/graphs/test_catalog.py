@@ -132,7 +132,7 @@ def test_a_file_in_a_folder_of_ones_own_is_a_flow_beside_the_shipped_ones(tmp_pa
 
 @pytest.mark.parametrize("name", UNSOUND)
 def test_a_flow_that_can_end_around_the_auditor_is_refused_when_it_is_loaded(tmp_path: Path, name: str) -> None:
-    """R4: whatever acts is accounted for, in flows of one's own too."""
+    """Whatever acts is accounted for, in flows of one's own too."""
     reason, text = UNSOUND[name]
     with pytest.raises(Permanent, match=reason) as error:
         FlowCatalog.discover(put(tmp_path, "own.py", HEAD + text))

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_who_edited_does_not_vote_on_what_they_wrote(desk: Desk) -> None:
-    """R45: nobody approves their own words; they may still ask, and the next round names them."""
+    """Nobody approves their own words; they may still ask, and the next round names them."""
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease))
     await desk.decide(approval, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 5})
@@ -27,7 +27,7 @@ async def test_who_edited_does_not_vote_on_what_they_wrote(desk: Desk) -> None:
 
 
 async def test_an_edit_that_leaves_nobody_to_approve_it_is_refused_before_it_is_taken(desk: Desk) -> None:
-    """R45: two must agree, and of the two who may one would have written it; nothing is lowered for that."""
+    """Two must agree, and of the two who may one would have written it; nothing is lowered for that."""
     lease = await desk.run()
     approval = await desk.ask(lease, refund(lease, amount=2_000))
     edit = await desk.decide(approval, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 1_500})
@@ -38,7 +38,7 @@ async def test_an_edit_that_leaves_nobody_to_approve_it_is_refused_before_it_is_
 
 
 async def test_whoever_edits_later_is_an_author_beside_the_first(desk: Desk) -> None:
-    """R45: of a team of three, two wrote; the third alone decides, and can not write as well."""
+    """Of a team of three, two wrote; the third alone decides, and can not write as well."""
     lease = await desk.run()
     first = await desk.ask(lease, refund(lease))
     await desk.decide(first, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 5})

@@ -88,7 +88,7 @@ async def test_a_failed_step_answers_its_failure_again_to_a_successor(desk: Desk
 
 
 async def test_what_failed_may_be_tried_by_another_plan_as_the_next_generation(desk: Desk) -> None:
-    """R71: under the same key towards the service, whose own protection goes on working."""
+    """Under the same key towards the service, whose own protection goes on working."""
     lease = await desk.run()
     await desk.gateway.perform(lease, act(lease, tool="shop.fail"))
     outcome = await desk.gateway.perform(lease, act(lease, tool="shop.charge", plan_hash="plan-2"))

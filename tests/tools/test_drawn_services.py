@@ -172,7 +172,7 @@ async def perform(case: Case) -> tuple[Attempt, Service]:
 @example(replace(_SLOW_409, is_successor=True))
 @settings(deadline=None, max_examples=EXAMPLES, print_blob=True)
 def test_a_write_has_at_most_one_effect_and_its_outcome_is_true(case: Case) -> None:
-    """R70 R71: nothing reported done that the world lacks, nothing reported failed that it has or will have."""
+    """Nothing is reported done that the world lacks, nothing reported failed that it has or will have."""
     attempt, service = asyncio.run(perform(case))
     note(f"{attempt.state} after {service.sends} sends, commits at {service.commits}")
     assert len(service.commits) <= 1

@@ -149,7 +149,7 @@ STATUSES = [301, 401, 403, 408, 409, 423, 425, 429, 451, 499, 500, 502, 503, 504
 async def test_a_status_that_is_not_final_never_ends_a_write_as_failed(
     clock: VirtualClock, status: int, *, took_over: bool
 ) -> None:
-    """R71: the first request may still be at work, whatever the repetition is told."""
+    """The first request may still be at work, whatever the repetition is told."""
     refusals: list[Answer] = [ServiceRefusal("tool_failed", str(status), status) for _ in range(3)]
     script = Script(refusals, [EMPTY] * 4)
     attempt = await call_tool(script.tool(keyed=True), NoArguments(), CALL, clock, first_look=took_over)
@@ -158,7 +158,6 @@ async def test_a_status_that_is_not_final_never_ends_a_write_as_failed(
 
 @pytest.mark.parametrize("status", sorted(FINAL))
 async def test_a_final_status_is_a_proof_for_the_only_send_alone(clock: VirtualClock, status: int) -> None:
-    """R71"""
     refusal = ServiceRefusal("tool_failed", str(status), status)
     alone = await call_tool(Script([refusal], []).tool(keyed=True), NoArguments(), CALL, clock)
     after = Script([refusal] * 3, [EMPTY] * 4)
@@ -168,7 +167,7 @@ async def test_a_final_status_is_a_proof_for_the_only_send_alone(clock: VirtualC
 
 @pytest.mark.parametrize("sends", [1, 2])
 async def test_nothing_is_sent_any_more_once_it_may_not_be(clock: VirtualClock, sends: int) -> None:
-    """R36: the look is before every later send; what was sent is still looked up."""
+    """The look is before every later send; what was sent is still looked up."""
     script = Script([SILENCE] * 3, [EMPTY] * 2 + [RECORD])
     answers = [None] * (sends - 1) + ["killed"]
 

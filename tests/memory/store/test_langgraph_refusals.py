@@ -140,7 +140,7 @@ async def test_batches_of_the_same_keys_in_any_order_all_get_through(own_store: 
 
 
 async def test_puts_and_deletes_of_one_key_at_once_all_get_through_and_leave_it_whole(own_store: MemoryStore) -> None:
-    """R93: a put that repeats what is being deleted writes it anew."""
+    """A put that repeats what is being deleted writes it anew."""
     for key in (f"k{number}" for number in range(12)):
         tries = [(own_store.aput(NOTES, key, {"a": "same"}), own_store.adelete(NOTES, key)) for _ in range(6)]
         await asyncio.gather(*(call for pair in tries for call in pair))

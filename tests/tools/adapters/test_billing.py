@@ -55,7 +55,7 @@ async def test_lost_reply_is_read_back_and_never_sent_again(open_office: OpenOff
 
 
 async def test_a_request_that_is_still_at_work_is_never_taken_for_a_failure(open_office: OpenOffice) -> None:
-    """R70 R71: the repetition is answered 409, the look-up 404, and then the first request commits."""
+    """The repetition is answered 409, the look-up 404, and then the first request commits."""
     async with open_office(faults="busy409:1", seconds=0.1, situation="invoice_night", customers=60) as office:
         args = await invoice(office)
         with pytest.raises(Halt, match="nobody knows"):
@@ -70,7 +70,7 @@ async def test_a_request_that_is_still_at_work_is_never_taken_for_a_failure(open
 
 
 async def test_a_successor_waits_for_the_request_of_its_predecessor_and_finds_it(open_office: OpenOffice) -> None:
-    """R70 R71: the permit that the first request is using cannot be taken away before it is settled."""
+    """The permit that the first request is using cannot be taken away before it is settled."""
     async with open_office(faults="busy409:1", seconds=0.1, situation="invoice_night", customers=60) as office:
         args = await invoice(office)
         task = asyncio.create_task(office.perform("billing.charge", args))
