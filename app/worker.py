@@ -150,7 +150,7 @@ class Driver:
         return await flow.graph.ainvoke(first_state, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
-        waits_for = question["approval"] if question["kind"] == "approval" else "clarify"
+        waits_for = question.get("approval", "clarify")
         return await records.park(self._database, lease, waits_for, question.get("answers", 0))
 
     async def _finish(self, lease: Lease, ending: RunEnding) -> None:

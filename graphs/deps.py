@@ -10,6 +10,7 @@ from typing import Any
 from graphs.execution.binding import Binder
 from graphs.execution.capabilities import (
     Adopt,
+    AskAboutAudit,
     Cite,
     Perform,
     Planner,
@@ -29,6 +30,7 @@ from memory.runs import records
 from memory.runs.records import Lease
 from memory.runs.results import RunRows
 from memory.store import pruning
+from tools import audits
 from tools.action import Action
 from tools.admission import admit
 from tools.catalog import Catalog, ToolCard
@@ -55,6 +57,7 @@ class Deps:
     """Turns the step that a run stands at into an action."""
     rows: Callable[[Lease], Cuts]
     standing: ReadStanding
+    ask_about_audit: AskAboutAudit
     answers: ReadAnswers
     entries: ReadEntries
     look_again: Callable[[], Awaitable[list[str]]]
@@ -83,6 +86,7 @@ class Deps:
             binder=Binder(catalog.cards),
             rows=lambda lease: RunRows(database, lease.access, lease.run, "cut"),
             standing=lambda lease, approval: approvals.view(database, lease.access, approval),
+            ask_about_audit=lambda lease, question: audits.ask(database, lease, question),
             answers=_answer_reader(database),
             entries=_entry_reader(database),
             look_again=gateway.look_again,

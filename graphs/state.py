@@ -43,6 +43,18 @@ class Obstacle(TypedDict, total=False):
     approval: str | None
 
 
+class Contest(TypedDict):
+    """What the audit found wrong, while people decide about it."""
+
+    problems: list[str]
+    action: str
+    """The action whose outcome is in question; empty if it is not about one."""
+    effect: str
+    """Its effect; empty if it has none."""
+    result: dict[str, Json]
+    """What was reported for it."""
+
+
 class Override(TypedDict):
     """Arguments that a person put in place of the planned ones, for one action."""
 
@@ -102,6 +114,9 @@ class State(TypedDict, total=False):
     """True if the open question has an answer that the planner has not seen."""
     failure: Obstacle | None
     """Why a step failed for good, while what was done is taken back."""
+    contest: Contest | None
+    accepted: list[str]
+    """Actions and problems that people accepted as they are."""
     audit: bool
     """True if the auditor must look before the next step."""
     undo: list[str]

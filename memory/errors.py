@@ -31,6 +31,7 @@ Code = Literal[
     "requester_excluded",
     "author_excluded",
     "no_approver_left",
+    "wrong_decision",
     "wrong_nonce",
     # runs and plans
     "audit_failed",

@@ -138,3 +138,7 @@ class Outcome:
     effect: str | None = None
     """Id of the effect row, when the action was a write that got as far as a claim."""
     cost: Cost = field(default_factory=Cost)
+    checked: bool = False
+    """True if the world was seen to be as the outcome says."""
+    observed: Mapping[str, Json] | None = None
+    """How the target of a skipped write stands now; what is expected of it is judged by this alone."""

@@ -28,7 +28,7 @@ class AdmittedAction:
     call_hash: str
     """Equal for equal calls, whatever run or plan they belong to."""
     key: str
-    """Idempotency key of the effect."""
+    """Idempotency key of the effect; of a tool without a natural key the claim adds the run whose request it is."""
     facts: Facts
 
     def digest(self, policy: str) -> str:
@@ -76,12 +76,37 @@ def _derive(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
         raise ValueError("text with a NUL character can be neither recorded nor compared")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
-    target = tool.target(arguments) if tool.target else "none/none"
+    target = _target(tool, arguments)
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
-    key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
+    key = _key(tool, arguments, args_hash)
     return AdmittedAction(
         action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
     )
+
+
+def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
+    """Return the keys of the events that an action, once done, leaves no more: those of its reverse, whichever of the
+    two is called the other's, with its arguments.
+    """
+    keys: list[Json] = []
+    for name, card in catalog.cards.items():
+        if card.compensate != admission.tool.name and name != admission.tool.compensate:
+            continue
+        tool = catalog.get(name)
+        try:
+            arguments = tool.arguments.model_validate(admission.args)
+            keys.append({"key": _key(tool, arguments, admission.args_hash), "per_run": tool.key is None})
+        except (ValidationError, TypeError, ValueError, LookupError, AttributeError):
+            continue
+    return keys
+
+
+def _key(tool: Tool, arguments: BaseModel, args_hash: str) -> str:
+    return tool.key(arguments) if tool.key else f"{tool.name}:{_target(tool, arguments)}:{args_hash}"
+
+
+def _target(tool: Tool, arguments: BaseModel) -> str:
+    return tool.target(arguments) if tool.target else "none/none"
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from tools.action import canonical
+from tools.action import Json, canonical
 from tools.resilience import Attempt
 
 _LARGEST_RESULT = 8_000
@@ -19,12 +19,16 @@ def plain(text: str) -> str:
     return text[:500].replace("\0", "").encode(errors="replace").decode()
 
 
+def is_small(value: object, largest: int = _LARGEST_RESULT) -> bool:
+    """Return whether a value is an exact JSON object of at most `largest` bytes; floats and NULs are not exact."""
+    try:
+        text = canonical(cast(Json, value)) if isinstance(value, Mapping) else ""
+        return bool(text) and len(text.encode()) <= largest and "\\u0000" not in text
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
 def small(attempt: Attempt) -> Attempt:
     """Keep what a tool answered out of journals and prompts if it is not a small, exact JSON object."""
-    try:
-        text = canonical(attempt.result) if isinstance(cast(object, attempt.result), Mapping) else ""
-        fits = bool(text) and len(text.encode()) <= _LARGEST_RESULT and "\\u0000" not in text
-    except (TypeError, ValueError, RecursionError):
-        fits = False
     message = "the tool's answer was too large, too deep or no exact object; dropped"
-    return attempt if fits else replace(attempt, result={}, message=message)
+    return attempt if is_small(attempt.result) else replace(attempt, result={}, message=message)

@@ -30,6 +30,9 @@ class ToolCard:
     reversible: bool
     keyed: bool
     has_lookup: bool
+    is_observed: bool
+    """True if the target can be looked at, which confirms a write and backs a skip."""
+    sets_state: bool
     attempts: int
     settles_within: float | None
     compensate: str
@@ -38,7 +41,7 @@ class ToolCard:
     failures: tuple[str, ...]
     cost: Mapping[str, int]
     idempotency: str
-    """`natural key` if the tool names the business event itself, else `per request`."""
+    """`state` if the tool sets one, `natural key` if it names the business event itself, else `per request`."""
 
     @classmethod
     def of(cls, tool: Tool) -> "ToolCard":
@@ -53,6 +56,8 @@ class ToolCard:
             reversible=tool.reversible,
             keyed=tool.keyed,
             has_lookup=tool.lookup is not None,
+            is_observed=tool.observe is not None,
+            sets_state=tool.sets_state,
             attempts=tool.attempts,
             settles_within=tool.settles_within,
             compensate=tool.compensate,
@@ -60,7 +65,7 @@ class ToolCard:
             data=tool.data,
             failures=tool.failures,
             cost=tool.cost.as_json(),
-            idempotency="natural key" if tool.key else "per request",
+            idempotency="state" if tool.sets_state else "natural key" if tool.key else "per request",
         )
 
 

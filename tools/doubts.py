@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from memory.errors import ControlError
@@ -23,8 +24,6 @@ from tools.resilience import look_up
 from tools.tool import Call, ServiceBinder, Tool
 
 _LOG = logging.getLogger(__name__)
-_LOOKS = 16
-"""Looks in all: doubling from two seconds to an hour, about six hours. After that people find out."""
 _BATCH = 20
 _HEAL_CODES: tuple[Literal["ok", "overtaken"], ...] = ("ok", "overtaken")
 
@@ -54,7 +53,8 @@ async def look_again(database: Database, catalog: Catalog, services: ServiceBind
     """Look at the effects in doubt that are due; returns the runs that can go on now and wait to be woken."""
     tools = {name: tool for name in catalog.cards if (tool := catalog.get(name)).lookup}
     async with database.system() as connection:
-        cursor = await connection.execute("select * from take_doubts(%s, %s, %s)", [list(tools), _LOOKS, _BATCH])
+        looks = {name: tool.looks for name, tool in tools.items()}
+        cursor = await connection.execute("select * from due_doubts(%s, %s)", [Jsonb(looks), _BATCH])
         doubts = [Doubt(**row) for row in await cursor.fetchall()]
     settled = [await _settle(database, tools[doubt.tool], doubt, services) for doubt in doubts]
     return [doubt.run for doubt, is_woken in zip(doubts, settled, strict=True) if is_woken]

@@ -49,14 +49,15 @@ revoke execute on function wake_doubter(text) from public;
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
--- Takes effects in doubt that are due for a look: one worker at a time looks at each, and the pauses double.
-create or replace function take_doubts(p_tools text[], p_looks int, p_limit int)
+-- Takes effects in doubt that are due for a look: one worker at a time looks at each, and the pauses double. `p_looks`
+-- says for each tool how many looks it gets in all.
+create or replace function due_doubts(p_looks jsonb, p_limit int)
 returns table (tenant text, requester text, thread text, correlation text, run text, effect text, step text, role text,
                tool text, args jsonb, send_key text, looks int, silent_seconds float8)
 language sql security definer set search_path = public, pg_temp as $$
   with due as (
     select e.tenant, e.id from effects e
-     where e.state = 'in_doubt' and e.tool = any (p_tools) and e.looks < p_looks
+     where e.state = 'in_doubt' and e.looks < coalesce((p_looks ->> e.tool)::int, 0)
        and coalesce(e.look_at, '-infinity') <= clock_timestamp()
      order by e.look_at nulls first limit p_limit for update skip locked
   ), taken as (
@@ -69,7 +70,7 @@ language sql security definer set search_path = public, pg_temp as $$
          extract(epoch from clock_timestamp() - coalesce(t.sent, t.claimed))::float8
     from taken t join runs r on r.id = t.run
 $$;
-revoke execute on function take_doubts(text[], int, int) from public;
-grant execute on function take_doubts(text[], int, int) to cs_app;
+revoke execute on function due_doubts(jsonb, int) from public;
+grant execute on function due_doubts(jsonb, int) to cs_app;
 
 reset role;

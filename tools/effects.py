@@ -68,6 +68,11 @@ class Claim:
     state: EffectState | None
     outcome: Mapping[str, Json] | None
 
+    @property
+    def reported(self) -> Mapping[str, Json]:
+        """Return the result that is on record."""
+        return cast(Mapping[str, Json], (self.outcome or {}).get("result", {}))
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -126,6 +131,8 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
         "call": admission.call_hash,
         "repeats": REPEATS,
         "key": admission.key,
+        "per_run": admission.tool.key is None,
+        "sets_state": admission.tool.sets_state,
         "amount": admission.facts.amount,
         "cost": admission.tool.cost.as_json(),
         "checkpoint": action.checkpoint,
@@ -160,18 +167,19 @@ async def settle(
     access: Access,
     claim: Claim,
     *,
-    state: Literal["done", "failed", "in_doubt"],
+    state: Literal["done", "failed", "unverified", "in_doubt"],
     outcome: Mapping[str, Json],
     cost: Cost,
     attempt: Mapping[str, Json],
     extra: Mapping[str, Json] | None = None,
-    compensates: str | None = None,
+    frees: Mapping[str, Json] | None = None,
 ) -> Settlement:
     """Record the outcome of an effect; returns what stands recorded, which may come from another worker.
 
     `settled` and `already` are recorded outcomes. `superseded`: a successor holds the permit now, so that this
     failure is not the last word. `killed`: a stop switch stopped it on its way; it stays claimed for
-    whoever resumes, who looks first.
+    whoever resumes, who looks first. `frees` says what it takes back once it is done: the effect that it `compensates`
+    in its own run, and in any run those under the keys that it `reverses` with the same arguments.
     """
     body = {
         "effect": claim.effect,
@@ -181,7 +189,7 @@ async def settle(
         "cost": cost.as_json(),
         "attempt": attempt,
         "extra": extra or {},
-        "compensates": compensates,
+        **(frees or {}),
     }
     row = await database.call(access, "settle", body)
     code = member(_SETTLEMENT_CODES, row["code"], "settle")
@@ -256,9 +264,11 @@ def outcome(state: EffectState | None, record: Mapping[str, Json], effect: str |
     """Return a recorded effect as the outcome of its action; raises Permanent("internal") if it is not settled."""
     if state is None or state == "claimed":
         raise Permanent("internal", f"effect {effect!r} has no outcome yet; it is {state or 'unknown'}")
-    code = "tool_failed" if state == "failed" else None
+    code = {"failed": "tool_failed", "unverified": "unverified"}.get(state)
     result = cast(Mapping[str, Json], record.get("result", {}))
-    return Outcome(state, code, str(record.get("message", "")), result, effect=effect)
+    return Outcome(
+        state, code, str(record.get("message", "")), result, effect=effect, checked=record.get("checked") is True
+    )
 
 
 def _read_outcome(entry: Mapping[str, Any]) -> Outcome:

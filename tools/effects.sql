@@ -106,21 +106,45 @@ create or replace function event_of(p_effect effects) returns int language sql i
 $$;
 revoke execute on function event_of(effects) from public;
 
+-- The key of an event: without a natural one it is of the run whose request it is, and a fork carries out the request of
+-- the run that it was forked from.
+create or replace function key_of(v_run runs, p jsonb) returns text language sql immutable as $$
+  select (p ->> 'key') || case when (p ->> 'per_run')::boolean then ':' || coalesce(v_run.origin, v_run.id) else '' end
+$$;
+revoke execute on function key_of(runs, jsonb) from public;
+
 -- Whether an effect was claimed by this step of this plan.
 create or replace function is_same_step(v_run runs, v_old effects, p jsonb) returns boolean language sql immutable as $$
   select v_old.run = v_run.id and v_old.step = p ->> 'step' and v_old.plan_hash = p ->> 'plan'
 $$;
 revoke execute on function is_same_step(runs, effects, jsonb) from public;
 
+-- Whether this claim is for a state that the latest effect of the key has set and that was seen to be so no more.
+create or replace function is_gone(v_old effects, p jsonb) returns boolean language sql immutable as $$
+  select coalesce((p ->> 'sets_state')::boolean and v_old.id = p ->> 'gone' and v_old.state in ('done', 'unverified'),
+                  false)
+$$;
+revoke execute on function is_gone(effects, jsonb) from public;
+
+-- The number of the event that a claim would carry out: another one after a governed reverse, for a state that is to be
+-- set anew, and for a key under which the service will do nothing any more.
+create or replace function next_event(v_old effects, p jsonb) returns int language sql immutable as $$
+  select coalesce(event_of(v_old), 0)
+    + case when v_old.state = 'compensated' or is_gone(v_old, p)
+                or v_old.state = 'failed' and coalesce((v_old.outcome ->> 'is_key_dead')::boolean, false)
+      then 1 else 0 end
+$$;
+revoke execute on function next_event(effects, jsonb) from public;
+
 -- Whether an effect of this key stands in the way. A failed one does so only for the step that failed, so that a
 -- successor of a crashed worker learns of the failure; what a person resolved as not having happened may be done.
 create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean
 language sql immutable as $$
-  select case v_old.state
+  select case when is_gone(v_old, p) then false else case v_old.state
     when 'compensated' then false
     when 'failed' then is_same_step(v_run, v_old, p) and v_old.args_hash = p ->> 'args_hash'
                        and not coalesce(v_old.outcome ? 'resolved_by', false)
-    else true end
+    else true end end
 $$;
 revoke execute on function claim_is_taken(runs, effects, jsonb) from public;
 
@@ -131,7 +155,9 @@ returns table (code text, effect text, permit text, send_key text, state text, o
 language plpgsql set search_path = public, pg_temp as $$
 declare v_jti text; v_code text;
 begin
-  if v_old.args_hash <> p ->> 'args_hash' then v_code := 'key_reused';
+  -- A state can be set to something else under the same key: what it is now decides, not what it was set to.
+  if v_old.args_hash <> p ->> 'args_hash'
+     and not ((p ->> 'sets_state')::boolean and v_old.state in ('done', 'unverified')) then v_code := 'key_reused';
   elsif v_old.state in ('done', 'unverified', 'failed') then
     v_code := case when is_same_step(v_run, v_old, p) then 'recorded' else 'replay' end;
   elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
@@ -147,7 +173,8 @@ begin
     update effects e set fence = v_run.fence, permit = permits.fingerprint(v_jti)
      where e.id = v_old.id;
   end if;
-  return query select v_code, v_old.id, v_jti, event_key_of(v_old.key, event_of(v_old)), v_old.state, v_old.outcome;
+  return query select v_code, v_old.id, v_jti, event_key_of(v_old.key, event_of(v_old)), v_old.state,
+    case when v_old.args_hash = p ->> 'args_hash' then v_old.outcome else v_old.outcome - 'result' end;
 end $$;
 revoke execute on function claim_again(runs, effects, jsonb) from public;
 
@@ -163,6 +190,7 @@ begin
   v_code := authority_refusal(p);
   if v_code is not null then return query select v_code, null, null, null, null, null::jsonb; return; end if;
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  p := p || jsonb_build_object('key', key_of(v_run, p));
   perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
   select * into v_old from effects e where e.key = p ->> 'key' order by e.generation desc limit 1 for update;
   if v_old.id is not null and v_run.fence = (p ->> 'fence')::int and v_run.status = 'running'
@@ -179,7 +207,8 @@ begin
     update approval_items i set consumed = clock_timestamp(), effect = v_id
      where i.approval = v_approval and i.digest = p ->> 'digest';
   end if;
-  v_event := coalesce(event_of(v_old), 0) + case v_old.state when 'compensated' then 1 else 0 end;
+  v_event := next_event(v_old, p);
+  if is_gone(v_old, p) then update effects e set superseded_by = v_id where e.id = v_old.id; end if;
   v_jti := permits.issue(v_id, v_run.id, false, p);
   v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
@@ -194,7 +223,9 @@ begin
       'checkpoint', p ->> 'checkpoint'),
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
-      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins'));
+      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins')
+      || case when is_gone(v_old, p) then jsonb_build_object('supersedes', v_old.id, 'check', p -> 'gone_check')
+         else '{}' end);
   return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;
 end $$;
 revoke execute on function claim(jsonb) from public;
@@ -226,6 +257,25 @@ end $$;
 revoke execute on function register_send(jsonb) from public;
 grant execute on function register_send(jsonb) to cs_app;
 
+-- Frees the keys of what a settled effect takes back: the effect that its run names, and in any run those of its declared
+-- reverse with the same arguments, so that what was done, undone and done again can be undone again. Answers with what the entry says of it.
+create or replace function free_reversed(v_run runs, v_effect effects, p jsonb) returns jsonb
+language plpgsql set search_path = public, pg_temp as $$
+declare v_ids text[];
+begin
+  with freed as (
+    update effects e set state = 'compensated'
+     where e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id
+       and (e.id = p ->> 'compensates' and e.run = v_effect.run
+            or e.key = any (array(select key_of(v_run, x) from jsonb_array_elements(p -> 'reverses') x)) and e.args = v_effect.args)
+    returning e.id
+  )
+  select array_agg(f.id order by f.id) into v_ids from freed f;
+  return case when v_ids is null then '{}'
+              else jsonb_build_object('compensates', coalesce(p ->> 'compensates', v_ids[1]), 'frees', v_ids) end;
+end $$;
+revoke execute on function free_reversed(runs, effects, jsonb) from public;
+
 -- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
 -- only from who holds the latest permit, because a predecessor's is no longer the last word.
 create or replace function settle(p jsonb)
@@ -256,11 +306,7 @@ begin
          settled = case v_state when 'in_doubt' then null else clock_timestamp() end
    where e.id = v_effect.id;
   delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
-  if p ->> 'compensates' is not null and v_state = 'done' then
-    update effects e set state = 'compensated'
-     where e.id = p ->> 'compensates' and e.run = v_run.id and e.state in ('done', 'unverified');
-    v_about := v_about || jsonb_build_object('compensates', p -> 'compensates');
-  end if;
+  if v_state = 'done' then v_about := v_about || free_reversed(v_run, v_effect, p); end if;
   v_about := v_about || jsonb_build_object('kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome',
     'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}');
   if v_state = 'in_doubt' then
@@ -375,15 +421,18 @@ begin
   select r.* into v_run from runs r where r.id = (select e.run from effects e where e.id = p_effect) for no key update;
   select * into v from effects e where e.id = p_effect for update;
   if not found then return query select 'not_found', null::text, null::text; return; end if;
-  if v.state <> 'in_doubt' and (v.state <> 'claimed' or v_run.status in ('queued', 'running', 'waiting')) then
+  if v.state <> 'in_doubt'
+     and (v.state not in ('claimed', 'unverified') or v_run.status in ('queued', 'running', 'waiting')) then
     return query select 'conflict', v.state, v.run; return;
   end if;
   delete from permits.permit t where t.effect = p_effect and t.consumed is null;
   update effects e set state = p_state, settled = clock_timestamp(),
          outcome = coalesce(e.outcome, '{}') || jsonb_build_object('resolved_by', current_principal(), 'note', p_note)
    where e.id = p_effect;
-  perform journal_record(v_run, negative(v.cost), v.cost, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
-    'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost));
+  -- What is unverified was settled before, so that nothing is reserved for it.
+  perform journal_record(v_run, case when v.state <> 'unverified' then negative(v.cost) end,
+    case when v.state <> 'unverified' then v.cost end, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
+      'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost));
   return query select 'ok', p_state, v.run;
 end $$;
 revoke execute on function resolve_effect(text, text, text) from public;

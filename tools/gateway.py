@@ -4,7 +4,6 @@ The executor and the researcher call it, and the API for calls by people; nothin
 on the way is a denial; the journal has the intent before the call.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,17 +14,16 @@ from memory.errors import Halt, LeaseLost, Permanent
 from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs.records import Lease
-from memory.runs.results import RunRows
 from tools import answers, doubts, effects
-from tools.action import Action, Cost, Decision, Json, Outcome
-from tools.admission import AdmittedAction, admit
+from tools.action import Action, Decision, Json, Outcome
+from tools.admission import AdmittedAction, admit, reversed_keys
 from tools.approval_request import ApprovalRequest, compose
+from tools.calls import Calls
 from tools.catalog import Catalog
+from tools.confirmation import Confirmation
 from tools.effects import Claim, StopCode
-from tools.handles import Handles
 from tools.policy import PolicySet
-from tools.resilience import Attempt, call_tool
-from tools.tool import Call, ServiceBinder
+from tools.tool import ServiceBinder
 
 HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
 _IN_FLIGHT_SECONDS = 60.0
@@ -50,7 +48,7 @@ class Gateway:
         self._policy = policy
         self._services = services
         self._clock = clock
-        self._embedder = embedder
+        self._calls = Calls(database, services, clock, embedder)
 
     async def perform(
         self, lease: Lease, action: Action, bundle: Sequence[Action] = (), view: Mapping[str, Json] | None = None
@@ -94,7 +92,8 @@ class Gateway:
             return answer
         if answer != "go":
             return await self._stop(lease, admission, decision, answer)
-        attempt, cost = await self._call(lease, admission, None, first_look=False)
+        performance = await self._calls.read(lease, admission)
+        attempt = performance.attempt
         state = "done" if attempt.state == "done" else "failed"
         # Only a success gets a key and is replayed: a read that failed is tried again after a crash or a resume.
         entry: dict[str, Json] = {
@@ -106,7 +105,7 @@ class Gateway:
             "plan": admission.action.plan_hash,
             "state": state,
             "outcome": {"result": attempt.result, "message": answers.plain(attempt.message)},
-            "cost": cost.as_json(),
+            "cost": performance.cost.as_json(),
             "attempt": {"number": attempt.attempts},
             "checkpoint": admission.action.checkpoint,
         }
@@ -120,20 +119,33 @@ class Gateway:
         bundle: Sequence[Action],
         view: Mapping[str, Json],
     ) -> Outcome:
-        claim = await self._claim(lease, effects.request(lease, admission, decision))
+        claim, confirmation = await self._claim_unless_so(lease, admission, decision)
         match claim.code:
             case "go" | "unfinished":
                 return await self._act(lease, admission, claim, first_look=claim.code == "unfinished")
             case "recorded":
                 return effects.outcome(claim.state, claim.outcome or {}, claim.effect)
             case "replay":
-                return await self._skip(lease, admission, claim)
+                return await self._skip(lease, admission, claim, confirmation)
             case "approval_required":
                 return await self._hold(lease, admission, decision, bundle, view)
             case "in_flight":
                 return await self._stop(lease, admission, decision, "in_doubt")
             case code:
                 return await self._stop(lease, admission, decision, code)
+
+    async def _claim_unless_so(
+        self, lease: Lease, admission: AdmittedAction, decision: Decision
+    ) -> tuple[Claim, Confirmation]:
+        """Claim; what was done before is looked at, and a state that is so no more is claimed anew."""
+        body, confirmation = effects.request(lease, admission, decision), Confirmation("unchecked")
+        claim = await self._claim(lease, body)
+        while claim.code == "replay":
+            confirmation = await self._calls.look(lease, admission, claim)
+            if confirmation.verdict != "contradicted" or not admission.tool.sets_state:
+                break
+            claim = await self._claim(lease, {**body, "gone": claim.effect, "gone_check": confirmation.as_json()})
+        return claim, confirmation
 
     async def _takes_back(self, lease: Lease, admission: AdmittedAction) -> bool:
         """Tell whether this is the declared reverse of the effect it names; only then may that effect happen anew."""
@@ -155,64 +167,33 @@ class Gateway:
         return claim
 
     async def _act(self, lease: Lease, admission: AdmittedAction, claim: Claim, *, first_look: bool) -> Outcome:
-        attempt, cost = await self._call(lease, admission, claim, first_look=first_look)
-        entry: dict[str, Json] = {"number": attempt.attempts, "read_back": attempt.read_back}
-        if attempt.stopped_by:
-            entry["stopped_by"] = attempt.stopped_by
-        if attempt.read_back:
-            entry["retry_suppressed"] = "original_succeeded"
+        action = admission.action
+        performance = await self._calls.write(lease, admission, claim, first_look=first_look)
         settlement = await effects.settle(
             self._database,
             lease.access,
             claim,
-            state="in_doubt" if attempt.state == "unknown" else attempt.state,
-            outcome={"result": attempt.result, "message": answers.plain(attempt.message)},
-            cost=cost,
-            attempt=entry,
-            extra={"progress": admission.action.progress} if admission.action.progress else None,
-            compensates=admission.action.compensates,
+            state=performance.state,
+            outcome=performance.outcome,
+            cost=performance.cost,
+            attempt=performance.sends,
+            extra=performance.check | ({"progress": action.progress} if action.progress else {}),
+            frees={"compensates": action.compensates, "reverses": reversed_keys(admission, self._catalog)},
         )
         match settlement.code:
             case "superseded":
                 raise LeaseLost(lease.run)
             case "killed":
-                message = f"step {admission.action.step!r} was stopped on its way; resuming looks first what came of it"
+                message = f"step {action.step!r} was stopped on its way; resuming looks first what came of it"
                 raise Halt("killed", message)
             case "settled" | "already":
                 outcome = effects.outcome(settlement.state, settlement.outcome, claim.effect)
         if outcome.state == "in_doubt":
             message = f"nobody knows whether effect {claim.effect!r} happened: `countersign effects resolve`"
             raise Halt("in_doubt", message)
-        if attempt.stopped_by == "cancelled" and outcome.state == "failed":
-            raise Halt("cancelled", f"step {admission.action.step!r} was cancelled before anything was sent")
-        return replace(outcome, cost=cost)
-
-    async def _call(
-        self, lease: Lease, admission: AdmittedAction, claim: Claim | None, *, first_look: bool
-    ) -> tuple[Attempt, Cost]:
-        action = admission.action
-        permit, key = (claim.permit, claim.send_key) if claim else (None, None)
-        name = f"{action.plan_hash[:16]}.{action.step}"
-        rows = RunRows(self._database, lease.access, lease.run, name, embedder=self._embedder)
-        call = Call(
-            key=key or "",
-            run=lease.run,
-            step=action.step,
-            user=action.user,
-            role=action.role,
-            services=self._services.bind(action.role, lease.correlation, permit=permit, key=key),
-            rows=Handles(rows),
-        )
-
-        async def may_send() -> str | None:
-            return await effects.register_send(self._database, lease, claim) if claim else None
-
-        began = time.monotonic()
-        attempt = await call_tool(
-            admission.tool, admission.arguments, call, self._clock, first_look=first_look, may_send=may_send
-        )
-        millis = round((time.monotonic() - began) * 1000)
-        return answers.small(attempt), replace(admission.tool.cost, millis=millis)
+        if performance.attempt.stopped_by == "cancelled" and outcome.state == "failed":
+            raise Halt("cancelled", f"step {action.step!r} was cancelled before anything was sent")
+        return replace(outcome, cost=performance.cost)
 
     async def _hold(
         self,
@@ -242,19 +223,32 @@ class Gateway:
             case refusal:
                 return await self._stop(lease, admission, decision, refusal)
 
-    async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim) -> Outcome:
+    async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim, confirmation: Confirmation) -> Outcome:
+        """Skip what was done before and is still so; what the world does not show is put before people."""
         action, effect = admission.action, claim.effect
+        outcome = effects.outcome(claim.state, claim.outcome or {}, effect)
+        is_skipped = confirmation.backs(admission.tool, is_done=claim.state == "done")
         body = {
-            "kind": "skipped",
+            "kind": "skipped" if is_skipped else "contradicted",
             "key": f"skipped:{action.plan_hash[:16]}:{action.step}",
             "step": action.step,
             "tool": action.tool,
             "effect": effect,
             "reason": "already done under the same natural key",
+            "checked": confirmation.is_checked,
+            "check": confirmation.as_json(),
+            "message": answers.plain(confirmation.message),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
-        outcome = effects.outcome(claim.state, claim.outcome or {}, effect)
-        return replace(outcome, state="skipped", message="already done")
+        if not is_skipped:
+            message = f"done before as effect {effect!r}, which cannot be confirmed now: {confirmation.message}"
+            return replace(outcome, state="unverified", code="unverified", message=answers.plain(message))
+        observed = confirmation.facts if confirmation.is_checked else None
+        result = {**outcome.result, **(observed or {})}
+        return replace(
+            outcome, state="skipped", code=None, message="already done", result=result, observed=observed,
+            checked=confirmation.is_checked,
+        )  # fmt: skip
 
     async def _stop(self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode) -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""

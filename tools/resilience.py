@@ -5,12 +5,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
 from tools.action import Json, as_object
-from tools.tool import Call, Function, ServiceRefusal, Tool
+from tools.tool import Call, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
 _MAX_DELAY = 5.0
@@ -22,6 +22,7 @@ _PATIENCE = 5.0
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR)
 
 Result = Mapping[str, Json]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Attempt:
     """True if a look-up showed that the service had done it already, so that no further attempt was made."""
     stopped_by: str = ""
     """Why it was not sent again, if something stood against that."""
+    is_key_dead: bool = False
+    """True if the service will do nothing under this key any more."""
 
 
 LookBeforeSend = Callable[[], Awaitable[str | None]]
@@ -67,7 +70,7 @@ async def _read(tool: Tool, arguments: object, call: Call, clock: Clock) -> Atte
     message = f"{tool.name!r} allows no attempt"
     for number in range(1, tool.attempts + 1):
         try:
-            return Attempt("done", await _once(tool.run, tool, arguments, call), attempts=number)
+            return Attempt("done", await bounded(tool, lambda: tool.run(arguments, call)), attempts=number)
         except Temporary as error:
             message = str(error)
             _log(tool, number, error)
@@ -108,9 +111,7 @@ class _Write:
                 return await self._stop(refusal, number - 1)
             delay = _FIRST_DELAY
             try:
-                return Attempt(
-                    "done", await _once(self.tool.run, self.tool, self.arguments, self.call), attempts=number
-                )
+                return Attempt("done", await self._send(), attempts=number)
             except ControlError as error:
                 self.message, delay = str(error), getattr(error, "delay", delay)
                 _log(self.tool, number, error)
@@ -120,12 +121,16 @@ class _Write:
                 await self.clock.sleep(backoff(number, delay))
         return await self._conclude(self.tool.attempts)
 
+    async def _send(self) -> Result:
+        return await bounded(self.tool, lambda: self.tool.run(self.arguments, self.call))
+
     async def _after(self, error: ControlError, number: int) -> Attempt | None:
         """Conclude from an answer, or from silence; None means that one more send is safe."""
         if isinstance(error, Temporary) and error.is_unsent:
             return None
         if self._is_final(error):
-            return Attempt("failed", message=str(error), attempts=number)
+            is_key_dead = isinstance(error, ServiceRefusal) and error.is_key_dead
+            return Attempt("failed", message=str(error), attempts=number, is_key_dead=is_key_dead)
         self._note_send()
         return await self._find_out(number)
 
@@ -233,14 +238,19 @@ async def look_up(tool: Tool, arguments: object, call: Call) -> Result | None:
 
     Raises Temporary or Permanent, whatever goes wrong.
     """
-    assert tool.lookup
-    return as_object(await _once(tool.lookup, tool, arguments, call))
+    lookup = tool.lookup
+    assert lookup
+    return as_object(await bounded(tool, lambda: lookup(arguments, call)))
 
 
-async def _once(function: Function, tool: Tool, arguments: object, call: Call) -> Result:
+async def bounded(tool: Tool, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what one attempt comes to, within the tool's time.
+
+    Raises Temporary or Permanent, whatever goes wrong.
+    """
     try:
         async with asyncio.timeout(tool.timeout):
-            return await function(arguments, call)
+            return await work()
     except TimeoutError:
         raise Temporary("tool_failed", f"{tool.name!r} gave no answer within {tool.timeout} s") from None
     except ControlError:

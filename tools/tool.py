@@ -15,11 +15,15 @@ FINAL = frozenset({400, 404, 405, 410, 413, 415, 422})
 
 
 class ServiceRefusal(Permanent):
-    """A service's answer that is no success; what it proves depends on its status and on what was sent before."""
+    """A service's answer that is no success; what it proves depends on its status and on what was sent before.
 
-    def __init__(self, code: Code, message: str, status: int) -> None:
+    `is_key_dead` says that the service will never do anything under this key any more: another attempt needs another.
+    """
+
+    def __init__(self, code: Code, message: str, status: int, *, is_key_dead: bool = False) -> None:
         super().__init__(code, message)
         self.status = status
+        self.is_key_dead = is_key_dead
 
 
 class SliceArgument(BaseModel):
@@ -98,7 +102,19 @@ class Call:
     rows: ResultRows
 
 
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The target of a write as the world shows it now, whoever brought that about."""
+
+    holds: bool
+    """True if what the write was to bring about, and what it reported, is so."""
+    facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What is to be seen, in the fields of the tool's own result: a skipped step's expectation is judged by them."""
+
+
 Function = Callable[[Any, Call], Awaitable[Mapping[str, Json]]]
+Observe = Callable[[Any, Call, Mapping[str, Json]], Awaitable[Observation]]
+"""Looks at the target: takes the arguments, the call and the result that was reported for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +131,12 @@ class Tool:
     """Natural key of the effect; without one the key is tool, target, arguments and the run's request."""
     lookup: Function | None = None
     """Read back by key what the service recorded; returns an empty mapping if it has nothing."""
+    observe: Observe | None = None
+    """Look at the target, not at our request: how the world stands now. It confirms a write and backs a skip."""
+    sets_state: bool = False
+    """True if the key names a state to be set, not an event: the state is set anew when it is not so any more."""
+    looks: int = 16
+    """How often a doubt is looked at again: after 2 seconds, 4, 8, up to an hour. After that people find out."""
     keyed: bool = False
     """True if the service itself de-duplicates by our key, so that re-sending is safe."""
     settles_within: float | None = None
@@ -155,6 +177,9 @@ class ToolOptions(TypedDict, total=False):
 
     key: Callable[[Any], str]
     lookup: Function
+    observe: Observe
+    sets_state: bool
+    looks: int
     keyed: bool
     settles_within: float
     final: frozenset[int]
@@ -193,6 +218,8 @@ def tool(
         summary = (function.__doc__ or "").strip()
         if not summary:
             raise TypeError(f"tool {name!r}: say in the docstring what it does")
+        if options.get("sets_state") and not options.get("observe"):
+            raise TypeError(f"tool {name!r}: a tool that sets a state needs `observe`, which looks whether it is so")
         return Tool(name, summary, effect, arguments, function, frozenset(tool_roles), **options)
 
     return declare

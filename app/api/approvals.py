@@ -23,11 +23,11 @@ _SAMPLE = 5
 class DecisionRequest(RequestBody):
     """One person's answer to one round."""
 
-    decision: Literal["approve", "reject", "edit", "ask"]
+    decision: Literal["approve", "reject", "edit", "take_back", "ask"]
     nonce: Annotated[str, Field(min_length=1, max_length=200)]
     """The round's, as shown: a decision is for exactly what was read."""
     reason: Annotated[str, Field(max_length=2000)] = ""
-    """Demanded for reject and edit; for ask, the question to the requester."""
+    """Demanded for all but approve; for ask, the question to the requester."""
     edited: Mapping[str, Any] | None = None
     """For edit: the complete new arguments."""
     channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
@@ -68,7 +68,10 @@ async def decide(  # the framework passes each part of a request by name
     *,
     key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
-    """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won."""
+    """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won.
+
+    A round of kind `audit` is about what was done: approve accepts it, `take_back` undoes it, reject leaves it.
+    """
     if decision.decision != "approve" and not decision.reason.strip():
         raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
     new_arguments = await _new_arguments(services, caller, approval, decision)

@@ -70,10 +70,13 @@ PROBLEMS: Mapping[Code, ProblemType] = {
         "Nobody would be left who may approve this edit",
         "reject it with a reason, and let the requester ask anew, or add somebody to the groups that decide",
     ),
+    "wrong_decision": ProblemType(
+        409, "This kind of question is not answered like that", "approve, reject, edit or ask; an audit: take_back"
+    ),
     "wrong_nonce": ProblemType(
         412, "The decision is not for the round that is open", "read the approval again, then decide"
     ),
-    "audit_failed": ProblemType(409, "What happened is not what was expected", "read the journal of the run"),
+    "audit_failed": ProblemType(409, "What happened is not what was expected", "answer its approval"),
     "budget_exceeded": ProblemType(409, "The budget is used up", "raise the plan's budget and start again"),
     "busy": ProblemType(
         409, "An open run is in the way", "wait, cancel the run, or, where a chat asks, send supersedes"

@@ -29,6 +29,7 @@ _NAMES: Mapping[str, EventName] = {
     "planned": "step",
     "read": "step",
     "skipped": "step",
+    "contradicted": "step",
     "denied": "step",
     "audited": "step",
     "outcome": "step",
@@ -163,13 +164,15 @@ async def wait_for_end_or_gate(services: Services, access: Access, id: str) -> t
 
 
 async def open_gate(services: Services, access: Access, run: Run) -> dict[str, Any] | None:
-    """Return the open gate of a run: an approval, a question to its requester, or None."""
+    """Return the open gate of a run: an approval, a failed audit, a question to its requester, or None."""
     if run.status == "waiting" and run.waits_for == "clarify":
         return {"kind": "clarify", "question": await _question(services, access, run)}
     if run.status not in ("running", "waiting"):
         return None
     rounds = await approvals.ls(services.database, access, status="open", run=run.id, limit=1)
-    return {"kind": "approval", "approval": rounds[0].id} if rounds else None
+    if not rounds:
+        return None
+    return {"kind": "audit" if rounds[0].kind == "audit" else "approval", "approval": rounds[0].id}
 
 
 async def _question(services: Services, access: Access, run: Run) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def approval_summary(approval: Approval) -> dict[str, Any]:
     """Return an approval as lists show it."""
     return {
         "id": approval.id,
+        "kind": approval.kind,
         "run": approval.run,
         "round": approval.round,
         "requester": approval.requester,
@@ -233,5 +234,7 @@ def _waiting(gate: Mapping[str, Any] | None) -> str:
         return ""
     if gate["kind"] == "approval":
         return f"waits for people: decide approval {gate['approval']}"
+    if gate["kind"] == "audit":
+        return f"the audit failed: accept it, take it back or leave it to people, as approval {gate['approval']}"
     question: Mapping[str, Any] = gate["question"]
     return str(question.get("question") or question.get("text") or "please say more precisely what you want")

@@ -20,14 +20,14 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again."
 
 @app.command("ls")
 def ls(
-    status: Annotated[str | None, typer.Option(help="open, approved, rejected, edited, expired, void")] = None,
+    status: Annotated[str | None, typer.Option(help="open, approved, rejected, edited, taken_back, …")] = None,
     run: Annotated[str | None, typer.Option(help="Of this run only.")] = None,
     limit: int = 20,
     as_json: AsJson = False,
 ) -> None:
     """List approvals, newest first."""
     answer = ask(lambda api: api.get("/api/approvals", status=status, run=run, limit=limit))
-    columns = ("id", "status", "step", "need", "approvals", "exposure", "requester", "expires")
+    columns = ("id", "kind", "status", "step", "need", "approvals", "exposure", "requester", "expires")
 
     def people(page: Mapping[str, Any]) -> None:
         rows = [{**row, "exposure": money(row["exposure"])} for row in page["items"]]
@@ -79,6 +79,18 @@ def edit(  # one option per field of the decision
     """Change the arguments; they are checked again, and asked for again if policy says so."""
     new_arguments = parse_object(args)
     _decide(approval, "edit", reason=reason, nonce=nonce, yes=yes, as_json=as_json, new_arguments=new_arguments)
+
+
+@app.command("take-back")
+def take_back(
+    approval: ApprovalId,
+    reason: ReasonOption,
+    nonce: NonceOption = None,
+    yes: YesOption = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have what failed its audit undone by the tools that can; the rest is listed for people."""
+    _decide(approval, "take_back", reason=reason, nonce=nonce, yes=yes, as_json=as_json)
 
 
 @app.command("ask")

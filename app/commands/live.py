@@ -125,10 +125,18 @@ def _step(data: Data) -> str:
 
 
 def _audit(data: Data) -> str:
-    return f"  checked: {'nothing' if data['ok'] else 'something'} unexpected happened"
+    if problems := data.get("problems"):
+        return f"  audit: {cell(problems)}"
+    unchecked = data.get("unchecked") or 0
+    return "  audit: as expected" + (f", {unchecked} not checked" if unchecked else "")
 
 
 def _gate(data: Data) -> str:
+    if data.get("code") == "audit_failed":
+        return (
+            f"the audit failed, people decide: countersign approvals show {data['approval']}\n"
+            f"  accept it, undo it, or leave it: countersign approvals approve|take-back|reject {data['approval']}"
+        )
     return (
         f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
         f"action(s), {money(data['exposure'])} in all\n"

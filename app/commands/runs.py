@@ -136,7 +136,7 @@ def _print_run(run: Mapping[str, Any]) -> None:
     for line in checklist(run["manual"]):
         say(line)
     gate = run["gate"]
-    if gate and gate["kind"] == "approval":
+    if gate and gate["kind"] != "clarify":
         say(f"waits for people: countersign approvals show {gate['approval']}")
     elif gate:
         say(

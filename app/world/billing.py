@@ -61,6 +61,12 @@ class Charges(BaseModel):
     charges: list[str]
 
 
+class Invoices(BaseModel):
+    """Invoices by id."""
+
+    invoices: list[str]
+
+
 @router.get("/duplicates")
 async def duplicates(
     desk: Reading, night: Literal["latest"] | date = "latest", after: str = "", limit: PageSize = LARGEST_PAGE
@@ -94,6 +100,12 @@ async def jobs(desk: Reading, kind: str = "any") -> Row:
 async def refund_totals(desk: Reading, body: Charges) -> Row:
     """What was given back for these charges."""
     return await desk.row(sql.TOTALS, charges=body.charges) or {}
+
+
+@router.post("/charge_totals")
+async def charge_totals(desk: Reading, body: Invoices) -> Row:
+    """What was collected for these invoices."""
+    return await desk.row(sql.CHARGE_TOTALS, invoices=body.invoices) or {}
 
 
 @write(router, "billing.pause_job", Job)

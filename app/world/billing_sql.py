@@ -47,6 +47,13 @@ TOTALS = """
             from {i}_billing.charges c left join {i}_billing.refunds r on r.charge = c.id
            where c.id = any(%(charges)s) group by c.id, c.disputed) x"""
 
+CHARGE_TOTALS = """
+  select count(*) as invoices, count(*) filter (where times > 0) as charged, coalesce(sum(paid), 0)::bigint as amount,
+         count(*) filter (where times > 1) as charged_twice
+    from (select count(c.id) as times, sum(c.amount) as paid
+            from {i}_billing.invoices n left join {i}_billing.charges c on c.invoice = n.id
+           where n.id = any(%(invoices)s) group by n.id) x"""
+
 CHARGE = """
   with items as (select * from jsonb_to_recordset(%(items)s) as x (invoice text, amount bigint)),
   looked as (

@@ -60,6 +60,13 @@ async def tables(desk: Reading, volume: str) -> Row:
     return {"count": len(rows), "largest": rows[0]}
 
 
+@router.get("/table")
+async def table(desk: Reading, table: str) -> Row:
+    """Whether a table is there."""
+    statement = "select count(*) as tables from {i}_cloud.tables where name = %(table)s and not dropped"
+    return await desk.row(statement, table=table) or {}
+
+
 @write(router, "cloud.extend_volume", Extension)
 async def extend_volume(desk: Desk, body: Extension) -> Row:
     """Make a volume larger, for good."""

@@ -26,6 +26,14 @@ _NOTIFY = """
     from jsonb_to_recordset(%(items)s) as x (charge text, customer text) on conflict do nothing"""
 
 
+_STANDING = """select count(*) as tickets from {i}_tickets.tickets
+  where id in (select %(kind)s || '-' || x.charge from unnest(%(charges)s::text[]) as x (charge))"""
+_NOTIFIED = """select count(*) as notified from {i}_tickets.notifications
+  where template = %(template)s and ref = any(%(charges)s)"""
+_COMMENTED = """select count(*) as comments from {i}_tickets.comments
+  where ticket = %(ticket)s and body = %(text)s"""
+
+
 class Comment(BaseModel):
     """An internal note."""
 
@@ -70,6 +78,38 @@ async def ticket(desk: Reading, ticket: str) -> Row:
     if row is None:
         raise HTTPException(404, f"there is no ticket {ticket!r}")
     return row
+
+
+class Standing(BaseModel):
+    """Tickets of one kind, by what they are about."""
+
+    kind: Literal["escalation", "manual"]
+    charges: list[str]
+
+
+class Notified(BaseModel):
+    """Messages of one template, by what they are about."""
+
+    template: Literal["refund_made"]
+    charges: list[str]
+
+
+@router.post("/standing")
+async def standing(desk: Reading, body: Standing) -> Row:
+    """How many of these tickets there are."""
+    return await desk.row(_STANDING, kind=body.kind, charges=body.charges) or {}
+
+
+@router.post("/notified")
+async def notified(desk: Reading, body: Notified) -> Row:
+    """How many of these messages were sent."""
+    return await desk.row(_NOTIFIED, template=body.template, charges=body.charges) or {}
+
+
+@router.post("/commented")
+async def commented(desk: Reading, body: Comment) -> Row:
+    """How often a ticket has this very note."""
+    return await desk.row(_COMMENTED, ticket=body.ticket, text=body.text) or {}
 
 
 @write(router, "tickets.comment", Comment)

@@ -26,6 +26,8 @@ class AuditFinding:
     """Actions that had been done before under the same natural key."""
     approvals: tuple[str, ...]
     """Approvals that the effects rest on."""
+    unchecked: int = 0
+    """Effects and skips that nothing looked at."""
 
     @property
     def ok(self) -> bool:
@@ -40,6 +42,7 @@ class AuditFinding:
             "effects": self.effects,
             "skipped": self.skipped,
             "approvals": list(self.approvals),
+            "unchecked": self.unchecked,
         }
 
 
@@ -72,7 +75,24 @@ def compare(plan: Plan, state: State, entries: Sequence[JournalEntry]) -> AuditF
         effects=len(record.completions()),
         skipped=len(record.of("skipped")),
         approvals=tuple(sorted(approvals)),
+        unchecked=sum(_unchecked(plan, state, record)),
     )
+
+
+def _unchecked(plan: Plan, state: State, record: _Record) -> Iterator[int]:
+    """Count by step what no look at the world confirms: neither the tool's own, nor a read of the plan that passed."""
+    results = state.get("results", {})
+    # A model may say that a read checks something; only people's word for it counts.
+    steps = plan.steps if plan.source != "model" else ()
+    passed = {id for step in steps if _has_run(results.get(step.id)) for id in step.checks}
+    for step in plan.steps:
+        if step.effect != "read" and step.id not in passed | set(state.get("undone", [])):
+            bodies = [*record.of("outcome", step.id), *record.of("skipped", step.id)]
+            yield sum(body.get("state", "done") == "done" and body.get("checked") is not True for body in bodies)
+
+
+def _has_run(result: Mapping[str, Json] | None) -> bool:
+    return result is not None and not result.get("skipped")
 
 
 def _verification(state: State) -> Iterator[str]:

@@ -51,5 +51,7 @@ ReadStanding = Callable[[Lease, str], Awaitable[ApprovalView]]
 """Returns where an approval of the run stands."""
 ReadAnswers = Callable[[Lease], Awaitable[Sequence[str]]]
 """Returns the requester's answers to the run's questions so far."""
+AskAboutAudit = Callable[[Lease, Mapping[str, Json]], Awaitable[str]]
+"""Puts a failed audit before people, once for the same problems; returns the approval's id."""
 ReadEntries = Callable[[Lease], Awaitable[Sequence[JournalEntry]]]
 """Returns the run's journal."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from graphs.execution.binding import BoundStep, StepValues
 from graphs.execution.recovery import manual_steps, to_undo
 from graphs.planning.plan import Plan
-from graphs.state import Obstacle, State, Update
+from graphs.state import Contest, Obstacle, State, Update
 from tools.action import Json, Outcome
 
 _MESSAGE = 200
@@ -36,6 +36,8 @@ def conclude(state: State, current: BoundStep, outcome: Outcome) -> Update:
     match outcome.state:
         case "done" | "skipped":
             return _accept(state, current, outcome)
+        case "unverified":
+            return _contest(state, current, outcome, outcome.message)
         case "denied" if outcome.code == "stale_knowledge":
             return {"stale": True, "outcome": None, "override": None}
         case "failed":
@@ -48,11 +50,22 @@ def conclude(state: State, current: BoundStep, outcome: Outcome) -> Update:
 
 def _accept(state: State, current: BoundStep, outcome: Outcome) -> Update:
     """Go on if what the plan expects is true of the result; otherwise the auditor must look."""
-    expectation = current.values.expectation(outcome.result, current.arguments)
+    seen = outcome.result if outcome.observed is None else outcome.observed
+    expectation = current.values.expectation(seen, current.arguments)
     if not expectation.is_true:
         reason = expectation.reason or f"expected {current.step.expect!r}, which does not hold"
-        return {"outcome": Obstacle(state="unverified", code="unverified", message=f"step {current.name!r}: {reason}")}
+        return _contest(state, current, outcome, reason)
     return _pass(state, current, _summary(current, outcome))
+
+
+def _contest(state: State, current: BoundStep, outcome: Outcome, reason: str) -> Update:
+    """Leave what is not as expected to the auditor, unless people have accepted it as it is."""
+    result = _summary(current, outcome)
+    if current.name in state.get("accepted", []):
+        return _pass(state, current, result)
+    message = f"step {current.name!r}: {reason}"
+    contest = Contest(problems=[message], action=current.name, effect=outcome.effect or "", result=result)
+    return {"outcome": Obstacle(state="unverified", code="unverified", message=message), "contest": contest}
 
 
 def _summary(current: BoundStep, outcome: Outcome) -> dict[str, Json]:

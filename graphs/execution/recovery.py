@@ -11,7 +11,7 @@ from graphs.execution.capabilities import Invocation
 from graphs.execution.cuts import CutRows
 from graphs.execution.plans import plan_of
 from graphs.planning.plan import Plan, Step
-from graphs.state import State
+from graphs.state import Contest, State
 from memory.errors import Permanent
 from tools.action import Action, Json
 
@@ -44,6 +44,14 @@ async def bind_undo(state: State, id: str, invocation: Invocation, cut: CutRows)
         compensates=effect if isinstance(effect, str) else None,
         checkpoint=invocation.checkpoint,
     )
+
+
+def contested_results(state: State, plan: Plan, contest: Contest) -> dict[str, dict[str, Json]]:
+    """Return the results with what was reported for the contested step, so that it can be taken back as well."""
+    results, cursor = {**state.get("results", {})}, state.get("cursor", 0)
+    if contest["action"] and contest["result"] and cursor < len(plan.steps):
+        results.setdefault(plan.steps[cursor].id, contest["result"])
+    return results
 
 
 def effects(state: State, plan: Plan) -> list[Step]:

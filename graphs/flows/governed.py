@@ -32,7 +32,7 @@ def build(deps: Deps) -> Graph:
     graph.add_node("researcher", adapt(make_researcher(deps.perform, deps.rows, deps.binder)))
     graph.add_node("executor", adapt(make_executor(deps.perform, deps.rows, deps.binder, deps.amount)))
     graph.add_node("gate", adapt(make_gate(deps.standing, deps.answers)))
-    graph.add_node("auditor", adapt(make_auditor(deps.entries, deps.record)))
+    graph.add_node("auditor", adapt(make_auditor(deps.entries, deps.record, deps.ask_about_audit)))
     graph.add_conditional_edges(START, after_start)
     graph.add_conditional_edges("planner", after_planner)
     graph.add_conditional_edges("researcher", after_researcher)
@@ -84,19 +84,21 @@ async def after_executor(state: State) -> Literal["gate", "executor", "researche
     return "planner" if state.get("stale") else _at_step(state)
 
 
-async def after_gate(state: State) -> Literal["gate", "executor", "planner", "auditor"]:
+async def after_gate(state: State) -> Literal["gate", "researcher", "executor", "planner", "auditor"]:
     """An approval leads to the action, an answer to the planner, a refusal to the auditor; else the wait goes on."""
     if outcome := state.get("outcome"):
         return "gate" if outcome.get("state") == "held" else "auditor"
     if state.get("clarify"):
         return "planner" if state.get("answered") else "gate"
-    if state.get("failure") and not state.get("undo"):
-        return "auditor"
-    return "planner" if state.get("stale") else "executor"
+    if state.get("failure"):
+        return "executor" if state.get("undo") else "auditor"
+    return "planner" if state.get("stale") else _at_step(state)
 
 
-async def after_auditor(state: State) -> Literal["__end__", "researcher", "executor"]:
-    """The only way to the end; a check between two steps leads on to the next one."""
+async def after_auditor(state: State) -> Literal["__end__", "gate", "researcher", "executor"]:
+    """The only way to the end; what failed goes before people, a check between two steps leads on to the next one."""
+    if (state.get("outcome") or {}).get("state") == "held":
+        return "gate"
     return "__end__" if state.get("end") else (_performer(state) or "__end__")
 
 

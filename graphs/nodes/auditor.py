@@ -1,22 +1,29 @@
-"""The auditor node: compares what was expected with what the journal recorded, and ends the run; it cannot act."""
+"""The auditor node: compares what was expected with what the journal recorded, and ends the run; it cannot act.
+
+What is not as expected it puts before people first: they accept it, have it taken back, or leave it to themselves.
+"""
 
 from collections.abc import Mapping
 
 from graphs.execution import recovery
 from graphs.execution.audit import AuditFinding, compare
-from graphs.execution.capabilities import Invocation, Node, ReadEntries, Record
+from graphs.execution.capabilities import AskAboutAudit, Invocation, Node, ReadEntries, Record
 from graphs.execution.plans import plan_of
 from graphs.planning.plan import Plan
-from graphs.state import End, Obstacle, State, Update
+from graphs.state import Contest, End, Obstacle, State, Update
 from tools.action import Json
 
 # People may resume a run that stopped; what they refused ends as denied.
 _STOPS = frozenset({"approval_timeout", "in_doubt"})
 _MONEY = frozenset({"amount", "price"})
+_NO_CONTEST = Contest(problems=[], action="", effect="", result={})
 
 
-def make_auditor(entries: ReadEntries, record: Record) -> Node:
-    """Return the auditor node: it reads the journal, and adds its own finding to it."""
+def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None = None) -> Node:
+    """Return the auditor node: it reads the journal and adds its own finding to it.
+
+    With `ask` it puts what is wrong before people, and a router must lead from it to the gate; without it the run ends.
+    """
 
     async def auditor(state: State, invocation: Invocation) -> Update:
         if not state.get("plan"):
@@ -24,20 +31,55 @@ def make_auditor(entries: ReadEntries, record: Record) -> Node:
         plan = plan_of(state)
         finding = compare(plan, state, await entries(invocation.lease))
         await record(invocation.lease, _entry(state, finding))
-        if finding.ok and _is_on_the_way(state, plan):
+        problems = _open_problems(state, finding)
+        if problems and ask:
+            contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
+            approval = await ask(invocation.lease, _question(state, plan, contest))
+            return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
+        if not (problems or state.get("outcome")) and _is_on_the_way(state, plan):
             return {"audit": False}
-        return {"audit": False, "end": _end(state, plan, finding)}
+        return {"audit": False, "end": _end(state, plan, finding, problems)}
 
     return auditor
 
 
+def _open_problems(state: State, finding: AuditFinding) -> list[str]:
+    """Return what people have to decide about; once they have, or a failure leads to the end anyway, nothing."""
+    if state.get("failure") or (state.get("outcome") or {}).get("state", "unverified") != "unverified":
+        return []
+    return [problem for problem in finding.problems if problem not in state.get("accepted", [])]
+
+
+def _wait(problems: list[str], approval: str) -> Obstacle:
+    return Obstacle(state="held", code="audit_failed", message="; ".join(problems[:5]), approval=approval)
+
+
+def _question(state: State, plan: Plan, contest: Contest) -> dict[str, Json]:
+    """Return what people are asked about a failed audit, and what each answer would lead to."""
+    seen: State = {**state, "results": recovery.contested_results(state, plan, contest)}
+    undo = recovery.to_undo(seen, plan)
+    return {
+        "title": f"The audit of {plan.goal!r} failed",
+        "goal": plan.goal,
+        "plan": state.get("plan_hash", ""),
+        "step": contest["action"],
+        "effect": contest["effect"],
+        "problems": contest["problems"],
+        "reported": contest["result"],
+        "accept": "go on as if it were as expected",
+        "take_back": list[Json](undo),
+        "leave": recovery.checklist(plan, recovery.manual_steps(seen, plan)),
+    }
+
+
 def _is_on_the_way(state: State, plan: Plan) -> bool:
     """Return whether steps are left and nothing stands against them."""
-    return state.get("cursor", 0) < len(plan.steps) and not (state.get("outcome") or state.get("failure"))
+    return state.get("cursor", 0) < len(plan.steps) and not state.get("failure")
 
 
 def _entry(state: State, finding: AuditFinding) -> dict[str, Json]:
-    key = f"audited:{state.get('plan_hash', '')[:16]}:{state.get('cursor', 0)}:{len(state.get('undone', []))}"
+    place = (state.get("cursor", 0), len(state.get("undone", [])), len(state.get("accepted", [])))
+    key = f"audited:{state.get('plan_hash', '')[:16]}:{':'.join(map(str, place))}"
     return {"kind": "audited", "key": key, "role": "auditor", "plan": state.get("plan_hash"), **finding.as_json()}
 
 
@@ -48,41 +90,45 @@ def _end_without_plan(state: State) -> End:
     return End(status="denied", reason=verdict, message=note, body={"verdict": verdict})
 
 
-def _end(state: State, plan: Plan, finding: AuditFinding) -> End:
+def _end(state: State, plan: Plan, finding: AuditFinding, problems: list[str]) -> End:
     outcome, failure = state.get("outcome"), state.get("failure")
-    body = _body(state, plan, finding)
-    if outcome and outcome.get("state") != "unverified":
+    body = _body(state, plan, finding, is_well=not (problems or outcome or failure))
+    if problems:
+        return End(status="failed", reason="audit_failed", message="; ".join(problems[:5]), body=body)
+    if outcome:
         return _refusal(outcome, body)
     if failure:
-        return End(status="failed", reason="step_failed", message=failure.get("message", ""), body=body)
-    if not finding.ok:
-        message = "; ".join(finding.problems[:5])
-        return End(status="failed", reason="audit_failed", message=message, body=body)
-    return End(status="done", reason=None, message=_summary(state, plan), body=body)
+        reason = "audit_failed" if failure.get("code") == "audit_failed" else "step_failed"
+        return End(status="failed", reason=reason, message=failure.get("message", ""), body=body)
+    return End(status="done", reason=None, message=_summary(state, plan, finding.unchecked), body=body)
 
 
 def _refusal(outcome: Obstacle, body: dict[str, Json]) -> End:
     code = outcome.get("code") or outcome.get("state")
-    status = "stopped" if code in _STOPS else "denied"
+    status = "failed" if code == "audit_failed" else "stopped" if code in _STOPS else "denied"
     return End(status=status, reason=code, message=outcome.get("message", ""), body=body)
 
 
-def _body(state: State, plan: Plan, finding: AuditFinding) -> dict[str, Json]:
+def _body(state: State, plan: Plan, finding: AuditFinding, *, is_well: bool) -> dict[str, Json]:
     """Return what stays on record of the run; whatever ended badly lists what people may have to take back."""
-    is_well = finding.ok and not state.get("outcome") and not state.get("failure")
     manual = state.get("manual", []) if state.get("failure") else recovery.manual_steps(state, plan)
     return {
         "id": plan.id,
         "results": state.get("results", {}),
         "approvals": list(finding.approvals),
+        "unchecked": finding.unchecked,
+        "accepted": list(state.get("accepted", [])),
         "compensated": list(state.get("undone", [])),
         "manual": [] if is_well else recovery.checklist(plan, manual),
     }
 
 
-def _summary(state: State, plan: Plan) -> str:
-    """Return what was done, one line per step that did something."""
-    lines = [f"{plan.goal}: done and checked."]
+def _summary(state: State, plan: Plan, unchecked: int) -> str:
+    """Return what was done, one line per step that did something; what nobody looked at is never called checked."""
+    end = f"done, not checked: {unchecked}." if unchecked else "done and checked."
+    if accepted := state.get("accepted"):
+        end = f"done, accepted by people: {accepted[0]}"
+    lines = [f"{plan.goal}: {end}"]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
         numbers = _in_words(results.get(step.id, {}))

@@ -4,14 +4,15 @@ A wake-up carries nothing: the rows say what was decided. A value sent by `Comma
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from langgraph.types import interrupt
 
+from graphs.execution import recovery
 from graphs.execution.action_names import action_name, undo_name
 from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
 from graphs.execution.plans import plan_of
-from graphs.state import Obstacle, Override, State, Update
+from graphs.state import Contest, Obstacle, Override, State, Update
 from memory.errors import Code, Permanent
 from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
@@ -39,13 +40,43 @@ def make_gate(standing: ReadStanding, answers: ReadAnswers) -> Node:
 
 
 def _after_decision(state: State, view: ApprovalView, approval: str) -> Update:
+    contest = state.get("contest")
+    if view.status == "open":
+        _wait(approval, "audit" if contest else "approval")
+    if contest:
+        return _after_audit(state, contest, view, approval)
+    return _after_approval(state, view, approval)
+
+
+def _wait(approval: str, kind: str) -> NoReturn:
+    question = {"kind": kind, "approval": approval}
+    # It returns only with a resume value.
+    interrupt(question)
+    way = f"decide by `countersign approvals approve {approval}` or POST /api/approvals/{approval}/decisions"
+    raise ResumeRefused("approval_required", question, way)
+
+
+def _after_audit(state: State, contest: Contest, view: ApprovalView, approval: str) -> Update:
+    """Accept what was found, have it taken back, or leave it to people; the last is what silence comes to as well."""
+    if view.status == "void":
+        return {"outcome": Obstacle(state="unverified", message="; ".join(contest["problems"]))}
+    if view.status == "approved":
+        accepted = [*state.get("accepted", []), *contest["problems"], *filter(None, [contest["action"]])]
+        return {"outcome": None, "contest": None, "accepted": accepted}
+    plan, results = plan_of(state), recovery.contested_results(state, plan_of(state), contest)
+    message = f"{'; '.join(contest['problems'][:5])} ({view.reason or view.status})"
+    if view.status == "taken_back":
+        undo = recovery.to_undo({**state, "results": results}, plan)
+        manual = recovery.manual_steps({**state, "results": results}, plan, undo)
+        failure = Obstacle(state="failed", code="audit_failed", message=message)
+        recovered: Update = {"failure": failure, "undo": undo, "undone": [], "manual": manual}
+        return {"outcome": None, "contest": None, "results": results, **recovered}
+    refusal = Obstacle(state="denied", code="audit_failed", message=message, approval=approval)
+    return {"outcome": refusal, "contest": None, "results": results}
+
+
+def _after_approval(state: State, view: ApprovalView, approval: str) -> Update:
     match view.status:
-        case "open":
-            question = {"kind": "approval", "approval": approval}
-            # It returns only with a resume value.
-            interrupt(question)
-            way = f"decide by `countersign approvals approve {approval}` or POST /api/approvals/{approval}/decisions"
-            raise ResumeRefused("approval_required", question, way)
         case "approved":
             return {"outcome": None}
         case "edited":
@@ -55,7 +86,7 @@ def _after_decision(state: State, view: ApprovalView, approval: str) -> Update:
             return {"outcome": None, "stale": True}
         case "void":
             return {"outcome": None, "questions": _other_questions(state)}
-        case "rejected" | "expired":
+        case _:
             return _after_refusal(state, view, approval)
 
 

@@ -81,6 +81,8 @@ class Step(Part):
     on_failure: Literal["compensate", "continue", "stop"] = "compensate"
     audit: bool = False
     """True if the auditor must pass everything so far before the next step."""
+    checks: tuple[Name, ...] = ()
+    """For a read: the writes before it that it looks at, where their tools cannot look themselves."""
 
     @model_validator(mode="after")
     def _effects_name_their_backout(self) -> "Step":
@@ -127,6 +129,7 @@ class Plan(Part):
                 raise ValueError(f"step id {step.id!r} stands twice")
             for ref in refs(step):
                 self._check(ref, step.id, earlier)
+            self._check_targets(step, earlier)
             earlier.add(step.id)
         if self.kind == "investigation" and any(step.effect != "read" for step in self.steps):
             raise ValueError("an investigation only reads")
@@ -136,6 +139,13 @@ class Plan(Part):
         root, name, *_ = ref.ref.split(".")
         if name not in (self.inputs if root == "inputs" else earlier):
             raise ValueError(f"step {step!r} refers to {ref.ref!r}, which nothing before it provides")
+
+    def _check_targets(self, step: Step, earlier: set[str]) -> None:
+        if step.checks and step.effect != "read":
+            raise ValueError(f"step {step.id!r} checks others, but only a read can")
+        for id in step.checks:
+            if id not in earlier:
+                raise ValueError(f"step {step.id!r} checks {id!r}, which no step before it is")
 
     @property
     def hash(self) -> str:

@@ -12,8 +12,10 @@ from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
-ApprovalStatus = Literal["open", "approved", "rejected", "edited", "expired", "void"]
-VoteKind = Literal["approve", "reject", "edit", "ask"]
+ApprovalStatus = Literal["open", "approved", "rejected", "edited", "taken_back", "expired", "void"]
+ApprovalKind = Literal["action", "audit"]
+"""`action` asks whether something may be done, `audit` what is to become of something that was done."""
+VoteKind = Literal["approve", "reject", "edit", "take_back", "ask"]
 VoteCode = Literal[
     "ok",
     "not_found",
@@ -27,17 +29,19 @@ VoteCode = Literal[
     "requester_excluded",
     "author_excluded",
     "no_approver_left",
+    "wrong_decision",
     "wrong_nonce",
 ]
 
 _STATUSES: tuple[ApprovalStatus, ...] = get_args(ApprovalStatus)
+_KINDS: tuple[ApprovalKind, ...] = get_args(ApprovalKind)
 _VOTE_KINDS: tuple[VoteKind, ...] = get_args(VoteKind)
 _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
-_COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce, exposure,
-  step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
+_COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
+  exposure, step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
   (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
 
 
@@ -71,6 +75,7 @@ class Approval:
     """One round: a question to people about one action, or about several together."""
 
     id: str
+    kind: ApprovalKind
     run: str
     round: int
     requester: str
@@ -229,6 +234,7 @@ def _approval(row: Mapping[str, Any]) -> Approval:
     later = ("plan_hash", "policy", "valid_until", "approvals")
     return Approval(
         **{name: row[name] for name in (*plain, *later)},
+        kind=member(_KINDS, row["kind"], "approvals"),
         status=member(_STATUSES, row["status"], "approvals"),
         groups=tuple(row["groups"]),
         authors=tuple(row["authors"]),

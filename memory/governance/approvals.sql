@@ -12,7 +12,7 @@ begin
   if not found then return false; end if;
   perform journal_extend(v_run, jsonb_build_object('kind', 'approval', 'approval', p_approval, 'status', p_status,
     'reason', p_reason, 'by', p_by));
-  update runs set status = 'queued', waits_for = null, beat = clock_timestamp()
+  update runs set status = 'queued', waits_for = null, reason = null, beat = clock_timestamp()
    where id = v_run and status = 'waiting' and waits_for = p_approval returning true into v_woken;
   return coalesce(v_woken, false);
 end $$;
@@ -71,6 +71,7 @@ begin
   select * into v_person from principals q where q.id = current_principal();
   return case
     when v.nonce <> coalesce(p ->> 'nonce', '') then 'wrong_nonce'
+    when p_decision = case v.kind when 'audit' then 'edit' else 'take_back' end then 'wrong_decision'
     when v_person.id is null then 'forbidden'
     when p_decision = 'ask' and (v.requester = v_person.id or v_person.id = any (v.authors)) then null
     when v.requester_excluded and v.requester = v_person.id then 'requester_excluded'
@@ -84,6 +85,20 @@ begin
   end;
 end $$;
 revoke execute on function vote_refusal(approvals, jsonb, text) from public;
+
+-- Takes people's word for the effects of an audit question that they accepted; the caller holds the run row's lock.
+create or replace function accept_audited(p_approval text) returns void
+language plpgsql set search_path = public, pg_temp as $$
+declare v effects;
+begin
+  for v in update effects e set state = 'done', outcome = e.outcome || jsonb_build_object('resolved_by',
+             current_principal()) from approval_items i
+            where i.approval = p_approval and e.id = i.effect and e.state = 'unverified' returning e.* loop
+    perform journal_extend(v.run, jsonb_build_object('kind', 'resolved', 'effect', v.id, 'state', 'done',
+      'by', current_principal(), 'approval', p_approval, 'step', v.step, 'tool', v.tool));
+  end loop;
+end $$;
+revoke execute on function accept_audited(text) from public;
 
 -- One answer of one person. The run row is locked first, so that parking and deciding cannot miss each other.
 create or replace function decide(p jsonb)
@@ -124,7 +139,10 @@ begin
     v_woken := close_approval(v.id, 'rejected', p ->> 'reason', current_principal(), null);
   elsif v_kind = 'edit' then
     v_woken := close_approval(v.id, 'edited', p ->> 'reason', current_principal(), p -> 'edited');
+  elsif v_kind = 'take_back' then
+    v_woken := close_approval(v.id, 'taken_back', p ->> 'reason', current_principal(), null);
   elsif v_votes >= v.need then
+    if v.kind = 'audit' then perform accept_audited(v.id); end if;
     v_woken := close_approval(v.id, 'approved', null, current_principal(), null);
   end if;
   return query select 'ok', v.run, (select a.status from approvals a where a.id = v.id), v_votes, v.need,

@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.checkpoint.postgres.base import PRUNE_STRATEGIES, BasePostgresSaver
 
-from memory.errors import Permanent
+from memory.errors import LeaseLost, Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoint_values import ExactSerializer
 from memory.runs.records import Lease
@@ -55,6 +55,16 @@ class Threads(BasePostgresSaver):
         function = "delete_checkpoints" if strategy == "delete" else "prune_checkpoints"
         if thread_ids:
             await self._change(function, {"threads": [*thread_ids]})
+
+    async def _note_origin(self, lease: Lease, run: object) -> None:
+        """Remember whose request a run carries out that goes on from another run's checkpoint: it is no licence to act.
+
+        Raises LeaseLost if another leads the run.
+        """
+        if isinstance(run, str) and run != lease.run:
+            row = await self._database.call(lease.access, "note_origin", lease.run, lease.fence, run)
+            if row["code"] != "ok":
+                raise LeaseLost(lease.run)
 
     def forget(self, run: str) -> None:
         """Drop the lease of a run that this process does not lead any more."""

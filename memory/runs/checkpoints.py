@@ -96,6 +96,8 @@ class Checkpoints(Threads):
             where += f" and (metadata @> %s {_OR_COPIED if keys.get(_COPIES, True) else ''})"
             values.append(Jsonb({"run": lease.run}))
         rows = await self._rows(keys, where, *values, 1)
+        if rows and (leader := keys.get(_LEASE)):
+            await self._note_origin(leader, rows[0].metadata.get("run"))
         return rows[0] if rows else None
 
     async def alist(

@@ -105,8 +105,11 @@ begin
   else select a.status = 'open' into v_open from approvals a where a.id = p_waits_for;
   end if;
   v_status := case when v_run.cancel is null and v_open then 'waiting' else 'queued' end;
+  -- While people look at a failed audit, the run says so.
   update runs r set status = v_status, waits_for = case v_status when 'waiting' then p_waits_for end, worker = null,
-         beat = clock_timestamp() where r.id = p_run;
+         beat = clock_timestamp(), reason = case v_status when 'waiting' then
+           (select 'audit_failed' from approvals a where a.id = p_waits_for and a.kind = 'audit') end
+   where r.id = p_run;
   return query select 'ok', v_status;
 end $$;
 revoke execute on function park_run(text, int, text, int) from public;

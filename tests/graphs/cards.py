@@ -64,6 +64,8 @@ def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> 
         reversible=False,
         keyed=False,
         has_lookup=False,
+        is_observed=False,
+        sets_state=False,
         attempts=1,
         settles_within=None,
         compensate="",

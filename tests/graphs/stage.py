@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from app.worker import Driver
@@ -13,7 +13,7 @@ from graphs.planning.proposal import Proposal
 from graphs.state import State
 from memory.clock import Clock
 from memory.governance import approvals, journal, policy_version
-from memory.governance.approvals import ApprovalRecord, VoteResult
+from memory.governance.approvals import ApprovalRecord, VoteKind, VoteResult
 from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
@@ -105,6 +105,11 @@ class Stage:
         await self.driver().drive(run)
         return await self.row(run)
 
+    async def drive(self, run: str) -> Run:
+        """Lead a run on as far as it goes; returns its row."""
+        await self.driver().drive(run)
+        return await self.row(run)
+
     async def lease(self, run: str, number: int = 1) -> Lease:
         """Lead a run without driving it."""
         lease = await records.lease(self.database, run, number)
@@ -136,7 +141,7 @@ class Stage:
         self,
         run: str,
         person: str = "bob",
-        decision: Literal["approve", "reject", "edit", "ask"] = "approve",
+        decision: VoteKind = "approve",
         **options: Any,
     ) -> VoteResult:
         """Let a person answer the run's open question."""

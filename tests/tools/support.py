@@ -1,6 +1,6 @@
 """A shop at the adapter's edge for gateway tests: it counts effects, and fails in the ways real services do."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -262,13 +262,20 @@ class Desk:
         return await policy_version.activate(self.database, installation, policy)
 
 
-async def open_desk(database: Database, people: Mapping[str, Principal], clock: Clock) -> Desk:
-    """Build a desk with its policy in force."""
+async def open_desk(
+    database: Database,
+    people: Mapping[str, Principal],
+    clock: Clock,
+    *,
+    tools: Sequence[Tool] = (),
+    policy: str = POLICY,
+) -> Desk:
+    """Build a desk with its policy in force; further tools stand beside those of the shop."""
     shop = Shop()
-    catalog = Catalog(TOOLS)
-    policy = PolicySet({"shop.cedar": POLICY}, catalog.cards)
-    desk = Desk(database, shop, catalog, Gateway(database, catalog, policy, shop, clock), policy, people, clock)
-    await desk.activate(policy.version)
+    catalog = Catalog([*TOOLS, *tools])
+    rules = PolicySet({"shop.cedar": policy}, catalog.cards)
+    desk = Desk(database, shop, catalog, Gateway(database, catalog, rules, shop, clock), rules, people, clock)
+    await desk.activate(rules.version)
     return desk
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
+from tools.adapters import billing_observations as observations
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, SliceArgument, tool
 
@@ -124,6 +125,8 @@ async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json
     effect="write",
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
+    observe=observations.job_is("paused"),
+    sets_state=True,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -140,6 +143,8 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     "billing.resume_job",
     effect="write",
     target=lambda args: f"job/{args.job}",
+    observe=observations.job_is("running"),
+    sets_state=True,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -158,6 +163,7 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"billing.refund:{args.charge}",
     target=lambda args: f"charge/{args.charge}",
     amount=lambda args: args.amount,
+    observe=observations.refund_is_made,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -181,6 +187,7 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     key=lambda args: f"billing.refund_batch:{args.charges.digest}",
     target=lambda args: f"charges/{args.charges.handle}",
     amount=lambda args: args.charges.total,
+    observe=observations.refunds_are_made,
     lookup=_look_for_refunds,
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -204,6 +211,7 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     key=lambda args: f"billing.charge:{args.invoice}",
     target=lambda args: f"invoice/{args.invoice}",
     amount=lambda args: args.amount,
+    observe=observations.charge_is_made,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -227,6 +235,7 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     key=lambda args: f"billing.charge_batch:{args.invoices.digest}",
     target=lambda args: f"invoices/{args.invoices.handle}",
     amount=lambda args: args.invoices.total,
+    observe=observations.charges_are_made,
     lookup=_look_for_charges,
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
-from tools.tool import Call, tool
+from tools.tool import Call, Observation, tool
 
 ResourceName = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
 """The environment is part of every name here, so that nobody can claim another one."""
@@ -62,6 +62,17 @@ async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     return await call.services.get("cloud", "tables", args.model_dump())
 
 
+async def _volume_has_grown(args: ExtensionArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+    volume = (await call.services.get("cloud", "volumes", {"volume": args.volume}))["fullest"]
+    facts = {name: volume[name] for name in ("volume", "size", "used_percent")}
+    return Observation(volume["size"] >= args.size + args.gigabytes, {**facts, "price": args.price})
+
+
+async def _table_is_gone(args: TableArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+    count = (await call.services.get("cloud", "table", {"table": args.table}))["tables"]
+    return Observation(count == 0, {"table": args.table, "dropped": 1 - count})
+
+
 @tool(
     "cloud.extend_volume",
     effect="write",
@@ -69,6 +80,7 @@ async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     target=lambda args: f"volume/{args.volume}",
     facts=lambda args: _environment(args.volume),
     amount=lambda args: args.price,
+    observe=_volume_has_grown,
     lookup=lookup_in("cloud"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -91,6 +103,8 @@ async def extend_volume(args: ExtensionArguments, call: Call) -> Mapping[str, Js
     key=lambda args: f"cloud.drop_table:{args.table}",
     target=lambda args: f"table/{args.table}",
     facts=lambda args: _environment(args.table),
+    observe=_table_is_gone,
+    sets_state=True,
     lookup=lookup_in("cloud"),
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
-from tools.tool import Call, SliceArgument, tool
+from tools.tool import Call, Observation, SliceArgument, tool
 
 TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
 
@@ -70,10 +70,32 @@ async def read(args: TicketArguments, call: Call) -> Mapping[str, Json]:
     return await call.services.get("tickets", f"tickets/{args.ticket}")
 
 
+async def _comment_is_there(args: CommentArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+    count = (await call.services.post("tickets", "commented", args.model_dump()))["comments"]
+    return Observation(count > 0, {"ticket": args.ticket, "commented": min(count, 1)})
+
+
+async def _tickets_are_open(args: OpeningArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+    body = {"kind": args.kind, "charges": await _charges(call, args.items)}
+    count = (await call.services.post("tickets", "standing", body))["tickets"]
+    return Observation(count == args.items.count, {"opened": count, "already_open": 0})
+
+
+async def _notices_are_sent(args: NoticeArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+    body = {"template": args.template, "charges": await _charges(call, args.items)}
+    count = (await call.services.post("tickets", "notified", body))["notified"]
+    return Observation(count == args.items.count, {"notified": count, "already_notified": 0})
+
+
+async def _charges(call: Call, items: SliceArgument) -> list[Json]:
+    return [row["charge"] async for row in call.rows.read(items)]
+
+
 @tool(
     "tickets.comment",
     effect="write",
     target=lambda args: f"ticket/{args.ticket}",
+    observe=_comment_is_there,
     lookup=lookup_in("tickets"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -91,6 +113,7 @@ async def comment(args: CommentArguments, call: Call) -> Mapping[str, Json]:
     effect="write",
     key=lambda args: f"tickets.open_batch:{args.kind}:{args.items.digest}",
     target=lambda args: f"queue/{args.kind}",
+    observe=_tickets_are_open,
     lookup=lookup_in("tickets"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -108,6 +131,7 @@ async def open_batch(args: OpeningArguments, call: Call) -> Mapping[str, Json]:
     effect="write",
     key=lambda args: f"tickets.notify_batch:{args.template}:{args.items.digest}",
     target=lambda args: f"customers/{args.items.handle}",
+    observe=_notices_are_sent,
     lookup=lookup_in("tickets"),
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -120,10 +120,13 @@ async def test_a_step_may_fail_without_ending_the_run(stages: Stages) -> None:
 
 
 async def test_a_tool_that_says_ok_but_changed_nothing_is_caught(stages: Stages) -> None:
-    """R8: what was expected is looked at, not what the tool says."""
+    """R8: what was expected is looked at, not what the tool says; a gate opens, and nothing goes on before it."""
     stage = stages(shop=Shop(mute=True))
     check = read("after", "shop.count", expect="result.paid == steps.pay_a.paid", audit=True)
     row = await stage.run(plan(pay("a"), check, pay("b")))
+    assert (row.status, row.reason, stage.shop.calls) == ("waiting", "audit_failed", ["pay:a"])
+    await stage.decide(row.id, decision="reject", reason="we look ourselves")
+    row = await stage.drive(row.id)
     assert (row.status, row.reason, stage.shop.calls) == ("failed", "audit_failed", ["pay:a"])
     assert [item["step"] for item in (await stage.ending(row.id))["manual"]] == ["pay_a"]
 
@@ -203,7 +206,7 @@ async def test_nodes_get_exactly_what_their_role_may_use() -> None:
     signatures = {make.__name__: list(make.__annotations__)[:-1] for make in (make_gate, make_auditor, make_researcher)}
     assert signatures == {
         "make_gate": ["standing", "answers"],
-        "make_auditor": ["entries", "record"],
+        "make_auditor": ["entries", "record", "ask"],
         "make_researcher": ["perform", "rows", "binder"],
     }
     assert list(make_executor.__annotations__)[:-1] == ["perform", "rows", "binder", "amount"]

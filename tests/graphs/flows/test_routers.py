@@ -62,6 +62,8 @@ CASES: list[tuple[str, State, str]] = [
     ("executor", at(2, failure=FAILURE, undo=["close_x"], outcome=HOLD), "gate"),
     ("executor", at(2, failure=FAILURE, undo=[]), "auditor"),
     ("gate", at(1, outcome=None), "executor"),
+    ("gate", at(0, outcome=None, accepted=["read"]), "researcher"),
+    ("gate", at(3, outcome=None, accepted=["nothing adds up"]), "auditor"),
     ("gate", at(1, outcome=HOLD), "gate"),
     ("gate", at(1, outcome=DENIAL), "auditor"),
     ("gate", at(1, outcome=None, stale=True), "planner"),
@@ -70,6 +72,7 @@ CASES: list[tuple[str, State, str]] = [
     ("gate", {"clarify": cast(Any, QUESTION), "answered": True}, "planner"),
     ("gate", {"clarify": cast(Any, QUESTION)}, "gate"),
     ("auditor", at(2), "executor"),
+    ("auditor", at(2, outcome=HOLD), "gate"),
     ("auditor", at(0), "researcher"),
     ("auditor", at(3, end={"status": "done"}), "__end__"),
 ]

@@ -1,0 +1,36 @@
+-- Questions about what was done and is not as expected. Called by audits.py; answered through approvals.sql.
+
+-- Opens the question of a failed audit, or finds the one about the same problems, whatever was answered.
+create or replace function open_audit(p jsonb)
+returns table (code text, approval text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_amount bigint; v_effect effects;
+begin
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
+    return query select 'lease_lost', null::text; return;
+  end if;
+  if v_run.cancel is not null then return query select 'cancelled', null::text; return; end if;
+  select a.* into v_last from approvals a join approval_items i on i.approval = a.id
+   where a.run = v_run.id and a.kind = 'audit' and i.digest = p ->> 'digest' order by a.round desc limit 1;
+  if found and v_last.status <> 'void' then return query select 'ok', v_last.id; return; end if;
+  perform void_run_approvals(v_run.id, 'approval_stale');
+  select * into v_effect from effects e where e.id = p #>> '{shown,effect}';
+  select coalesce(sum(e.amount), 0) into v_amount from effects e
+   where e.run = v_run.id and e.state in ('done', 'unverified') and (v_effect.id is null or e.id = v_effect.id);
+  insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
+                         plan_hash, policy, rules, pins, shown, expires, authors)
+  values (v_run.tenant, v_id, 'audit', v_run.id, 1 + (select count(*) from approvals a where a.run = v_run.id),
+          v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''), v_amount,
+          p #>> '{shown,step}', coalesce(v_run.plan_hash, ''), (select a.policy from authority a), '["audit"]', '[]',
+          p -> 'shown', clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
+          authors_of(v_run.id, p #>> '{shown,step}'));
+  insert into approval_items (tenant, approval, digest, step, tool, amount, effect)
+  values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_amount, v_effect.id);
+  perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
+    'need', 1, 'groups', array['ops', 'finance', 'admin'], 'exposure', v_amount, 'code', 'audit_failed',
+    'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
+  return query select 'ok', v_id;
+end $$;
+revoke execute on function open_audit(jsonb) from public;
+grant execute on function open_audit(jsonb) to cs_app;
