@@ -30,7 +30,7 @@ RefusalCode = Literal[
 ]
 """What SQL answers instead of starting anything: no authority, or no run to act for."""
 StopCode = Literal[RefusalCode, "in_doubt", "key_reused"]
-ClaimCode = Literal[StopCode, "go", "unfinished", "recorded", "replay", "approval_required", "in_flight"]
+ClaimCode = Literal[StopCode, "go", "unfinished", "recorded", "replay", "forked", "approval_required", "in_flight"]
 SettlementCode = Literal["settled", "already", "superseded", "killed"]
 SendRefusal = Literal["killed", "cancelled"]
 HoldCode = Literal[RefusalCode, "held", "approved", "approval_rejected", "approval_timeout"]

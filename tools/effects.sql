@@ -136,6 +136,17 @@ create or replace function next_event(v_old effects, p jsonb) returns int langua
 $$;
 revoke execute on function next_event(effects, jsonb) from public;
 
+-- Whether the run that a fork was forked from, or another fork of it, has done this already, also if it was taken back
+-- since: doing it again takes a person's word.
+create or replace function is_done_by_origin(v_run runs, v_old effects, p jsonb) returns boolean
+language sql stable set search_path = public, pg_temp as $$
+  select v_run.origin is not null and v_old.run <> v_run.id and exists (
+    select 1 from effects e join runs r on r.id = e.run
+     where e.key = p ->> 'key' and e.state in ('done', 'unverified', 'compensated') and e.run <> v_run.id
+       and coalesce(r.origin, r.id) = v_run.origin)
+$$;
+revoke execute on function is_done_by_origin(runs, effects, jsonb) from public;
+
 -- Whether an effect of this key stands in the way. A failed one does so only for the step that failed, so that a
 -- successor of a crashed worker learns of the failure; what a person resolved as not having happened may be done.
 create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean
@@ -156,7 +167,8 @@ language plpgsql set search_path = public, pg_temp as $$
 declare v_jti text; v_code text;
 begin
   -- A state can be set to something else under the same key: what it is now decides, not what it was set to.
-  if v_old.args_hash <> p ->> 'args_hash'
+  if is_done_by_origin(v_run, v_old, p) then v_code := 'forked';
+  elsif v_old.args_hash <> p ->> 'args_hash'
      and not ((p ->> 'sets_state')::boolean and v_old.state in ('done', 'unverified')) then v_code := 'key_reused';
   elsif v_old.state in ('done', 'unverified', 'failed') then
     v_code := case when is_same_step(v_run, v_old, p) then 'recorded' else 'replay' end;
@@ -194,7 +206,7 @@ begin
   perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
   select * into v_old from effects e where e.key = p ->> 'key' order by e.generation desc limit 1 for update;
   if v_old.id is not null and v_run.fence = (p ->> 'fence')::int and v_run.status = 'running'
-     and claim_is_taken(v_run, v_old, p) then
+     and (claim_is_taken(v_run, v_old, p) or is_done_by_origin(v_run, v_old, p)) then
     return query select * from claim_again(v_run, v_old, p); return;
   end if;
   v_code := run_refusal(v_run, p);

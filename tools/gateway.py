@@ -125,7 +125,7 @@ class Gateway:
                 return await self._act(lease, admission, claim, first_look=claim.code == "unfinished")
             case "recorded":
                 return effects.outcome(claim.state, claim.outcome or {}, claim.effect)
-            case "replay":
+            case "replay" | "forked":
                 return await self._skip(lease, admission, claim, confirmation)
             case "approval_required":
                 return await self._hold(lease, admission, decision, bundle, view)
@@ -140,9 +140,11 @@ class Gateway:
         """Claim; what was done before is looked at, and a state that is so no more is claimed anew."""
         body, confirmation = effects.request(lease, admission, decision), Confirmation("unchecked")
         claim = await self._claim(lease, body)
-        while claim.code == "replay":
+        while claim.code in ("replay", "forked"):
             confirmation = await self._calls.look(lease, admission, claim)
-            if confirmation.verdict != "contradicted" or not admission.tool.sets_state:
+            is_gone = confirmation.verdict == "contradicted" and admission.tool.sets_state
+            # A fork is no licence: what the run before it has done, it does not do again by itself.
+            if claim.code == "forked" or not is_gone:
                 break
             claim = await self._claim(lease, {**body, "gone": claim.effect, "gone_check": confirmation.as_json()})
         return claim, confirmation

@@ -157,6 +157,11 @@ class Stage:
                 **options,
             )
 
+    async def cancel(self, run: str) -> None:
+        """Let the requester cancel the run."""
+        async with self.database.transaction(self.access) as connection:
+            await records.cancel(connection, run, "enough")
+
     async def requeue(self, run: str) -> None:
         """Let the sweep find that the run's worker is dead: worker numbers here hold no seat."""
         async with self.database.system() as connection:

@@ -1,7 +1,7 @@
 """Tools that can be looked at, for gateway tests: switches that set a state, bookings that are events, and a world."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from memory.errors import Temporary
@@ -67,11 +67,6 @@ def _lamps(hall: Hall) -> list[Tool]:
 
         return observe
 
-    async def seat(args: Item, call: Call, reported: Mapping[str, Json]) -> Observation:
-        is_late = hall.clock.monotonic() - hall.since < hall.lag
-        count = 0 if is_late else hall.booked.get(args.id, 0)
-        return await hall.show(Observation(count == 1, {"booked": count}))
-
     @tool(
         "hall.on", effect="write", key=lambda args: f"on:{args.id}", observe=lamp_is("on"), sets_state=True, keyed=True
     )
@@ -96,6 +91,15 @@ def _lamps(hall: Hall) -> list[Tool]:
         """Dim a lamp to an amount."""
         return await hall.switch(args.id, str(args.amount), call.key)
 
+    return [on, off, dim]
+
+
+def _seats(hall: Hall) -> list[Tool]:
+    async def seat(args: Item, call: Call, reported: Mapping[str, Json]) -> Observation:
+        is_late = hall.clock.monotonic() - hall.since < hall.lag
+        count = 0 if is_late else hall.booked.get(args.id, 0)
+        return await hall.show(Observation(count == 1, {"booked": count}))
+
     @tool(
         "hall.book", effect="write", key=lambda args: f"book:{args.id}", observe=seat, compensate="hall.unbook",
         settles_within=10.0, keyed=True,
@@ -109,7 +113,7 @@ def _lamps(hall: Hall) -> list[Tool]:
         """Give a seat back."""
         return await hall.book(args.id, -1, call.key)
 
-    return [on, off, dim, book, unbook]
+    return [book, unbook]
 
 
 async def open_hall(database: Any, people: Any, clock: VirtualClock) -> tuple[Desk, Hall]:
@@ -117,8 +121,3 @@ async def open_hall(database: Any, people: Any, clock: VirtualClock) -> tuple[De
     hall = Hall(clock)
     desk = await open_desk(database, people, clock, tools=tools(hall), policy=RULES)
     return desk, hall
-
-
-def unobserved(tools: list[Tool]) -> list[Tool]:
-    """Return tools without their observations."""
-    return [replace(tool, observe=None, sets_state=False) for tool in tools]
