@@ -57,7 +57,7 @@ class Cost:
     """Money in millionths of the accounting currency."""
     calls: int = 0
     millis: int = 0
-    """Wall time; reported, never budgeted here."""
+    """Wall time; report, never budgeted here."""
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(

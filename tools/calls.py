@@ -94,8 +94,8 @@ class Calls:
         performance = _performance(admission, attempt, began)
         if attempt.state != "done":
             return performance
-        reported = performance.attempt.result
-        confirmation = await confirm(admission.tool, admission.arguments, call, self._clock, reported)
+        report = performance.attempt.result
+        confirmation = await confirm(admission.tool, admission.arguments, call, self._clock, report)
         return replace(performance, confirmation=confirmation)
 
     async def look(self, lease: Lease, admission: AdmittedAction, claim: Claim) -> Confirmation:
@@ -105,7 +105,7 @@ class Calls:
         """
         tool = replace(admission.tool, settles_within=None) if admission.tool.sets_state else admission.tool
         call = self._bind(lease, admission, claim)
-        return await confirm(tool, admission.arguments, call, self._clock, claim.reported)
+        return await confirm(tool, admission.arguments, call, self._clock, claim.report)
 
     def _bind(self, lease: Lease, admission: AdmittedAction, claim: Claim | None = None) -> Call:
         action = admission.action

@@ -36,6 +36,11 @@ class Confirmation:
         """Return whether the world was seen to be as reported."""
         return self.verdict == "confirmed"
 
+    @property
+    def observed(self) -> Mapping[str, Json] | None:
+        """Return what is to be seen, if the world was seen to be as reported."""
+        return self.facts if self.is_checked else None
+
     def backs(self, tool: Tool, *, is_done: bool) -> bool:
         """Return whether a step may be skipped for an earlier effect; only what has no read is taken on trust."""
         return self.is_checked or (tool.observe is None and is_done)
@@ -46,10 +51,8 @@ class Confirmation:
         return {"verdict": self.verdict, **facts}
 
 
-async def confirm(
-    tool: Tool, arguments: object, call: Call, clock: Clock, reported: Mapping[str, Json]
-) -> Confirmation:
-    """Look at a write's target until it shows what was reported, or should have by now.
+async def confirm(tool: Tool, arguments: object, call: Call, clock: Clock, report: Mapping[str, Json]) -> Confirmation:
+    """Look at a write's target until it shows what was report, or should have by now.
 
     Within `settles_within` of the card absence is no contradiction yet. What cannot be looked at is unchecked.
     """
@@ -58,13 +61,11 @@ async def confirm(
     began, looks, failures = clock.monotonic(), 0, 0
     while True:
         try:
-            seen = await observe(tool, arguments, call, reported)
-        except Temporary as error:
+            seen = await observe(tool, arguments, call, report)
+        except ControlError as error:
             failures += 1
             if failures >= tool.attempts:
                 return Confirmation("unchecked", message=f"the target could not be looked at: {error}")
-        except ControlError as error:
-            return Confirmation("unchecked", message=f"the target could not be looked at: {error}")
         else:
             looks += 1
             if conclusion := _conclude(tool, seen, looks, clock.monotonic() - began):
@@ -72,11 +73,11 @@ async def confirm(
         await clock.sleep(backoff(looks + failures, _FIRST_PAUSE))
 
 
-async def observe(tool: Tool, arguments: object, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def observe(tool: Tool, arguments: object, call: Call, report: Mapping[str, Json]) -> Observation:
     """Look once at a write's target; raises Temporary or Permanent, whatever goes wrong."""
     look = tool.observe
     assert look
-    seen = await bounded(tool, lambda: look(arguments, call, reported))
+    seen = await bounded(tool, lambda: look(arguments, call, report))
     if not (isinstance(cast(object, seen), Observation) and answers.is_small(seen.facts, _LARGEST_FACTS)):
         raise Temporary("tool_failed", f"{tool.name!r} answered no small Observation")
     return seen
@@ -86,9 +87,10 @@ def _conclude(tool: Tool, seen: Observation, looks: int, seconds: float) -> Conf
     """Conclude from a look; None means that the write may still come to be seen."""
     if seen.holds is True:
         return Confirmation("confirmed", seen.facts)
-    if looks < tool.attempts or seconds < min(tool.settles_within or 0.0, _LONGEST):
+    settles_within = tool.settles_within or 0.0
+    if looks < tool.attempts or seconds < min(settles_within, _LONGEST):
         return None
-    if tool.settles_within and tool.settles_within > _LONGEST:
+    if settles_within > _LONGEST:
         return Confirmation("unchecked", seen.facts, f"not to be seen after {seconds:.0f} s, which may be too early")
     return Confirmation("contradicted", seen.facts, contradiction(tool, seen))
 

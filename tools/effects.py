@@ -69,7 +69,7 @@ class Claim:
     outcome: Mapping[str, Json] | None
 
     @property
-    def reported(self) -> Mapping[str, Json]:
+    def report(self) -> Mapping[str, Json]:
         """Return the result that is on record."""
         return cast(Mapping[str, Json], (self.outcome or {}).get("result", {}))
 

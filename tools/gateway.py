@@ -245,7 +245,7 @@ class Gateway:
         if not is_skipped:
             message = f"done before as effect {effect!r}, which cannot be confirmed now: {confirmation.message}"
             return replace(outcome, state="unverified", code="unverified", message=answers.plain(message))
-        observed = confirmation.facts if confirmation.is_checked else None
+        observed = confirmation.observed
         result = {**outcome.result, **(observed or {})}
         return replace(
             outcome, state="skipped", code=None, message="already done", result=result, observed=observed,

@@ -107,7 +107,7 @@ class Observation:
     """The target of a write as the world shows it now, whoever brought that about."""
 
     holds: bool
-    """True if what the write was to bring about, and what it reported, is so."""
+    """True if what the write was to bring about, and what it report, is so."""
     facts: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """What is to be seen, in the fields of the tool's own result: a skipped step's expectation is judged by them."""
 

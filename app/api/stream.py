@@ -14,6 +14,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from app.api.dependencies import Services
 from app.api.progress import Pace
 from memory.governance import approvals, journal
+from memory.governance.approvals import ApprovalKind
 from memory.governance.journal import JournalEntry
 from memory.runs import records
 from memory.runs.models import Run
@@ -43,6 +44,8 @@ _NAMES: Mapping[str, EventName] = {
     "ended": "end",
 }
 """Which entries clients see, and as what."""
+
+_GATES: Mapping[ApprovalKind, str] = {"action": "approval", "audit": "audit"}
 
 # Proxies must neither keep nor buffer a stream.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -170,9 +173,7 @@ async def open_gate(services: Services, access: Access, run: Run) -> dict[str, A
     if run.status not in ("running", "waiting"):
         return None
     rounds = await approvals.ls(services.database, access, status="open", run=run.id, limit=1)
-    if not rounds:
-        return None
-    return {"kind": "audit" if rounds[0].kind == "audit" else "approval", "approval": rounds[0].id}
+    return {"kind": _GATES[rounds[0].kind], "approval": rounds[0].id} if rounds else None
 
 
 async def _question(services: Services, access: Access, run: Run) -> dict[str, Any]:

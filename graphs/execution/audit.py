@@ -81,14 +81,21 @@ def compare(plan: Plan, state: State, entries: Sequence[JournalEntry]) -> AuditF
 
 def _unchecked(plan: Plan, state: State, record: _Record) -> Iterator[int]:
     """Count by step what no look at the world confirms: neither the tool's own, nor a read of the plan that passed."""
-    results = state.get("results", {})
-    # A model may say that a read checks something; only people's word for it counts.
-    steps = plan.steps if plan.source != "model" else ()
-    passed = {id for step in steps if _has_run(results.get(step.id)) for id in step.checks}
+    confirmed = {*_passed_checks(plan, state), *state.get("undone", [])}
     for step in plan.steps:
-        if step.effect != "read" and step.id not in passed | set(state.get("undone", [])):
-            bodies = [*record.of("outcome", step.id), *record.of("skipped", step.id)]
-            yield sum(body.get("state", "done") == "done" and body.get("checked") is not True for body in bodies)
+        if step.effect != "read" and step.id not in confirmed:
+            yield sum(map(_is_unchecked, (*record.of("outcome", step.id), *record.of("skipped", step.id))))
+
+
+def _passed_checks(plan: Plan, state: State) -> Iterator[str]:
+    """Yield the writes that a read has looked at; a model may say so as well, but only people's word for it counts."""
+    for step in plan.steps if plan.source != "model" else ():
+        if _has_run(state.get("results", {}).get(step.id)):
+            yield from step.checks
+
+
+def _is_unchecked(body: Body) -> bool:
+    return body.get("state", "done") == "done" and body.get("checked") is not True
 
 
 def _has_run(result: Mapping[str, Json] | None) -> bool:

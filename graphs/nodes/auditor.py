@@ -32,13 +32,11 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
         finding = compare(plan, state, await entries(invocation.lease))
         await record(invocation.lease, _entry(state, finding))
         problems = _open_problems(state, finding)
-        if problems and ask:
-            contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
-            approval = await ask(invocation.lease, _question(state, plan, contest))
-            return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
-        if not (problems or state.get("outcome")) and _is_on_the_way(state, plan):
-            return {"audit": False}
-        return {"audit": False, "end": _end(state, plan, finding, problems)}
+        if not (problems and ask):
+            return _conclude(state, plan, finding, problems)
+        contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
+        approval = await ask(invocation.lease, _question(state, plan, contest))
+        return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
 
     return auditor
 
@@ -72,9 +70,11 @@ def _question(state: State, plan: Plan, contest: Contest) -> dict[str, Json]:
     }
 
 
-def _is_on_the_way(state: State, plan: Plan) -> bool:
-    """Return whether steps are left and nothing stands against them."""
-    return state.get("cursor", 0) < len(plan.steps) and not state.get("failure")
+def _conclude(state: State, plan: Plan, finding: AuditFinding, problems: list[str]) -> Update:
+    """Return the way on, if steps are left and nothing stands against them, else the end."""
+    if any((problems, state.get("outcome"), state.get("failure"), state.get("cursor", 0) == len(plan.steps))):
+        return {"audit": False, "end": _end(state, plan, finding, problems)}
+    return {"audit": False}
 
 
 def _entry(state: State, finding: AuditFinding) -> dict[str, Json]:
@@ -125,16 +125,19 @@ def _body(state: State, plan: Plan, finding: AuditFinding, *, is_well: bool) -> 
 
 def _summary(state: State, plan: Plan, unchecked: int) -> str:
     """Return what was done, one line per step that did something; what nobody looked at is never called checked."""
-    end = f"done, not checked: {unchecked}." if unchecked else "done and checked."
-    if accepted := state.get("accepted"):
-        end = f"done, accepted by people: {accepted[0]}"
-    lines = [f"{plan.goal}: {end}"]
+    lines = [f"{plan.goal}: {_verdict(state.get('accepted', []), unchecked)}"]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
         numbers = _in_words(results.get(step.id, {}))
         if step.effect != "read" and numbers:
             lines.append(f"{step.id}: {numbers}")
     return "\n".join(lines)
+
+
+def _verdict(accepted: list[str], unchecked: int) -> str:
+    if accepted:
+        return f"done, accepted by people: {accepted[0]}"
+    return f"done, not checked: {unchecked}." if unchecked else "done and checked."
 
 
 def _in_words(result: Mapping[str, Json]) -> str:

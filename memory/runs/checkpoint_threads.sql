@@ -135,3 +135,15 @@ begin
 end $$;
 revoke execute on function prune_checkpoints(jsonb) from public;
 grant execute on function prune_checkpoints(jsonb) to cs_app;
+
+-- Remembers that a run goes on from another run's checkpoint: it carries out that run's request, under its keys.
+create or replace function note_origin(p_run text, p_fence int, p_from text)
+returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  update runs r set origin = coalesce(r.origin, (select f.origin from runs f where f.id = p_from), p_from)
+   where r.id = p_run and r.fence = p_fence and r.status = 'running';
+  return query select case when found then 'ok' else 'lease_lost' end;
+end $$;
+revoke execute on function note_origin(text, int, text) from public;
+grant execute on function note_origin(text, int, text) to cs_app;

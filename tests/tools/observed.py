@@ -61,7 +61,7 @@ def tools(hall: Hall) -> list[Tool]:
 
 def _lamps(hall: Hall) -> list[Tool]:
     def lamp_is(state: str | None) -> Any:
-        async def observe(args: Item, call: Call, reported: Mapping[str, Json]) -> Observation:
+        async def observe(args: Item, call: Call, report: Mapping[str, Json]) -> Observation:
             wanted, current = state or str(args.amount), hall.lamps.get(args.id, "off")
             return await hall.show(Observation(current == wanted, {"lamp": current}))
 
@@ -95,7 +95,7 @@ def _lamps(hall: Hall) -> list[Tool]:
 
 
 def _seats(hall: Hall) -> list[Tool]:
-    async def seat(args: Item, call: Call, reported: Mapping[str, Json]) -> Observation:
+    async def seat(args: Item, call: Call, report: Mapping[str, Json]) -> Observation:
         is_late = hall.clock.monotonic() - hall.since < hall.lag
         count = 0 if is_late else hall.booked.get(args.id, 0)
         return await hall.show(Observation(count == 1, {"booked": count}))

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.adapters import billing_observations as observations
+from tools.observations import Totals
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
-from tools.tool import Call, SliceArgument, tool
+from tools.tool import Call, Observation, Observe, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
@@ -18,6 +18,8 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 
 PAGE = 10_000
 BATCH = 500
+_REFUNDS = Totals("billing", "refund_totals", "charges", "charge", "refunded")
+_CHARGES = Totals("billing", "charge_totals", "invoices", "invoice", "charged")
 _REFUND_FAILURES = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
 
 
@@ -120,12 +122,21 @@ async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json
     return await call.services.post("billing", "refund_totals", {"charges": ids})
 
 
+def _job_is(status: str) -> Observe:
+    async def observe(args: JobArguments, call: Call, report: Mapping[str, Json]) -> Observation:
+        jobs = (await call.services.get("billing", "jobs", {"kind": "any"}))["jobs"]
+        current = next((job["status"] for job in jobs if job["job"] == args.job), "missing")
+        return Observation(current == status, {"job": args.job, "status": current})
+
+    return observe
+
+
 @tool(
     "billing.pause_job",
     effect="write",
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
-    observe=observations.job_is("paused"),
+    observe=_job_is("paused"),
     sets_state=True,
     lookup=lookup_in("billing"),
     keyed=True,
@@ -143,7 +154,7 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     "billing.resume_job",
     effect="write",
     target=lambda args: f"job/{args.job}",
-    observe=observations.job_is("running"),
+    observe=_job_is("running"),
     sets_state=True,
     lookup=lookup_in("billing"),
     keyed=True,
@@ -163,7 +174,7 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"billing.refund:{args.charge}",
     target=lambda args: f"charge/{args.charge}",
     amount=lambda args: args.amount,
-    observe=observations.refund_is_made,
+    observe=_REFUNDS.one,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -187,7 +198,7 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     key=lambda args: f"billing.refund_batch:{args.charges.digest}",
     target=lambda args: f"charges/{args.charges.handle}",
     amount=lambda args: args.charges.total,
-    observe=observations.refunds_are_made,
+    observe=_REFUNDS.batch,
     lookup=_look_for_refunds,
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -211,7 +222,7 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     key=lambda args: f"billing.charge:{args.invoice}",
     target=lambda args: f"invoice/{args.invoice}",
     amount=lambda args: args.amount,
-    observe=observations.charge_is_made,
+    observe=_CHARGES.one,
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -235,7 +246,7 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     key=lambda args: f"billing.charge_batch:{args.invoices.digest}",
     target=lambda args: f"invoices/{args.invoices.handle}",
     amount=lambda args: args.invoices.total,
-    observe=observations.charges_are_made,
+    observe=_CHARGES.batch,
     lookup=_look_for_charges,
     keyed=True,
     settles_within=SETTLES_WITHIN,

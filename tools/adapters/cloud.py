@@ -62,13 +62,13 @@ async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     return await call.services.get("cloud", "tables", args.model_dump())
 
 
-async def _volume_has_grown(args: ExtensionArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def _volume_has_grown(args: ExtensionArguments, call: Call, report: Mapping[str, Json]) -> Observation:
     volume = (await call.services.get("cloud", "volumes", {"volume": args.volume}))["fullest"]
     facts = {name: volume[name] for name in ("volume", "size", "used_percent")}
     return Observation(volume["size"] >= args.size + args.gigabytes, {**facts, "price": args.price})
 
 
-async def _table_is_gone(args: TableArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def _table_is_gone(args: TableArguments, call: Call, report: Mapping[str, Json]) -> Observation:
     count = (await call.services.get("cloud", "table", {"table": args.table}))["tables"]
     return Observation(count == 0, {"table": args.table, "dropped": 1 - count})
 

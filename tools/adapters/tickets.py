@@ -70,18 +70,18 @@ async def read(args: TicketArguments, call: Call) -> Mapping[str, Json]:
     return await call.services.get("tickets", f"tickets/{args.ticket}")
 
 
-async def _comment_is_there(args: CommentArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def _comment_is_there(args: CommentArguments, call: Call, report: Mapping[str, Json]) -> Observation:
     count = (await call.services.post("tickets", "commented", args.model_dump()))["comments"]
     return Observation(count > 0, {"ticket": args.ticket, "commented": min(count, 1)})
 
 
-async def _tickets_are_open(args: OpeningArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def _tickets_are_open(args: OpeningArguments, call: Call, report: Mapping[str, Json]) -> Observation:
     body = {"kind": args.kind, "charges": await _charges(call, args.items)}
     count = (await call.services.post("tickets", "standing", body))["tickets"]
     return Observation(count == args.items.count, {"opened": count, "already_open": 0})
 
 
-async def _notices_are_sent(args: NoticeArguments, call: Call, reported: Mapping[str, Json]) -> Observation:
+async def _notices_are_sent(args: NoticeArguments, call: Call, report: Mapping[str, Json]) -> Observation:
     body = {"template": args.template, "charges": await _charges(call, args.items)}
     count = (await call.services.post("tickets", "notified", body))["notified"]
     return Observation(count == args.items.count, {"notified": count, "already_notified": 0})

@@ -1,5 +1,6 @@
 """Forks: a run that goes on from another run's checkpoint is no licence to do again what that run did."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -25,11 +26,12 @@ async def fork(stage: Stage, row: Run, checkpoint: str) -> Run:
         await records.start(connection, id=name, thread=row.thread, input=row.input, correlation=name, budget=BUDGET)
     lease = await stage.lease(name)
     flow = FlowCatalog.discover().get("governed").compile(stage.deps(), Checkpoints(stage.database))
+    state: dict[str, Any]
     try:
         state = await flow.ainvoke(None, leading(lease, checkpoint=checkpoint), context=lease, durability="sync")
     except Halt as error:
         state = {"end": {"status": "stopped", "reason": error.code, "message": str(error), "body": {}}}
-    ending = state.get("end") or {"status": "stopped", "reason": "waits", "message": "", "body": {}}
+    ending: dict[str, Any] = state.get("end") or {"status": "stopped", "reason": "waits", "message": "", "body": {}}
     async with stage.database.transaction(stage.access) as connection:
         await records.finish(connection, lease, **ending)
     return await stage.row(name)
@@ -39,7 +41,7 @@ async def checkpoints(stage: Stage, row: Run) -> list[str]:
     """Return the checkpoints of a thread, oldest first."""
     saver = stage.saver()
     history = [tuple async for tuple in saver.alist(reading(stage.access, row.thread), filter={"run": row.id})]
-    return [tuple.config["configurable"]["checkpoint_id"] for tuple in reversed(history)]
+    return [tuple.checkpoint["id"] for tuple in reversed(history)]
 
 
 @pytest.mark.parametrize("policy", [POLICY, POLICY + HOLD], ids=["unattended", "attended"])

@@ -1,0 +1,48 @@
+"""Observations that tools of services share: how often, and over how much, a thing was done to the rows of a call.
+
+Adapters declare them on their tools, beside the look-ups of `services`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tools.action import Json
+from tools.tool import Call, Observation, SliceArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A read by which a service says what was done to some ids: how many, over how much, how many more than once."""
+
+    service: str
+    path: str
+    ids: str
+    """Field of its body, and of the tool's arguments, that lists the ids."""
+    id: str
+    """Field of a single one."""
+    verb: str
+    """Field of its answer that counts them; `<verb>_twice` counts those with more than one."""
+
+    async def one(self, args: Any, call: Call, report: Mapping[str, Json]) -> Observation:
+        """Look whether it was done to the one id of a call once, over its whole amount."""
+        id = getattr(args, self.id)
+        totals = await self._ask(call, [id])
+        is_whole = (totals[self.verb], totals["amount"], totals[f"{self.verb}_twice"]) == (1, args.amount, 0)
+        return Observation(is_whole, {self.id: id, **self._facts(totals)})
+
+    async def batch(self, args: Any, call: Call, report: Mapping[str, Json]) -> Observation:
+        """Look whether it was done to the rows of a call once each, but for as many as were reported as failed."""
+        part: SliceArgument = getattr(args, self.ids)
+        totals = await self._ask(call, [row[self.id] async for row in call.rows.read(part)])
+        failed = part.count - totals[self.verb]
+        is_over_all = totals["amount"] == part.total if failed == 0 else totals["amount"] <= part.total
+        is_whole = failed == report.get("failed", 0) and is_over_all and totals[f"{self.verb}_twice"] == 0
+        return Observation(is_whole, {**self._facts(totals), "failed": failed})
+
+    async def _ask(self, call: Call, ids: Sequence[Json]) -> Mapping[str, int]:
+        return await call.services.post(self.service, self.path, {self.ids: ids})
+
+    def _facts(self, totals: Mapping[str, int]) -> dict[str, Json]:
+        """Return totals in the fields of the write's own result."""
+        return {self.verb: totals[self.verb], "replayed": 0, "amount": totals["amount"]}
