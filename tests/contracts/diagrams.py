@@ -51,9 +51,11 @@ EDGES: Mapping[Edge, str] = {
     ("gate", "gate"): "not decided yet",
     ("gate", "executor"): "approved, or edited",
     ("gate", "planner"): "answered, or knowledge went stale",
+    ("gate", "researcher"): "a read accepted as it is",
     ("gate", "auditor"): "rejected, or too late",
     ("auditor", "executor"): "checked, next step acts",
     ("auditor", "researcher"): "checked, next step reads",
+    ("auditor", "gate"): "not as expected: people decide",
     ("auditor", "__end__"): "accounted for",
 }
 """What each line means; the lines themselves come from the compiled graph."""

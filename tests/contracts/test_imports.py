@@ -26,6 +26,7 @@ VIOLATIONS = {
     "Memory in four floors": ("memory.store.search", "memory.governance.journal"),
     "Graphs in six floors": ("graphs.execution.binding", "graphs.nodes.executor"),
     "Effects are claimed": ("tools.planted", "tools.effects"),
+    "Calls are made": ("graphs.planted", "tools.calls"),
     "Adapters are discovered": ("app.planted", "tools.adapters.billing"),
     "Who plans": ("graphs.planning.drafting", "tools.gateway"),
     "Adapters do not know": ("tools.adapters.billing", "tools.adapters.cloud"),

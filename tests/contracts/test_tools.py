@@ -37,9 +37,15 @@ def test_a_write_says_how_a_lost_reply_is_found_out(card: ToolCard) -> None:
 
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
+def test_the_target_of_a_shipped_write_can_be_looked_at(card: ToolCard) -> None:
+    """R8"""
+    assert card.is_observed
+
+
+@pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
 def test_what_undoes_a_write_takes_the_same_arguments(card: ToolCard) -> None:
     """R66 R74"""
-    assert card.idempotency in {"natural key", "per request"}
+    assert card.idempotency in {"state", "natural key", "per request"}
     if card.compensate:
         assert CARDS[card.compensate].schema["properties"].keys() == card.schema["properties"].keys()
         assert card.reversible

@@ -1,7 +1,6 @@
 """A shop at the adapter's edge for gateway tests: it counts effects, and fails in the ways real services do."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -12,7 +11,7 @@ from memory.clock import Clock
 from memory.errors import Permanent, Temporary
 from memory.governance import approvals, journal, policy_version
 from memory.governance.approvals import VoteKind, VoteResult
-from memory.postgres.database import Connection, Database
+from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
@@ -292,15 +291,3 @@ def act(lease: Lease, item: str = "a", *, tool: str = "shop.charge", **options: 
         "user": lease.access.principal.id,
     }
     return Action(run=lease.run, tool=tool, **{**defaults, **options})
-
-
-@asynccontextmanager
-async def tampering(connection: Connection, table: str = "journal") -> AsyncGenerator[Connection]:
-    """Lend a connection that no trigger of the table stops."""
-    await connection.execute(f"alter table {table} disable trigger user".encode())
-    try:
-        yield connection
-    finally:
-        await connection.execute(f"alter table {table} enable always trigger journal_no_change".encode())
-        await connection.execute(f"alter table {table} enable always trigger journal_no_truncate".encode())
-        await connection.execute(f"alter table {table} enable trigger journal_announce".encode())

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect, VirtualClock
-from tests.tools.support import Desk, act, open_desk, tampering
+from tests.tools.support import Desk, act, open_desk
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +187,15 @@ async def test_another_tenant_reads_and_extends_nothing(desk: Desk, lease: Lease
     async with desk.database.transaction(stranger) as connection:
         with pytest.raises(Permanent, match="to verify"):
             await journal.verify(connection, lease.run)
+
+
+@asynccontextmanager
+async def tampering(connection: Connection, table: str = "journal") -> AsyncGenerator[Connection]:
+    """Lend a connection that no trigger of the table stops."""
+    await connection.execute(f"alter table {table} disable trigger user".encode())
+    try:
+        yield connection
+    finally:
+        await connection.execute(f"alter table {table} enable always trigger journal_no_change".encode())
+        await connection.execute(f"alter table {table} enable always trigger journal_no_truncate".encode())
+        await connection.execute(f"alter table {table} enable trigger journal_announce".encode())
