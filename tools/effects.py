@@ -50,7 +50,9 @@ _RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "repla
 _HOLD_CODES: tuple[HoldCode, ...] = get_args(HoldCode)
 _RESOLUTION_CODES: tuple[Literal["ok", "not_found", "conflict"], ...] = ("ok", "not_found", "conflict")
 _COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
-  attempts, state, outcome, cost, claimed, settled"""
+  attempts, state, outcome, cost, claimed, settled, superseded_by, sent, looks,
+  event_key_of(key, coalesce(event, generation)) as send_key,
+  case state when 'in_doubt' then look_at end as next_look"""
 
 REPEATS = 5
 """How often a run may make the very same call under different plans before it counts as going nowhere."""
@@ -108,6 +110,16 @@ class EffectRow:
     cost: Mapping[str, int]
     claimed: datetime
     settled: datetime | None
+    superseded_by: str | None
+    """The effect that set the same state anew, when this one was so no more."""
+    sent: datetime | None
+    """When a request for it may last have been sent."""
+    looks: int
+    """How often it was looked at while in doubt."""
+    send_key: str
+    """The key under which the service knows it."""
+    next_look: datetime | None
+    """When it is looked at again, if it is in doubt; in the past if no look is left."""
 
 
 def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict[str, Json]:

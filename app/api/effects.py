@@ -11,6 +11,7 @@ from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, Servic
 from memory.postgres.database import Connection
 from tools import effects, explanations
 from tools.action import OutcomeState
+from tools.effects import EffectRow
 
 router = APIRouter(prefix="/api/effects", tags=["effects"])
 
@@ -67,5 +68,17 @@ async def resolve(  # the framework passes each part of a request by name
 
 @router.get("/{effect:path}", operation_id="show_effect")
 async def show(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
-    """Show one effect by its id or its natural key."""
-    return views.jsonable(await effects.show(services.database, caller.access, effect))
+    """Show one effect by its id or its natural key; `advice` says what is known of one in doubt, and what to do."""
+    row = await effects.show(services.database, caller.access, effect)
+    return {**views.jsonable(row), "advice": _advice(row)}
+
+
+def _advice(row: EffectRow) -> str:
+    """Return what is known of an effect in doubt or unverified, and what people can do; empty for all others."""
+    if row.state not in ("in_doubt", "unverified"):
+        return ""
+    return (
+        f"sent {row.attempts} times, last at {row.sent or row.claimed:%Y-%m-%d %H:%M:%S} UTC, looked at {row.looks} "
+        f"times: look at the service of {row.tool!r} for {row.send_key!r}, then say what you found with "
+        f"`countersign effects resolve {row.id} done|failed --note ...`"
+    )

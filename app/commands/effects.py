@@ -41,6 +41,8 @@ def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
         "approval",
         "claimed",
         "settled",
+        "send_key",
+        "advice",
     )
     show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda view: fields(view, names))
 
