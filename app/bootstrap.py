@@ -17,7 +17,7 @@ from memory.postgres.migrate import migrate
 from memory.postgres.schema_version import missing
 from memory.postgres.signing import admit
 from memory.scope import Principal
-from tools import policy
+from tools import policy, policy_examples
 from tools.catalog import Catalog, ToolCard
 from tools.policy import PolicySet
 
@@ -96,8 +96,11 @@ def own_and_shipped(shipped: Path, own: Path | None) -> tuple[Path, ...]:
 
 
 def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySet:
-    """Return the policies of the release together with those of one's own."""
-    return PolicySet.load(cards, *own_and_shipped(policy.FOLDER, settings.policy_dir))
+    """Return the policies of the release together with those of one's own, once the examples of both hold."""
+    folders = own_and_shipped(policy.FOLDER, settings.policy_dir)
+    policies = PolicySet.load(cards, *folders)
+    policy_examples.check(policies, *folders)
+    return policies
 
 
 async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from memory.errors import Permanent
+from tools import facts
 from tools.action import Action, Json, canonical, digest, digest_of_lines
 from tools.catalog import Catalog
 from tools.policy import Facts
@@ -91,16 +92,15 @@ def _schema_hash(tool: Tool) -> str:
 
 
 def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:
-    extra: Mapping[str, Json] = tool.facts(arguments) if tool.facts else {}
     amount = tool.amount(arguments) if tool.amount else 0
     return Facts(
         user=action.user,
         amount=amount,
         exposure=max(action.exposure, amount),
         tainted=action.is_tainted,
-        reversible=tool.reversible,
+        reversible=tool.is_reversible,
         target=target,
-        facts=tuple(sorted(f"{name}={value}" for name, value in extra.items())),
+        facts=facts.state(tool.facts, arguments),
     )
 
 

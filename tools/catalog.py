@@ -10,7 +10,7 @@ from typing import Any
 
 import tools.adapters
 from memory.errors import Permanent
-from tools import discovery
+from tools import discovery, facts
 from tools.action import Effect, Role
 from tools.tool import Tool
 
@@ -28,12 +28,17 @@ class ToolCard:
     schema_hash: str
     roles: tuple[Role, ...]
     reversible: bool
+    """Whether another tool takes it back."""
     keyed: bool
     has_lookup: bool
     attempts: int
     settles_within: float | None
     compensate: str
     playbook: str
+    facts: Mapping[str, tuple[str, ...]]
+    """What policies may look at, with the values that there are; one without values can be anything."""
+    inapplicable: tuple[str, ...]
+    """Facts of which the tool says that it has none."""
     data: tuple[str, ...]
     failures: tuple[str, ...]
     cost: Mapping[str, int]
@@ -50,13 +55,15 @@ class ToolCard:
             schema=tool.arguments.model_json_schema(),
             schema_hash=tool.schema_hash,
             roles=tuple(sorted(tool.roles)),
-            reversible=tool.reversible,
+            reversible=tool.is_reversible,
             keyed=tool.keyed,
             has_lookup=tool.lookup is not None,
             attempts=tool.attempts,
             settles_within=tool.settles_within,
             compensate=tool.compensate,
             playbook=tool.playbook,
+            facts=facts.declared(tool.facts, tool.built_in_facts),
+            inapplicable=tool.inapplicable,
             data=tool.data,
             failures=tool.failures,
             cost=tool.cost.as_json(),

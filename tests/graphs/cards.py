@@ -68,6 +68,8 @@ def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> 
         settles_within=None,
         compensate="",
         playbook="",
+        facts={"environment": ("prod", "staging")} if effect == "destructive" else {},
+        inapplicable=(),
         data=data,
         failures=(),
         cost={},
