@@ -8,11 +8,14 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from memory.errors import Permanent
-from tools import facts
+from tools import arguments, facts
 from tools.action import Action, Json, canonical, digest, digest_of_lines
 from tools.catalog import Catalog
 from tools.policy import Facts
 from tools.tool import SliceArgument, Tool
+
+_REFUSALS = (ValidationError, TypeError, ValueError, LookupError, AttributeError)
+"""What models, keys and facts of tools raise for arguments that they do not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +66,32 @@ def admit(action: Action, catalog: Catalog) -> AdmittedAction:
     if tool.effect == "read" and action.role not in tool.roles:
         raise Permanent("agent_scope", f"role {action.role!r} may not use {action.tool!r}")
     try:
-        arguments = tool.arguments.model_validate(dict(action.args))
-        return _derive(action, tool, arguments)
-    except (ValidationError, TypeError, ValueError, LookupError, AttributeError) as error:
+        return _derive(action, tool, arguments.parse(tool.arguments, action.args))
+    except _REFUSALS as error:
         raise Permanent(
             "invalid_arguments", f"{action.tool!r} refuses its arguments: {_first_problem(error)}"
         ) from error
 
 
-def _derive(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
-    args = cast(dict[str, Json], arguments.model_dump(mode="json"))
+def refusal(tool: Tool, args: Mapping[str, Json]) -> str | None:
+    """Return why a call with these arguments would not be admitted whoever makes it, or None."""
+    try:
+        _derive(Action("", "", "executor", tool.name, args, "", ""), tool, arguments.parse(tool.arguments, args))
+    except _REFUSALS as error:
+        return _first_problem(error)
+    return None
+
+
+def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:
+    args = cast(dict[str, Json], parsed.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
-    target = tool.target(arguments) if tool.target else "none/none"
+    target = tool.target(parsed) if tool.target else "none/none"
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
-    key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
-    return AdmittedAction(
-        action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
-    )
+    key = tool.key(parsed) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
+    return AdmittedAction(action, tool, parsed, args, args_hash, call_hash, key, _facts(action, tool, parsed, target))
 
 
 @lru_cache(maxsize=1024)
@@ -91,8 +100,8 @@ def _schema_hash(tool: Tool) -> str:
     return tool.schema_hash
 
 
-def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:
-    amount = tool.amount(arguments) if tool.amount else 0
+def _facts(action: Action, tool: Tool, parsed: BaseModel, target: str) -> Facts:
+    amount = tool.amount(parsed) if tool.amount else 0
     return Facts(
         user=action.user,
         amount=amount,
@@ -100,7 +109,7 @@ def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Fac
         tainted=action.is_tainted,
         reversible=tool.is_reversible,
         target=target,
-        facts=facts.state(tool.facts, arguments),
+        facts=facts.state(tool.facts, parsed),
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 import tools.adapters
 from memory.errors import Permanent
 from tools import discovery, facts
@@ -19,11 +21,13 @@ SETTING = "COUNTERSIGN_TOOLS_DIR"
 
 @dataclass(frozen=True, slots=True)
 class ToolCard:
-    """Description of a tool for planners, people and policies; no function is reachable from it."""
+    """Description of a tool for planners, people and policies; nothing that acts is reachable from it."""
 
     name: str
     summary: str
     effect: Effect
+    arguments: type[BaseModel]
+    """What judges arguments, wherever that is done; `schema` describes it to people and to models."""
     schema: Mapping[str, Any]
     schema_hash: str
     roles: tuple[Role, ...]
@@ -52,6 +56,7 @@ class ToolCard:
             name=tool.name,
             summary=tool.summary,
             effect=tool.effect,
+            arguments=tool.arguments,
             schema=tool.arguments.model_json_schema(),
             schema_hash=tool.schema_hash,
             roles=tuple(sorted(tool.roles)),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from memory import json_text
 from memory.errors import Permanent
 from tools.policy import FOLDER, Facts, PolicySet
 
@@ -75,17 +76,10 @@ def _example(file: str, number: int, line: str) -> Example:
 
 def _facts(text: str) -> dict[str, Any]:
     """Return the facts of an example; raises ValueError for what is no JSON, names one twice or none that there is."""
-    values: dict[str, Any] = json.loads(text, object_pairs_hook=_once)
+    values: dict[str, Any] = json_text.read(text)
     if odd := sorted(values.keys() - _FACTS):
         raise ValueError(f"there is no fact {odd[0]!r}; there are {', '.join(sorted(_FACTS))}")
     facts = values.get("facts", [])
     if not isinstance(facts, list):
         raise ValueError('write facts as a list, ["name=value"]')
     return {**values, "facts": tuple(facts)}  # pyright: ignore[reportUnknownArgumentType]  # Cedar's schema judges them
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len({*names}) < len(names):
-        raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
-    return dict(pairs)

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from pydantic import Field, model_validator
 
 from graphs.planning.plan import Expression, Part
+from memory.errors import Permanent
 from tools import cel
 from tools.action import Json
 
@@ -97,10 +98,28 @@ def bind(
 ) -> dict[str, SlotValue]:
     """Return a value for each slot that has one; what is missing is missing.
 
-    `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
+    `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only, and
+    none of them is passed over: raises Permanent `plan_invalid` naming one that does not fit.
     """
+    if problems := misfits(slots, inputs):
+        raise Permanent("plan_invalid", "; ".join(problems))
     values = {name: _fill(name, slot, request, inputs, probe or {}) for name, slot in slots.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def misfits(slots: Mapping[str, Slot], inputs: Mapping[str, Json]) -> list[str]:
+    """Return a sentence for each input that no slot takes from a request, or that has another type."""
+    types: dict[str, SlotType] = {name: slot.type for name, slot in slots.items() if slot.source == "request"}
+    taken = f"; it takes {', '.join(types)}" if types else "; it takes none"
+    problems: list[str] = []
+    for name, value in inputs.items():
+        if name in slots and name not in types:
+            problems.append(f"inputs.{name}: the runbook sets {name!r} by its {slots[name].source}{taken}")
+        elif name not in types:
+            problems.append(f"inputs.{name}: the runbook takes no such input{taken}")
+        elif not fits(types[name], value):
+            problems.append(f"inputs.{name}: {value!r} is no {types[name]}")
+    return problems
 
 
 def _fill(

@@ -3,17 +3,18 @@
 Called by the planner, by the API for plans that clients give, and by the tests that try every shipped runbook.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from graphs.planning.json_schema import misfit, part_of
 from graphs.planning.plan import Batch, Cut, Plan, Ref, Step, Value, refs
 from memory.errors import Permanent
-from tools import cel
-from tools.action import canonical
+from tools import arguments, cel
+from tools.action import Json, canonical
 from tools.catalog import ToolCard
 from tools.cel import ValueType
 
+_INPUT = re.compile(r"\binputs\s*\.\s*(\w+)")
 Literals = frozenset[tuple[str, str, str]]
 """Tool, argument and canonical value of literals that a person wrote into a runbook."""
 
@@ -55,6 +56,17 @@ def steps_under_taint(plan: Plan, cards: Mapping[str, ToolCard]) -> frozenset[st
     return frozenset(step.id for step in plan.steps if any(ref.step in dirty for ref in refs(step)))
 
 
+def unused_inputs(plan: Plan) -> frozenset[str]:
+    """Return the inputs at which no step looks, in an argument or in a condition."""
+    looks = " ".join(" ".join([*(ref.ref for ref in refs(step)), step.expect, step.when or ""]) for step in plan.steps)
+    return frozenset(plan.inputs) - input_names(looks)
+
+
+def input_names(text: str) -> frozenset[str]:
+    """Return the inputs that references and conditions in a text name."""
+    return frozenset(_INPUT.findall(text))
+
+
 def literals(plan: Plan) -> Literals:
     """Return the literal arguments of a plan that a person wrote."""
     return frozenset(
@@ -78,10 +90,10 @@ def _effect(step: Step, card: ToolCard) -> Iterator[str]:
 
 
 def _arguments(step: Step, card: ToolCard) -> Iterator[str]:
-    arguments: dict[str, Value | Batch] = {**step.args}
+    values: dict[str, Value | Batch] = {**step.args}
     if step.batch:
-        arguments[step.batch.into] = step.batch
-    yield from _fit(arguments, card)
+        values[step.batch.into] = step.batch
+    yield from _fit(values, card)
 
 
 def _compensation(step: Step, effect: ToolCard, cards: Mapping[str, ToolCard]) -> Iterator[str]:
@@ -99,24 +111,28 @@ def _compensation(step: Step, effect: ToolCard, cards: Mapping[str, ToolCard]) -
         yield f"compensation: {problem}"
 
 
-def _fit(arguments: Mapping[str, Value | Batch], card: ToolCard) -> Iterator[str]:
+def _fit(values: Mapping[str, Value | Batch], card: ToolCard) -> Iterator[str]:
     properties: Mapping[str, Any] = card.schema.get("properties", {})
-    for name in sorted(arguments.keys() - properties.keys()):
+    for name in sorted(values.keys() - properties.keys()):
         yield f"tool {card.name!r} takes no argument {name!r}; it takes {', '.join(sorted(properties)) or 'none'}"
-    for name in sorted(set(card.schema.get("required", ())) - arguments.keys()):
+    for name in sorted(set(card.schema.get("required", ())) - values.keys()):
         yield f"argument {name!r} of {card.name!r} is missing"
-    for name in sorted(arguments.keys() & properties.keys()):
-        problem = _misfit(arguments[name], properties[name], card.schema)
-        if problem:
-            yield f"argument {name!r} of {card.name!r}: {problem}"
+    yield from _misfits({name: values[name] for name in values if name in properties}, card)
 
 
-def _misfit(value: Value | Batch, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str | None:
-    if isinstance(value, Ref):
-        return None
-    if isinstance(value, Cut | Batch):
-        return None if part_of(schema, root) else "it takes no part of a result"
-    return misfit(value, schema, root)
+def _misfits(values: Mapping[str, Value | Batch], card: ToolCard) -> Iterator[str]:
+    """Yield what is wrong with the values that are written out; references are known when the step runs."""
+    literals: dict[str, Json] = {}
+    for name, value in values.items():
+        if isinstance(value, Cut | Batch):
+            if not arguments.part_of(card.schema["properties"][name], card.schema):
+                yield f"argument {name!r} of {card.name!r}: it takes no part of a result"
+        elif not isinstance(value, Ref):
+            literals[name] = value
+    # What is missing has been said, and what stays out has its default.
+    later = (values.keys() | card.schema.get("required", ())) - literals.keys()
+    for place, sentence in arguments.problems(card.arguments, literals, later):
+        yield f"argument {place!r} of {card.name!r}: {sentence}" if place else f"arguments of {card.name!r}: {sentence}"
 
 
 def _conditions(plan: Plan, position: int) -> Iterator[str]:
@@ -136,10 +152,10 @@ def _conditions(plan: Plan, position: int) -> Iterator[str]:
 
 def _literals(step: Step, card: ToolCard, exceptions: Literals) -> Iterator[str]:
     schemas: Mapping[str, Mapping[str, Any]] = card.schema.get("properties", {})
-    arguments = [(step.tool, name, value, schemas.get(name, {})) for name, value in step.args.items()]
+    values = [(step.tool, name, value, schemas.get(name, {})) for name, value in step.args.items()]
     if step.compensate:
-        arguments += [(step.compensate.tool, name, value, {}) for name, value in step.compensate.args.items()]
-    for tool, name, value, schema in arguments:
+        values += [(step.compensate.tool, name, value, {}) for name, value in step.compensate.args.items()]
+    for tool, name, value, schema in values:
         if not _is_harmless(value, schema) and (tool, name, _text(value)) not in exceptions:
             yield f"argument {name!r} of {tool!r} is a literal; refer to an input or to an earlier result"
 

@@ -58,6 +58,7 @@ def _card(name: str, effect: Effect, arguments: type[BaseModel], *data: str) -> 
         name=name,
         summary="does what its name says",
         effect=effect,
+        arguments=arguments,
         schema=arguments.model_json_schema(),
         schema_hash="",
         roles=(),
