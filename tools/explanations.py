@@ -127,7 +127,10 @@ async def explain(database: Database, access: Access, effect: str) -> Explanatio
         approval=await _approval(database, access, row.approval),
         permit=permission.get("permit"),
         response=row.outcome,
-        entries=[EntryReference(e.run, e.seq, e.kind, e.body["at"]) for e in (*story, *entries)],
+        entries=sorted(
+            (EntryReference(entry.run, entry.seq, entry.kind, entry.body["at"]) for entry in (*story, *entries)),
+            key=lambda entry: (entry.at, entry.run, entry.seq),
+        ),
     )
 
 

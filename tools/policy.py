@@ -263,6 +263,9 @@ def _schema(cards: Iterable[ToolCard], alone: frozenset[str]) -> str:
 def _texts(text: str) -> dict[str, dict[str, Any]]:
     """Return the rules in JSON, keyed by Cedar's own policy ids, which diagnostics report."""
     policies: Mapping[str, dict[str, Any]] = json.loads(_CEDAR.policies_to_json_str(text))
+    names = [rule.get("annotations", {}).get("id", uid) for uid, rule in policies["staticPolicies"].items()]
+    if len({*names}) < len(names):
+        raise ValueError(f"two rules are named {max(names, key=names.count)!r}; rename one of them")
     if policies["templates"]:
         raise ValueError(
             "a template (`?principal`) is no rule until it is linked, which nobody does here; write a rule"

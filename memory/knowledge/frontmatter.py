@@ -1,6 +1,6 @@
 """YAML front matter: what stands between two lines `---` at the beginning of a text; read by knowledge and runbooks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import yaml
@@ -9,6 +9,8 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from memory.errors import Permanent
 
+_MERGE = "tag:yaml.org,2002:merge"
+_READER = yaml.SafeLoader("")
 _DEPTH_LIMIT = 20
 """Levels of nested mappings and lists; what people write stays far below."""
 
@@ -54,13 +56,22 @@ def _check(head: str) -> None:
 
 def _refuse_repetition(node: Node | None) -> None:
     """Refuse a key that a mapping has twice: YAML would take the last one and say nothing."""
-    keys: set[str] = set()
+    # Compared as they are read: `yes` and `true` are one key, and so are `1` and `0x1`.
+    keys: list[object] = []
     for key, value in node.value if isinstance(node, MappingNode) else ():
-        name = str(key.value)
+        line = key.start_mark.line + 2
+        if key.tag == _MERGE:
+            raise Permanent("bad_request", f"the front matter merges with `<<` in line {line}; write the values out")
+        name = _name(key)
         if name in keys:
-            line = key.start_mark.line + 2
-            raise Permanent("bad_request", f"the front matter names {name!r} a second time, in line {line}; leave one")
-        keys.add(name)
+            message = f"the front matter names {str(key.value)!r} a second time, in line {line}; leave one"
+            raise Permanent("bad_request", message)
+        keys.append(name)
         _refuse_repetition(value)
     for item in node.value if isinstance(node, SequenceNode) else ():
         _refuse_repetition(item)
+
+
+def _name(key: Node) -> object:
+    read = cast("Callable[..., object]", _READER.construct_object)  # pyright: ignore[reportUnknownMemberType]  # loose stubs
+    return read(key, deep=True)

@@ -124,6 +124,8 @@ def test_a_rule_on_a_group_of_roles_or_tools_is_never_skipped() -> None:
         ('@layer("hard")\n@code("nonsense")\nforbid (principal, action, resource);', "closed list"),
         ('@layer("hard")\nforbid (principal, action == Action::"shop.none", resource);', "do not fit"),
         ('@layer("hard")\nforbid (principal, action, resource) when { context.amuont > 1 };', "do not fit"),
+        (CAPABILITY + CAPABILITY, "two rules are named 'all'"),
+        ('@layer("capability")\npermit (principal == ?principal, action, resource);', "a template"),
         ("// unattended: shop.none\n", "unattended tool 'shop.none' does not exist"),
     ],
 )
