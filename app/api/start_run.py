@@ -1,16 +1,16 @@
 """Start of a run from a message, a runbook with inputs, or a plan, checked before any write."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from app.api.dependencies import Caller, NotBlank, RequestBody, Services
 from app.api.problems import Refusal
 from graphs.planning import runbooks, slots
-from graphs.planning.plan import Budget, Plan, refs
-from graphs.planning.validation import unused_inputs, validate
+from graphs.planning.plan import Budget, Plan
+from graphs.planning.validation import present_arguments, unused_inputs, validate
 from memory.clock import new_id
 from memory.errors import Permanent
 from memory.knowledge import versions
@@ -18,7 +18,8 @@ from memory.postgres.database import Connection
 from memory.runs import records
 from memory.runs.models import ThreadState
 from tools import admission
-from tools.action import Json, canonical
+from tools.action import canonical
+from tools.catalog import Catalog
 
 ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChatMessage = Annotated[str, NotBlank, Field(max_length=8000)]
@@ -90,8 +91,7 @@ def from_plan(services: Services, plan: Plan) -> RunRequest:
 
     A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
     """
-    problems = validate(plan, services.catalog.cards) or _refusals(services, plan)
-    problems += [f"inputs.{name}: no step looks at it; leave it out" for name in sorted(unused_inputs(plan))]
+    problems = intake_problems(services.catalog, plan)
     if plan.kind != "repair":
         problems.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
     bounds = plan.budget.model_dump(include=plan.budget.model_fields_set)
@@ -111,14 +111,21 @@ def from_plan(services: Services, plan: Plan) -> RunRequest:
     return RunRequest(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
 
 
-def _refusals(services: Services, plan: Plan) -> list[str]:
-    """Return why steps whose arguments are all written out would not be admitted when the run gets there."""
-    steps = [step for step in plan.steps if not step.batch and not any(refs(step))]
-    calls = [(step, services.catalog.get(step.tool), cast(Mapping[str, Json], step.args)) for step in steps]
-    problems = [(step, admission.refusal(tool, args)) for step, tool, args in calls]
-    return [
-        f"step {step.id!r}: {step.tool!r} refuses its arguments: {problem}" for step, problem in problems if problem
-    ]
+def intake_problems(catalog: Catalog, plan: Plan) -> list[str]:
+    """Return why a plan of a person cannot be run, down to what admission would say of a step that is written out."""
+    problems = [f"inputs.{name}: no step looks at it; leave it out" for name in sorted(unused_inputs(plan))]
+    misfits = validate(plan, catalog.cards)
+    return [*problems, *misfits] if misfits else [*problems, *_refusals(catalog, plan)]
+
+
+def _refusals(catalog: Catalog, plan: Plan) -> Iterator[str]:
+    for step in plan.steps:
+        args = present_arguments(step.args, plan.inputs)
+        # What refers to a result is judged when the step runs.
+        is_whole = step.args.keys() == args.keys() and step.batch is None
+        problem = admission.refusal(catalog.get(step.tool), args) if is_whole else None
+        if problem:
+            yield f"step {step.id!r}: {step.tool!r} refuses its arguments: {problem}"
 
 
 def invalid(problems: list[str]) -> Refusal:

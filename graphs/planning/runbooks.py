@@ -145,7 +145,7 @@ def problems(runbook: Runbook, cards: Mapping[str, ToolCard]) -> list[str]:
             _condition(runbook, text)
         for slot in runbook.slots.values():
             slots.compile_value(slot)
-        sentences += validate(plan(runbook, "try", example), cards)
+        sentences += validate(plan(runbook, "try", example), cards, inputs_are_examples=True)
         sentences += [f"slot {name!r} is used by nothing; leave it out" for name in sorted(_unused(runbook, example))]
         sentences += validate(investigation("try", [probe(runbook, "probe_1", example)], ()), cards)
     except Permanent as error:

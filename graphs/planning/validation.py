@@ -15,25 +15,31 @@ from tools.catalog import ToolCard
 from tools.cel import ValueType
 
 _INPUT = re.compile(r"\binputs\s*\.\s*(\w+)")
+Inputs = Mapping[str, bool | int | str]
 Literals = frozenset[tuple[str, str, str]]
 """Tool, argument and canonical value of literals that a person wrote into a runbook."""
 
 
-def validate(plan: Plan, cards: Mapping[str, ToolCard], exceptions: Literals = frozenset()) -> list[str]:
+def validate(
+    plan: Plan, cards: Mapping[str, ToolCard], exceptions: Literals = frozenset(), *, inputs_are_examples: bool = False
+) -> list[str]:
     """Return what is wrong with the plan, one sentence each; an empty list means that it can be run.
+
+    Inputs are judged as the arguments that they become, unless they only stand for others that come later.
 
     A plan by a model may hold no literal but flags, choices, defaults and those in `exceptions`, and may not pass on
     text that outsiders wrote: ids, amounts and recipients are references to inputs or results.
     """
     problems: list[str] = []
     dirty = taint_of(plan, cards)
+    inputs: Inputs = {} if inputs_are_examples else plan.inputs
     for position, step in enumerate(plan.steps):
         card = cards.get(step.tool)
         if card is None:
             problems.append(f"step {step.id!r}: there is no tool {step.tool!r}; `tools ls` names those there are")
             continue
-        sentences = [*_effect(step, card), *_arguments(step, card), *_conditions(plan, position)]
-        sentences += _compensation(step, card, cards)
+        sentences = [*_effect(step, card), *_arguments(step, card, inputs), *_conditions(plan, position)]
+        sentences += _compensation(step, card, cards, inputs)
         if plan.source == "model":
             sentences += [*_literals(step, card, exceptions), *_outsiders(step, dirty)]
         problems += [f"step {step.id!r}: {sentence}" for sentence in sentences]
@@ -89,14 +95,14 @@ def _effect(step: Step, card: ToolCard) -> Iterator[str]:
         yield f"says effect {step.effect!r}, but tool {card.name!r} is a {card.effect}"
 
 
-def _arguments(step: Step, card: ToolCard) -> Iterator[str]:
+def _arguments(step: Step, card: ToolCard, inputs: Inputs) -> Iterator[str]:
     values: dict[str, Value | Batch] = {**step.args}
     if step.batch:
         values[step.batch.into] = step.batch
-    yield from _fit(values, card)
+    yield from _fit(values, card, inputs)
 
 
-def _compensation(step: Step, effect: ToolCard, cards: Mapping[str, ToolCard]) -> Iterator[str]:
+def _compensation(step: Step, effect: ToolCard, cards: Mapping[str, ToolCard], inputs: Inputs) -> Iterator[str]:
     if step.compensate is None:
         return
     card = cards.get(step.compensate.tool)
@@ -107,32 +113,42 @@ def _compensation(step: Step, effect: ToolCard, cards: Mapping[str, ToolCard]) -
     if card.name != effect.compensate:
         proper = repr(effect.compensate) if effect.compensate else "nothing"
         yield f"is compensated by {card.name!r}, but {effect.name!r} is taken back by {proper}"
-    for problem in _fit({**step.compensate.args}, card):
+    for problem in _fit({**step.compensate.args}, card, inputs):
         yield f"compensation: {problem}"
 
 
-def _fit(values: Mapping[str, Value | Batch], card: ToolCard) -> Iterator[str]:
+def _fit(values: Mapping[str, Value | Batch], card: ToolCard, inputs: Inputs) -> Iterator[str]:
     properties: Mapping[str, Any] = card.schema.get("properties", {})
     for name in sorted(values.keys() - properties.keys()):
         yield f"tool {card.name!r} takes no argument {name!r}; it takes {', '.join(sorted(properties)) or 'none'}"
     for name in sorted(set(card.schema.get("required", ())) - values.keys()):
         yield f"argument {name!r} of {card.name!r} is missing"
-    yield from _misfits({name: values[name] for name in values if name in properties}, card)
+    yield from _misfits({name: values[name] for name in values if name in properties}, card, inputs)
 
 
-def _misfits(values: Mapping[str, Value | Batch], card: ToolCard) -> Iterator[str]:
-    """Yield what is wrong with the values that are written out; references are known when the step runs."""
-    literals: dict[str, Json] = {}
-    for name, value in values.items():
-        if isinstance(value, Cut | Batch):
-            if not arguments.part_of(card.schema["properties"][name], card.schema):
-                yield f"argument {name!r} of {card.name!r}: it takes no part of a result"
-        elif not isinstance(value, Ref):
-            literals[name] = value
+def _misfits(values: Mapping[str, Value | Batch], card: ToolCard, inputs: Inputs) -> Iterator[str]:
+    """Yield what is wrong with the values that stand there already; results are known when the step runs."""
+    parts = [name for name, value in values.items() if isinstance(value, Cut | Batch)]
+    for name in parts:
+        if not arguments.part_of(card.schema["properties"][name], card.schema):
+            yield f"argument {name!r} of {card.name!r}: it takes no part of a result"
+    present = present_arguments(values, inputs)
     # What is missing has been said, and what stays out has its default.
-    later = (values.keys() | card.schema.get("required", ())) - literals.keys()
-    for place, sentence in arguments.problems(card.arguments, literals, later):
+    later = (values.keys() | card.schema.get("required", ())) - present.keys()
+    for place, sentence in arguments.problems(card.arguments, present, later):
         yield f"argument {place!r} of {card.name!r}: {sentence}" if place else f"arguments of {card.name!r}: {sentence}"
+
+
+def present_arguments(values: Mapping[str, Value | Batch], inputs: Inputs) -> dict[str, Json]:
+    """Return the arguments that are known before anything runs: what is written out, and inputs."""
+    present: dict[str, Json] = {}
+    for name, value in values.items():
+        root, _, input = value.ref.partition(".") if isinstance(value, Ref) else ("", "", "")
+        if root == "inputs" and input in inputs:
+            present[name] = inputs[input]
+        elif not isinstance(value, Ref | Cut | Batch):
+            present[name] = value
+    return present
 
 
 def _conditions(plan: Plan, position: int) -> Iterator[str]:

@@ -29,7 +29,7 @@ class BillingArguments(BaseModel):
 class NightArguments(BillingArguments):
     """One billing night."""
 
-    night: str = Field(default="latest", pattern=r"^(latest|\d{4}-\d{2}-\d{2})$")
+    night: str = Field(default="latest", pattern=r"^(latest|[0-9]{4}-[0-9]{2}-[0-9]{2})$")
 
 
 class CustomerArguments(BillingArguments):
