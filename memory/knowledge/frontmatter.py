@@ -1,5 +1,6 @@
 """YAML front matter: what stands between two lines `---` at the beginning of a text; read by knowledge and runbooks."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from memory.errors import Permanent
 
+_OPENING, _CLOSING = re.compile(r"---[ \t]*\n"), re.compile(r"\n---[ \t]*\n")
 _MERGE = "tag:yaml.org,2002:merge"
 _READER = yaml.SafeLoader("")
 _DEPTH_LIMIT = 20
@@ -18,16 +20,18 @@ _DEPTH_LIMIT = 20
 def split(text: str) -> tuple[dict[str, Any], str]:
     """Return front matter and body; a text that does not begin with a line `---` is all body.
 
-    Files of other systems are read too: a byte order mark and their ends of lines do not count. Raises
-    Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, too large to read, or that names
-    one thing twice.
+    Files of other systems are read too: a byte order mark, their ends of lines and space after `---` do not count.
+    Raises Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, too large to read, or that
+    names one thing twice.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if not text.startswith("---\n"):
+    opening = _OPENING.match(text)
+    if opening is None:
         return {}, text
-    head, fence, body = text[4:].partition("\n---\n")
-    if not fence:
+    closing = _CLOSING.search(text, opening.end() - 1)
+    if closing is None:
         raise Permanent("bad_request", "the front matter must be closed by a line ---")
+    head, body = text[opening.end() : closing.start()], text[closing.end() :]
     try:
         _check(head)
         front = yaml.safe_load(head)

@@ -9,9 +9,16 @@ TEXT = "---\nid: a\nsteps:\n  - {tool: x}\n---\nbody\n"
 
 
 @pytest.mark.parametrize(
-    "text", [TEXT, "\ufeff" + TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT.replace("\n", "\r\n")]
+    "text",
+    [
+        TEXT,
+        "\ufeff" + TEXT,
+        TEXT.replace("\n", "\r\n"),
+        "\ufeff" + TEXT.replace("\n", "\r\n"),
+        TEXT.replace("---\n", "--- \t\n"),
+    ],
 )
-def test_a_byte_order_mark_and_other_ends_of_lines_do_not_count(text: str) -> None:
+def test_a_byte_order_mark_other_ends_of_lines_and_space_after_a_fence_do_not_count(text: str) -> None:
     assert frontmatter.split(text) == ({"id": "a", "steps": [{"tool": "x"}]}, "body\n")
 
 
