@@ -4,7 +4,7 @@ import difflib
 import io
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,14 +140,20 @@ def _dotenv(path: Path) -> dict[str, str | None]:
     except (UnicodeDecodeError, OSError) as error:
         raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
     lines: dict[str, int] = {}
+    for name, line in _own_lines(text):
+        if name in lines:
+            where = f"in lines {lines[name]} and {line}"
+            raise Permanent("configuration", f"{str(path)!r} sets {name!r} twice, {where}; leave one")
+        lines[name] = line
+    return dotenv_values(stream=io.StringIO(text))
+
+
+def _own_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the settings in a file `.env`, each with its line."""
     for binding in parse_stream(io.StringIO(text)):
         name = (binding.key or "").upper()
-        if name in lines:
-            where = f"in lines {lines[name]} and {binding.original.line}"
-            raise Permanent("configuration", f"{str(path)!r} sets {name!r} twice, {where}; leave one")
-        if name.startswith(PREFIX) or name == "DATABASE_URL":
-            lines[name] = binding.original.line
-    return dotenv_values(stream=io.StringIO(text))
+        if name.startswith((PREFIX, "DATABASE_URL")):
+            yield name, binding.original.line
 
 
 def _variables(env: Mapping[str, str], source: str) -> dict[str, Any]:

@@ -73,13 +73,16 @@ def admit(action: Action, catalog: Catalog) -> AdmittedAction:
         ) from error
 
 
-def refusal(tool: Tool, args: Mapping[str, Json]) -> str | None:
-    """Return why a call with these arguments would not be admitted whoever makes it, or None."""
+def refusals(tool: Tool, args: Mapping[str, Json]) -> list[str]:
+    """Return why a call with these arguments would not be admitted whoever makes it."""
+    problems = [f"{place or 'arguments'}: {sentence}" for place, sentence in arguments.problems(tool.arguments, args)]
+    if problems:
+        return problems
     try:
         _derive(Action("", "", "executor", tool.name, args, "", ""), tool, arguments.parse(tool.arguments, args))
     except _REFUSALS as error:
-        return _first_problem(error)
-    return None
+        return [_first_problem(error)]
+    return []
 
 
 def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:

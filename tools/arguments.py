@@ -4,7 +4,7 @@ Called by plan validation, by the API and by admission; strict, since a text is 
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,10 +42,13 @@ def part_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
 
 def _sentences(error: ValidationError, later: Collection[str]) -> Iterator[tuple[str, str]]:
     for item in error.errors(include_url=False, include_context=False):
-        place = [str(part) for part in item["loc"]]
-        is_open = later and (not place or place[0] in later)
-        if not is_open:
-            yield ".".join(place), _sentence(item["msg"], item["input"])
+        if not _is_open(item["loc"], later):
+            yield ".".join(map(str, item["loc"])), _sentence(item["msg"], item["input"])
+
+
+def _is_open(place: Sequence[int | str], later: Collection[str]) -> bool:
+    """Return whether an error is about what is not known yet, or about all arguments before all are known."""
+    return bool(later) and (not place or place[0] in later)
 
 
 def _sentence(message: str, value: object) -> str:

@@ -71,8 +71,8 @@ def check(tool: str, facts: object, inapplicable: object, built_in: Iterable[str
     if not _are_all(str, inapplicable):
         raise TypeError(f"tool {tool!r}: say what does not apply as inapplicable=('environment',)")
     stated = [*(fact.name for fact in cast(tuple[Fact, ...], facts)), *cast(tuple[str, ...], inapplicable), *built_in]
-    if repeated := sorted({name for name in stated if stated.count(name) > 1}):
-        raise TypeError(f"tool {tool!r} says twice what there is about {repeated[0]!r}; leave one")
+    if len({*stated}) < len(stated):
+        raise TypeError(f"tool {tool!r} says twice what there is about {max(stated, key=stated.count)!r}; leave one")
 
 
 def _are_all(kind: type, value: object) -> bool:

@@ -86,13 +86,9 @@ def _named(
 ) -> Iterator[tuple[str, str, frozenset[str]]]:
     """Yield rule, fact and the values that it is compared with."""
     for rule, policy in rules:
-        try:
-            uses = _uses(policy, action)
-        except ValueError as error:
-            raise ValueError(f"rule {rule!r}: {error}") from None
-        for fact, pairs in groupby(sorted(uses), key=itemgetter(0)):
+        for fact, pairs in groupby(_uses(rule, policy, action), key=itemgetter(0)):
             if fact not in spared:
-                yield rule, fact, frozenset(value for _, value in pairs if value)
+                yield rule, fact, frozenset(filter(None, map(itemgetter(1), pairs)))
 
 
 def _vocabulary(fact: str, effect: str, cards: Iterable[ToolCard]) -> frozenset[str]:
@@ -166,19 +162,26 @@ class _Action:
 
 def _ids(expression: Expression) -> frozenset[str] | None:
     """Return the ids of entities that are written out, None if one of them is not."""
-    entities: list[Any] = [item.get("Value") for item in expression.get("Set", [expression])]
-    if not all(isinstance(entity, Mapping) and "__entity" in entity for entity in entities):
+    try:
+        return frozenset(str(item["Value"]["__entity"]["id"]) for item in expression.get("Set", [expression]))
+    except (KeyError, TypeError):
         return None
-    return frozenset(str(entity["__entity"]["id"]) for entity in entities)
 
 
-def _uses(policy: Expression, action: _Action) -> list[Use]:
+def _uses(rule: str, policy: Expression, action: _Action) -> list[Use]:
     """Return the facts on which the verdict of a rule about one action can depend, each as often as it is named."""
     if not action.is_covered(policy["action"]) or action.is_excluded(policy["conditions"]):
         return []
-    scope = policy["resource"]
-    target = [("target", "")] if {"entity", "in"} & scope.keys() else []
-    return [*target, *(use for part in policy["conditions"] for use in _walk(part["body"], action))]
+    target = [("target", "")] if {"entity", "in"} & policy["resource"].keys() else []
+    try:
+        return sorted([*target, *_of_conditions(policy["conditions"], action)])
+    except ValueError as error:
+        raise ValueError(f"rule {rule!r}: {error}") from None
+
+
+def _of_conditions(conditions: Iterable[Expression], action: _Action) -> Iterator[Use]:
+    for part in conditions:
+        yield from _walk(part["body"], action)
 
 
 def _walk(expression: Expression, action: _Action) -> Iterator[Use]:

@@ -123,8 +123,7 @@ def _refusals(catalog: Catalog, plan: Plan) -> Iterator[str]:
         args = present_arguments(step.args, plan.inputs)
         # What refers to a result is judged when the step runs.
         is_whole = step.args.keys() == args.keys() and step.batch is None
-        problem = admission.refusal(catalog.get(step.tool), args) if is_whole else None
-        if problem:
+        for problem in admission.refusals(catalog.get(step.tool), args) if is_whole else ():
             yield f"step {step.id!r}: {step.tool!r} refuses its arguments: {problem}"
 
 

@@ -12,7 +12,7 @@ from app.api.dependencies import CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from graphs.planning.plan import Plan
 from memory.postgres.database import Connection
-from tools import admission, arguments
+from tools import admission
 
 router = APIRouter(prefix="/api/tools", tags=["tools"])
 
@@ -64,9 +64,7 @@ async def call(  # the framework passes each part of a request by name
 
 def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
     tool = services.catalog.get(name)
-    problems = [f"{place}: {text}" if place else text for place, text in arguments.problems(tool.arguments, args)]
-    problems = problems or [text for text in [admission.refusal(tool, args)] if text]
-    if problems:
+    if problems := admission.refusals(tool, args):
         raise Refusal("invalid_arguments", f"{name!r} does not take this: {'; '.join(problems)}", problems=problems)
     backout = tool.compensate and f"undone by {tool.compensate}"
     # A call without a runbook has no backout of its own: the tool's compensation or playbook stands for it.

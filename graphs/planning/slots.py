@@ -109,17 +109,17 @@ def bind(
 
 def misfits(slots: Mapping[str, Slot], inputs: Mapping[str, Json]) -> list[str]:
     """Return a sentence for each input that no slot takes from a request, or that has another type."""
-    types: dict[str, SlotType] = {name: slot.type for name, slot in slots.items() if slot.source == "request"}
-    taken = f"; it takes {', '.join(types)}" if types else "; it takes none"
-    problems: list[str] = []
-    for name, value in inputs.items():
-        if name in slots and name not in types:
-            problems.append(f"inputs.{name}: the runbook sets {name!r} by its {slots[name].source}{taken}")
-        elif name not in types:
-            problems.append(f"inputs.{name}: the runbook takes no such input{taken}")
-        elif not fits(types[name], value):
-            problems.append(f"inputs.{name}: {value!r} is no {types[name]}")
-    return problems
+    names = ", ".join(name for name, slot in slots.items() if slot.source == "request") or "none"
+    problems = ((name, _misfit(name, value, slots.get(name), names)) for name, value in inputs.items())
+    return [f"inputs.{name}: {problem}" for name, problem in problems if problem]
+
+
+def _misfit(name: str, value: Json, slot: Slot | None, names: str) -> str:
+    if slot is None:
+        return f"the runbook takes no such input; it takes {names}"
+    if slot.source != "request":
+        return f"the runbook sets {name!r} by its {slot.source}; it takes {names}"
+    return "" if fits(slot.type, value) else f"{value!r} is no {slot.type}"
 
 
 def _fill(

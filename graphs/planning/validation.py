@@ -128,27 +128,21 @@ def _fit(values: Mapping[str, Value | Batch], card: ToolCard, inputs: Inputs) ->
 
 def _misfits(values: Mapping[str, Value | Batch], card: ToolCard, inputs: Inputs) -> Iterator[str]:
     """Yield what is wrong with the values that stand there already; results are known when the step runs."""
-    parts = [name for name, value in values.items() if isinstance(value, Cut | Batch)]
-    for name in parts:
+    for name in (name for name, value in values.items() if isinstance(value, Cut | Batch)):
         if not arguments.part_of(card.schema["properties"][name], card.schema):
             yield f"argument {name!r} of {card.name!r}: it takes no part of a result"
     present = present_arguments(values, inputs)
     # What is missing has been said, and what stays out has its default.
     later = (values.keys() | card.schema.get("required", ())) - present.keys()
     for place, sentence in arguments.problems(card.arguments, present, later):
-        yield f"argument {place!r} of {card.name!r}: {sentence}" if place else f"arguments of {card.name!r}: {sentence}"
+        yield f"argument {place!r} of {card.name!r}: {sentence}"
 
 
 def present_arguments(values: Mapping[str, Value | Batch], inputs: Inputs) -> dict[str, Json]:
     """Return the arguments that are known before anything runs: what is written out, and inputs."""
-    present: dict[str, Json] = {}
-    for name, value in values.items():
-        root, _, input = value.ref.partition(".") if isinstance(value, Ref) else ("", "", "")
-        if root == "inputs" and input in inputs:
-            present[name] = inputs[input]
-        elif not isinstance(value, Ref | Cut | Batch):
-            present[name] = value
-    return present
+    by_reference = {f"inputs.{name}": value for name, value in inputs.items()}
+    present = {name: by_reference.get(value.ref) if isinstance(value, Ref) else value for name, value in values.items()}
+    return {name: value for name, value in present.items() if value is not None and not isinstance(value, Cut | Batch)}
 
 
 def _conditions(plan: Plan, position: int) -> Iterator[str]:

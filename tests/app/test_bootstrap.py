@@ -54,7 +54,6 @@ async def refusal(chosen: Settings) -> str:
 
 
 async def test_policies_whose_own_examples_are_false_are_not_put_in_force(tmp_path: Path) -> None:
-    """R52"""
     promise = '//! allow executor cloud.drop_table {"facts": ["environment=prod"]}'
     sentence = await refusal(settings(tmp_path, policy=f"// mine\n{promise}\n{RULE}"))
     assert "policy file 'own.cedar', line 2" in sentence

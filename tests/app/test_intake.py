@@ -90,7 +90,7 @@ def calls(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 @example(("billing.duplicates", {"night": "٢٠٢٦-11-27"}))
 @example(("tickets.comment", {"ticket": "t_1001", "text": "a\0b"}))
 def test_intake_takes_what_admission_admits_and_nothing_else(call: tuple[str, dict[str, Any]]) -> None:
-    """R2 R49"""
+    """R2"""
     tool, args = call
     assert is_taken_at_intake(tool, args) == is_admitted(tool, args)
     # Lists are no inputs.
