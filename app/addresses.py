@@ -16,8 +16,6 @@ from memory.errors import Permanent
 from memory.postgres.embedded import attach
 from memory.postgres.roles import Secrets
 
-WORLD_PORT = 8010
-
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -57,12 +55,12 @@ def addresses_of(settings: Settings) -> Generator[Addresses]:
 
 def world_url(settings: Settings) -> str:
     """Return the address of the business services."""
-    return settings.world_url or f"http://127.0.0.1:{WORLD_PORT}"
+    return settings.world_url or f"http://127.0.0.1:{settings.world_port}"
 
 
 def world_port(settings: Settings) -> int:
     """Return the port at which a demo world of our own listens."""
-    return urlsplit(world_url(settings)).port or WORLD_PORT
+    return urlsplit(world_url(settings)).port or settings.world_port
 
 
 def service_keys(settings: Settings) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from memory.postgres.migrate import migrate
 from memory.postgres.schema_version import missing
 from memory.postgres.signing import admit
 from memory.scope import Principal
-from tools import policy
+from tools import policy, policy_examples
 from tools.catalog import Catalog, ToolCard
 from tools.policy import PolicySet
 
@@ -53,12 +53,14 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
 
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
+    # Before anything is changed: what these folders hold may be wrong.
+    version = load_policies(settings, Catalog.discover(settings.tools_dir).cards).version
     migrations = await migrate(addresses.owner_url, FUNCTIONS)
     await admit(addresses.owner_url, addresses.app)
     is_new = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
     database = await Database.open(addresses.app, size=2)
     try:
-        return SetUp(migrations, is_new, *await _fill(settings, database, activate=activate))
+        return SetUp(migrations, is_new, *await _fill(settings, database, version, activate=activate))
     finally:
         await database.close()
 
@@ -96,15 +98,23 @@ def own_and_shipped(shipped: Path, own: Path | None) -> tuple[Path, ...]:
 
 
 def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySet:
-    """Return the policies of the release together with those of one's own."""
-    return PolicySet.load(cards, *own_and_shipped(policy.FOLDER, settings.policy_dir))
+    """Return the policies of the release together with those of one's own, once the examples of both hold.
+
+    Rules of one's own may forbid more than the release does: its examples are judged by its own rules alone.
+    """
+    shipped = PolicySet.load(cards, policy.FOLDER)
+    policy_examples.check(shipped, policy.FOLDER)
+    if settings.policy_dir is None:
+        return shipped
+    policies = PolicySet.load(cards, policy.FOLDER, settings.policy_dir)
+    policy_examples.check(policies, settings.policy_dir)
+    return policies
 
 
-async def _fill(settings: Settings, database: Database, *, activate: bool) -> tuple[str, tuple[str, ...]]:
+async def _fill(settings: Settings, database: Database, version: str, *, activate: bool) -> tuple[str, tuple[str, ...]]:
     access = policy_version.installation(settings.tenant)
     documents = runbooks.load(*own_and_shipped(runbooks.FOLDER, settings.runbook_dir))
     await versions.import_items(database, access, map(runbooks.item, documents))
-    version = load_policies(settings, Catalog.discover(settings.tools_dir).cards).version
     active = await policy_version.policy(database, access)
     # Another release's policies stay in force until a person migrates: starting a process must not change rules.
     if active is None or (activate and active != version):

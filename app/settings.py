@@ -1,13 +1,15 @@
 """Settings from flags, environment and files; read here and nowhere else, then passed down frozen."""
 
 import difflib
+import io
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from memory.embeddings.providers import embedder_name
@@ -46,6 +48,8 @@ class Settings(BaseModel):
     """The role of the demo business, for whoever starts that."""
     world_url: str | None = None
     """Where the business services listen; unset means the demo world beside us."""
+    world_port: int = Field(default=8010, ge=1, le=65535)
+    """Port that the demo business of `up` and `world` listens at, unless `world_url` says another."""
     world_key_read: SecretStr | None = None
     """Key of the researcher at the business services; unset means one made up per data folder."""
     world_key_write: SecretStr | None = None
@@ -105,7 +109,7 @@ def load(
     values = _toml(base / TOML)
     # From weak to strong: each layer is merged over those before.
     for variables, source in (
-        (dotenv_values(base / DOTENV), ".env"),
+        (_dotenv(base / DOTENV), ".env"),
         (os.environ if environ is None else environ, "the environment"),
     ):
         _merge(values, _variables({name: value for name, value in variables.items() if value}, source))
@@ -125,6 +129,31 @@ def _toml(path: Path) -> dict[str, Any]:
         raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
     _refuse_unknown(values, str(path))
     return values
+
+
+def _dotenv(path: Path) -> dict[str, str | None]:
+    """Return the variables of a file `.env`; raises Permanent("configuration") if it says one of ours twice."""
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise Permanent("configuration", f"{str(path)!r} cannot be read: {error}; mend or remove it") from error
+    lines: dict[str, int] = {}
+    for name, line in _own_lines(text):
+        if name in lines:
+            where = f"in lines {lines[name]} and {line}"
+            raise Permanent("configuration", f"{str(path)!r} sets {name!r} twice, {where}; leave one")
+        lines[name] = line
+    return dotenv_values(stream=io.StringIO(text))
+
+
+def _own_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the settings in a file `.env`, each with its line."""
+    for binding in parse_stream(io.StringIO(text)):
+        name = (binding.key or "").upper()
+        if name.startswith((PREFIX, "DATABASE_URL")):
+            yield name, binding.original.line
 
 
 def _variables(env: Mapping[str, str], source: str) -> dict[str, Any]:

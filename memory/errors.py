@@ -5,6 +5,7 @@ from typing import Literal, get_args
 Code = Literal[
     # admission and authority
     "agent_scope",
+    "fact_missing",
     "forged_authority",
     "key_reused",
     "killed",

@@ -8,10 +8,14 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from memory.errors import Permanent
+from tools import arguments, facts
 from tools.action import Action, Json, canonical, digest, digest_of_lines
 from tools.catalog import Catalog
 from tools.policy import Facts
 from tools.tool import SliceArgument, Tool
+
+_REFUSALS = (ValidationError, TypeError, ValueError, LookupError, AttributeError)
+"""What models, keys and facts of tools raise for arguments that they do not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +66,35 @@ def admit(action: Action, catalog: Catalog) -> AdmittedAction:
     if tool.effect == "read" and action.role not in tool.roles:
         raise Permanent("agent_scope", f"role {action.role!r} may not use {action.tool!r}")
     try:
-        arguments = tool.arguments.model_validate(dict(action.args))
-        return _derive(action, tool, arguments)
-    except (ValidationError, TypeError, ValueError, LookupError, AttributeError) as error:
+        return _derive(action, tool, arguments.parse(tool.arguments, action.args))
+    except _REFUSALS as error:
         raise Permanent(
             "invalid_arguments", f"{action.tool!r} refuses its arguments: {_first_problem(error)}"
         ) from error
 
 
-def _derive(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
-    args = cast(dict[str, Json], arguments.model_dump(mode="json"))
+def refusals(tool: Tool, args: Mapping[str, Json]) -> list[str]:
+    """Return why a call with these arguments would not be admitted whoever makes it."""
+    problems = [f"{place or 'arguments'}: {sentence}" for place, sentence in arguments.problems(tool.arguments, args)]
+    if problems:
+        return problems
+    try:
+        _derive(Action("", "", "executor", tool.name, args, "", ""), tool, arguments.parse(tool.arguments, args))
+    except _REFUSALS as error:
+        return [_first_problem(error)]
+    return []
+
+
+def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:
+    args = cast(dict[str, Json], parsed.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
-    target = _target(tool, arguments)
+    target = _target(tool, parsed)
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
-    key = _key(tool, arguments, args_hash)
-    return AdmittedAction(
-        action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
-    )
+    key = _key(tool, parsed, args_hash)
+    return AdmittedAction(action, tool, parsed, args, args_hash, call_hash, key, _facts(action, tool, parsed, target))
 
 
 def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
@@ -94,19 +107,19 @@ def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
             continue
         tool = catalog.get(name)
         try:
-            arguments = tool.arguments.model_validate(admission.args)
-            keys.append({"key": _key(tool, arguments, admission.args_hash), "per_run": tool.key is None})
-        except (ValidationError, TypeError, ValueError, LookupError, AttributeError):
+            parsed = arguments.parse(tool.arguments, admission.args)
+            keys.append({"key": _key(tool, parsed, admission.args_hash), "per_run": tool.key is None})
+        except _REFUSALS:
             continue
     return keys
 
 
-def _key(tool: Tool, arguments: BaseModel, args_hash: str) -> str:
-    return tool.key(arguments) if tool.key else f"{tool.name}:{_target(tool, arguments)}:{args_hash}"
+def _key(tool: Tool, parsed: BaseModel, args_hash: str) -> str:
+    return tool.key(parsed) if tool.key else f"{tool.name}:{_target(tool, parsed)}:{args_hash}"
 
 
-def _target(tool: Tool, arguments: BaseModel) -> str:
-    return tool.target(arguments) if tool.target else "none/none"
+def _target(tool: Tool, parsed: BaseModel) -> str:
+    return tool.target(parsed) if tool.target else "none/none"
 
 
 @lru_cache(maxsize=1024)
@@ -115,17 +128,16 @@ def _schema_hash(tool: Tool) -> str:
     return tool.schema_hash
 
 
-def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:
-    extra: Mapping[str, Json] = tool.facts(arguments) if tool.facts else {}
-    amount = tool.amount(arguments) if tool.amount else 0
+def _facts(action: Action, tool: Tool, parsed: BaseModel, target: str) -> Facts:
+    amount = tool.amount(parsed) if tool.amount else 0
     return Facts(
         user=action.user,
         amount=amount,
         exposure=max(action.exposure, amount),
         tainted=action.is_tainted,
-        reversible=tool.reversible,
+        reversible=tool.is_reversible,
         target=target,
-        facts=tuple(sorted(f"{name}={value}" for name, value in extra.items())),
+        facts=facts.state(tool.facts, parsed),
     )
 
 

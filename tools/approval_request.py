@@ -66,7 +66,7 @@ def _summary(requests: Sequence[ApprovalRequest], amount: int) -> dict[str, Json
         "target": first.facts.target,
         "actions": len(requests),
         "amount": amount,
-        "reversible": all(request.admission.tool.reversible for request in requests),
+        "reversible": all(request.admission.tool.is_reversible for request in requests),
         "each": _steps(requests),
     }
 

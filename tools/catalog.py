@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 import tools.adapters
 from memory.errors import Permanent
-from tools import discovery
+from tools import discovery, facts
 from tools.action import Effect, Role
 from tools.tool import Tool
 
@@ -19,15 +21,18 @@ SETTING = "COUNTERSIGN_TOOLS_DIR"
 
 @dataclass(frozen=True, slots=True)
 class ToolCard:
-    """Description of a tool for planners, people and policies; no function is reachable from it."""
+    """Description of a tool for planners, people and policies; nothing that acts is reachable from it."""
 
     name: str
     summary: str
     effect: Effect
+    arguments: type[BaseModel]
+    """What judges arguments, wherever that is done; `schema` describes it to people and to models."""
     schema: Mapping[str, Any]
     schema_hash: str
     roles: tuple[Role, ...]
     reversible: bool
+    """Whether another tool takes it back."""
     keyed: bool
     has_lookup: bool
     is_observed: bool
@@ -37,6 +42,10 @@ class ToolCard:
     settles_within: float | None
     compensate: str
     playbook: str
+    facts: Mapping[str, tuple[str, ...]]
+    """What policies may look at, with the values that there are; one without values can be anything."""
+    inapplicable: tuple[str, ...]
+    """Facts of which the tool says that it has none."""
     data: tuple[str, ...]
     failures: tuple[str, ...]
     cost: Mapping[str, int]
@@ -50,10 +59,11 @@ class ToolCard:
             name=tool.name,
             summary=tool.summary,
             effect=tool.effect,
+            arguments=tool.arguments,
             schema=tool.arguments.model_json_schema(),
             schema_hash=tool.schema_hash,
             roles=tuple(sorted(tool.roles)),
-            reversible=tool.reversible,
+            reversible=tool.is_reversible,
             keyed=tool.keyed,
             has_lookup=tool.lookup is not None,
             is_observed=tool.observe is not None,
@@ -62,6 +72,8 @@ class ToolCard:
             settles_within=tool.settles_within,
             compensate=tool.compensate,
             playbook=tool.playbook,
+            facts=facts.declared(tool.facts, tool.built_in_facts),
+            inapplicable=tool.inapplicable,
             data=tool.data,
             failures=tool.failures,
             cost=tool.cost.as_json(),

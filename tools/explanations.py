@@ -127,8 +127,16 @@ async def explain(database: Database, access: Access, effect: str) -> Explanatio
         approval=await _approval(database, access, row.approval),
         permit=permission.get("permit"),
         response=row.outcome,
-        entries=[EntryReference(e.run, e.seq, e.kind, e.body["at"]) for e in (*story, *entries)],
+        entries=_in_order([EntryReference(e.run, e.seq, e.kind, e.body["at"]) for e in (*story, *entries)]),
     )
+
+
+def _in_order(entries: Sequence[EntryReference]) -> list[EntryReference]:
+    """Return the entries run by run, the earliest run first, each in the order of its chain."""
+    begins: dict[str, str] = {}
+    for entry in entries:
+        begins[entry.run] = min(entry.at, begins.get(entry.run, entry.at))
+    return sorted(entries, key=lambda entry: (begins[entry.run], entry.run, entry.seq))
 
 
 async def _approval(database: Database, access: Access, approval: str | None) -> EffectApproval | None:

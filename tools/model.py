@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from memory import json_text
 from memory.errors import Halt, Permanent
 from memory.runs.records import Lease
 from tools.action import Role, digest
@@ -157,7 +158,7 @@ def _parse(text: str, schema: type[ModelAnswer], calls: bool, *, role: Role, att
     try:
         if len(text) > LONGEST:
             raise ValueError(f"the answer has {len(text)} characters; the limit is {LONGEST}")
-        document = json.loads(_strip_fence(text))
+        document = json_text.read(_strip_fence(text))
         # Escapes can still spell what the database cannot keep; an encoding error is a ValueError too.
         if "\\u0000" in json.dumps(document, ensure_ascii=False).encode().decode():
             raise ValueError("it holds a NUL character")

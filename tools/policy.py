@@ -15,6 +15,7 @@ from typing import Any
 import cedarpy
 
 from memory.errors import CODES, Permanent
+from tools import rule_facts
 from tools.action import Decision
 from tools.catalog import ToolCard
 from tools.discovery import files_of
@@ -26,8 +27,9 @@ FOLDER = Path(__file__).parent / "policies"
 SETTING = "COUNTERSIGN_POLICY_DIR"
 ROLES = ("planner", "researcher", "executor", "auditor")
 _MAX_LONG = 2**63 - 1
+_SENTENCES = 5
+"""Most problems that one refusal tells."""
 _UNATTENDED_LINE = re.compile(r"^//\s*unattended:\s*(.+)$", re.MULTILINE)
-_EXAMPLE = re.compile(r"^//!\s*(\S+)\s+(\S+)\s+(\S+)\s+(\{.*\})\s*$", re.MULTILINE)
 _SCHEMA = """
 entity Group;
 entity Agent in [Group];
@@ -51,17 +53,7 @@ class Facts:
     reversible: bool = True
     target: str = "none/none"
     facts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A verdict that a policy file promises in a comment; each becomes a test."""
-
-    file: str
-    verdict: str
-    role: str
-    tool: str
-    facts: Mapping[str, Any]
+    """What the tool says further, `name=value`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,10 @@ class PolicySet:
     """One version of the rules, checked against the tools that exist."""
 
     def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> None:
-        """Parse and validate; raises Permanent("configuration") naming what is wrong where."""
+        """Parse and validate; raises Permanent("configuration") naming what is wrong where.
+
+        A fact that a tool does not state is no error here: `unstated` names it, and the rule that asks for it denies.
+        """
         self.version = hashlib.sha256(
             "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
         ).hexdigest()
@@ -91,37 +86,40 @@ class PolicySet:
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
             findings = _CEDAR.validate_policies(text, self._schema)
-            self._rules = _rules(text)
+            texts = _texts(text)
+            self._rules = {uid: _rule(uid, rule["effect"], rule.get("annotations", {})) for uid, rule in texts.items()}
+            named_rules = [(self._rules[uid].name, rule) for uid, rule in texts.items()]
+            self._demands = rule_facts.demands(named_rules, cards, self._unattended_tools)
         except ValueError as error:
             raise Permanent("configuration", f"the policies cannot be read: {error}") from error
         if not findings.validation_passed:
             raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
         self._highest_need = max((rule.need for rule in self._rules.values()), default=0)
-        entities: list[dict[str, Any]] = [{"uid": _uid("Group", "workers"), "attrs": {}, "parents": []}]
-        for role in ROLES:
-            parents = [_uid("Group", "workers")] if role in {"researcher", "executor"} else []
-            entities.append({"uid": _uid("Agent", role), "attrs": {}, "parents": parents})
         # The schema adds the actions' groups: without them a `forbid` on a group would be skipped silently.
-        self._entities = _CEDAR.Entities.from_json_str(json.dumps(entities), self._schema)
+        self._entities = _CEDAR.Entities.from_json_str(json.dumps(_roles()), self._schema)
 
     @classmethod
     def load(cls, cards: Mapping[str, ToolCard], *folders: Path) -> "PolicySet":
         """Read every `*.cedar` of these folders, by default the shipped one; an empty folder permits nothing.
 
-        Raises Permanent("configuration") for a folder that does not exist and for two files of one name.
+        Raises Permanent("configuration") for a folder that does not exist, for two files of one name, and for a tool
+        that does not state a fact at which a rule about it looks.
         """
-        files: dict[str, str] = {}
-        for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.cedar", SETTING)):
-            if path.name in files:
-                raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
-            files[path.name] = path.read_text(encoding="utf-8-sig")
-        return cls(files, cards)
+        policies = cls(_files(folders or (FOLDER,)), cards)
+        if policies.unstated:
+            raise Permanent("configuration", "; ".join(policies.unstated[:_SENTENCES]))
+        return policies
 
     def decide(self, role: str, tool: str, facts: Facts) -> Decision:
         """Return allow, deny with a code, or hold with the number and groups of people needed.
 
-        A hold is answered only if that many approvals would really be enough.
+        A hold is answered only if that many approvals would really be enough, and neither it nor an allow while a rule
+        looks at a fact that the action leaves open.
         """
+        decision = self._judge(role, tool, facts)
+        return decision if decision.verdict == "deny" else self._open_fact(tool, facts) or decision
+
+    def _judge(self, role: str, tool: str, facts: Facts) -> Decision:
         verdict, rules = self._ask(role, tool, facts)
         if verdict:
             names = tuple(self._rules[rule].name for rule in rules)
@@ -139,12 +137,21 @@ class PolicySet:
         """Return the layer of every rule by its name."""
         return {rule.name: rule.layer for rule in self._rules.values()}
 
-    def judge(self, example: Example) -> str:
-        """Return the verdict on an example, written as the example writes it."""
-        values: dict[str, Any] = {**example.facts, "facts": tuple(example.facts.get("facts", ()))}
-        decision = self.decide(example.role, example.tool, Facts(**values))
-        detail = {"deny": f":{decision.code}", "hold": f":{decision.need}"}.get(decision.verdict, "")
-        return decision.verdict + detail
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """Return a sentence for each fact at which a rule looks and of which a tool in its scope says nothing."""
+        problems = (demand.problem for demands in self._demands.values() for demand in demands)
+        return tuple(dict.fromkeys(filter(None, problems)))
+
+    def _open_fact(self, tool: str, facts: Facts) -> Decision | None:
+        """Return a denial if a rule about the tool looks at a fact that the action does not say, else None."""
+        stated = rule_facts.stated(facts.facts, facts.target)
+        for demand in self._demands[tool]:
+            if not demand.is_met(stated):
+                choices = f" (one of {', '.join(sorted(demand.values))})" if demand.values else ""
+                message = f"{tool!r} does not say {demand.fact!r}{choices}, at which rule {demand.rule} looks"
+                return Decision("deny", code="fact_missing", rules=(demand.rule,), policy=self.version, message=message)
+        return None
 
     def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
         if role not in ROLES or tool not in self._actions or not _fits(facts):
@@ -206,43 +213,26 @@ class PolicySet:
         return Decision("deny", code=code, rules=names, policy=self.version, message=text)
 
 
-def examples(folder: Path | None = None) -> list[Example]:
-    """Return every example that stands in the comments of a policy folder."""
-    examples: list[Example] = []
-    for path in sorted((folder or FOLDER).glob("*.cedar")):
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
-            if line.startswith("//!"):
-                examples.append(_example(path.name, line))
-    return examples
-
-
-def _example(file: str, line: str) -> Example:
-    match = _EXAMPLE.fullmatch(line)
-    if match is None:
-        form = "//! allow|deny:CODE|hold:N ROLE TOOL {FACTS}"
-        raise Permanent("configuration", f"policy file {file!r}: {line!r} is no example; write {form}")
-    return Example(file, match[1], match[2], match[3], _facts(file, match[4]))
-
-
-def _facts(file: str, text: str) -> dict[str, Any]:
-    """Return the facts of an example; raises Permanent("configuration") for what is no JSON or names one twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len({*names}) < len(names):
-            raise ValueError(f"{max(names, key=names.count)!r} stands there twice")
-        return dict(pairs)
-
-    try:
-        return json.loads(text, object_pairs_hook=once)
-    except ValueError as error:
-        raise Permanent("configuration", f"policy file {file!r}, example {text.strip()!r}: {error}; mend it") from None
+def _files(folders: Iterable[Path]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for path in (path for folder in folders for path in files_of(folder, "*.cedar", SETTING)):
+        if path.name in files:
+            raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
+        files[path.name] = path.read_text(encoding="utf-8-sig")
+    return files
 
 
 def _fits(facts: Facts) -> bool:
     return all(
         type(number) is int and 0 <= number <= _MAX_LONG for number in (facts.amount, facts.exposure, facts.approvals)
     )
+
+
+def _roles() -> list[dict[str, Any]]:
+    workers = _uid("Group", "workers")
+    parents: dict[str, list[dict[str, str]]] = {"researcher": [workers], "executor": [workers]}
+    agents = [{"uid": _uid("Agent", role), "attrs": {}, "parents": parents.get(role, [])} for role in ROLES]
+    return [{"uid": workers, "attrs": {}, "parents": []}, *agents]
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:
@@ -270,10 +260,17 @@ def _schema(cards: Iterable[ToolCard], alone: frozenset[str]) -> str:
     return "\n".join(lines)
 
 
-def _rules(text: str) -> dict[str, _Rule]:
-    """Read the annotations; keyed by Cedar's own policy ids, which diagnostics report."""
-    policies: dict[str, dict[str, Any]] = json.loads(_CEDAR.policies_to_json_str(text))["staticPolicies"]
-    return {uid: _rule(uid, policy["effect"], policy.get("annotations", {})) for uid, policy in policies.items()}
+def _texts(text: str) -> dict[str, dict[str, Any]]:
+    """Return the rules in JSON, keyed by Cedar's own policy ids, which diagnostics report."""
+    policies: Mapping[str, dict[str, Any]] = json.loads(_CEDAR.policies_to_json_str(text))
+    names = [rule.get("annotations", {}).get("id", uid) for uid, rule in policies["staticPolicies"].items()]
+    if len({*names}) < len(names):
+        raise ValueError(f"two rules are named {max(names, key=names.count)!r}; rename one of them")
+    if policies["templates"]:
+        raise ValueError(
+            "a template (`?principal`) is no rule until it is linked, which nobody does here; write a rule"
+        )
+    return policies["staticPolicies"]
 
 
 def _rule(uid: str, effect: str, notes: Mapping[str, str]) -> _Rule:

@@ -8,7 +8,9 @@ from typing import Any, Protocol, TypedDict, Unpack
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Code, Permanent
+from tools import facts
 from tools.action import Cost, Effect, Json, Role, digest
+from tools.facts import Fact
 
 FINAL = frozenset({400, 404, 405, 410, 413, 415, 422})
 """HTTP statuses that refuse a request for good, unless a card says otherwise; sources: RFC 9110, RFC 4918 (422)."""
@@ -149,8 +151,10 @@ class Tool:
     """Business amount of one call in minor units, for policies and limits."""
     target: Callable[[Any], str] | None = None
     """The resource that is touched, for policies: `kind/name`."""
-    facts: Callable[[Any], Mapping[str, Json]] | None = None
-    """Further typed facts for policies, such as the environment."""
+    facts: tuple[Fact, ...] = ()
+    """Further facts for policies, such as the environment, each with the values that it can have."""
+    inapplicable: tuple[str, ...] = ()
+    """Facts that this tool has none of; said aloud, so that a rule on one may pass it by."""
     reversible: bool = True
     compensate: str = ""
     """Name of the tool that undoes this one, with the same arguments; empty if nothing does."""
@@ -165,6 +169,20 @@ class Tool:
     """Seconds after which one attempt is given up."""
     attempts: int = 3
     """How often a temporary failure is tried in all."""
+
+    def __post_init__(self) -> None:
+        """Refuse facts that are stated in another form, or twice."""
+        facts.check(self.name, self.facts, self.inapplicable, self.built_in_facts)
+
+    @property
+    def built_in_facts(self) -> tuple[str, ...]:
+        """Return the facts that options of their own state."""
+        return tuple(name for name, option in (("amount", self.amount), ("target", self.target)) if option)
+
+    @property
+    def is_reversible(self) -> bool:
+        """Return whether another tool takes this one back; without one nobody can promise it."""
+        return self.reversible and bool(self.compensate)
 
     @property
     def schema_hash(self) -> str:
@@ -186,7 +204,8 @@ class ToolOptions(TypedDict, total=False):
     final_repeats: frozenset[int]
     amount: Callable[[Any], int]
     target: Callable[[Any], str]
-    facts: Callable[[Any], Mapping[str, Json]]
+    facts: tuple[Fact, ...]
+    inapplicable: tuple[str, ...]
     reversible: bool
     compensate: str
     playbook: str

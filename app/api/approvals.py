@@ -1,6 +1,5 @@
 """Approvals over HTTP: list, show, and decide with one's own key; for people and the command line."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
@@ -15,6 +14,7 @@ from memory.governance import approvals
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
+from tools import arguments
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
@@ -130,8 +130,7 @@ async def _new_arguments(
     tool = services.catalog.get(items[0].tool)
     try:
         # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
-        text = json.dumps(decision.edited or {})
-        return tool.arguments.model_validate_json(text, strict=True).model_dump(mode="json")
+        return arguments.parse(tool.arguments, decision.edited or {}).model_dump(mode="json")
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refusal(

@@ -1,9 +1,11 @@
-"""ASGI middleware in front of every route: trace id, size limit of bodies, JSON only, no zero bytes in the address.
+"""ASGI middleware in front of every route: trace id, size of bodies, JSON that has one meaning, sound addresses.
 
 `server.create_app` adds it. It is no resource: it has no route of its own.
 """
 
 import re
+from http import HTTPStatus
+from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,12 +13,19 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
+from memory import json_text
 from memory.errors import Code
 
 MOST_BYTES = 1_000_000
 CORRELATION = "x-correlation-id"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class _Refusal(NamedTuple):
+    code: Code
+    detail: str
+    status: int | None = None
 
 
 class Guard:
@@ -40,12 +49,13 @@ class Guard:
 
         refusal = _refusal(scope, headers)
         if refusal is None:
-            replay = await _read(receive, scope)
-            if replay is not None:
-                await self._app(scope, replay, tell)
+            chunks = await _read(receive, scope)
+            refusal = _bad_body(chunks)
+            if refusal is None:
+                await self._app(scope, _replay(chunks or [], receive), tell)
                 return
-            refusal = ("too_large", f"the body is larger than {MOST_BYTES:,} bytes; send less")
-        await problems.response(Request(scope), *refusal)(scope, receive, tell)
+        answer = problems.response(Request(scope), refusal.code, refusal.detail, status=refusal.status)
+        await answer(scope, receive, tell)
 
 
 def trace(headers: Headers) -> str:
@@ -57,28 +67,29 @@ def trace(headers: Headers) -> str:
     return parent.group(1) if parent else uuid4().hex
 
 
-def _refusal(scope: Scope, headers: Headers) -> tuple[Code, str] | None:
+def _refusal(scope: Scope, headers: Headers) -> _Refusal | None:
     address = scope.get("raw_path", b"") + scope.get("query_string", b"") + scope["path"].encode(errors="replace")
     if b"%00" in address or b"\x00" in address:
-        return "bad_request", "the address holds a zero byte; remove it"
+        return _Refusal("bad_request", "the address holds a zero byte; remove it")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > MOST_BYTES:
-        return "too_large", f"the body of {length} bytes is larger than {MOST_BYTES:,}; send less"
+        return _Refusal("too_large", f"the body of {length} bytes is larger than {MOST_BYTES:,}; send less")
     return _wrong_type(headers) if length != "0" or "transfer-encoding" in headers else None
 
 
-def _wrong_type(headers: Headers) -> tuple[Code, str] | None:
+def _wrong_type(headers: Headers) -> _Refusal | None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return None
-    return "unsupported_media_type", f"the body is {kind or 'of no declared type'!r}; send application/json"
+    detail = f"the body is {kind or 'of no declared type'!r}; send application/json"
+    return _Refusal("unsupported_media_type", detail)
 
 
-async def _read(receive: Receive, scope: Scope) -> Receive | None:
-    """Return a receive channel that replays the body, or None if it is too large; reads have none."""
-    if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
-        return receive
+async def _read(receive: Receive, scope: Scope) -> list[Message] | None:
+    """Return the messages of the body, or None if it is too large; reads have none."""
     chunks: list[Message] = []
+    if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        return chunks
     size, has_more = 0, True
     while has_more:
         message = await receive()
@@ -88,7 +99,23 @@ async def _read(receive: Receive, scope: Scope) -> Receive | None:
         # Counted here too: a chunked body declares no length.
         if size > MOST_BYTES:
             return None
+    return chunks
 
+
+def _bad_body(chunks: list[Message] | None) -> _Refusal | None:
+    """Return why the body is refused before any route has seen it; whether it is JSON at all is for the route."""
+    if chunks is None:
+        return _Refusal("too_large", f"the body is larger than {MOST_BYTES:,} bytes; send less")
+    try:
+        json_text.read(b"".join(chunk.get("body", b"") for chunk in chunks))
+    except json_text.RepeatedName as error:
+        return _Refusal("bad_request", f"the body can be read two ways: {error}", HTTPStatus.UNPROCESSABLE_ENTITY)
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _replay(chunks: list[Message], receive: Receive) -> Receive:
     async def replay() -> Message:
         return chunks.pop(0) if chunks else await receive()
 

@@ -31,6 +31,9 @@ class ProblemType:
 
 PROBLEMS: Mapping[Code, ProblemType] = {
     "agent_scope": ProblemType(403, "The agent's scope does not cover this", "change the request or the policy"),
+    "fact_missing": ProblemType(
+        403, "A rule looks at a fact that the tool does not say", "state it on the tool's card, or that it has none"
+    ),
     "forged_authority": ProblemType(403, "A reference belongs to somebody else", "use results of this run only"),
     "key_reused": ProblemType(409, "The effect's key was used with other arguments", "look at the recorded effect"),
     "killed": ProblemType(

@@ -1,28 +1,29 @@
 """Start of a run from a message, a runbook with inputs, or a plan, checked before any write."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from app.api.dependencies import Caller, NotBlank, RequestBody, Services
 from app.api.problems import Refusal
 from graphs.planning import runbooks, slots
 from graphs.planning.plan import Budget, Plan
-from graphs.planning.validation import validate
+from graphs.planning.validation import present_arguments, unused_inputs, validate
 from memory.clock import new_id
 from memory.errors import Permanent
 from memory.knowledge import versions
 from memory.postgres.database import Connection
 from memory.runs import records
 from memory.runs.models import ThreadState
+from tools import admission
 from tools.action import canonical
+from tools.catalog import Catalog
 
 ThreadId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChatMessage = Annotated[str, NotBlank, Field(max_length=8000)]
-
-
+InputValue = StrictBool | StrictInt | StrictStr
 FlowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -31,8 +32,8 @@ class Start(RequestBody):
 
     message: ChatMessage | None = None
     runbook: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    inputs: Mapping[str, bool | int | str] = Field(default_factory=dict[str, bool | int | str])
-    """Values of the runbook's slots."""
+    inputs: Mapping[str, InputValue] = Field(default_factory=dict[str, InputValue])
+    """Values of those of the runbook's slots that are taken from the request; any other is refused."""
     plan: Mapping[str, Any] | None = None
     thread: ThreadId | None = None
     flow: FlowName | None = None
@@ -90,7 +91,7 @@ def from_plan(services: Services, plan: Plan) -> RunRequest:
 
     A plan may lower the installation's bounds for itself, never raise them: whoever asks does not set the limit.
     """
-    problems = validate(plan, services.catalog.cards)
+    problems = intake_problems(services.catalog, plan)
     if plan.kind != "repair":
         problems.append("kind: an investigation is a planner's; leave kind out, a plan may hold nothing but reads")
     bounds = plan.budget.model_dump(include=plan.budget.model_fields_set)
@@ -108,6 +109,22 @@ def from_plan(services: Services, plan: Plan) -> RunRequest:
     if problems:
         raise invalid(problems)
     return RunRequest(plan.goal, plan.model_dump(mode="json"), inputs=dict(plan.inputs))
+
+
+def intake_problems(catalog: Catalog, plan: Plan) -> list[str]:
+    """Return why a plan of a person cannot be run, down to what admission would say of a step that is written out."""
+    problems = [f"inputs.{name}: no step looks at it; leave it out" for name in sorted(unused_inputs(plan))]
+    misfits = validate(plan, catalog.cards)
+    return [*problems, *misfits] if misfits else [*problems, *_refusals(catalog, plan)]
+
+
+def _refusals(catalog: Catalog, plan: Plan) -> Iterator[str]:
+    for step in plan.steps:
+        args = present_arguments(step.args, plan.inputs)
+        # What refers to a result is judged when the step runs.
+        is_whole = step.args.keys() == args.keys() and step.batch is None
+        for problem in admission.refusals(catalog.get(step.tool), args) if is_whole else ():
+            yield f"step {step.id!r}: {step.tool!r} refuses its arguments: {problem}"
 
 
 def invalid(problems: list[str]) -> Refusal:
@@ -166,13 +183,7 @@ async def _from_runbook(
     item = await versions.current(services.database, caller.access, id)
     if item.kind != "runbook":
         raise Permanent("not_found", f"{id!r} is no runbook; `countersign knowledge ls` lists those there are")
-    slot_types = runbooks.parse(item.body, version=item.version).runbook.slots
-    problems = [f"inputs.{name}: {id!r} has no such slot" for name in inputs if name not in slot_types]
-    problems += [
-        f"inputs.{name}: {value!r} is no {slot_types[name].type}"
-        for name, value in inputs.items()
-        if name in slot_types and not slots.fits(slot_types[name].type, value)
-    ]
+    problems = slots.misfits(runbooks.parse(item.body, version=item.version).runbook.slots, inputs)
     if problems:
         raise invalid(problems)
     return RunRequest(f"runbook {id}", runbook=id, inputs=dict(inputs))

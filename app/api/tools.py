@@ -5,13 +5,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from app.api import idempotency, start_run
 from app.api.dependencies import CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from graphs.planning.plan import Plan
 from memory.postgres.database import Connection
+from tools import admission
 
 router = APIRouter(prefix="/api/tools", tags=["tools"])
 
@@ -33,7 +34,8 @@ async def ls(services: ServicesDep, _caller: CallerDep) -> dict[str, Any]:
 async def show(name: str, services: ServicesDep, _caller: CallerDep) -> dict[str, Any]:
     """Show a tool's card: schema, roles, cost, idempotency, how it is undone, how it can fail."""
     services.catalog.get(name)
-    return asdict(services.catalog.cards[name])
+    card = services.catalog.cards[name]
+    return {name: value for name, value in asdict(card).items() if name != "arguments"}
 
 
 @router.post("/{name}/call", status_code=202, operation_id="call_tool")
@@ -62,13 +64,8 @@ async def call(  # the framework passes each part of a request by name
 
 def _plan(services: Services, name: str, args: Mapping[str, Any]) -> Plan:
     tool = services.catalog.get(name)
-    try:
-        tool.arguments.model_validate(args)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise Refusal(
-            "invalid_arguments", f"{name!r} does not take this: {'; '.join(problems)}", problems=problems
-        ) from None
+    if problems := admission.refusals(tool, args):
+        raise Refusal("invalid_arguments", f"{name!r} does not take this: {'; '.join(problems)}", problems=problems)
     backout = tool.compensate and f"undone by {tool.compensate}"
     # A call without a runbook has no backout of its own: the tool's compensation or playbook stands for it.
     step = {

@@ -1,6 +1,5 @@
 """Command group `approvals`: list, show, and decide exactly the round that was read."""
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from app.client import Api, segment
 from app.commands.terminal import AsJson, ask, cell, fields, money, outline, say, show, table
+from memory import json_text
 from memory.errors import Permanent
 
 app = typer.Typer(help="See what people are asked, and decide.", no_args_is_help=True)
@@ -104,9 +104,9 @@ def question(
 def parse_object(text: str) -> dict[str, Any]:
     """Return a JSON object from the command line; raises typer.BadParameter."""
     try:
-        value = json.loads(text)
+        value = json_text.read(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no JSON: {error}") from error
+        raise typer.BadParameter(f"{text!r} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise typer.BadParameter(f"{text!r} is no JSON object")
     return value  # pyright: ignore[reportUnknownVariableType]  # checked by the API

@@ -22,7 +22,7 @@ SituationName = Literal["double_charge", "quiet", "invoice_night"]
 FULL = 60_000
 
 
-WorldPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the demo business (default 8010).")]
+WorldPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the demo business.")]
 
 
 def up(  # one option per thing that people may want elsewhere
@@ -106,15 +106,15 @@ def world(  # one option per dial of the demo business
     permits: Annotated[bool, typer.Option(help="Demand a permit for each write.")] = True,
     reset: Annotated[bool, typer.Option(help="Load the story again although the instance has one.")] = False,
     host: Host = None,
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8010,
+    port: Port = None,
 ) -> None:
     """Serve the demo business that agents repair; not part of the product."""
     from app import processes
     from app.addresses import addresses_of
 
     _log()
-    options = settings(host=host)
-    copy = processes.Business(instance, seed, customers, situation, faults, permits, reset, port)
+    options = settings(host=host, world_port=port)
+    copy = processes.Business(instance, seed, customers, situation, faults, permits, reset, options.world_port)
     with addresses_of(options) as addresses:
         processes.run(lambda: processes.business(options, addresses, copy))
 

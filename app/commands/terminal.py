@@ -21,6 +21,7 @@ _OF_CODE: Mapping[Code, int] = {
     "approval_required": WAITING,
     "budget_exceeded": BUDGET,
     "journal_broken": BAD_JOURNAL,
+    "fact_missing": DENIAL,
     "policy_denied": DENIAL,
     "policy_error": DENIAL,
     "no_capability": DENIAL,

@@ -30,10 +30,10 @@ class Draft(Part):
     """What the model may say: steps, or a question; inputs, citations and budget are never its own."""
 
     goal: str = Field(default="", max_length=500)
-    steps: tuple[Step, ...] = Field(default=(), max_length=50)
+    steps: tuple[Step, ...] = Field(default=(), max_length=50, strict=False)
     backout: str = Field(default="", max_length=2_000)
     question: str = Field(default="", max_length=300)
-    uses: tuple[str, ...] = Field(default=(), max_length=50)
+    uses: tuple[str, ...] = Field(default=(), max_length=50, strict=False)
     """Marks of the memories that the answer rests on."""
 
 

@@ -18,9 +18,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Part(BaseModel):
-    """Base of everything in a plan: immutable, and unknown fields are errors."""
+    """Base of everything in a plan: immutable; unknown fields are errors, and nothing is converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Ref(Part):
@@ -115,8 +115,8 @@ class Plan(Part):
     source: Literal["runbook", "model", "given"]
     goal: str = Field(max_length=500)
     inputs: Mapping[Name, bool | Integer | str] = Field(default_factory=dict[str, bool | int | str])
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=50)
-    cites: tuple[Citation, ...] = ()
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=50, strict=False)
+    cites: tuple[Citation, ...] = Field(default=(), strict=False)
     budget: Budget = Budget()
     backout: str = ""
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from graphs.planning import slots
 from graphs.planning.plan import Budget, Citation, Expression, Name, Part, Plan, Ref, Step, Value
 from graphs.planning.slots import Slot, SlotValue
-from graphs.planning.validation import validate
+from graphs.planning.validation import input_names, unused_inputs, validate
 from memory.errors import Permanent
 from memory.knowledge import frontmatter
 from memory.knowledge.models import Day, KnowledgeItem
@@ -48,15 +48,15 @@ class Runbook(Part):
     """The front matter of a runbook."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9]*(\.[a-z0-9]+(-[a-z0-9]+)*)+$", max_length=80)
-    version: int = Field(ge=1, strict=True)
+    version: int = Field(ge=1)
     severity: Literal["low", "medium", "high", "critical"]
     owner: str = Field(min_length=1)
-    review_by: Day
-    utterances: tuple[str, ...] = Field(min_length=5)
+    review_by: Day = Field(strict=False)
+    utterances: tuple[str, ...] = Field(min_length=5, strict=False)
     slots: Mapping[Name, Slot] = Field(default_factory=dict[str, Slot])
     probe: Probe
     nothing_wrong: str = Field(min_length=5)
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=50)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=50, strict=False)
     backout: str = Field(min_length=5)
     budget: Budget = Budget()
 
@@ -145,11 +145,19 @@ def problems(runbook: Runbook, cards: Mapping[str, ToolCard]) -> list[str]:
             _condition(runbook, text)
         for slot in runbook.slots.values():
             slots.compile_value(slot)
-        sentences += validate(plan(runbook, "try", example), cards)
+        sentences += validate(plan(runbook, "try", example), cards, inputs_are_examples=True)
+        sentences += [f"slot {name!r} is used by nothing; leave it out" for name in sorted(_unused(runbook, example))]
         sentences += validate(investigation("try", [probe(runbook, "probe_1", example)], ()), cards)
     except Permanent as error:
         sentences.append(str(error))
     return sentences
+
+
+def _unused(runbook: Runbook, example: Mapping[str, SlotValue]) -> frozenset[str]:
+    """Return the slots at which neither a step nor the probe looks: what is said about them would be ignored."""
+    probe = runbook.probe
+    texts = [probe.expect, probe.condition, probe.ask.when if probe.ask else "", *map(str, probe.args.values())]
+    return unused_inputs(plan(runbook, "try", example)) - input_names(" ".join(texts))
 
 
 def examples(runbook: Runbook) -> dict[str, SlotValue]:

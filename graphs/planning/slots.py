@@ -10,6 +10,7 @@ from typing import Literal, cast
 from pydantic import Field, model_validator
 
 from graphs.planning.plan import Expression, Part
+from memory.errors import Permanent
 from tools import cel
 from tools.action import Json
 
@@ -97,10 +98,28 @@ def bind(
 ) -> dict[str, SlotValue]:
     """Return a value for each slot that has one; what is missing is missing.
 
-    `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
+    `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only, and
+    none of them is passed over: raises Permanent `plan_invalid` naming one that does not fit.
     """
+    if problems := misfits(slots, inputs):
+        raise Permanent("plan_invalid", "; ".join(problems))
     values = {name: _fill(name, slot, request, inputs, probe or {}) for name, slot in slots.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def misfits(slots: Mapping[str, Slot], inputs: Mapping[str, Json]) -> list[str]:
+    """Return a sentence for each input that no slot takes from a request, or that has another type."""
+    names = ", ".join(name for name, slot in slots.items() if slot.source == "request") or "none"
+    problems = ((name, _misfit(name, value, slots.get(name), names)) for name, value in inputs.items())
+    return [f"inputs.{name}: {problem}" for name, problem in problems if problem]
+
+
+def _misfit(name: str, value: Json, slot: Slot | None, names: str) -> str:
+    if slot is None:
+        return f"the runbook takes no such input; it takes {names}"
+    if slot.source != "request":
+        return f"the runbook sets {name!r} by its {slot.source}; it takes {names}"
+    return "" if fits(slot.type, value) else f"{value!r} is no {slot.type}"
 
 
 def _fill(

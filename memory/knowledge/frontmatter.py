@@ -1,6 +1,7 @@
 """YAML front matter: what stands between two lines `---` at the beginning of a text; read by knowledge and runbooks."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import yaml
@@ -9,6 +10,9 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from memory.errors import Permanent
 
+_OPENING, _CLOSING = re.compile(r"---[ \t]*\n"), re.compile(r"\n---[ \t]*\n")
+_MERGE = "tag:yaml.org,2002:merge"
+_READER = yaml.SafeLoader("")
 _DEPTH_LIMIT = 20
 """Levels of nested mappings and lists; what people write stays far below."""
 
@@ -16,16 +20,18 @@ _DEPTH_LIMIT = 20
 def split(text: str) -> tuple[dict[str, Any], str]:
     """Return front matter and body; a text that does not begin with a line `---` is all body.
 
-    Files of other systems are read too: a byte order mark and their ends of lines do not count. Raises
-    Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, too large to read, or that names
-    one thing twice.
+    Files of other systems are read too: a byte order mark, their ends of lines and space after `---` do not count.
+    Raises Permanent("bad_request") for front matter that is not closed, no YAML, no mapping, too large to read, or that
+    names one thing twice.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if not text.startswith("---\n"):
+    opening = _OPENING.match(text)
+    if opening is None:
         return {}, text
-    head, fence, body = text[4:].partition("\n---\n")
-    if not fence:
+    closing = _CLOSING.search(text, opening.end() - 1)
+    if closing is None:
         raise Permanent("bad_request", "the front matter must be closed by a line ---")
+    head, body = text[opening.end() : closing.start()], text[closing.end() :]
     try:
         _check(head)
         front = yaml.safe_load(head)
@@ -54,13 +60,22 @@ def _check(head: str) -> None:
 
 def _refuse_repetition(node: Node | None) -> None:
     """Refuse a key that a mapping has twice: YAML would take the last one and say nothing."""
-    keys: set[str] = set()
+    # Compared as they are read: `yes` and `true` are one key, and so are `1` and `0x1`.
+    keys: list[object] = []
     for key, value in node.value if isinstance(node, MappingNode) else ():
-        name = str(key.value)
+        line = key.start_mark.line + 2
+        if key.tag == _MERGE:
+            raise Permanent("bad_request", f"the front matter merges with `<<` in line {line}; write the values out")
+        name = _name(key)
         if name in keys:
-            line = key.start_mark.line + 2
-            raise Permanent("bad_request", f"the front matter names {name!r} a second time, in line {line}; leave one")
-        keys.add(name)
+            message = f"the front matter names {str(key.value)!r} a second time, in line {line}; leave one"
+            raise Permanent("bad_request", message)
+        keys.append(name)
         _refuse_repetition(value)
     for item in node.value if isinstance(node, SequenceNode) else ():
         _refuse_repetition(item)
+
+
+def _name(key: Node) -> object:
+    read = cast("Callable[..., object]", _READER.construct_object)  # pyright: ignore[reportUnknownMemberType]  # loose stubs
+    return read(key, deep=True)

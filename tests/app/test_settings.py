@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from app.addresses import world_port, world_url
 from app.settings import load
 from memory.errors import Permanent
 
@@ -63,6 +64,38 @@ def test_what_is_wrong_is_named(tmp_path: Path, environ: dict[str, str], says: s
         load(environ=environ, folder=tmp_path)
     assert error.value.code == "configuration"
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("countersign.toml", "port = 1\nport = 2\n", "line 2"),
+        ("countersign.toml", "[budget]\ncalls = 1\n[budget]\ncalls = 2\n", "line 3"),
+        ("countersign.toml", "port = 1\n'port' = 2\n", "line 2"),
+        (".env", "COUNTERSIGN_PORT=1\n# again\nCOUNTERSIGN_PORT=2\n", "twice, in lines 1 and 3"),
+        (".env", "COUNTERSIGN_PORT=1\nexport countersign_port=2\n", "twice, in lines 1 and 2"),
+    ],
+)
+def test_a_setting_that_stands_twice_in_a_file_is_named_with_its_line(
+    tmp_path: Path, file: str, text: str, says: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(Permanent, match=says) as error:
+        load(environ={}, folder=tmp_path)
+    assert (error.value.code, file in str(error.value)) == ("configuration", True)
+
+
+@pytest.mark.parametrize(("file", "text"), [("countersign.toml", "port = 7"), (".env", "COUNTERSIGN_PORT=7")])
+def test_files_of_other_systems_are_read(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_bytes(b"\xef\xbb\xbf" + f"{text}\r\n# end\r\n".encode())
+    assert load(environ={}, folder=tmp_path).port == 7
+
+
+def test_the_demo_business_has_a_port_of_its_own(tmp_path: Path) -> None:
+    settings = load(environ={"COUNTERSIGN_WORLD_PORT": "9011"}, folder=tmp_path)
+    assert (world_port(settings), world_url(settings)) == (9011, "http://127.0.0.1:9011")
+    other = settings.model_copy(update={"world_url": "http://127.0.0.1:9012"})
+    assert (world_port(other), world_url(other)) == (9012, "http://127.0.0.1:9012")
 
 
 @pytest.mark.parametrize(("text", "says"), [("prot = 1", "did you mean 'port'"), ("port =", "cannot be read")])

@@ -1,29 +1,28 @@
 """Shipped policies: true to the examples in their comments, small, and with an example on either side of a rule."""
 
 import re
-from typing import Any
 
 import pytest
 
 from tools.catalog import Catalog, ToolCard
-from tools.policy import FOLDER, Example, Facts, PolicySet, examples
+from tools.policy import FOLDER, Facts, PolicySet
+from tools.policy_examples import Example, read
 
 CATALOG = Catalog.discover()
 POLICY = PolicySet.load(CATALOG.cards)
-EXAMPLES = examples()
+EXAMPLES = read()
 WRITES = [card for card in CATALOG.cards.values() if card.effect != "read"]
 
 
 def decide(example: Example) -> tuple[str, ...]:
     """Return the rules that an example's decision rests on."""
-    values: dict[str, Any] = {**example.facts, "facts": tuple(example.facts.get("facts", ()))}
-    return POLICY.decide(example.role, example.tool, Facts(**values)).rules
+    return POLICY.decide(example.role, example.tool, Facts(**example.facts)).rules
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.file}:{e.verdict}:{e.role}:{e.tool}:{e.facts}")
 def test_an_example_is_judged_as_its_comment_says(example: Example) -> None:
     """R50 R52 R55"""
-    assert POLICY.judge(example) == example.verdict
+    assert example.judged_by(POLICY) == example.verdict
 
 
 @pytest.mark.parametrize("rule", POLICY.rules)

@@ -153,6 +153,7 @@ def _close(shop: Shop) -> Tool:
         "shop.close",
         effect="write",
         target=lambda args: f"desk/{args.desk}",
+        inapplicable=("amount",),
         compensate="shop.open",
         keyed=True,
         playbook="none",
@@ -170,7 +171,14 @@ def _close(shop: Shop) -> Tool:
 
 
 def _open(shop: Shop) -> Tool:
-    @tool("shop.open", effect="write", target=lambda args: f"desk/{args.desk}", keyed=True, playbook="none")
+    @tool(
+        "shop.open",
+        effect="write",
+        target=lambda args: f"desk/{args.desk}",
+        inapplicable=("amount",),
+        keyed=True,
+        playbook="none",
+    )
     async def reopen(args: Desk, call: Call) -> Mapping[str, Json]:
         """Open a desk again."""
         shop.calls.append(call.key)

@@ -68,6 +68,8 @@ class Bank:
     replies: list[Reply] = field(default_factory=list[Reply])
     looks: list[Look] = field(default_factory=list[Look])
     sends: int = 0
+    lies: set[str] = field(default_factory=set[str])
+    """Keys under which it said that something was done and did nothing."""
     last: dict[str, float] = field(default_factory=dict[str, float])
     """When the last request under each key came."""
 
@@ -101,6 +103,8 @@ class Bank:
         if (reply.arrives or reply.status == 200) and not (is_final or is_known or is_lie):
             delay = 0.0 if reply.status == 200 else reply.works * SETTLES
             self.commits.append(Commit(now + delay, call.key, item, change, is_state))
+        if is_lie and reply.status == 200:
+            self.lies.add(call.key)
         if reply.status == -2:
             raise Crash
         if reply.status == 0 or (reply.status == 200 and not (is_lie or self.of(call.key))):

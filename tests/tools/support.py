@@ -36,7 +36,8 @@ permit (principal == Agent::"executor", action in [Action::"write", Action::"des
 @id("never")
 @layer("hard")
 @code("policy_denied") @message("nobody pays 13")
-forbid (principal, action in Action::"write", resource) when { context.amount == 13 };
+forbid (principal, action in [Action::"shop.charge", Action::"shop.refund"], resource)
+when { context.amount == 13 };
 @id("one")
 @layer("approval")
 @approvals("1") @ttl("600") @groups("finance")

@@ -11,6 +11,7 @@ from memory.errors import Permanent
 from tools.action import Action, Json, Pin, canonical, digest, digest_of_lines
 from tools.admission import admit
 from tools.catalog import Catalog
+from tools.facts import Fact
 from tools.tool import Call, SliceArgument, tool
 
 
@@ -33,7 +34,11 @@ def key_of(args: Batch) -> str:
     effect="write",
     target=lambda args: f"table/{args.note}",
     amount=lambda args: args.rows.total,
-    facts=lambda args: {"environment": "prod", "big": len(args.tags)},
+    facts=(
+        Fact("environment", lambda args: " Prod", ("prod", "staging")),
+        Fact("big", lambda args: len(args.tags)),
+        Fact("owner", lambda args: None),
+    ),
 )
 async def batch(args: Batch, call: Call) -> Mapping[str, Json]:
     """Do many."""

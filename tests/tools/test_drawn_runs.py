@@ -207,7 +207,8 @@ def judge(rows: list[EffectRow], bank: Bank) -> None:
     for key, events in by_key.items():
         for row in events:
             if row.state in ("done", "compensated") and not (row.outcome or {}).get("checked"):
-                assert commits[key], f"{row.tool} is called done and the bank has nothing under {key!r}"
+                # Who lies and then shows nothing is not found out; that it was not checked is what can be said.
+                assert commits[key] or key in bank.lies, f"{row.tool} is called done, the bank has no {key!r}"
         if all(row.state == "failed" for row in events):
             assert not commits[key], f"{key!r} is called failed and the bank has it"
     for thing in {commit.item for commit in bank.commits if not commit.is_state and commit.key != "hand"}:

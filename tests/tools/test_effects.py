@@ -6,6 +6,7 @@ from memory.errors import Permanent
 from memory.scope import Access, Principal
 from tests.tools.support import Desk, act
 from tools import effects, explanations
+from tools.catalog import Catalog
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +55,24 @@ async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> No
     assert (len(explanation.permit or ""), (explanation.response or {})["result"]) == (16, {"paid": "shop:a"})
     kinds = [entry.kind for entry in explanation.entries]
     assert kinds == ["requested", "proposed", "held", "vote", "approval", "proposed", "permitted", "outcome"]
+
+
+async def test_the_entries_of_an_effect_stand_in_the_order_in_which_they_were_made(desk: Desk) -> None:
+    """Those that name it and those that only lead to it are one story, run after run."""
+    first, second = await desk.run(), await desk.run()
+    outcome = await desk.gateway.perform(first, act(first))
+    await desk.gateway.perform(second, act(second))
+    explanation = await explanations.explain(desk.database, first.access, str(outcome.effect))
+    entries = [(entry.run, entry.seq) for entry in explanation.entries]
+    runs = list(dict.fromkeys(run for run, _ in entries))
+    assert runs[0] == first.run
+    assert entries == [pair for run in runs for pair in sorted(pair for pair in entries if pair[0] == run)]
+
+
+def test_only_what_another_tool_takes_back_is_called_reversible() -> None:
+    cards = Catalog.discover().cards.values()
+    assert [card.name for card in cards if card.reversible and not card.compensate] == []
+    assert [card.name for card in cards if card.reversible] == ["billing.pause_job", "billing.resume_job"]
 
 
 async def test_an_effect_of_another_tenant_does_not_exist(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import pytest
 from memory.errors import Permanent
 from tests.tools.support import POLICY, TOOLS
 from tools.catalog import Catalog
-from tools.policy import Facts, PolicySet, examples
+from tools.policy import Facts, PolicySet
 
 CARDS = Catalog(TOOLS).cards
 CAPABILITY = """
@@ -124,6 +124,8 @@ def test_a_rule_on_a_group_of_roles_or_tools_is_never_skipped() -> None:
         ('@layer("hard")\n@code("nonsense")\nforbid (principal, action, resource);', "closed list"),
         ('@layer("hard")\nforbid (principal, action == Action::"shop.none", resource);', "do not fit"),
         ('@layer("hard")\nforbid (principal, action, resource) when { context.amuont > 1 };', "do not fit"),
+        (CAPABILITY + CAPABILITY, "two rules are named 'all'"),
+        ('@layer("capability")\npermit (principal == ?principal, action, resource);', "a template"),
         ("// unattended: shop.none\n", "unattended tool 'shop.none' does not exist"),
     ],
 )
@@ -141,20 +143,3 @@ def test_any_change_of_the_files_is_another_version(tmp_path: Path) -> None:
     version = PolicySet.load(CARDS, tmp_path).version
     (tmp_path / "a.cedar").write_text(POLICY + "\n")
     assert (policy().version != version, PolicySet.load(CARDS, tmp_path).version != version) == (True, True)
-
-
-def test_examples_are_found_in_comments(tmp_path: Path) -> None:
-    (tmp_path / "a.cedar").write_text('//! hold:2 executor shop.refund {"exposure": 1001}\n' + POLICY)
-    promises = examples(tmp_path)
-    assert [(promise.file, promise.verdict, promise.tool) for promise in promises] == [
-        ("a.cedar", "hold:2", "shop.refund")
-    ]
-    assert policy().judge(promises[0]) == "hold:2"
-
-
-@pytest.mark.parametrize("facts", ['{"amount": 1, "amount": 2}', '{"amount": ', "{1}", "amount 5", ""])
-def test_an_example_that_can_be_read_two_ways_or_none_is_refused(tmp_path: Path, facts: str) -> None:
-    """An example that nobody reads would promise what nobody checks."""
-    (tmp_path / "p.cedar").write_text(f"//! allow executor shop.pay {facts}\n")
-    with pytest.raises(Permanent, match=r"'p\.cedar'"):
-        examples(tmp_path)

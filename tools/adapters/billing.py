@@ -32,7 +32,7 @@ class BillingArguments(BaseModel):
 class NightArguments(BillingArguments):
     """One billing night."""
 
-    night: str = Field(default="latest", pattern=r"^(latest|\d{4}-\d{2}-\d{2})$")
+    night: str = Field(default="latest", pattern=r"^(latest|[0-9]{4}-[0-9]{2}-[0-9]{2})$")
 
 
 class CustomerArguments(BillingArguments):
@@ -138,6 +138,7 @@ def _job_is(status: str) -> Observe:
     target=lambda args: f"job/{args.job}",
     observe=_job_is("paused"),
     sets_state=True,
+    inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -156,6 +157,7 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     target=lambda args: f"job/{args.job}",
     observe=_job_is("running"),
     sets_state=True,
+    inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -175,6 +177,7 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     target=lambda args: f"charge/{args.charge}",
     amount=lambda args: args.amount,
     observe=_REFUNDS.one,
+    inapplicable=("environment",),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -199,6 +202,7 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     target=lambda args: f"charges/{args.charges.handle}",
     amount=lambda args: args.charges.total,
     observe=_REFUNDS.batch,
+    inapplicable=("environment",),
     lookup=_look_for_refunds,
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -223,6 +227,7 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     target=lambda args: f"invoice/{args.invoice}",
     amount=lambda args: args.amount,
     observe=_CHARGES.one,
+    inapplicable=("environment",),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -247,6 +252,7 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     target=lambda args: f"invoices/{args.invoices.handle}",
     amount=lambda args: args.invoices.total,
     observe=_CHARGES.batch,
+    inapplicable=("environment",),
     lookup=_look_for_charges,
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
+from tools.facts import Fact
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, Observation, tool
 
@@ -46,8 +47,11 @@ class TableArguments(CloudArguments):
     table: ResourceName
 
 
-def _environment(name: str) -> Mapping[str, Json]:
-    return {"environment": name.partition("/")[0]}
+def _environment(name: str) -> str:
+    return name.partition("/")[0]
+
+
+_ENVIRONMENTS = ("prod", "staging")
 
 
 @tool("cloud.volumes", effect="read")
@@ -78,7 +82,7 @@ async def _table_is_gone(args: TableArguments, call: Call, report: Mapping[str, 
     effect="write",
     key=lambda args: f"cloud.extend_volume:{args.volume}:{args.size}",
     target=lambda args: f"volume/{args.volume}",
-    facts=lambda args: _environment(args.volume),
+    facts=(Fact("environment", lambda args: _environment(args.volume), _ENVIRONMENTS),),
     amount=lambda args: args.price,
     observe=_volume_has_grown,
     lookup=lookup_in("cloud"),
@@ -102,9 +106,10 @@ async def extend_volume(args: ExtensionArguments, call: Call) -> Mapping[str, Js
     effect="destructive",
     key=lambda args: f"cloud.drop_table:{args.table}",
     target=lambda args: f"table/{args.table}",
-    facts=lambda args: _environment(args.table),
     observe=_table_is_gone,
     sets_state=True,
+    facts=(Fact("environment", lambda args: _environment(args.table), _ENVIRONMENTS),),
+    inapplicable=("amount",),
     lookup=lookup_in("cloud"),
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -3,6 +3,7 @@
 import pytest
 
 from graphs.planning.slots import Slot, SlotType, bind, extract
+from memory.errors import Permanent
 from tools.action import Json
 
 
@@ -56,9 +57,29 @@ def test_each_slot_is_filled_from_its_only_source() -> None:
         "charge": slot(type="charge", **{"from": "request"}),
         "amount": slot(type="amount", value="result.first.amount * 2", **{"from": "probe"}),
     }
-    inputs: dict[str, Json] = {"job": "payroll", "amount": 1}
-    values = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", inputs, {"first": {"amount": 250}})
+    values = bind(slots, "refund ch_1a2b3c4d5e6f for EUR 99", {}, {"first": {"amount": 250}})
     assert values == {"job": "retry", "charge": "ch_1a2b3c4d5e6f", "amount": 500}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"job": "payroll"}, "inputs.job: the runbook sets 'job' by its config; it takes charge"),
+        ({"amount": 1}, "inputs.amount: the runbook sets 'amount' by its probe; it takes charge"),
+        ({"chrage": "ch_000000"}, "inputs.chrage: the runbook takes no such input; it takes charge"),
+        ({"charge": "somebody's"}, "is no charge"),
+        ({"charge": 7}, "inputs.charge: 7 is no charge"),
+    ],
+)
+def test_an_input_that_no_slot_takes_is_refused_and_never_passed_over(inputs: dict[str, Json], says: str) -> None:
+    slots = {
+        "job": slot(type="text", default="retry", **{"from": "config"}),
+        "charge": slot(type="charge", **{"from": "request"}),
+        "amount": slot(type="amount", value="result.amount", **{"from": "probe"}),
+    }
+    with pytest.raises(Permanent, match=says) as error:
+        bind(slots, "refund ch_1a2b3c4d5e6f", inputs, {"amount": 250})
+    assert error.value.code == "plan_invalid"
 
 
 def test_an_input_sent_beside_the_message_fills_a_slot_of_the_request() -> None:
