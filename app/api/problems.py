@@ -107,6 +107,9 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
     "unsupported_media_type": ProblemType(415, "The body is not JSON", "send Content-Type: application/json"),
+    "key_claimed": ProblemType(
+        409, "The code was used before", "if it was not you, have an administrator revoke the key"
+    ),
     "internal": ProblemType(500, "Something unforeseen went wrong", "report it with the trace id"),
 }
 """Every code of the closed list; `docs/codes.md` shows the same table."""

@@ -212,6 +212,10 @@ def key(key: Key) -> dict[str, Any]:
         "created": key.created_at,
         "expires": key.expires_at,
         "revoked": key.revoked_at,
+        "made_by": key.maker,
+        "claim_until": key.claim_until,
+        "claimed": key.claimed_at,
+        "refused_claims": key.refusals,
     }
 
 
