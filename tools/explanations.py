@@ -16,7 +16,7 @@ _REQUEST = "select id, requester, thread, correlation, input, plan_hash, created
 _APPROVAL = (
     "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
     "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
-    "'reason', v.reason, 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
+    "'reason', v.reason, 'key', v.key, 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
     "from approvals a where a.id = %s"
 )
 
@@ -67,6 +67,8 @@ class ApprovalVote:
     decision: str
     channel: str
     reason: str
+    key: str | None
+    """Id of the key by which it came; None where none was asked for."""
     at: str
 
 

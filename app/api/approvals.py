@@ -1,4 +1,4 @@
-"""Approvals over HTTP: list, show, and decide with one's own key; for people and the command line."""
+"""Approvals over HTTP: list, show, decide with one's own key, take an edit over; for people and the command line."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,22 @@ from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
-from memory.governance import approvals
+from memory.governance import approvals, authors
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
+_NO_TAKE_OVER: Mapping[authors.TakeOverCode, str] = {
+    "not_found": "there is no approval {!r}; `countersign approvals ls` lists the open ones",
+    "forbidden": "only who asked for approval {!r} takes an edit of it over; ask them",
+    "approval_void": "approval {!r} is void; read the round that replaced it",
+    "approval_decided": "approval {!r} is decided already; read the decision that won",
+    "approval_expired": "the time of approval {!r} is over; start it again when people are there",
+    "wrong_nonce": "that is not the nonce of the edit as approval {!r} shows it; read it again",
+    "conflict": "nobody edited approval {!r}; there is nothing to take over",
+}
 
 
 class DecisionRequest(RequestBody):
@@ -30,6 +39,14 @@ class DecisionRequest(RequestBody):
     """Demanded for reject and edit; for ask, the question to the requester."""
     edited: Mapping[str, Any] | None = None
     """For edit: the complete new arguments."""
+    channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
+
+
+class TakeOverRequest(RequestBody):
+    """The requester's acceptance of an edit as a request of their own."""
+
+    nonce: Annotated[str, Field(min_length=1, max_length=200)]
+    """Of the `proposal` that is shown, or of the round that an edit led to."""
     channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
 
 
@@ -54,8 +71,10 @@ async def ls(  # the framework passes each part of a request by name
 async def show(approval: str, services: ServicesDep, caller: CallerDep, response: Response) -> dict[str, Any]:
     """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
     record = await approvals.show(services.database, caller.access, approval)
+    people = await authors.deciders(services.database, caller.access, {"approval": approval})
     response.headers["ETag"] = f'"{record.approval.nonce}"'
-    return {**views.approval_view(record), "sample": await _sample(services, caller, record.approval)}
+    view = views.approval_view(record, people)
+    return {**view, "sample": await _sample(services, caller, record.approval)}
 
 
 @router.post("/{approval}/decisions", operation_id="decide_approval")
@@ -82,6 +101,7 @@ async def decide(  # the framework passes each part of a request by name
             reason=decision.reason,
             channel=decision.channel,
             new_arguments=new_arguments,
+            credential=caller.credential,
         )
         if receipt.wakes_run and receipt.run:
             await services.queue.defer(connection, receipt.run)
@@ -91,9 +111,33 @@ async def decide(  # the framework passes each part of a request by name
     answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
-        raise _refusal(answer)
+        raise _refusal(answer, await _remedy(services, caller, answer))
     idempotency.mark(response, is_replay)
     return answer
+
+
+@router.post("/{approval}/take-over", operation_id="take_over_approval")
+async def take_over(
+    approval: str, request: TakeOverRequest, services: ServicesDep, caller: CallerDep
+) -> dict[str, Any]:
+    """Make an edit a request of one's own, as the requester: who wrote it may decide again, and the requester does not.
+
+    A refused edit, named by its nonce in `proposal`, ends the round and is asked about anew; of an edit that was taken,
+    named by the nonce of the round after it, that round goes on.
+    """
+    async with services.database.transaction(caller.access) as connection:
+        receipt = await authors.take_over(
+            connection,
+            approval=approval,
+            nonce=request.nonce,
+            channel=request.channel,
+            credential=caller.credential,
+        )
+        if receipt.wakes_run and receipt.run:
+            await services.queue.defer(connection, receipt.run)
+    if receipt.code != "ok":
+        raise Refusal(receipt.code, _NO_TAKE_OVER[receipt.code].format(approval), approval_status=receipt.status)
+    return {"approval": approval, "run": receipt.run, "status": receipt.status, "editors": receipt.editors}
 
 
 def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
@@ -102,7 +146,22 @@ def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
     return {"approval": approval, **fields, "decided_by": receipt.decider}
 
 
-def _refusal(answer: Mapping[str, Any]) -> Refusal:
+async def _remedy(services: Services, caller: Caller, answer: Mapping[str, Any]) -> str:
+    """Return what can be done where an edit would leave nobody to approve it: who could be added or asked."""
+    if answer["code"] != "no_approver_left":
+        return ""
+    approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
+    people = await authors.deciders(services.database, caller.access, {"approval": approval.id})
+    others = [repr(name) for name, standing in people.items() if standing == "ok" and name != caller.principal.id]
+    groups = " or ".join(map(repr, approval.groups)) or "the people"
+    return (
+        f"; beside you {', '.join(others) or 'nobody'} could approve it, and it needs {approval.need}: "
+        f"{approval.requester!r} may take it over as a request of their own (`countersign approvals take-over "
+        f"{approval.id}`), or add somebody to {groups}"
+    )
+
+
+def _refusal(answer: Mapping[str, Any], remedy: str) -> Refusal:
     code = cast(Code, answer["code"]) if answer["code"] in CODES else "conflict"
     decider = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
     state = (
@@ -110,7 +169,9 @@ def _refusal(answer: Mapping[str, Any]) -> Refusal:
         if answer["status"]
         else ""
     )
-    message = f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}"
+    message = (
+        f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}{remedy}"
+    )
     details = {name: value for name, value in answer.items() if name not in ("code", "status")}
     return Refusal(code, message, **details, approval_status=answer["status"])
 

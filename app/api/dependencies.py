@@ -64,6 +64,8 @@ class Caller:
 
     principal: Principal
     access: Access
+    credential: str
+    """Hash of the key that they came with, in hexadecimal."""
 
 
 def services_of(request: Request) -> Services:
@@ -76,7 +78,7 @@ async def caller_of(
 ) -> Caller:
     """Return who calls, by their key alone; the two schemes are there for the OpenAPI document."""
     principal = await auth.authenticate(services_of(request).database, request.headers)
-    return Caller(principal, Access.of(principal))
+    return Caller(principal, Access.of(principal), auth.credential_of(request.headers))
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]

@@ -67,8 +67,8 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "author_excluded": ProblemType(403, "Authors do not decide what they wrote", "ask somebody else"),
     "no_approver_left": ProblemType(
         409,
-        "Nobody would be left who may approve this edit",
-        "reject it with a reason, and let the requester ask anew, or add somebody to the groups that decide",
+        "Too few people would be left who may decide",
+        "add somebody to the groups that are named, or let the requester take an edit over as a request of their own",
     ),
     "wrong_nonce": ProblemType(
         412, "The decision is not for the round that is open", "read the approval again, then decide"

@@ -61,7 +61,7 @@ async def test_of_three_deciders_at_once_two_make_a_quorum_of_two(desk: Desk) ->
         ("alice", 10, "requester_excluded"),
         ("frank", 10, "needs_another_group"),
         ("dave", 10, "over_limit"),
-        ("bob", 1_000_000_001, "over_limit"),
+        ("erin", 1_000_001, "over_limit"),
     ],
 )
 async def test_a_person_without_the_authority_leaves_the_question_open(

@@ -1,0 +1,108 @@
+-- Authors of what a round asks, who do not decide it, and the people who are left to. Called by authors.py, and by the
+-- functions that open rounds and count votes.
+
+-- The people who wrote what a step asks for, besides its requester: who edited it, unless the requester took that over.
+create or replace function authors_of(p_run text, p_step text) returns text[]
+language sql stable set search_path = public, pg_temp as $$
+  select coalesce(array_agg(distinct a.decided_by), '{}') from approvals a
+   where a.run = p_run and a.step = p_step and a.status = 'edited' and a.taken_over_by is null
+$$;
+revoke execute on function authors_of(text, text) from public;
+
+-- All authors of a round as things stand: who edited it, and who published what it rests on and is not countersigned.
+create or replace function authors_now(v approvals) returns text[]
+language sql stable set search_path = public, pg_temp as $$
+  select array(select x from unnest(authors_of(v.run, v.step) || publishers_of(v.pins, false)) x group by x order by x)
+$$;
+revoke execute on function authors_now(approvals) from public;
+
+-- How each person of the groups that a round asks stands to it: `ok`, or why their approval would not count.
+create or replace function standings(v approvals) returns table (person text, standing text)
+language sql stable set search_path = public, pg_temp as $$
+  select q.id, case
+      when v.requester_excluded and q.id = v.requester then 'requester_excluded'
+      when q.id = any (v.authors) then 'author_excluded'
+      when v.exposure > case when v.need = 1 then q.limit_alone else q.limit_joint end then 'over_limit'
+      else 'ok' end
+    from principals q where cardinality(v.groups) = 0 or v.groups && q.groups
+$$;
+revoke execute on function standings(approvals) from public;
+
+-- How many people could still approve a round if this person were one of its authors.
+create or replace function voters_left(v approvals, p_author text) returns bigint
+language sql stable set search_path = public, pg_temp as $$
+  select count(*) from standings(v) s where s.standing = 'ok' and s.person <> p_author
+$$;
+revoke execute on function voters_left(approvals, text) from public;
+
+-- A round as it would be opened, to be judged before it is. A publisher counts as its author only if nobody could
+-- countersign the version: else the round can be decided once somebody does.
+create or replace function draft_round(p jsonb) returns approvals
+language sql stable set search_path = public, pg_temp as $$
+  select jsonb_populate_record(null::approvals, p - 'shown' || jsonb_build_object(
+    'requester', p ->> 'user',
+    'authors', to_jsonb(authors_of(p ->> 'run', p ->> 'step') || publishers_of(p -> 'pins', true))))
+$$;
+revoke execute on function draft_round(jsonb) from public;
+
+-- Keeps an edit that was refused because it would leave nobody to approve it: the requester may take it over.
+create or replace function keep_proposal(v approvals, p jsonb) returns void
+language sql set search_path = public, pg_temp as $$
+  update approvals a set proposal = jsonb_build_object('by', current_principal(), 'edited', p -> 'edited',
+         'reason', p ->> 'reason', 'nonce', gen_random_uuid()::text, 'at', clock_timestamp())
+   where a.id = v.id
+$$;
+revoke execute on function keep_proposal(approvals, jsonb) from public;
+
+-- The requester makes an edit a request of their own, so that who wrote it may decide again: one that was refused, told
+-- by the nonce of the proposal, ends the round as edited; of one that was taken, the round after it goes on.
+create or replace function take_over(p jsonb)
+returns table (code text, run text, status text, editors text[], woken boolean)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v approvals; v_editors text[]; v_woken boolean := false;
+begin
+  select a.run into v.run from approvals a where a.id = p ->> 'approval';
+  perform 1 from runs r where r.id = v.run for no key update;
+  select * into v from approvals a where a.id = p ->> 'approval' for update;
+  v_editors := authors_of(v.run, v.step);
+  code := case
+    when v.id is null then 'not_found'
+    when v.requester <> current_principal() then 'forbidden'
+    when v.status = 'void' then 'approval_void'
+    when v.status <> 'open' then 'approval_decided'
+    when v.expires <= clock_timestamp() then 'approval_expired'
+    when p ->> 'nonce' = v.proposal ->> 'nonce' then 'proposal'
+    when p ->> 'nonce' is distinct from v.nonce then 'wrong_nonce'
+    when v_editors = '{}' then 'conflict'
+    else 'round' end;
+  if code not in ('proposal', 'round') then
+    return query select code, v.run, v.status, v_editors, false; return;
+  end if;
+  update approvals a set taken_over_by = current_principal()
+   where a.id = v.id and code = 'proposal'
+      or a.run = v.run and a.step = v.step and a.status = 'edited' and a.taken_over_by is null;
+  if code = 'proposal' then
+    v_editors := array[v.proposal ->> 'by'];
+    v_woken := close_approval(v.id, 'edited', v.proposal ->> 'reason', current_principal(), v.proposal -> 'edited');
+  else
+    update approvals a set authors = authors_now(a) where a.id = v.id;
+  end if;
+  perform journal_extend(v.run, jsonb_build_object('kind', 'taken_over', 'approval', v.id, 'by', current_principal(),
+    'authors', to_jsonb(v_editors), 'channel', p ->> 'channel', 'credential', vote_key(p)));
+  return query select 'ok', v.run, (select a.status from approvals a where a.id = v.id), v_editors, v_woken;
+end $$;
+revoke execute on function take_over(jsonb) from public;
+grant execute on function take_over(jsonb) to cs_app;
+
+-- How people stand to a round: one that is there, or one that would be opened by the same body as for `hold`.
+create or replace function deciders(p jsonb) returns table (person text, standing text)
+language plpgsql stable security definer set search_path = public, pg_temp as $$
+declare v approvals;
+begin
+  if p ? 'approval' then select * into v from approvals a where a.id = p ->> 'approval';
+  else v := draft_round(p);
+  end if;
+  return query select * from standings(v);
+end $$;
+revoke execute on function deciders(jsonb) from public;
+grant execute on function deciders(jsonb) to cs_app;
