@@ -46,9 +46,9 @@ async def show(desk: Desk, approval: str) -> ApprovalRecord:
 async def take_over(desk: Desk, approval: str, person: str = "alice", nonce: str | None = None) -> TakeOver:
     """Take over the edit that a round shows: the refused one if there is one."""
     round = (await show(desk, approval)).approval
-    nonce = nonce or (round.proposal or {"nonce": round.nonce})["nonce"]
+    current = str((round.proposal or {"nonce": round.nonce})["nonce"])
     async with desk.database.transaction(desk.access(person)) as connection:
-        return await authors.take_over(connection, approval=approval, nonce=nonce, channel="test")
+        return await authors.take_over(connection, approval=approval, nonce=nonce or current, channel="test")
 
 
 async def test_who_edited_does_not_vote_on_what_they_wrote(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Versions approved by somebody else than their publisher: who may, what is recorded, and when publishing is refused."""
+"""Versions approved by another than their publisher: who may, what is recorded, when publishing is refused."""
 
 import pytest
 
