@@ -152,12 +152,13 @@ async def _remedy(services: Services, caller: Caller, answer: Mapping[str, Any])
         return ""
     approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
     people = await authors.deciders(services.database, caller.access, {"approval": approval.id})
-    others = [repr(name) for name, standing in people.items() if standing == "ok" and name != caller.principal.id]
-    groups = " or ".join(map(repr, approval.groups)) or "the people"
+    people.pop(caller.principal.id, None)
+    able = " and ".join(repr(name) for name, standing in people.items() if standing == "ok")
+    groups = " or ".join(map(repr, approval.groups))
     return (
-        f"; beside you {', '.join(others) or 'nobody'} could approve it, and it needs {approval.need}: "
-        f"{approval.requester!r} may take it over as a request of their own (`countersign approvals take-over "
-        f"{approval.id}`), or add somebody to {groups}"
+        f"; beside you {able or 'nobody'} could approve it, and it needs {approval.need}: {approval.requester!r} may "
+        f"take it over as a request of their own (`countersign approvals take-over {approval.id}`), or add somebody to "
+        f"{groups or 'the people'}"
     )
 
 

@@ -135,7 +135,6 @@ def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dic
     """Return everything of an approval, with the nonce for decisions, who changed what, and who may still decide."""
     approval, items = record.approval, record.items
     replaces = _replacement(approval, record.predecessor)
-    voters = {vote.approver for vote in record.votes}
     return {
         **approval_summary(approval),
         "nonce": approval.nonce,
@@ -148,7 +147,7 @@ def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dic
         "taken_over_by": approval.taken_over_by,
         "requester_excluded": approval.requester_excluded,
         "authors": approval.authors,
-        "voters": [name for name, standing in people.items() if standing == "ok" and name not in voters],
+        "voters": _voters(record, people),
         "valid_until": approval.valid_until,
         "shown": approval.question,
         "votes": [asdict(vote) for vote in record.votes],
@@ -158,11 +157,22 @@ def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dic
         "digests": [item.digest for item in items],
         "replaces": replaces,
         "changed": replaces["changed"] if replaces else {},
-        "edits": [
-            {"approval": edit.id, "round": edit.round, **_editing(edit), "changed": _edit(edit, edit.new_arguments)}
-            for edit in record.edits
-        ],
+        "edits": list(map(_past_edit, record.edits)),
     }
+
+
+def _voters(record: ApprovalRecord, people: Mapping[str, Standing]) -> list[str]:
+    voters = {vote.approver for vote in record.votes}
+    return [name for name, standing in people.items() if standing == "ok" and name not in voters]
+
+
+def _proposal(approval: Approval) -> Mapping[str, Any] | None:
+    proposal = approval.proposal
+    return proposal and {**proposal, "changed": _edit(approval, proposal["edited"])}
+
+
+def _past_edit(edit: Approval) -> dict[str, Any]:
+    return {"approval": edit.id, "round": edit.round, **_editing(edit), "changed": _edit(edit, edit.new_arguments)}
 
 
 def _replacement(approval: Approval, old: Approval | None) -> dict[str, Any] | None:

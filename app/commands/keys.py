@@ -26,13 +26,9 @@ def create(  # one option per field of a key
     as_json: AsJson = False,
 ) -> None:
     """Make a key; its secret is printed once. For somebody else that is a code, which they claim."""
-    if person and recipient and person != recipient:
-        raise typer.BadParameter(f"the key is either for {person!r} or for {recipient!r}; name one")
-    person = person or recipient
-    if bootstrap:
-        new_key = _bootstrap(person, label or "bootstrap", days)
-    else:
-        new_key = ask(lambda api: api.post("/api/keys", {"person": person, "label": label, "days": days}))
+    person = _recipient(person, recipient)
+    body = {"person": person, "label": label, "days": days}
+    new_key = _bootstrap(person, label, days) if bootstrap else ask(lambda api: api.post("/api/keys", body))
     show(new_key, as_json, _print_key)
 
 
@@ -58,6 +54,12 @@ def revoke(key: Annotated[str, typer.Argument(help="Id of the key.")], as_json: 
     show(answer, as_json, lambda view: fields(view, ("id", "revoked")))
 
 
+def _recipient(argument: str | None, option: str | None) -> str | None:
+    if argument and option and argument != option:
+        raise typer.BadParameter(f"the key is either for {argument!r} or for {option!r}; name one")
+    return argument or option
+
+
 def _print_key(key: Mapping[str, Any]) -> None:
     say(key["secret"])
     if key.get("claim_until"):
@@ -73,4 +75,4 @@ def _bootstrap(person: str | None, label: str, days: int) -> dict[str, Any]:
         raise typer.BadParameter("--bootstrap needs to know for whom; name a person")
     options = settings()
     with addresses_of(options) as addresses:
-        return asdict(asyncio.run(first_key(options, addresses, person, label=label, days=days)))
+        return asdict(asyncio.run(first_key(options, addresses, person, label=label or "bootstrap", days=days)))

@@ -38,7 +38,8 @@ _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
 _COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce, exposure,
   step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by, opened, expires, decided,
-  valid_until, (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
+  valid_until, (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve'
+                   and v.approver <> all (approvals.authors)) as approvals"""
 
 
 @dataclass(frozen=True, slots=True)

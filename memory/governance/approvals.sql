@@ -76,6 +76,13 @@ create or replace function vote_key(p jsonb) returns text language sql stable se
 $$;
 revoke execute on function vote_key(jsonb) from public;
 
+-- How many people agreed to a round so far. Who became an author after their vote, as by an upgrade, is none of them.
+create or replace function agreement(v approvals) returns int language sql stable set search_path = public, pg_temp as $$
+  select count(*)::int from votes w
+   where w.approval = v.id and w.decision = 'approve' and w.approver <> all (v.authors)
+$$;
+revoke execute on function agreement(approvals) from public;
+
 -- One answer of one person. The run row is locked first, so that parking and deciding cannot miss each other.
 create or replace function decide(p jsonb)
 returns table (code text, run text, status text, votes int, need int, decided_by text, woken boolean)
@@ -100,13 +107,13 @@ begin
     if v_code = 'no_approver_left' then perform keep_proposal(v, p); end if;
     perform journal_extend(v.run, jsonb_build_object('kind', 'vote_refused', 'approval', v.id,
       'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key));
-    select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+    v_votes := agreement(v);
     return query select v_code, v.run, v.status, v_votes, v.need, v.decided_by, v_woken; return;
   end if;
   if v_kind = 'ask' then
     perform journal_extend(v.run, jsonb_build_object('kind', 'question', 'approval', v.id, 'by', current_principal(),
       'to', v.requester, 'question', p ->> 'reason', 'credential', v_key));
-    select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+    v_votes := agreement(v);
     return query select 'ok', v.run, 'open', v_votes, v.need, null::text, false; return;
   end if;
   insert into votes (tenant, approval, approver, decision, reason, channel, nonce, key)
@@ -115,7 +122,7 @@ begin
   perform journal_extend(v.run, jsonb_build_object('kind', 'vote', 'approval', v.id, 'by', current_principal(),
     'decision', v_kind, 'reason', p ->> 'reason', 'channel', p ->> 'channel', 'nonce', p ->> 'nonce',
     'credential', v_key));
-  select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+  v_votes := agreement(v);
   if v_kind = 'reject' then
     v_woken := close_approval(v.id, 'rejected', p ->> 'reason', current_principal(), null);
   elsif v_kind = 'edit' then

@@ -79,11 +79,10 @@ async def shortage(database: Database, access: Access, question: Mapping[str, An
 
 
 def _shortage(need: int, groups: Sequence[str], people: Mapping[str, Standing]) -> str:
-    able = [person for person, standing in people.items() if standing == "ok"]
-    others = [f"{person!r} {_OBSTACLES[standing]}" for person, standing in people.items() if standing != "ok"]
+    able = [repr(person) for person, standing in people.items() if standing == "ok"]
+    obstacles = [f"{person!r} {_OBSTACLES[standing]}" for person, standing in people.items() if standing in _OBSTACLES]
     team = f"group {' or '.join(map(repr, groups))}" if groups else "all people"
-    names = f" ({', '.join(map(repr, able))})" if able else ""
-    reasons = f": {', '.join(others)}" if others else ""
-    remedies = [_REMEDIES[standing] for standing in _REMEDIES if standing in people.values()]
-    remedy = ", or ".join([f"add somebody to {team}", *remedies])
-    return f"{need} of {team} must agree and {len(able)} can{names}{reasons}; {remedy}"
+    reasons = ", ".join(obstacles) or "there is nobody else"
+    remedies = dict.fromkeys(_REMEDIES[standing] for standing in people.values() if standing in _REMEDIES)
+    remedy = ", or ".join([f"add somebody to {team}" if groups else "add a person", *remedies])
+    return f"{need} of {team} must agree and {len(able)} can ({', '.join(able) or 'nobody'}): {reasons}; {remedy}"

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psycopg
 from psycopg.rows import dict_row
@@ -21,13 +21,8 @@ _KEY = "id, principal, label, created, expires, revoked, made_by, claim_until, c
 _STANDINGS: tuple[Literal["valid", "expired", "revoked"], ...] = ("valid", "expired", "revoked")
 
 
-_CLAIM_CODES: tuple[Literal["ok", "not_found", "claimed", "revoked", "expired"], ...] = (
-    "ok",
-    "not_found",
-    "claimed",
-    "revoked",
-    "expired",
-)
+ClaimCode = Literal["ok", "not_found", "claimed", "revoked", "expired"]
+_CLAIM_CODES: tuple[ClaimCode, ...] = get_args(ClaimCode)
 _CLAIM_PREFIX = "claim_"
 
 
@@ -112,7 +107,7 @@ async def claim(database: Database, code: str) -> NewKey:
         cursor = await connection.execute("select * from person_of_claim(%s)", [key_hash(code)])
         row = await cursor.fetchone()
     if row is None:
-        raise Permanent("unauthenticated", "this code is unknown; ask an administrator for one")
+        raise _claim_refusal("not_found", {})
     async with database.transaction(Access.of(Principal(row["tenant"], row["id"]))) as connection:
         key = await _claim(connection, code)
     # Raised only now: that somebody came with a used code is recorded, and an error inside would undo that.
@@ -232,17 +227,17 @@ async def _claim(connection: Connection, code: str) -> NewKey | Permanent:
     secret = _key_secret()
     cursor = await connection.execute("select * from claim_key(%s, %s)", [key_hash(code), key_hash(secret)])
     row = await cursor.fetchone() or {}
-    match member(_CLAIM_CODES, row["code"], "claim_key"):
-        case "ok":
-            return NewKey(row["id"], row["person"], secret)
-        case "claimed":
-            moment = row["taken"].astimezone(UTC)
-            message = (
-                f"key {row['id']!r} of {row['person']!r} was taken with this code on {moment:%Y-%m-%d at %H:%M} UTC; "
-                "if that was not you, somebody else acts in your name: have an administrator revoke it at once"
-            )
-            return Permanent("key_claimed", message)
-        case "not_found":
-            return Permanent("unauthenticated", "this code is unknown; ask an administrator for one")
-        case lapse:
-            return Permanent("unauthenticated", f"this code is {lapse}; ask an administrator for a new one")
+    code = member(_CLAIM_CODES, row["code"], "claim_key")
+    return NewKey(row["id"], row["person"], secret) if code == "ok" else _claim_refusal(code, row)
+
+
+def _claim_refusal(code: ClaimCode, row: Mapping[str, Any]) -> Permanent:
+    if code == "claimed":
+        moment = row["taken"].astimezone(UTC)
+        message = (
+            f"key {row['id']!r} of {row['person']!r} was taken with this code on {moment:%Y-%m-%d at %H:%M} UTC; "
+            "if that was not you, somebody else acts in your name: have an administrator revoke it at once"
+        )
+        return Permanent("key_claimed", message)
+    problem = "unknown" if code == "not_found" else code
+    return Permanent("unauthenticated", f"this code is {problem}; ask an administrator for a new one")

@@ -5,11 +5,11 @@ version. Who published a version is an author of what plans that rest on it ask,
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from memory.embeddings.lexical import LEXICAL
-from memory.errors import Permanent
+from memory.errors import Code, Permanent
 from memory.knowledge.models import (
     ItemKind,
     KnowledgeItem,
@@ -32,6 +32,12 @@ PublishCode = Literal["ok", "known", "forbidden", "group", "kind", "conflict", "
 ApproveCode = Literal["ok", "known", "forbidden", "group", "not_found", "author_excluded"]
 _CODES: tuple[PublishCode, ...] = get_args(PublishCode)
 _APPROVE_CODES: tuple[ApproveCode, ...] = get_args(ApproveCode)
+_NO_APPROVAL: Mapping[ApproveCode, tuple[Code, str]] = {
+    "not_found": ("not_found", "there is no {0}; list what is with `knowledge ls`"),
+    "author_excluded": ("author_excluded", "{0} is published by {1!r}; ask another person"),
+    "forbidden": ("forbidden", "{0} must be approved by a person, outside runs"),
+    "group": ("forbidden", "{1!r} may not approve {0}; ask somebody of 'ops', 'finance' or 'admin'"),
+}
 _STANDING = """
 select k.published_by, not exists (select 1 from principals q where q.id = k.published_by) as is_shipped,
   array(select w.approver from knowledge_approvals w
@@ -101,21 +107,11 @@ async def approve(database: Database, access: Access, id: str, version: int, rea
     inside a run.
     """
     row = await database.call(access, "approve_knowledge", id, version, reason)
-    name = f"{id!r} version {version}"
-    match member(_APPROVE_CODES, row["code"], "approve_knowledge"):
-        case "ok":
-            return True
-        case "known":
-            return False
-        case "not_found":
-            raise Permanent("not_found", f"there is no {name}; list what is with `knowledge ls --id {id}`")
-        case "author_excluded":
-            raise Permanent("author_excluded", f"{name} is published by {access.principal.id!r}; ask another person")
-        case "forbidden":
-            raise Permanent("forbidden", f"{name} must be approved by a person, outside runs")
-        case "group":
-            message = f"{access.principal.id!r} may not approve {name}; ask somebody of 'ops', 'finance' or 'admin'"
-            raise Permanent("forbidden", message)
+    code = member(_APPROVE_CODES, row["code"], "approve_knowledge")
+    if code in ("ok", "known"):
+        return code == "ok"
+    error, message = _NO_APPROVAL[code]
+    raise Permanent(error, message.format(f"{id!r} version {version}", access.principal.id))
 
 
 async def standing(database: Database, access: Access, id: str, version: int) -> VersionStanding:

@@ -245,3 +245,16 @@ async def test_a_publisher_whom_nobody_could_countersign_leaves_nobody(desk: Des
     lease = await desk.run()
     with pytest.raises(Halt, match="'bob' wrote it"):
         await desk.gateway.perform(lease, resting(lease, version))
+
+
+async def test_a_vote_counts_no_more_once_its_voter_is_an_author(desk: Desk, owner: Connection) -> None:
+    """As after an upgrade, which makes publishers authors of questions that wait."""
+    lease = await desk.run()
+    approval = await desk.ask(lease, refund(lease, amount=2_000))
+    await desk.decide(approval, "bob")
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [desk.people["bob"].tenant])
+        await owner.execute("update approvals set authors = '{bob}' where id = %s", [approval])
+    assert (await show(desk, approval)).approval.approvals == 0
+    vote = await desk.decide(approval, "carol")
+    assert (vote.status, vote.votes) == ("open", 1)

@@ -22,7 +22,7 @@ async def test_a_key_for_somebody_else_is_a_code_that_they_claim_without_any_key
 
 
 async def test_a_second_claim_is_refused_and_both_learn_of_it(client: Client, anonymous: httpx2.AsyncClient) -> None:
-    """An administrator who claims in somebody's name is found out when that person comes."""
+    """P2: an administrator who claims in somebody's name is found out when that person comes."""
     root = await client("root")
     code = (await root.post("/api/keys", json={"person": "carol"})).json()["code"]
     key = (await anonymous.post("/api/keys/claim", json={"code": code})).json()

@@ -44,7 +44,7 @@ async def test_a_run_that_nobody_could_decide_stops_and_goes_on_when_somebody_ca
     await remain(owner, stage, "alice")
     row = await stage.run(plan(pay("a")))
     assert (row.status, row.reason, stage.shop.calls) == ("stopped", "no_approver_left", [])
-    assert "1 of all people must agree and 0 can: 'alice' asked for it" in row.message
+    assert "1 of all people must agree and 0 can (nobody): 'alice' asked for it" in row.message
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [stage.access.principal.tenant])
         await owner.execute("update principals set limit_alone = 100 where id = 'carol'")

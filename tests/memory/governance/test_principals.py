@@ -44,6 +44,7 @@ async def test_a_key_for_somebody_else_lets_nobody_in_before_its_person_took_it(
 
 
 async def test_a_second_claim_is_refused_told_and_journaled(database: Database, root: Access, bob: Principal) -> None:
+    """P2"""
     code = await principals.issue(database, root, "bob")
     key = await principals.claim(database, code.secret)
     with pytest.raises(Permanent, match="somebody else acts in your name") as refusal:
@@ -129,6 +130,7 @@ async def test_the_database_makes_no_key_that_works_at_once_for_somebody_else(
 async def test_the_first_keys_are_claimed_for_their_people_and_the_journal_says_so(
     database: Database, root: Access, urls: Urls
 ) -> None:
+    """P1"""
     key = await principals.bootstrap(urls.owner, root.principal.tenant, "bob", "first")
     assert (await principals.authenticate(database, key.secret)).id == "bob"
     story = await entries(database, root, "key_")
@@ -152,7 +154,7 @@ async def test_revoking_is_journaled(database: Database, root: Access) -> None:
 async def test_people_groups_and_limits_are_journaled_with_what_they_were(
     database: Database, root: Access, superuser: Connect
 ) -> None:
-    """Also where somebody above all rules writes to the table directly."""
+    """P1: also where somebody above all rules writes to the table directly."""
     async with superuser() as connection:
         where = [root.principal.tenant]
         await connection.execute("update principals set limit_alone = 7 where id = 'bob' and tenant = %s", where)
@@ -171,6 +173,7 @@ async def test_people_groups_and_limits_are_journaled_with_what_they_were(
 
 
 async def test_founders_are_journaled(database: Database, urls: Urls, tenant: str) -> None:
+    """P1"""
     eve = Principal(f"{tenant}-b", "eve", frozenset({"ops"}), limit_alone=5)
     await principals.create_tenant(urls.owner, eve.tenant, [eve])
     (entry,) = await entries(database, Access.of(eve), "person_")

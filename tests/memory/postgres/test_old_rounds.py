@@ -33,7 +33,8 @@ select 't', id, 'r', 1, 'alice', status, 1, '{finance}', true, 'n', 0, 's', 'p',
   from (values ('open', 'open'), ('gone', 'rejected')) v (id, status);
 """
 FORCED = """
-select relname from pg_class where relname in ('approvals', 'knowledge', 'principals') and relforcerowsecurity order by 1
+select relname from pg_class
+ where relname in ('approvals', 'knowledge', 'principals') and relforcerowsecurity order by 1
 """
 
 
