@@ -142,8 +142,7 @@ def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dic
         "policy": approval.policy,
         "pins": approval.pins,
         "edited": approval.new_arguments,
-        "proposal": approval.proposal
-        and {**approval.proposal, "changed": _edit(approval, approval.proposal["edited"])},
+        "proposal": _proposal(approval),
         "taken_over_by": approval.taken_over_by,
         "requester_excluded": approval.requester_excluded,
         "authors": approval.authors,
