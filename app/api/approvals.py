@@ -15,6 +15,9 @@ from memory.governance import approvals, authors
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
+from tools.action import Action
+from tools.approval_request import foresee
+from tools.tool import Tool
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
@@ -25,6 +28,7 @@ _NO_TAKE_OVER: Mapping[authors.TakeOverCode, str] = {
     "approval_decided": "approval {!r} is decided already; read the decision that won",
     "approval_expired": "the time of approval {!r} is over; start it again when people are there",
     "wrong_nonce": "that is not the nonce of the edit as approval {!r} shows it; read it again",
+    "no_approver_left": "also as your request, too few people could approve that edit of {!r}; add somebody first",
     "conflict": "nobody edited approval {!r}; there is nothing to take over",
 }
 
@@ -90,7 +94,7 @@ async def decide(  # the framework passes each part of a request by name
     """Approve, reject, edit or ask; the answer says whether the round is closed, a refusal which decision won."""
     if decision.decision != "approve" and not decision.reason.strip():
         raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
-    new_arguments = await _new_arguments(services, caller, approval, decision)
+    edit = await _edit(services, caller, approval, decision) if decision.decision == "edit" else {}
 
     async def work(connection: Connection) -> dict[str, Any]:
         receipt = await approvals.decide(
@@ -100,8 +104,8 @@ async def decide(  # the framework passes each part of a request by name
             decision=decision.decision,
             reason=decision.reason,
             channel=decision.channel,
-            new_arguments=new_arguments,
             credential=caller.credential,
+            **edit,
         )
         if receipt.wakes_run and receipt.run:
             await services.queue.defer(connection, receipt.run)
@@ -111,7 +115,7 @@ async def decide(  # the framework passes each part of a request by name
     answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
-        raise _refusal(answer, await _remedy(services, caller, answer))
+        raise _refusal(answer, await _remedy(services, caller, answer, edit.get("demand")))
     idempotency.mark(response, is_replay)
     return answer
 
@@ -146,19 +150,18 @@ def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
     return {"approval": approval, **fields, "decided_by": receipt.decider}
 
 
-async def _remedy(services: Services, caller: Caller, answer: Mapping[str, Any]) -> str:
+async def _remedy(
+    services: Services, caller: Caller, answer: Mapping[str, Any], demand: Mapping[str, Any] | None
+) -> str:
     """Return what can be done where an edit would leave nobody to approve it: who could be added or asked."""
     if answer["code"] != "no_approver_left":
         return ""
     approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
-    people = await authors.deciders(services.database, caller.access, {"approval": approval.id})
-    people.pop(caller.principal.id, None)
-    able = " and ".join(repr(name) for name, standing in people.items() if standing == "ok")
-    groups = " or ".join(map(repr, approval.groups))
+    question = {"approval": approval.id, "need": approval.need, "groups": approval.groups, **(demand or {})}
+    shortage = await authors.shortage(services.database, caller.access, {**question, "author": caller.principal.id})
     return (
-        f"; beside you {able or 'nobody'} could approve it, and it needs {approval.need}: {approval.requester!r} may "
-        f"take it over as a request of their own (`countersign approvals take-over {approval.id}`), or add somebody to "
-        f"{groups or 'the people'}"
+        f"; {shortage}; or let {approval.requester!r} take it over as a request of their own "
+        f"(`countersign approvals take-over {approval.id}`)"
     )
 
 
@@ -177,20 +180,32 @@ def _refusal(answer: Mapping[str, Any], remedy: str) -> Refusal:
     return Refusal(code, message, **details, approval_status=answer["status"])
 
 
-async def _new_arguments(
-    services: Services, caller: Caller, approval: str, decision: DecisionRequest
-) -> dict[str, Any] | None:
-    if decision.decision != "edit":
-        return None
-    items = (await approvals.show(services.database, caller.access, approval)).items
-    if len(items) != 1:
-        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(items)} actions together; "
+async def _edit(services: Services, caller: Caller, approval: str, decision: DecisionRequest) -> dict[str, Any]:
+    """Return the new arguments of an edit and, if policies are at hand, whom they would ask about it."""
+    record = await approvals.show(services.database, caller.access, approval)
+    if len(record.items) != 1:
+        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(record.items)} actions together; "
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip
-    tool = services.catalog.get(items[0].tool)
+    tool = services.catalog.get(record.items[0].tool)
+    arguments = _strict_arguments(tool, decision.edited or {})
+    if services.rules is None:
+        return {"new_arguments": arguments}
+    action = Action(
+        run=record.approval.run,
+        step=record.approval.step,
+        role="executor",
+        tool=tool.name,
+        args=arguments,
+        plan_hash=record.approval.plan_hash,
+        user=record.approval.requester,
+    )
+    return {"new_arguments": arguments, "demand": foresee(action, services.catalog, services.rules)}
+
+
+def _strict_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
-        text = json.dumps(decision.edited or {})
-        return tool.arguments.model_validate_json(text, strict=True).model_dump(mode="json")
+        return tool.arguments.model_validate_json(json.dumps(arguments), strict=True).model_dump(mode="json")
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refusal(

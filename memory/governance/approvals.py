@@ -161,14 +161,16 @@ async def decide(
     reason: str,
     channel: str,
     new_arguments: Mapping[str, Any] | None = None,
+    demand: Mapping[str, Any] | None = None,
     credential: str | None = None,
 ) -> VoteResult:
     """Count one vote of the entered person; refusals come back as codes because each is journaled and commits.
 
-    `credential` is the hash of the key by which it came, in hexadecimal; the vote then names that key.
+    `demand` says whom policy would ask after an edit: `need`, `groups`, `exposure`; unset means as before. `credential`
+    is the hash of the key by which it came, in hexadecimal; the vote then names that key.
     """
     body = {"approval": approval, "nonce": nonce, "decision": decision, "reason": reason, "channel": channel}
-    body = {**body, "edited": new_arguments, "credential": credential}
+    body = {**body, "edited": new_arguments, "demand": demand, "credential": credential}
     cursor = await connection.execute("select * from decide(%s)", [Jsonb(body)])
     row = await cursor.fetchone() or {}
     return VoteResult(

@@ -62,7 +62,8 @@ begin
     when exists (select 1 from votes w where w.approval = v.id and w.approver = v_person.id) then 'duplicate_vote'
     when p_decision = 'approve' and v.exposure > case when v.need = 1 then v_person.limit_alone
                                                       else v_person.limit_joint end then 'over_limit'
-    when p_decision = 'edit' and voters_left(v, v_person.id) < v.need then 'no_approver_left'
+    when p_decision = 'edit' and voters_left(edited_round(v, p), v_person.id) < (edited_round(v, p)).need
+      then 'no_approver_left'
   end;
 end $$;
 revoke execute on function vote_refusal(approvals, jsonb, text) from public;

@@ -19,6 +19,7 @@ TakeOverCode = Literal[
     "approval_decided",
     "approval_expired",
     "wrong_nonce",
+    "no_approver_left",
     "conflict",
 ]
 _STANDINGS: tuple[Standing, ...] = get_args(Standing)
@@ -66,14 +67,15 @@ async def take_over(
 async def deciders(database: Database, access: Access, question: Mapping[str, Any]) -> dict[str, Standing]:
     """Return how each person of the groups that are asked stands to a round, by name.
 
-    `question` is `{"approval": ID}`, or the body with which `hold` would open the round.
+    `question` is `{"approval": ID}`, which may name another demand and one more `author`, or the body with which `hold`
+    would open the round.
     """
     rows = await database.rows(access, "select person, standing from deciders(%s) order by person", Jsonb(question))
     return {row["person"]: member(_STANDINGS, row["standing"], "deciders") for row in rows}
 
 
 async def shortage(database: Database, access: Access, question: Mapping[str, Any]) -> str:
-    """Return in words why the round of a body of `hold` could not be decided, and who could be added or asked."""
+    """Return in words why a round could not be decided, and who could be added or asked; `question` as above."""
     people = await deciders(database, access, question)
     return _shortage(question["need"], question["groups"], people)
 

@@ -45,14 +45,31 @@ language sql stable set search_path = public, pg_temp as $$
 $$;
 revoke execute on function draft_round(jsonb) from public;
 
+-- A round as an edit would have it asked again: by its demand, where the caller says what policy makes of it.
+create or replace function edited_round(v approvals, p jsonb) returns approvals
+language sql stable set search_path = public, pg_temp as $$
+  select jsonb_populate_record(v, coalesce(nullif(p -> 'demand', 'null'), '{}'))
+$$;
+revoke execute on function edited_round(approvals, jsonb) from public;
+
 -- Keeps an edit that was refused because it would leave nobody to approve it: the requester may take it over.
 create or replace function keep_proposal(v approvals, p jsonb) returns void
 language sql set search_path = public, pg_temp as $$
   update approvals a set proposal = jsonb_build_object('by', current_principal(), 'edited', p -> 'edited',
-         'reason', p ->> 'reason', 'nonce', gen_random_uuid()::text, 'at', clock_timestamp())
+         'demand', p -> 'demand', 'reason', p ->> 'reason', 'nonce', gen_random_uuid()::text, 'at', clock_timestamp())
    where a.id = v.id
 $$;
 revoke execute on function keep_proposal(approvals, jsonb) from public;
+
+-- Whether too few people could approve the edit that a round keeps even if its writer were none of its authors.
+create or replace function is_short_of_voters(v approvals) returns boolean
+language plpgsql stable set search_path = public, pg_temp as $$
+begin
+  v := edited_round(v, v.proposal);
+  v.authors := publishers_of(v.pins, true);
+  return voters_left(v, '') < v.need;
+end $$;
+revoke execute on function is_short_of_voters(approvals) from public;
 
 -- The requester makes an edit a request of their own, so that who wrote it may decide again: one that was refused, told
 -- by the nonce of the proposal, ends the round as edited; of one that was taken, the round after it goes on.
@@ -71,7 +88,8 @@ begin
     when v.status = 'void' then 'approval_void'
     when v.status <> 'open' then 'approval_decided'
     when v.expires <= clock_timestamp() then 'approval_expired'
-    when p ->> 'nonce' = v.proposal ->> 'nonce' then 'proposal'
+    when p ->> 'nonce' = v.proposal ->> 'nonce' then
+      case when is_short_of_voters(v) then 'no_approver_left' else 'proposal' end
     when p ->> 'nonce' is distinct from v.nonce then 'wrong_nonce'
     when v_editors = '{}' then 'conflict'
     else 'round' end;
@@ -94,13 +112,18 @@ end $$;
 revoke execute on function take_over(jsonb) from public;
 grant execute on function take_over(jsonb) to cs_app;
 
--- How people stand to a round: one that is there, or one that would be opened by the same body as for `hold`.
+-- How people stand to a round: one that is there, also with another demand and one more author, or one that would be
+-- opened by the same body as for `hold`.
 create or replace function deciders(p jsonb) returns table (person text, standing text)
 language plpgsql stable security definer set search_path = public, pg_temp as $$
 declare v approvals;
 begin
-  if p ? 'approval' then select * into v from approvals a where a.id = p ->> 'approval';
-  else v := draft_round(p);
+  if p ? 'approval' then
+    select * into v from approvals a where a.id = p ->> 'approval';
+    v := edited_round(v, jsonb_build_object('demand', p - array['approval', 'author']));
+    v.authors := array_append(v.authors, p ->> 'author');
+  else
+    v := draft_round(p);
   end if;
   return query select * from standings(v);
 end $$;

@@ -1,5 +1,6 @@
 """Authors: whoever wrote what is asked does not decide it, and is told so before nobody else is left."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.memory.knowledge.test_versions import item
 from tests.tools.support import Desk
 from tests.tools.test_hold import refund
 from tools.action import Action, Pin
+from tools.approval_request import foresee
 
 pytestmark = pytest.mark.anyio
 
@@ -258,3 +260,51 @@ async def test_a_vote_counts_no_more_once_its_voter_is_an_author(desk: Desk, own
     assert (await show(desk, approval)).approval.approvals == 0
     vote = await desk.decide(approval, "carol")
     assert (vote.status, vote.votes) == ("open", 1)
+
+
+async def test_of_three_voters_the_editor_is_none_of_the_two(desk: Desk, owner: Connection) -> None:
+    async with owner.transaction():
+        await owner.execute("select enter(%s, 'tests', '{}', '{}')", [desk.people["bob"].tenant])
+        await owner.execute("update principals set limit_joint = 9000 where id = 'dave'")
+    lease = await desk.run()
+    first = await desk.ask(lease, refund(lease, amount=2_000))
+    await desk.decide(first, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 1_500})
+    second = await desk.ask(lease, refund(lease, amount=1_500))
+    assert [(await desk.decide(second, name)).code for name in ("bob", "carol")] == ["author_excluded", "ok"]
+    assert (await desk.gateway.perform(lease, refund(lease, amount=1_500))).state == "held"
+    assert (await desk.decide(second, "dave")).status == "approved"
+
+
+def demand(desk: Desk, lease: Lease, amount: int) -> dict[str, Any]:
+    """Return whom policy would ask about another amount."""
+    return dict(foresee(refund(lease, amount=amount), desk.catalog, desk.policy))
+
+
+async def test_an_edit_is_judged_by_whom_policy_would_ask_about_it(desk: Desk) -> None:
+    """From one voter to two, of whom one would have written it; and from two to one."""
+    lease = await desk.run()
+    small = await desk.ask(lease, refund(lease))
+    edit = {"id": "a", "amount": 2_000}
+    more = demand(desk, lease, 2_000)
+    assert more == {"need": 2, "groups": ["finance"], "exposure": 2_000}
+    refusal = await desk.decide(small, "bob", "edit", reason="more", new_arguments=edit, demand=more)
+    assert (refusal.code, refusal.status) == ("no_approver_left", "open")
+    large = await desk.ask(lease, refund(lease, "b", amount=2_000))
+    edit, less = {"id": "b", "amount": 5}, demand(desk, lease, 5)
+    assert (await desk.decide(large, "bob", "edit", reason="less", new_arguments=edit, demand=less)).status == "edited"
+
+
+async def test_what_nobody_could_approve_is_not_taken_over_either(desk: Desk) -> None:
+    """Two would have to agree to more than any of them may."""
+    lease = await desk.run()
+    approval = await desk.ask(lease, refund(lease))
+    edit, more = {"id": "a", "amount": 2 * 10**9}, demand(desk, lease, 2 * 10**9)
+    await desk.decide(approval, "bob", "edit", reason="more", new_arguments=edit, demand=more)
+    assert (await take_over(desk, approval)).code == "no_approver_left"
+    assert (await approvals.view(desk.database, lease.access, approval)).status == "open"
+
+
+async def test_an_edit_that_policy_asks_nobody_about_needs_nobody(desk: Desk) -> None:
+    lease = await desk.run()
+    action = replace(refund(lease), tool="shop.charge")
+    assert foresee(action, desk.catalog, desk.policy)["need"] == 0

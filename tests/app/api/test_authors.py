@@ -1,14 +1,24 @@
 """Authors over HTTP: what an edit leaves, who takes it over, by which key a vote came, who stands behind a version."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
+from app.api.dependencies import Services
 from memory.runs.records import Lease
 from tests.app.api.test_knowledge import fact
 from tests.app.conftest import Client, RecordingQueue, decision
+from tools.policy import PolicySet
 
+FOUR = """
+@id("act") @layer("capability")
+permit (principal == Agent::"executor", action in Action::"write", resource);
+@id("four") @layer("approval") @approvals("4") @ttl("600")
+forbid (principal, action in Action::"write", resource) unless { context.approvals >= 4 };
+"""
 Ask = Callable[..., Awaitable[Lease]]
 
 
@@ -28,10 +38,10 @@ async def test_an_edit_that_leaves_too_few_is_refused_and_names_who_could_be_ask
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["approval_status"]) == (409, "no_approver_left", "open")
     for part in (
-        "beside you 'carol' could approve it",
-        "needs 2",
-        "'alice' may take it over",
-        "add somebody to 'finance'",
+        "2 of group 'finance' must agree and 1 can ('carol')",
+        "'bob' wrote it",
+        "add somebody to group 'finance'",
+        "let 'alice' take it over",
     ):
         assert part in problem["detail"]
 
@@ -109,3 +119,14 @@ async def test_a_version_says_who_stands_behind_it_and_who_may(client: Client, b
     shown = (await b.get(f"/api/knowledge/{published['id']}")).json()
     assert (shown["countersigned"], shown["may_approve"]) == (True, [])
     assert (await carol.post(path.replace("/1/", "/9/"), json={})).status_code == 404
+
+
+async def test_an_edit_is_judged_by_the_policies_that_the_api_has(
+    app: FastAPI, services: Services, b: httpx2.AsyncClient, approval: str
+) -> None:
+    """One is asked now; policy would ask four, and besides asker and editor there are three."""
+    app.state.services = replace(services, rules=PolicySet({"four.cedar": FOUR}, services.catalog.cards))
+    edit = decision(approval, "edit", reason="the other one", edited={"job": "other"})
+    answer = await b.post(f"/api/approvals/{approval}/decisions", json=edit)
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_approver_left")
+    assert "4 of all people must agree and 3 can" in answer.json()["detail"]
