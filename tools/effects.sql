@@ -343,7 +343,7 @@ begin
   if v_code is not null then return query select 'approved', v_code; return; end if;
   v_draft := draft_round(p);
   if voters_left(v_draft, '') < v_draft.need then return query select 'no_approver_left', null::text; return; end if;
-  v_draft.authors := authors_now(v_draft);
+  v_draft.authors := authors_of(v_run.id, steps_to_ask(p), p -> 'pins');
   -- What people saw before is no longer what this run wants.
   perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);

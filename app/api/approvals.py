@@ -121,15 +121,22 @@ async def decide(  # the framework passes each part of a request by name
 
 
 @router.post("/{approval}/take-over", operation_id="take_over_approval")
-async def take_over(
-    approval: str, request: TakeOverRequest, services: ServicesDep, caller: CallerDep
+async def take_over(  # the framework passes each part of a request by name
+    approval: str,
+    request: TakeOverRequest,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    key: idempotency.IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Make an edit a request of one's own, as the requester: who wrote it may decide again, and the requester does not.
 
     A refused edit, named by its nonce in `proposal`, ends the round and is asked about anew; of an edit that was taken,
     named by the nonce of the round after it, that round goes on.
     """
-    async with services.database.transaction(caller.access) as connection:
+
+    async def work(connection: Connection) -> dict[str, Any]:
         receipt = await authors.take_over(
             connection,
             approval=approval,
@@ -137,11 +144,16 @@ async def take_over(
             channel=request.channel,
             credential=caller.credential,
         )
+        if receipt.code != "ok":
+            raise Refusal(receipt.code, _NO_TAKE_OVER[receipt.code].format(approval), approval_status=receipt.status)
         if receipt.wakes_run and receipt.run:
             await services.queue.defer(connection, receipt.run)
-    if receipt.code != "ok":
-        raise Refusal(receipt.code, _NO_TAKE_OVER[receipt.code].format(approval), approval_status=receipt.status)
-    return {"approval": approval, "run": receipt.run, "status": receipt.status, "editors": receipt.editors}
+        return {"approval": approval, "run": receipt.run, "status": receipt.status, "editors": list(receipt.editors)}
+
+    idempotent_request = idempotency.request_of(key, f"take over {approval}", request)
+    answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    idempotency.mark(response, is_replay)
+    return answer
 
 
 def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:

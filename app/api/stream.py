@@ -37,6 +37,7 @@ _NAMES: Mapping[str, EventName] = {
     "vote": "gate",
     "vote_refused": "gate",
     "question": "gate",
+    "taken_over": "gate",
     "clarify": "gate",
     "answered": "message",
     "ended": "end",

@@ -215,9 +215,9 @@ async def show(database: Database, access: Access, approval: str) -> ApprovalRec
         )
         predecessor = await cursor.fetchone()
         cursor = await connection.execute(
-            f"select {_COLUMNS} from approvals where run = %s and step = %s and round < %s and status = 'edited' "
-            "order by round".encode(),
-            [row["run"], row["step"], row["round"]],
+            f"select {_COLUMNS} from approvals where run = %s and step = any (%s) and round < %s "
+            "and status = 'edited' order by round".encode(),
+            [row["run"], [row["step"], *(item["step"] for item in items)], row["round"]],
         )
         edits = await cursor.fetchall()
     return ApprovalRecord(

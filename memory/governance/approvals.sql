@@ -77,6 +77,13 @@ create or replace function vote_key(p jsonb) returns text language sql stable se
 $$;
 revoke execute on function vote_key(jsonb) from public;
 
+-- What the journal says of an edit beside who made it: the new arguments, also of one that was refused.
+create or replace function edit_words(p jsonb) returns jsonb language sql immutable as $$
+  select case p ->> 'decision' when 'edit' then jsonb_build_object('edited', p -> 'edited', 'reason', p ->> 'reason')
+                               else '{}' end
+$$;
+revoke execute on function edit_words(jsonb) from public;
+
 -- How many people agreed to a round so far. Who became an author after their vote, as by an upgrade, is none of them.
 create or replace function agreement(v approvals) returns int language sql stable set search_path = public, pg_temp as $$
   select count(*)::int from votes w
@@ -107,7 +114,7 @@ begin
   if v_code is not null then
     if v_code = 'no_approver_left' then perform keep_proposal(v, p); end if;
     perform journal_extend(v.run, jsonb_build_object('kind', 'vote_refused', 'approval', v.id,
-      'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key));
+      'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key) || edit_words(p));
     v_votes := agreement(v);
     return query select v_code, v.run, v.status, v_votes, v.need, v.decided_by, v_woken; return;
   end if;
@@ -122,7 +129,7 @@ begin
           v_key);
   perform journal_extend(v.run, jsonb_build_object('kind', 'vote', 'approval', v.id, 'by', current_principal(),
     'decision', v_kind, 'reason', p ->> 'reason', 'channel', p ->> 'channel', 'nonce', p ->> 'nonce',
-    'credential', v_key));
+    'credential', v_key) || edit_words(p));
   v_votes := agreement(v);
   if v_kind = 'reject' then
     v_woken := close_approval(v.id, 'rejected', p ->> 'reason', current_principal(), null);

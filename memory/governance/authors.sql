@@ -1,20 +1,34 @@
 -- Authors of what a round asks, who do not decide it, and the people who are left to. Called by authors.py, and by the
 -- functions that open rounds and count votes.
 
--- The people who wrote what a step asks for, besides its requester: who edited it, unless the requester took that over.
-create or replace function authors_of(p_run text, p_step text) returns text[]
+-- The people who edited what these steps of a run ask for, unless its requester took that over.
+create or replace function editors_of(p_run text, p_steps text[]) returns text[]
 language sql stable set search_path = public, pg_temp as $$
   select coalesce(array_agg(distinct a.decided_by), '{}') from approvals a
-   where a.run = p_run and a.step = p_step and a.status = 'edited' and a.taken_over_by is null
+   where a.run = p_run and a.step = any (p_steps) and a.status = 'edited' and a.taken_over_by is null
 $$;
-revoke execute on function authors_of(text, text) from public;
+revoke execute on function editors_of(text, text[]) from public;
 
--- All authors of a round as things stand: who edited it, and who published what it rests on and is not countersigned.
-create or replace function authors_now(v approvals) returns text[]
+-- All authors of what these steps ask, besides the requester: who edited it, and who published what it rests on and is
+-- not countersigned.
+create or replace function authors_of(p_run text, p_steps text[], p_pins jsonb) returns text[]
 language sql stable set search_path = public, pg_temp as $$
-  select array(select x from unnest(authors_of(v.run, v.step) || publishers_of(v.pins, false)) x group by x order by x)
+  select array(select x from unnest(editors_of(p_run, p_steps) || publishers_of(p_pins, false)) x group by x order by x)
 $$;
-revoke execute on function authors_now(approvals) from public;
+revoke execute on function authors_of(text, text[], jsonb) from public;
+
+-- The steps that a round asks about.
+create or replace function steps_of(v approvals) returns text[]
+language sql stable set search_path = public, pg_temp as $$
+  select array(select i.step from approval_items i where i.approval = v.id) || v.step
+$$;
+revoke execute on function steps_of(approvals) from public;
+
+-- Those of a round that is to be opened.
+create or replace function steps_to_ask(p jsonb) returns text[] language sql immutable as $$
+  select array(select i ->> 'step' from jsonb_array_elements(p -> 'items') i) || (p ->> 'step')
+$$;
+revoke execute on function steps_to_ask(jsonb) from public;
 
 -- How each person of the groups that a round asks stands to it: `ok`, or why their approval would not count.
 create or replace function standings(v approvals) returns table (person text, standing text)
@@ -41,7 +55,7 @@ create or replace function draft_round(p jsonb) returns approvals
 language sql stable set search_path = public, pg_temp as $$
   select jsonb_populate_record(null::approvals, p - 'shown' || jsonb_build_object(
     'requester', p ->> 'user',
-    'authors', to_jsonb(authors_of(p ->> 'run', p ->> 'step') || publishers_of(p -> 'pins', true))))
+    'authors', to_jsonb(editors_of(p ->> 'run', steps_to_ask(p)) || publishers_of(p -> 'pins', true))))
 $$;
 revoke execute on function draft_round(jsonb) from public;
 
@@ -81,7 +95,7 @@ begin
   select a.run into v.run from approvals a where a.id = p ->> 'approval';
   perform 1 from runs r where r.id = v.run for no key update;
   select * into v from approvals a where a.id = p ->> 'approval' for update;
-  v_editors := authors_of(v.run, v.step);
+  v_editors := editors_of(v.run, steps_of(v));
   code := case
     when v.id is null then 'not_found'
     when v.requester <> current_principal() then 'forbidden'
@@ -98,12 +112,12 @@ begin
   end if;
   update approvals a set taken_over_by = current_principal()
    where a.id = v.id and code = 'proposal'
-      or a.run = v.run and a.step = v.step and a.status = 'edited' and a.taken_over_by is null;
+      or a.run = v.run and a.step = any (steps_of(v)) and a.status = 'edited' and a.taken_over_by is null;
   if code = 'proposal' then
     v_editors := array[v.proposal ->> 'by'];
     v_woken := close_approval(v.id, 'edited', v.proposal ->> 'reason', current_principal(), v.proposal -> 'edited');
   else
-    update approvals a set authors = authors_now(a) where a.id = v.id;
+    update approvals a set authors = authors_of(a.run, steps_of(a), a.pins) where a.id = v.id;
   end if;
   perform journal_extend(v.run, jsonb_build_object('kind', 'taken_over', 'approval', v.id, 'by', current_principal(),
     'authors', to_jsonb(v_editors), 'channel', p ->> 'channel', 'credential', vote_key(p)));

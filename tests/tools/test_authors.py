@@ -308,3 +308,27 @@ async def test_an_edit_that_policy_asks_nobody_about_needs_nobody(desk: Desk) ->
     lease = await desk.run()
     action = replace(refund(lease), tool="shop.charge")
     assert foresee(action, desk.catalog, desk.policy)["need"] == 0
+
+
+async def test_an_editor_is_an_author_also_where_the_step_is_asked_about_with_others(desk: Desk) -> None:
+    lease = await desk.run()
+    first = await desk.ask(lease, refund(lease))
+    await desk.decide(first, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 5})
+    outcome = await desk.gateway.perform(lease, refund(lease, "b"), [refund(lease, amount=5)])
+    assert (await show(desk, str(outcome.approval))).approval.authors == ("bob",)
+    assert (await desk.decide(str(outcome.approval), "bob")).code == "author_excluded"
+
+
+async def test_the_journal_holds_what_was_edited(desk: Desk) -> None:
+    """Of an edit that was taken, and of one that was refused."""
+    lease = await desk.run()
+    first = await desk.ask(lease, refund(lease, amount=2_000))
+    await desk.decide(first, "bob", "edit", reason="less", new_arguments={"id": "a", "amount": 1_500})
+    refusal = (await desk.story(lease))[-1]
+    assert (refusal["kind"], refusal["edited"], refusal["reason"]) == (
+        "vote_refused", {"id": "a", "amount": 1_500}, "less"
+    )  # fmt: skip
+    second = await desk.ask(lease, refund(lease, "b"))
+    await desk.decide(second, "carol", "edit", reason="more", new_arguments={"id": "b", "amount": 20})
+    vote = next(entry for entry in await desk.story(lease) if entry["kind"] == "vote")
+    assert (vote["by"], vote["edited"], vote["reason"]) == ("carol", {"id": "b", "amount": 20}, "more")

@@ -57,9 +57,12 @@ async def test_the_requester_takes_a_refused_edit_over(
     queue.clear()
     refusal = await b.post(f"/api/approvals/{pair}/take-over", json={"nonce": proposal["nonce"]})
     assert (refusal.status_code, refusal.json()["code"]) == (403, "forbidden")
-    answer = await a.post(f"/api/approvals/{pair}/take-over", json={"nonce": proposal["nonce"]})
+    once = {"Idempotency-Key": "k1"}
+    answer = await a.post(f"/api/approvals/{pair}/take-over", json={"nonce": proposal["nonce"]}, headers=once)
     assert (answer.status_code, answer.json()["status"], answer.json()["editors"]) == (200, "edited", ["bob"])
     assert queue == [answer.json()["run"]]
+    again = await a.post(f"/api/approvals/{pair}/take-over", json={"nonce": proposal["nonce"]}, headers=once)
+    assert (again.json(), again.headers["idempotency-replayed"]) == (answer.json(), "true")
     late = await a.post(f"/api/approvals/{pair}/take-over", json={"nonce": proposal["nonce"]})
     assert (late.status_code, late.json()["code"]) == (409, "approval_decided")
 
