@@ -49,13 +49,8 @@ async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> No
     assert explanation.approval
     assert explanation.approval.votes
     vote = explanation.approval.votes[0]
-    assert (vote.by, vote.decision, vote.channel, vote.reason, vote.key) == (
-        "bob",
-        "approve",
-        "test",
-        "checked the invoice",
-        key.id,
-    )
+    assert (vote.by, vote.decision, vote.channel, vote.reason) == ("bob", "approve", "test", "checked the invoice")
+    assert (vote.key, vote.key_made_by) == (key.id, "root")
     assert (len(explanation.permit or ""), (explanation.response or {})["result"]) == (16, {"paid": "shop:a"})
     kinds = [entry.kind for entry in explanation.entries]
     assert kinds == ["requested", "proposed", "held", "vote", "approval", "proposed", "permitted", "outcome"]
