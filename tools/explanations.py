@@ -17,7 +17,8 @@ _APPROVAL = (
     "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
     "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
     "'reason', v.reason, 'key', v.key, "
-    "'key_made_by', (select k.made_by from keys k where k.id = v.key), 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
+    "'key_made_by', (select k.made_by from keys k where k.id = v.key), 'at', v.at) order by v.at) "
+    "from votes v where v.approval = a.id) as votes "
     "from approvals a where a.id = %s"
 )
 
