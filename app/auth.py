@@ -23,6 +23,11 @@ async def authenticate(database: Database, headers: Mapping[str, str]) -> Princi
     return await principals.authenticate(database, secret_of(headers))
 
 
+def credential_of(headers: Mapping[str, str]) -> str:
+    """Return what names the key in the headers to the database without showing it: its hash, in hexadecimal."""
+    return principals.key_hash(secret_of(headers)).hex()
+
+
 def secret_of(headers: Mapping[str, str]) -> str:
     """Return the key that the headers carry; raises Permanent("unauthenticated")."""
     scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -45,14 +45,14 @@ def segment(name: str) -> str:
 
 
 class Api:
-    """A connection to the API with one key; use it as a context manager."""
+    """A connection to the API with one key, or with none; use it as a context manager."""
 
     def __init__(
         self, url: str, key: str, *, transport: httpx2.AsyncBaseTransport | None = None, clock: Clock | None = None
     ) -> None:
         self._url = url
         self._clock = clock or SystemClock()
-        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+        headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         # No proxy of the environment gets to see the key.
         self._client = httpx2.AsyncClient(
             base_url=url, headers=headers, timeout=_SECONDS, transport=transport, trust_env=False, verify=trust_of(url)
@@ -66,6 +66,11 @@ class Api:
                 "unauthenticated", "no key is set: put yours into COUNTERSIGN_KEY (`countersign up` prints some)"
             )
         return cls(settings.api, settings.key.get_secret_value())
+
+    @classmethod
+    def of_nobody(cls, settings: Settings) -> "Api":
+        """Return a client without a key, for whoever is to get one."""
+        return cls(settings.api, "")
 
     async def __aenter__(self) -> Self:
         return self

@@ -62,6 +62,7 @@ class System:
             self.settings.budget.model_dump(),
             self.embedder,
             self.flows.names,
+            self.policy,
         )
 
     @property

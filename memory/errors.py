@@ -60,6 +60,7 @@ Code = Literal[
     "unauthenticated",
     "unavailable",
     "unsupported_media_type",
+    "key_claimed",
     "internal",
 ]
 """The closed list of codes that clients may rely on; `docs/codes.md` explains each."""

@@ -13,7 +13,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 PAGE = ROOT / "docs" / "guarantees.md"
-_NUMBER = re.compile(r"\bR\d+\b")
+_NUMBER = re.compile(r"\b[PR]\d+\b")
 _HEAD = """# Guarantees
 
 Each sentence is shown by the tests below it; a promise that no test shows does not stand here. The numbers are only

@@ -7,8 +7,10 @@ from typing import Any
 from memory.clock import Clock, new_id
 from memory.runs.records import Lease
 from tools import effects
-from tools.action import Decision, Json
-from tools.admission import AdmittedAction
+from tools.action import Action, Decision, Json
+from tools.admission import AdmittedAction, admit
+from tools.catalog import Catalog
+from tools.policy import PolicySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,16 @@ def compose(
         # What the gateway computed stands above what a flow says of itself.
         "shown": {**view, **_summary(requests, amount)},
     }
+
+
+def foresee(action: Action, catalog: Catalog, policy: PolicySet) -> dict[str, Json]:
+    """Return what a question about an action would demand of people: how many, of which groups, up to which sum.
+
+    Nobody (`need` 0) where policy asks nobody, or denies it. Raises Permanent for arguments that the tool refuses.
+    """
+    facts = admit(action, catalog).facts
+    decision = policy.decide(action.role, action.tool, facts)
+    return {"need": decision.need, "groups": sorted(decision.groups), "exposure": facts.exposure}
 
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:

@@ -24,7 +24,7 @@ begin
           v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''), v_amount,
           p #>> '{shown,step}', coalesce(v_run.plan_hash, ''), (select a.policy from authority a), '["audit"]', '[]',
           p -> 'shown', clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
-          authors_of(v_run.id, p #>> '{shown,step}'));
+          authors_of(v_run.id, array[p #>> '{shown,step}'], coalesce(v_run.plan -> 'cites', '[]')));
   insert into approval_items (tenant, approval, digest, step, tool, amount, effect)
   values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_amount, v_effect.id);
   perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,

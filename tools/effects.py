@@ -29,11 +29,11 @@ RefusalCode = Literal[
     "no_progress",
 ]
 """What SQL answers instead of starting anything: no authority, or no run to act for."""
-StopCode = Literal[RefusalCode, "in_doubt", "key_reused"]
+StopCode = Literal[RefusalCode, "in_doubt", "key_reused", "no_approver_left"]
 ClaimCode = Literal[StopCode, "go", "unfinished", "recorded", "replay", "forked", "approval_required", "in_flight"]
 SettlementCode = Literal["settled", "already", "superseded", "killed"]
 SendRefusal = Literal["killed", "cancelled"]
-HoldCode = Literal[RefusalCode, "held", "approved", "approval_rejected", "approval_timeout"]
+HoldCode = Literal[RefusalCode, "held", "approved", "approval_rejected", "approval_timeout", "no_approver_left"]
 
 _STATES: tuple[EffectState, ...] = get_args(EffectState)
 _READ_STATES: tuple[Literal["done", "failed"], ...] = ("done", "failed")

@@ -378,7 +378,7 @@ grant execute on function end_read(jsonb) to cs_app;
 create or replace function hold(p jsonb)
 returns table (code text, approval text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_last approvals; v_code text; v_expires timestamptz;
+declare v_run runs; v_last approvals; v_code text; v_expires timestamptz; v_draft approvals;
 begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
@@ -399,6 +399,9 @@ begin
   -- Agreed to between the claim that asked for it and now: claim again instead of asking twice.
   v_code := covering_approval(p);
   if v_code is not null then return query select 'approved', v_code; return; end if;
+  v_draft := draft_round(p);
+  if voters_left(v_draft, '') < v_draft.need then return query select 'no_approver_left', null::text; return; end if;
+  v_draft.authors := authors_of(v_run.id, steps_to_ask(p), p -> 'pins');
   -- What people saw before is no longer what this run wants.
   perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
@@ -408,7 +411,7 @@ begin
           1 + (select count(*) from approvals a where a.run = v_run.id), v_run.requester, (p ->> 'need')::int,
           array(select jsonb_array_elements_text(p -> 'groups')), (p ->> 'requester_excluded')::boolean, p ->> 'nonce',
           (p ->> 'exposure')::bigint, p ->> 'step', p ->> 'plan', p ->> 'policy', p -> 'rules', p -> 'pins',
-          p -> 'shown', v_expires, authors_of(v_run.id, p ->> 'step'));
+          p -> 'shown', v_expires, v_draft.authors);
   insert into approval_items (tenant, approval, digest, step, tool, amount)
   select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount
     from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint);
@@ -417,7 +420,8 @@ begin
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest'),
     jsonb_build_object('kind', 'held', 'step', p ->> 'step', 'approval', p ->> 'id', 'need', (p ->> 'need')::int,
       'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'rules', p -> 'rules', 'policy', p ->> 'policy',
-      'pins', p -> 'pins', 'plan', p ->> 'plan', 'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires));
+      'pins', p -> 'pins', 'plan', p ->> 'plan', 'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires,
+      'authors', to_jsonb(v_draft.authors)));
   return query select 'held', p ->> 'id';
 end $$;
 revoke execute on function hold(jsonb) from public;

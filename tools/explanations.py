@@ -16,7 +16,9 @@ _REQUEST = "select id, requester, thread, correlation, input, plan_hash, created
 _APPROVAL = (
     "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
     "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
-    "'reason', v.reason, 'at', v.at) order by v.at) from votes v where v.approval = a.id) as votes "
+    "'reason', v.reason, 'key', v.key, "
+    "'key_made_by', (select k.made_by from keys k where k.id = v.key), 'at', v.at) order by v.at) "
+    "from votes v where v.approval = a.id) as votes "
     "from approvals a where a.id = %s"
 )
 
@@ -67,6 +69,10 @@ class ApprovalVote:
     decision: str
     channel: str
     reason: str
+    key: str | None
+    """Id of the key by which it came; None where none was asked for."""
+    key_made_by: str | None
+    """The person who made that key, who may be the requester."""
     at: str
 
 

@@ -11,7 +11,7 @@ from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Halt, LeaseLost, Permanent
-from memory.governance import journal
+from memory.governance import authors, journal
 from memory.postgres.database import Database
 from memory.runs.records import Lease
 from tools import answers, doubts, effects
@@ -25,7 +25,9 @@ from tools.effects import Claim, StopCode
 from tools.policy import PolicySet
 from tools.tool import ServiceBinder
 
-HALTING = frozenset({"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt"})
+HALTING = frozenset(
+    {"killed", "cancelled", "budget_exceeded", "no_progress", "stale_policy", "in_doubt", "no_approver_left"}
+)
 _IN_FLIGHT_SECONDS = 60.0
 _IN_FLIGHT_POLL = 0.1
 
@@ -214,7 +216,8 @@ class Gateway:
             # anybody may decide, the people of this question may as well.
             if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
                 requests.append(ApprovalRequest(other, verdict))
-        code, approval = await effects.hold(self._database, lease, compose(lease, requests, view, self._clock))
+        question = compose(lease, requests, view, self._clock)
+        code, approval = await effects.hold(self._database, lease, question)
         match code:
             case "held":
                 return Outcome("held", approval=approval)
@@ -222,6 +225,9 @@ class Gateway:
                 return await self._effect(lease, admission, decision, bundle, view)
             case "approval_rejected" | "approval_timeout":
                 return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
+            case "no_approver_left":
+                shortage = await authors.shortage(self._database, lease.access, question)
+                return await self._stop(lease, admission, decision, code, f"{shortage}; then resume the run")
             case refusal:
                 return await self._stop(lease, admission, decision, refusal)
 
@@ -252,14 +258,16 @@ class Gateway:
             checked=confirmation.is_checked,
         )  # fmt: skip
 
-    async def _stop(self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode) -> Outcome:
+    async def _stop(
+        self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode, why: str = ""
+    ) -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""
         if code == "lease_lost":
             raise LeaseLost(lease.run)
-        refusal = replace(decision, verdict="deny", code=code, message=f"refused at the claim: {code}")
+        refusal = replace(decision, verdict="deny", code=code, message=why or f"refused at the claim: {code}")
         outcome = await self._refuse(lease, admission.action, refusal)
         if code in HALTING:
-            raise Halt(code, f"step {admission.action.step!r} was not performed: {code}")
+            raise Halt(code, f"step {admission.action.step!r} was not performed: {why or code}")
         return outcome
 
     async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:

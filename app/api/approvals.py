@@ -1,4 +1,4 @@
-"""Approvals over HTTP: list, show, and decide with one's own key; for people and the command line."""
+"""Approvals over HTTP: list, show, decide with one's own key, take an edit over; for people and the command line."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
@@ -10,14 +10,27 @@ from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
-from memory.governance import approvals
+from memory.governance import approvals, authors
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
 from tools import arguments
+from tools.action import Action
+from tools.approval_request import foresee
+from tools.tool import Tool
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
+_NO_TAKE_OVER: Mapping[authors.TakeOverCode, str] = {
+    "not_found": "there is no approval {!r}; `countersign approvals ls` lists the open ones",
+    "forbidden": "only who asked for approval {!r} takes an edit of it over; ask them",
+    "approval_void": "approval {!r} is void; read the round that replaced it",
+    "approval_decided": "approval {!r} is decided already; read the decision that won",
+    "approval_expired": "the time of approval {!r} is over; start it again when people are there",
+    "wrong_nonce": "that is not the nonce of the edit as approval {!r} shows it; read it again",
+    "no_approver_left": "also as your request, too few people could approve that edit of {!r}; add somebody first",
+    "conflict": "nobody edited approval {!r}; there is nothing to take over",
+}
 
 
 class DecisionRequest(RequestBody):
@@ -30,6 +43,14 @@ class DecisionRequest(RequestBody):
     """Demanded for all but approve; for ask, the question to the requester."""
     edited: Mapping[str, Any] | None = None
     """For edit: the complete new arguments."""
+    channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
+
+
+class TakeOverRequest(RequestBody):
+    """The requester's acceptance of an edit as a request of their own."""
+
+    nonce: Annotated[str, Field(min_length=1, max_length=200)]
+    """Of the `proposal` that is shown, or of the round that an edit led to."""
     channel: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "api"
 
 
@@ -54,8 +75,10 @@ async def ls(  # the framework passes each part of a request by name
 async def show(approval: str, services: ServicesDep, caller: CallerDep, response: Response) -> dict[str, Any]:
     """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
     record = await approvals.show(services.database, caller.access, approval)
+    people = await authors.deciders(services.database, caller.access, {"approval": approval})
     response.headers["ETag"] = f'"{record.approval.nonce}"'
-    return {**views.approval_view(record), "sample": await _sample(services, caller, record.approval)}
+    view = views.approval_view(record, people)
+    return {**view, "sample": await _sample(services, caller, record.approval)}
 
 
 @router.post("/{approval}/decisions", operation_id="decide_approval")
@@ -74,7 +97,7 @@ async def decide(  # the framework passes each part of a request by name
     """
     if decision.decision != "approve" and not decision.reason.strip():
         raise Permanent("bad_request", f"{decision.decision} needs a reason; say why")
-    new_arguments = await _new_arguments(services, caller, approval, decision)
+    edit = await _edit(services, caller, approval, decision) if decision.decision == "edit" else {}
 
     async def work(connection: Connection) -> dict[str, Any]:
         receipt = await approvals.decide(
@@ -84,7 +107,8 @@ async def decide(  # the framework passes each part of a request by name
             decision=decision.decision,
             reason=decision.reason,
             channel=decision.channel,
-            new_arguments=new_arguments,
+            credential=caller.credential,
+            **edit,
         )
         if receipt.wakes_run and receipt.run:
             await services.queue.defer(connection, receipt.run)
@@ -94,7 +118,43 @@ async def decide(  # the framework passes each part of a request by name
     answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
-        raise _refusal(answer)
+        raise _refusal(answer, await _remedy(services, caller, answer, edit.get("demand")))
+    idempotency.mark(response, is_replay)
+    return answer
+
+
+@router.post("/{approval}/take-over", operation_id="take_over_approval")
+async def take_over(  # the framework passes each part of a request by name
+    approval: str,
+    request: TakeOverRequest,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    *,
+    key: idempotency.IdempotencyKey = None,
+) -> dict[str, Any]:
+    """Make an edit a request of one's own, as the requester: who wrote it may decide again, and the requester does not.
+
+    A refused edit, named by its nonce in `proposal`, ends the round and is asked about anew; of an edit that was taken,
+    named by the nonce of the round after it, that round goes on.
+    """
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        receipt = await authors.take_over(
+            connection,
+            approval=approval,
+            nonce=request.nonce,
+            channel=request.channel,
+            credential=caller.credential,
+        )
+        if receipt.code != "ok":
+            raise Refusal(receipt.code, _NO_TAKE_OVER[receipt.code].format(approval), approval_status=receipt.status)
+        if receipt.wakes_run and receipt.run:
+            await services.queue.defer(connection, receipt.run)
+        return {"approval": approval, "run": receipt.run, "status": receipt.status, "editors": list(receipt.editors)}
+
+    idempotent_request = idempotency.request_of(key, f"take over {approval}", request)
+    answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     idempotency.mark(response, is_replay)
     return answer
 
@@ -105,7 +165,22 @@ def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
     return {"approval": approval, **fields, "decided_by": receipt.decider}
 
 
-def _refusal(answer: Mapping[str, Any]) -> Refusal:
+async def _remedy(
+    services: Services, caller: Caller, answer: Mapping[str, Any], demand: Mapping[str, Any] | None
+) -> str:
+    """Return what can be done where an edit would leave nobody to approve it: who could be added or asked."""
+    if answer["code"] != "no_approver_left":
+        return ""
+    approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
+    question = {"approval": approval.id, "need": approval.need, "groups": approval.groups, **(demand or {})}
+    shortage = await authors.shortage(services.database, caller.access, {**question, "author": caller.principal.id})
+    return (
+        f"; {shortage}; or let {approval.requester!r} take it over as a request of their own "
+        f"(`countersign approvals take-over {approval.id}`)"
+    )
+
+
+def _refusal(answer: Mapping[str, Any], remedy: str) -> Refusal:
     code = cast(Code, answer["code"]) if answer["code"] in CODES else "conflict"
     decider = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
     state = (
@@ -113,24 +188,39 @@ def _refusal(answer: Mapping[str, Any]) -> Refusal:
         if answer["status"]
         else ""
     )
-    message = f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}"
+    message = (
+        f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}{remedy}"
+    )
     details = {name: value for name, value in answer.items() if name not in ("code", "status")}
     return Refusal(code, message, **details, approval_status=answer["status"])
 
 
-async def _new_arguments(
-    services: Services, caller: Caller, approval: str, decision: DecisionRequest
-) -> dict[str, Any] | None:
-    if decision.decision != "edit":
-        return None
-    items = (await approvals.show(services.database, caller.access, approval)).items
-    if len(items) != 1:
-        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(items)} actions together; "
+async def _edit(services: Services, caller: Caller, approval: str, decision: DecisionRequest) -> dict[str, Any]:
+    """Return the new arguments of an edit and, if policies are at hand, whom they would ask about it."""
+    record = await approvals.show(services.database, caller.access, approval)
+    if len(record.items) != 1:
+        raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(record.items)} actions together; "
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip
-    tool = services.catalog.get(items[0].tool)
+    tool = services.catalog.get(record.items[0].tool)
+    new_arguments = _strict_arguments(tool, decision.edited or {})
+    if services.rules is None:
+        return {"new_arguments": new_arguments}
+    action = Action(
+        run=record.approval.run,
+        step=record.approval.step,
+        role="executor",
+        tool=tool.name,
+        args=new_arguments,
+        plan_hash=record.approval.plan_hash,
+        user=record.approval.requester,
+    )
+    return {"new_arguments": new_arguments, "demand": foresee(action, services.catalog, services.rules)}
+
+
+def _strict_arguments(tool: Tool, edited: Mapping[str, Any]) -> dict[str, Any]:
     try:
         # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
-        return arguments.parse(tool.arguments, decision.edited or {}).model_dump(mode="json")
+        return arguments.parse(tool.arguments, edited).model_dump(mode="json")
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refusal(

@@ -21,6 +21,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.records import DEFAULT_FLOW
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
+from tools.policy import PolicySet
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
 _DEEPEST = 100
@@ -56,6 +57,8 @@ class Services:
     """What memory is written and searched with."""
     flows: tuple[str, ...] = (DEFAULT_FLOW,)
     """Names of the flows that runs may be led by."""
+    rules: PolicySet | None = None
+    """The policies of that version, to say whom an edit would ask; without them, those who are asked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Caller:
 
     principal: Principal
     access: Access
+    credential: str
+    """Hash of the key that they came with, in hexadecimal."""
 
 
 def services_of(request: Request) -> Services:
@@ -76,7 +81,7 @@ async def caller_of(
 ) -> Caller:
     """Return who calls, by their key alone; the two schemes are there for the OpenAPI document."""
     principal = await auth.authenticate(services_of(request).database, request.headers)
-    return Caller(principal, Access.of(principal))
+    return Caller(principal, Access.of(principal), auth.credential_of(request.headers))
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]

@@ -1,4 +1,4 @@
-"""API keys over HTTP, for administrators; and `/api/me` for whoever holds one."""
+"""API keys over HTTP, for administrators; `/api/me` for whoever holds one, and a claim for whoever is to have one."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -17,18 +17,26 @@ router = APIRouter(tags=["keys"])
 class KeyRequest(RequestBody):
     """A key for an existing person."""
 
-    person: Annotated[str, Field(min_length=1, max_length=63)]
+    person: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """Unset means oneself; anybody else gets a code that they claim."""
     label: Annotated[str, Field(max_length=100)] = ""
     days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long it is valid."""
 
 
+class KeyClaim(RequestBody):
+    """The code of a key that somebody made for the sender."""
+
+    code: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 @router.get("/api/me", operation_id="me")
-async def show_caller(caller: CallerDep) -> dict[str, Any]:
-    """Say whose key this is, with groups and limits in minor units."""
+async def show_caller(services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+    """Say whose key this is, with groups and limits in minor units, and with every key that acts in this name."""
     person = caller.principal
     limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
-    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits}
+    keys = [views.key(key) for key in await principals.keys_of(services.database, caller.access)]
+    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits, "keys": keys}
 
 
 @router.get("/api/keys", operation_id="list_keys")
@@ -40,12 +48,25 @@ async def ls(services: ServicesDep, caller: CallerDep) -> Any:
 
 @router.post("/api/keys", status_code=201, operation_id="create_key")
 async def create(request: KeyRequest, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-    """Make a key for a person; its secret is in this answer and nowhere else. For administrators."""
+    """Make a key; its secret is in this answer and nowhere else. For administrators.
+
+    For somebody else the secret is a code, which opens nothing but `POST /api/keys/claim`, once and for a week.
+    """
     auth.demand(caller.principal, auth.ADMIN)
-    key = await principals.issue(
-        services.database, caller.access, request.person, label=request.label, days=request.days
-    )
-    return {**asdict(key), "days": request.days}
+    person = request.person or caller.principal.id
+    key = await principals.issue(services.database, caller.access, person, label=request.label, days=request.days)
+    code = {"code": key.secret} if key.claim_until else {}
+    return {**asdict(key), "days": request.days, **code}
+
+
+@router.post("/api/keys/claim", status_code=201, operation_id="claim_key")
+async def claim(request: KeyClaim, services: ServicesDep) -> dict[str, Any]:
+    """Take the key that waits for the sender; the code is all that is asked for, and is worth nothing afterwards.
+
+    A second claim is refused (`key_claimed`) and recorded: somebody else may be acting in the sender's name.
+    """
+    key = await principals.claim(services.database, request.code)
+    return {"id": key.id, "person": key.person, "secret": key.secret}
 
 
 @router.post("/api/keys/{key}/revoke", operation_id="revoke_key")

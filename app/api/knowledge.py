@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import Field, model_validator
 
 from app import auth
@@ -15,7 +15,7 @@ from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
 from memory.knowledge import versions
-from memory.knowledge.models import LAST_VERSION, Day, ItemKind, KnowledgeItem, KnowledgeVersion, check
+from memory.knowledge.models import LAST_VERSION, Day, ItemKind, KnowledgeItem, KnowledgeVersion, VersionStanding, check
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
 _QUERY_CHARS = 2000
@@ -40,6 +40,12 @@ class Publication(RequestBody):
         if self.kind != "runbook" and not (self.title and self.owner and self.review_by):
             raise ValueError(f"a {self.kind} needs title, owner and review_by")
         return self
+
+
+class VersionApproval(RequestBody):
+    """One person's agreement that plans rest on a version that somebody else published."""
+
+    reason: Annotated[str, Field(max_length=2000)] = ""
 
 
 @router.get("", operation_id="list_knowledge")
@@ -82,27 +88,61 @@ async def search(
 async def show(
     id: str, services: ServicesDep, caller: CallerDep, version: Annotated[int | None, Query(ge=1, le=_LARGEST)] = None
 ) -> Any:
-    """Show an item's text, the newest or exactly the version that a plan pinned."""
-    return _view(await versions.show(services.database, caller.access, id, version), services)
+    """Show an item's text, the newest or exactly the version that a plan pinned, and who stands behind it."""
+    item = await versions.show(services.database, caller.access, id, version)
+    standing = await versions.standing(services.database, caller.access, id, item.version)
+    return {**_view(item, services), **_standing(standing)}
 
 
 @router.post("", status_code=201, operation_id="publish_knowledge")
 async def publish(item: Publication, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Publish a version; open approvals that rest on an older one are void and their runs plan again. For operators.
 
-    An item keeps its kind. A review date that is over is refused, unless the version before has it already: mending an
-    overdue text may not wait for its review.
+    Who published a version does not decide what plans that rest on it ask, until another person approves it: the answer
+    says who may. Where nobody could, it is refused (`no_approver_left`). An item keeps its kind. A review date that is
+    over is refused, unless the version before has it already: mending an overdue text may not wait for its review.
     """
     auth.demand(caller.principal, *auth.OPERATORS)
     new_item = _runbook(item, services) if item.kind == "runbook" else KnowledgeItem(**item.model_dump())
     check(new_item)
     await _refuse_past(new_item, services, caller)
-    publication = await versions.publish(services.database, caller.access, new_item)
+    attended = item.kind == "runbook" and any(step.effect != "read" for step in runbooks.parse(item.body).runbook.steps)
+    publication = await versions.publish(services.database, caller.access, new_item, attended=attended)
     # The runs are queued already; if we die here, the workers' sweep finds them.
     async with services.database.transaction(caller.access) as connection:
         for run in publication.runs:
             await services.queue.defer(connection, run)
-    return {"id": item.id, "version": publication.version, "fresh": publication.is_new, "woken": publication.runs}
+    standing = await versions.standing(services.database, caller.access, item.id, publication.version)
+    receipt = {"id": item.id, "version": publication.version, "fresh": publication.is_new, "woken": publication.runs}
+    return {**receipt, **_standing(standing)}
+
+
+@router.post("/{id}/versions/{version}/approve", operation_id="approve_knowledge")
+async def approve(
+    id: str,
+    version: Annotated[int, Path(ge=1, le=_LARGEST)],
+    approval: VersionApproval,
+    services: ServicesDep,
+    caller: CallerDep,
+) -> dict[str, Any]:
+    """Agree that plans rest on a version: its publisher may decide then what they ask. For operators.
+
+    Not for who published it (`author_excluded`). Again by the same person it changes nothing.
+    """
+    auth.demand(caller.principal, *auth.OPERATORS)
+    is_new = await versions.approve(services.database, caller.access, id, version, approval.reason)
+    standing = await versions.standing(services.database, caller.access, id, version)
+    return {"id": id, "version": version, "fresh": is_new, **_standing(standing)}
+
+
+def _standing(standing: VersionStanding) -> dict[str, Any]:
+    candidates = [] if standing.is_countersigned else list(standing.candidates)
+    return {
+        "published_by": standing.publisher,
+        "approved_by": list(standing.approvers),
+        "countersigned": standing.is_countersigned,
+        "may_approve": candidates,
+    }
 
 
 def _view(item: KnowledgeVersion, services: Services) -> dict[str, Any]:

@@ -70,8 +70,8 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "author_excluded": ProblemType(403, "Authors do not decide what they wrote", "ask somebody else"),
     "no_approver_left": ProblemType(
         409,
-        "Nobody would be left who may approve this edit",
-        "reject it with a reason, and let the requester ask anew, or add somebody to the groups that decide",
+        "Too few people would be left who may decide",
+        "add somebody to the groups that are named, or let the requester take an edit over as a request of their own",
     ),
     "wrong_decision": ProblemType(
         409, "This kind of question is not answered like that", "approve, reject, edit or ask; an audit: take_back"
@@ -113,6 +113,9 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
     "unsupported_media_type": ProblemType(415, "The body is not JSON", "send Content-Type: application/json"),
+    "key_claimed": ProblemType(
+        409, "The code was used before", "if it was not you, have an administrator revoke the key"
+    ),
     "internal": ProblemType(500, "Something unforeseen went wrong", "report it with the trace id"),
 }
 """Every code of the closed list; `docs/codes.md` shows the same table."""

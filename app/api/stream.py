@@ -39,6 +39,7 @@ _NAMES: Mapping[str, EventName] = {
     "vote": "gate",
     "vote_refused": "gate",
     "question": "gate",
+    "taken_over": "gate",
     "clarify": "gate",
     "answered": "message",
     "ended": "end",

@@ -12,6 +12,7 @@ from fastapi.encoders import jsonable_encoder
 
 from app.api.progress import latest
 from memory.governance.approvals import Approval, ApprovalRecord
+from memory.governance.authors import Standing
 from memory.governance.journal import JournalEntry
 from memory.governance.principals import Key
 from memory.runs.models import Run
@@ -131,9 +132,10 @@ def approval_summary(approval: Approval) -> dict[str, Any]:
     }
 
 
-def approval_view(record: ApprovalRecord) -> dict[str, Any]:
-    """Return everything of an approval, with the nonce for decisions and what changed since the last round."""
+def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dict[str, Any]:
+    """Return everything of an approval, with the nonce for decisions, who changed what, and who may still decide."""
     approval, items = record.approval, record.items
+    replaces = _replacement(approval, record.predecessor)
     return {
         **approval_summary(approval),
         "nonce": approval.nonce,
@@ -141,8 +143,11 @@ def approval_view(record: ApprovalRecord) -> dict[str, Any]:
         "policy": approval.policy,
         "pins": approval.pins,
         "edited": approval.new_arguments,
+        "proposal": _proposal(approval),
+        "taken_over_by": approval.taken_over_by,
         "requester_excluded": approval.requester_excluded,
         "authors": approval.authors,
+        "voters": _voters(record, people),
         "valid_until": approval.valid_until,
         "shown": approval.question,
         "votes": [asdict(vote) for vote in record.votes],
@@ -150,21 +155,53 @@ def approval_view(record: ApprovalRecord) -> dict[str, Any]:
         "amount": sum(item.amount for item in items),
         "tools": dict(Counter(item.tool for item in items)),
         "digests": [item.digest for item in items],
-        "replaces": _changes(approval, record.predecessor),
+        "replaces": replaces,
+        "changed": replaces["changed"] if replaces else {},
+        "edits": list(map(_past_edit, record.edits)),
     }
 
 
-def _changes(approval: Approval, old: Approval | None) -> dict[str, Any] | None:
+def _voters(record: ApprovalRecord, people: Mapping[str, Standing]) -> list[str]:
+    voters = {vote.approver for vote in record.votes}
+    return [name for name, standing in people.items() if standing == "ok" and name not in voters]
+
+
+def _proposal(approval: Approval) -> Mapping[str, Any] | None:
+    proposal = approval.proposal
+    return proposal and {**proposal, "changed": _edit(approval, proposal["edited"])}
+
+
+def _past_edit(edit: Approval) -> dict[str, Any]:
+    return {"approval": edit.id, "round": edit.round, **_editing(edit), "changed": _edit(edit, edit.new_arguments)}
+
+
+def _replacement(approval: Approval, old: Approval | None) -> dict[str, Any] | None:
     """Return the differences from the voided or edited round that this one replaces, or None if it replaces none."""
     if old is None or old.status not in ("void", "edited"):
         return None
-    before, after = _leaves(_terms(old)), _leaves(_terms(approval))
-    changes = {
-        path: {"was": before.get(path), "is": after.get(path)}
-        for path in sorted({*before, *after})
-        if before.get(path) != after.get(path)
+    changes = _differences(_terms(old), _terms(approval))
+    return {"approval": old.id, "status": old.status, **_editing(old), "changed": changes}
+
+
+def _editing(old: Approval) -> dict[str, Any]:
+    """Return who ended a round by an edit or otherwise, when and why, and whether its requester took the edit over."""
+    editor = old.proposal["by"] if old.proposal and old.decider == old.taken_over_by else old.decider
+    return {"by": editor, "at": old.decided_at, "reason": old.reason, "taken_over_by": old.taken_over_by}
+
+
+def _edit(approval: Approval, new_arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments that an edit changes; of a question that was forgotten, none."""
+    return _differences(approval.question.get("args") or {}, new_arguments) if new_arguments else {}
+
+
+def _differences(before: object, after: object) -> dict[str, Any]:
+    """Return each value that differs, by its path, as it was and as it is."""
+    old, new = _leaves(before), _leaves(after)
+    return {
+        path: {"was": old.get(path), "is": new.get(path)}
+        for path in sorted({*old, *new})
+        if old.get(path) != new.get(path)
     }
-    return {"approval": old.id, "status": old.status, "by": old.decider, "reason": old.reason, "changed": changes}
 
 
 def _terms(approval: Approval) -> dict[str, Any]:
@@ -213,6 +250,10 @@ def key(key: Key) -> dict[str, Any]:
         "created": key.created_at,
         "expires": key.expires_at,
         "revoked": key.revoked_at,
+        "made_by": key.maker,
+        "claim_until": key.claim_until,
+        "claimed": key.claimed_at,
+        "refused_claims": key.refusals,
     }
 
 

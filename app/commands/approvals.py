@@ -1,4 +1,4 @@
-"""Command group `approvals`: list, show, and decide exactly the round that was read."""
+"""Command group `approvals`: list, show, decide exactly the round that was read, take an edit over."""
 
 import sys
 from collections.abc import Mapping
@@ -101,6 +101,22 @@ def question(
     _decide(approval, "ask", reason=text, nonce=None, yes=True, as_json=as_json)
 
 
+@app.command("take-over")
+def take_over(
+    approval: ApprovalId,
+    nonce: Annotated[str | None, typer.Option(help="Of the edit you read; unset means the one shown now.")] = None,
+    yes: YesOption = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an edit your own request, as who asked; who wrote it may decide again."""
+    path = f"/api/approvals/{segment(approval)}"
+    view = ask(lambda api: api.get(path))
+    _confirm(view, "take over", is_read=nonce is not None, yes=yes, as_json=as_json)
+    body = {"nonce": nonce or (view["proposal"] or view)["nonce"], "channel": "cli"}
+    answer = ask(lambda api: api.post(f"{path}/take-over", body))
+    show(answer, as_json, lambda result: say(f"taken over from {cell(result['editors'])}: {result['status']}"))
+
+
 def parse_object(text: str) -> dict[str, Any]:
     """Return a JSON object from the command line; raises typer.BadParameter."""
     try:
@@ -121,18 +137,43 @@ def print_approval(approval: Mapping[str, Any]) -> None:
     groups = cell(approval["groups"] or "any group")
     excluded = cell([approval["requester"], *approval["authors"]])
     say(f"who       {approval['approvals']} of {approval['need']} approvals, of {groups}, not {excluded}")
+    if approval["status"] == "open":
+        _print_voters(approval)
     say(f"why held  {cell(approval['rules'])}")
     plan, policy = approval["plan_hash"][:12], approval["policy"][:12]
     say(f"rests on  plan {plan}, policy {policy}, knowledge {cell(approval['pins'])}")
     outline(question, "  ")
     if approval["sample"]:
         table(approval["sample"], tuple(approval["sample"][0]), "")
-    table(approval["votes"], ("approver", "decision", "reason", "at"), "nobody has voted yet")
+    table(approval["votes"], ("approver", "decision", "reason", "key", "at"), "nobody has voted yet")
+    for edit in approval["edits"]:
+        say(f"edited    round {edit['round']} by {_editor(edit)}: {cell(edit['reason'])}")
+        _print_changes(edit["changed"])
     if replaces := approval["replaces"]:
-        say(f"replaces  {replaces['approval']} ({replaces['status']} by {replaces['by']}: {cell(replaces['reason'])})")
-        for name, change in replaces["changed"].items():
-            say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
+        about = f"{replaces['status']} by {_editor(replaces)}"
+        say(f"replaces  {replaces['approval']} ({about}: {cell(replaces['reason'])})")
+        _print_changes(replaces["changed"])
+    if proposal := approval["proposal"]:
+        say(f"proposal  by {proposal['by']}: {cell(proposal['reason'])}")
+        _print_changes(proposal["changed"])
     say(f"nonce     {approval['nonce']}")
+
+
+def _editor(edit: Mapping[str, Any]) -> str:
+    taker = edit["taken_over_by"]
+    return f"{edit['by']}, taken over by {taker}" if taker else str(edit["by"])
+
+
+def _print_changes(changes: Mapping[str, Any]) -> None:
+    for name, change in changes.items():
+        say(f"  {name}: {cell(change['was'])} -> {cell(change['is'])}")
+
+
+def _print_voters(approval: Mapping[str, Any]) -> None:
+    say(f"left      {cell(approval['voters'])} may still approve")
+    if len(approval["voters"]) < approval["need"] - approval["approvals"]:
+        say("          that is too few: have what authors published approved by another (`countersign knowledge "
+            "approve`), let the requester take an edit over (`approvals take-over`), or add people")  # fmt: skip
 
 
 def _decide(
@@ -141,13 +182,7 @@ def _decide(
 ) -> None:  # fmt: skip
     path = f"/api/approvals/{segment(approval)}"
     view = ask(lambda api: api.get(path))
-    # A nonce says that the round was read before.
-    if not yes and nonce is None:
-        if as_json or not sys.stdin.isatty():
-            message = "nobody can be shown it here: read it with `approvals show` and give its --nonce, or say --yes"
-            raise typer.BadParameter(message)
-        print_approval(view)
-        typer.confirm(f"{kind} this?", abort=True)
+    _confirm(view, kind, is_read=nonce is not None, yes=yes, as_json=as_json)
     body = {
         "decision": kind,
         "nonce": nonce or view["nonce"],
@@ -167,3 +202,14 @@ def _decide(
         as_json,
         lambda result: say(f"{kind}: {result['status']}, {result['votes']} of {result['need']} approvals"),
     )
+
+
+def _confirm(view: Mapping[str, Any], verb: str, *, is_read: bool, yes: bool, as_json: bool) -> None:
+    """Show a round and ask; a nonce says that it was read before."""
+    if yes or is_read:
+        return
+    if as_json or not sys.stdin.isatty():
+        message = "nobody can be shown it here: read it with `approvals show` and give its --nonce, or say --yes"
+        raise typer.BadParameter(message)
+    print_approval(view)
+    typer.confirm(f"{verb} this?", abort=True)

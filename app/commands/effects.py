@@ -98,7 +98,9 @@ def _print_chain(chain: Mapping[str, Any]) -> None:
     say(f"verdict   policy {chain['verdict']['policy']}, rules {cell(chain['verdict']['rules']) or '-'}")
     say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
     for vote in votes:
-        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} over {vote['channel']}: {vote['reason'] or '-'}")
+        key = f"key {vote['key']} made by {vote['key_made_by']}" if vote["key"] else "without a key"
+        way = f"over {vote['channel']}, {key}"
+        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} {way}: {vote['reason'] or '-'}")
     say(f"permit    {chain['permit']} (digest)")
     say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
     say(f"response  {cell(chain['response'])}")

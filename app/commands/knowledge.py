@@ -1,4 +1,4 @@
-"""Command group `knowledge`: list, search, show and publish."""
+"""Command group `knowledge`: list, search, show, publish and approve."""
 
 import sys
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, print_page, say, show, table
+from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, cell, note, print_page, say, show, table
 from memory.errors import Permanent
 
 knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
@@ -72,6 +72,23 @@ def publish(  # one option per field of an item
     show(answer, as_json, _print_publication)
 
 
+@knowledge.command()
+def approve(
+    id: str,
+    version: Annotated[int, typer.Argument(min=1)],
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with your name.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Agree that plans rest on a version that somebody else published."""
+    path = f"/api/knowledge/{segment(id)}/versions/{version}/approve"
+    show(ask(lambda api: api.post(path, {"reason": reason})), as_json, _print_approval)
+
+
+def _print_approval(approval: Mapping[str, Any]) -> None:
+    about = "is approved" if approval["fresh"] else "was approved by you before"
+    say(f"{approval['id']} version {approval['version']} {about}; {approval['published_by']} may decide what it asks")
+
+
 def _print_publication(publication: Mapping[str, Any]) -> None:
     status = (
         f"is published; {len(publication['woken'])} run(s) plan again"
@@ -79,6 +96,10 @@ def _print_publication(publication: Mapping[str, Any]) -> None:
         else "is there already, with this text"
     )
     say(f"{publication['id']} version {publication['version']} {status}")
+    if not publication["countersigned"]:
+        name = f"{publication['id']} {publication['version']}"
+        note(f"until another person approves it, {publication['published_by']} does not decide what its plans ask: "
+             f"{cell(publication['may_approve'])} may, by `countersign knowledge approve {name}`")  # fmt: skip
 
 
 def _print(body: str) -> None:

@@ -158,6 +158,10 @@ def _approval(data: Data) -> str:
     return f"approval {data['approval']}: {data['status']} {data.get('reason') or ''}"
 
 
+def _take_over(data: Data) -> str:
+    return f"  {data['by']} takes the edit of {cell(data['authors'])} over"
+
+
 def _vote(data: Data) -> str:
     return f"  {data.get('by')}: {data.get('decision')} {data.get('code') or ''}"
 
@@ -175,6 +179,7 @@ _BY_KIND: Mapping[str, Callable[[Data], str]] = {
     "clarify": _clarify,
     "question": _question,
     "approval": _approval,
+    "taken_over": _take_over,
     "vote": _vote,
     "vote_refused": _vote,
 }

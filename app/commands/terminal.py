@@ -53,11 +53,11 @@ def settings(**flags: Any) -> Settings:
     return load(flags)
 
 
-def ask(work: Callable[[Api], Awaitable[Any]]) -> Any:
-    """Run `work` with a client of the API that has the configured key, and return its answer."""
+def ask(work: Callable[[Api], Awaitable[Any]], *, client: Callable[[Settings], Api] = Api.of) -> Any:
+    """Run `work` with a client of the API, by default one that has the configured key, and return its answer."""
 
     async def run() -> Any:
-        async with Api.of(settings()) as api:
+        async with client(settings()) as api:
             return await work(api)
 
     return asyncio.run(run())

@@ -77,7 +77,7 @@ def chain(explanation: Mapping[str, Any]) -> list[str]:
     """Return the chain of one effect from request to response, a line per link."""
     effect, request = explanation["effect"], explanation["request"]
     approval: Mapping[str, Any] = explanation["approval"] or {}
-    votes = ", ".join(vote["by"] for vote in approval.get("votes") or ())
+    votes = ", ".join(f"{vote['by']} (key {str(vote['key'])[:8]})" for vote in approval.get("votes") or ())
     pins = ", ".join(f"{pin['id']} v{pin['version']}" for pin in explanation["plan"]["pins"])
     result = effect["outcome"]["result"]
     return [

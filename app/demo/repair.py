@@ -72,7 +72,9 @@ class Act:
         body = re.sub(r"(?m)^version: \d+$", f"version: {version}", item["body"], count=1) + _AMENDMENT
         fields = {name: item[name] for name in ("id", "kind", "title", "owner", "review_by")}
         await carol.post("/api/knowledge", {**fields, "body": body, "version": version, "note": "customers asked when"})
-        self.tell.line(f"Meanwhile Carol publishes version {version} of the runbook.")
+        # Her words now; until somebody else has read them, she does not decide what they ask.
+        await self.people["bob"].post(f"/api/knowledge/{RUNBOOK}/versions/{version}/approve", {"reason": "read"})
+        self.tell.line(f"Meanwhile Carol publishes version {version} of the runbook, and Bob approves it.")
 
     def _progress(self, data: Mapping[str, Any]) -> None:
         self.tell.progress(data)

@@ -41,8 +41,9 @@ _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
 _COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
-  exposure, step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
-  (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
+  exposure, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by, opened, expires,
+  decided, valid_until, (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve'
+                           and v.approver <> all (approvals.authors)) as approvals"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,14 @@ class Approval:
     """The groups of which one must be the voter's; empty for all people."""
     requester_excluded: bool
     authors: tuple[str, ...]
-    """Who wrote what is asked, besides the requester: the people who edited it. They do not vote."""
+    """Who wrote what is asked, besides the requester; they do not vote.
+
+    They are the people who edited it, and those who published what the plan rests on and whom nobody countersigned.
+    """
+    proposal: Mapping[str, Any] | None
+    """An edit that was refused because nobody would be left to approve it: `by`, `edited`, `reason`, `nonce`, `at`."""
+    taken_over_by: str | None
+    """The requester, if they made the edit that ended this round their own."""
     nonce: str
     exposure: int
     """What is at stake, in minor units; people's limits are compared with it."""
@@ -118,6 +126,8 @@ class Vote:
     decision: VoteKind
     reason: str
     channel: str
+    key: str | None
+    """Id of the key by which it came; None where none is asked for, as in a notebook."""
     at: datetime
 
 
@@ -143,6 +153,8 @@ class ApprovalRecord:
     items: tuple[ApprovalItem, ...]
     predecessor: Approval | None
     """The round before it in the same run."""
+    edits: tuple[Approval, ...]
+    """Earlier rounds of this question that an edit ended, in their order."""
 
 
 async def decide(
@@ -154,10 +166,17 @@ async def decide(
     reason: str,
     channel: str,
     new_arguments: Mapping[str, Any] | None = None,
+    demand: Mapping[str, Any] | None = None,
+    credential: str | None = None,
 ) -> VoteResult:
-    """Count one vote of the entered person; refusals come back as codes because each is journaled and commits."""
+    """Count one vote of the entered person; refusals come back as codes because each is journaled and commits.
+
+    `demand` says whom policy would ask after an edit: `need`, `groups`, `exposure`; unset means as before. `credential`
+    is the hash of the key by which it came, in hexadecimal; the vote then names that key.
+    """
     body = {"approval": approval, "nonce": nonce, "decision": decision, "reason": reason, "channel": channel}
-    cursor = await connection.execute("select * from decide(%s)", [Jsonb({**body, "edited": new_arguments})])
+    body = {**body, "edited": new_arguments, "demand": demand, "credential": credential}
+    cursor = await connection.execute("select * from decide(%s)", [Jsonb(body)])
     row = await cursor.fetchone() or {}
     return VoteResult(
         code=member(_VOTE_CODES, row["code"], "decide"),
@@ -187,7 +206,7 @@ async def show(database: Database, access: Access, approval: str) -> ApprovalRec
         if row is None:
             raise _unknown(approval)
         cursor = await connection.execute(
-            "select approver, decision, reason, channel, at from votes where approval = %s order by at", [approval]
+            "select approver, decision, reason, channel, key, at from votes where approval = %s order by at", [approval]
         )
         votes = await cursor.fetchall()
         cursor = await connection.execute(
@@ -200,11 +219,18 @@ async def show(database: Database, access: Access, approval: str) -> ApprovalRec
             f"select {_COLUMNS} from approvals where run = %s and round = %s - 1".encode(), [row["run"], row["round"]]
         )
         predecessor = await cursor.fetchone()
+        cursor = await connection.execute(
+            f"select {_COLUMNS} from approvals where run = %s and step = any (%s) and round < %s "
+            "and status = 'edited' order by round".encode(),
+            [row["run"], [row["step"], *(item["step"] for item in items)], row["round"]],
+        )
+        edits = await cursor.fetchall()
     return ApprovalRecord(
         _approval(row),
         tuple(map(_vote, votes)),
         tuple(map(_item, items)),
         None if predecessor is None else _approval(predecessor),
+        tuple(map(_approval, edits)),
     )
 
 
@@ -231,7 +257,7 @@ async def ls(
 
 def _approval(row: Mapping[str, Any]) -> Approval:
     plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "exposure", "step")
-    later = ("plan_hash", "policy", "valid_until", "approvals")
+    later = ("plan_hash", "policy", "valid_until", "approvals", "proposal", "taken_over_by")
     return Approval(
         **{name: row[name] for name in (*plain, *later)},
         kind=member(_KINDS, row["kind"], "approvals"),
@@ -251,7 +277,7 @@ def _approval(row: Mapping[str, Any]) -> Approval:
 
 def _vote(row: Mapping[str, Any]) -> Vote:
     decision = member(_VOTE_KINDS, row["decision"], "votes")
-    return Vote(row["approver"], decision, row["reason"], row["channel"], row["at"])
+    return Vote(row["approver"], decision, row["reason"], row["channel"], row["key"], row["at"])
 
 
 def _item(row: Mapping[str, Any]) -> ApprovalItem:

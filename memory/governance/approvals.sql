@@ -43,24 +43,6 @@ begin
 end $$;
 revoke execute on function void_approvals_pinning(text) from public;
 
--- The people who wrote what a step asks for, besides its requester: who edited it before.
-create or replace function authors_of(p_run text, p_step text) returns text[]
-language sql stable set search_path = public, pg_temp as $$
-  select coalesce(array_agg(distinct a.decided_by), '{}') from approvals a
-   where a.run = p_run and a.step = p_step and a.status = 'edited'
-$$;
-revoke execute on function authors_of(text, text) from public;
-
--- How many people could still approve a round if this person were one of its authors.
-create or replace function voters_left(v approvals, p_author text) returns bigint
-language sql stable set search_path = public, pg_temp as $$
-  select count(*) from principals q
-   where q.id <> p_author and not q.id = any (v.authors) and not (v.requester_excluded and q.id = v.requester)
-     and (cardinality(v.groups) = 0 or v.groups && q.groups)
-     and v.exposure <= case when v.need = 1 then q.limit_alone else q.limit_joint end
-$$;
-revoke execute on function voters_left(approvals, text) from public;
-
 -- Whether this person may cast this vote; null means yes. Order matters: the first reason is the one told. A question
 -- at a gate can be answered there: the requester may remark on their own question to people, though not vote, and
 -- whoever has voted may still ask.
@@ -81,7 +63,8 @@ begin
     when exists (select 1 from votes w where w.approval = v.id and w.approver = v_person.id) then 'duplicate_vote'
     when p_decision = 'approve' and v.exposure > case when v.need = 1 then v_person.limit_alone
                                                       else v_person.limit_joint end then 'over_limit'
-    when p_decision = 'edit' and voters_left(v, v_person.id) < v.need then 'no_approver_left'
+    when p_decision = 'edit' and voters_left(edited_round(v, p), v_person.id) < (edited_round(v, p)).need
+      then 'no_approver_left'
   end;
 end $$;
 revoke execute on function vote_refusal(approvals, jsonb, text) from public;
@@ -100,11 +83,34 @@ begin
 end $$;
 revoke execute on function accept_audited(text) from public;
 
+-- The key by which an answer came: told by the hash of its secret, so that nobody names another's. Null if none is
+-- told, or if it is none of this person's that is valid now.
+create or replace function vote_key(p jsonb) returns text language sql stable set search_path = public, pg_temp as $$
+  select k.id from keys k
+   where k.hash = decode(p ->> 'credential', 'hex') and k.principal = current_principal() and k.revoked is null
+     and (k.expires is null or k.expires > clock_timestamp())
+$$;
+revoke execute on function vote_key(jsonb) from public;
+
+-- What the journal says of an edit beside who made it: the new arguments, also of one that was refused.
+create or replace function edit_words(p jsonb) returns jsonb language sql immutable as $$
+  select case p ->> 'decision' when 'edit' then jsonb_build_object('edited', p -> 'edited', 'reason', p ->> 'reason')
+                               else '{}' end
+$$;
+revoke execute on function edit_words(jsonb) from public;
+
+-- How many people agreed to a round so far. Who became an author after their vote, as by an upgrade, is none of them.
+create or replace function agreement(v approvals) returns int language sql stable set search_path = public, pg_temp as $$
+  select count(*)::int from votes w
+   where w.approval = v.id and w.decision = 'approve' and w.approver <> all (v.authors)
+$$;
+revoke execute on function agreement(approvals) from public;
+
 -- One answer of one person. The run row is locked first, so that parking and deciding cannot miss each other.
 create or replace function decide(p jsonb)
 returns table (code text, run text, status text, votes int, need int, decided_by text, woken boolean)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v approvals; v_code text; v_votes int; v_kind text := p ->> 'decision'; v_woken boolean := false;
+declare v approvals; v_code text; v_votes int; v_kind text := p ->> 'decision'; v_key text; v_woken boolean := false;
 begin
   select a.run into v.run from approvals a where a.id = p ->> 'approval';
   perform 1 from runs r where r.id = v.run for no key update;
@@ -118,23 +124,28 @@ begin
   end if;
   v_code := case v.status when 'open' then vote_refusal(v, p, v_kind) when 'expired' then 'approval_expired'
                  when 'void' then 'approval_void' else 'approval_decided' end;
+  v_key := vote_key(p);
+  if v_code is null and v_key is null and p ->> 'credential' is not null then v_code := 'forbidden'; end if;
   if v_code is not null then
+    if v_code = 'no_approver_left' then perform keep_proposal(v, p); end if;
     perform journal_extend(v.run, jsonb_build_object('kind', 'vote_refused', 'approval', v.id,
-      'by', current_principal(), 'decision', v_kind, 'code', v_code));
-    select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+      'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key) || edit_words(p));
+    v_votes := agreement(v);
     return query select v_code, v.run, v.status, v_votes, v.need, v.decided_by, v_woken; return;
   end if;
   if v_kind = 'ask' then
     perform journal_extend(v.run, jsonb_build_object('kind', 'question', 'approval', v.id, 'by', current_principal(),
-      'to', v.requester, 'question', p ->> 'reason'));
-    select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+      'to', v.requester, 'question', p ->> 'reason', 'credential', v_key));
+    v_votes := agreement(v);
     return query select 'ok', v.run, 'open', v_votes, v.need, null::text, false; return;
   end if;
-  insert into votes values (v.tenant, v.id, current_principal(), v_kind, coalesce(p ->> 'reason', ''),
-    p ->> 'channel', p ->> 'nonce');
+  insert into votes (tenant, approval, approver, decision, reason, channel, nonce, key)
+  values (v.tenant, v.id, current_principal(), v_kind, coalesce(p ->> 'reason', ''), p ->> 'channel', p ->> 'nonce',
+          v_key);
   perform journal_extend(v.run, jsonb_build_object('kind', 'vote', 'approval', v.id, 'by', current_principal(),
-    'decision', v_kind, 'reason', p ->> 'reason', 'channel', p ->> 'channel', 'nonce', p ->> 'nonce'));
-  select count(*) into v_votes from votes w where w.approval = v.id and w.decision = 'approve';
+    'decision', v_kind, 'reason', p ->> 'reason', 'channel', p ->> 'channel', 'nonce', p ->> 'nonce',
+    'credential', v_key) || edit_words(p));
+  v_votes := agreement(v);
   if v_kind = 'reject' then
     v_woken := close_approval(v.id, 'rejected', p ->> 'reason', current_principal(), null);
   elsif v_kind = 'edit' then

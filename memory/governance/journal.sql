@@ -39,7 +39,7 @@ return p_body - array['kind', 'key', 'at', 'user', 'by', 'to', 'role', 'step', '
   'checkpoint', 'policy', 'rules', 'approval', 'permit', 'call', 'pins', 'state', 'attempt', 'cost', 'compensates',
   'code', 'need', 'groups', 'exposure', 'actions', 'expires', 'decision', 'channel', 'nonce', 'status', 'id', 'version',
   'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
-  'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees'];
+  'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors'];
 revoke execute on function journal_words(jsonb) from public;
 
 -- What the chain holds of the words.
@@ -106,23 +106,29 @@ begin
 end $$;
 revoke execute on function journal_extend(text, variadic jsonb[]) from public;
 
--- The chain of entries that belong to no run: stop switches, policies, knowledge.
-create or replace function authority_chain() returns text
+-- The chain of entries that belong to no run: stop switches, policies, knowledge, people, keys.
+create or replace function authority_chain_of(p_tenant text) returns text
 language plpgsql set search_path = public, pg_temp as $$
-declare v_id text := 'authority-' || current_tenant();
+declare v_id text := 'authority-' || p_tenant;
 begin
   insert into runs (tenant, id, kind, thread, status, input, correlation, head, limit_tokens, limit_micros, limit_calls)
-  values (current_tenant(), v_id, 'authority', v_id, 'done', '{}', v_id, journal_genesis(v_id), 0, 0, 0)
+  values (p_tenant, v_id, 'authority', v_id, 'done', '{}', v_id, journal_genesis(v_id), 0, 0, 0)
   on conflict do nothing;
   return v_id;
 end $$;
+revoke execute on function authority_chain_of(text) from public;
+
+create or replace function authority_chain() returns text language sql set search_path = public, pg_temp as $$
+  select authority_chain_of(current_tenant())
+$$;
 revoke execute on function authority_chain() from public;
 
 -- Kinds that only the functions of authority, gateway and approvals write: nobody else can tell these stories.
 create or replace function is_reserved_kind(p_kind text) returns boolean language sql immutable as $$
   select coalesce(p_kind in ('requested', 'planned', 'proposed', 'permitted', 'outcome', 'interrupted', 'resolved',
     'read', 'held', 'vote', 'vote_refused', 'question', 'approval', 'kill', 'unkill', 'policy', 'knowledge',
-    'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned'), true)
+    'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned',
+    'knowledge_approved', 'taken_over') or p_kind like any (array['key\_%', 'person\_%']), true)
 $$;
 revoke execute on function is_reserved_kind(text) from public;
 

@@ -82,6 +82,23 @@ class PublicationResult:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionStanding:
+    """Who stands behind a version."""
+
+    publisher: str
+    is_shipped: bool
+    """True if no person published it: it came with the installation."""
+    approvers: tuple[str, ...]
+    candidates: tuple[str, ...]
+    """The people who may approve it: those who may publish, but its publisher."""
+
+    @property
+    def is_countersigned(self) -> bool:
+        """Return whether its publisher may decide what plans that rest on it ask."""
+        return self.is_shipped or bool(self.approvers)
+
+
+@dataclass(frozen=True, slots=True)
 class ItemHit:
     """A current item that resembles a text, with a score from 0 to 1."""
 

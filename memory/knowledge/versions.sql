@@ -43,10 +43,33 @@ begin
 end $$;
 revoke execute on function place_phrases(jsonb, int, text, vector[], vector) from public;
 
+-- Who may publish, and approve what another published: those who answer for production.
+create or replace function publisher_groups() returns text[] language sql immutable as $$
+  select array['ops', 'finance', 'admin']
+$$;
+revoke execute on function publisher_groups() from public;
+grant execute on function publisher_groups() to cs_app;
+
+-- The people who published what a plan rests on and whom nobody has countersigned: authors of its questions. With
+-- `p_for_good` only those whom nobody else could countersign.
+create or replace function publishers_of(p_pins jsonb, p_for_good boolean) returns text[]
+language sql stable set search_path = public, pg_temp as $$
+  select coalesce(array_agg(distinct k.published_by), '{}')
+    from jsonb_to_recordset(p_pins) as x (id text, version int)
+    join knowledge k on k.id = x.id and k.version = x.version
+    join principals q on q.id = k.published_by
+   where not exists (select 1 from knowledge_approvals w
+                      where w.id = k.id and w.version = k.version and w.approver <> k.published_by)
+     and not (p_for_good and exists (select 1 from principals o
+                                      where o.id <> k.published_by and o.groups && publisher_groups()))
+$$;
+revoke execute on function publishers_of(jsonb, boolean) from public;
+
 -- Publishes one version: as one of those who answer for production, or as the installation, whose name no person bears
 -- and which only our own processes can enter as. `version` null means the next one. People publish no other; a release
 -- may ship any. An item stays what its first version was. A version that becomes current voids the open approvals that
--- pin an older one, in this transaction.
+-- pin an older one, in this transaction. What asks people (`attended`) and could be approved by nobody but its
+-- publisher is refused: its questions would be decided by nobody.
 create or replace function publish_knowledge(p jsonb, p_phrases vector[], p_presence vector)
 returns table (code text, version int, woken text[])
 language plpgsql security definer set search_path = public, pg_temp as $$
@@ -59,7 +82,7 @@ begin
      or exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
     return query select 'forbidden', null::int, v_woken; return;
   end if;
-  if not v_shipped and not is_of(array['ops', 'finance', 'admin']) then
+  if not v_shipped and not is_of(publisher_groups()) then
     return query select 'group', null::int, v_woken; return;
   end if;
   perform authority_lock_exclusive();
@@ -80,6 +103,10 @@ begin
        and k.title = p ->> 'title' and k.owner = p ->> 'owner' and k.review_by = (p ->> 'review_by')::date) then
     return query select 'known', v_current, v_woken; return;
   end if;
+  if not v_shipped and (p ->> 'attended')::boolean
+     and not exists (select 1 from principals q where q.id <> v_by and q.groups && publisher_groups()) then
+    return query select 'no_approver_left', v_version, v_woken; return;
+  end if;
   insert into knowledge (id, version, kind, title, body, digest, owner, review_by, note, published_by)
   values (p ->> 'id', v_version, p ->> 'kind', p ->> 'title', p ->> 'body', p ->> 'digest', p ->> 'owner',
           (p ->> 'review_by')::date, coalesce(p ->> 'note', ''), v_by);
@@ -95,3 +122,30 @@ begin
 end $$;
 revoke execute on function publish_knowledge(jsonb, vector[], vector) from public;
 grant execute on function publish_knowledge(jsonb, vector[], vector) to cs_app;
+
+-- Another person than its publisher agrees that plans rest on a version; from then on its publisher is no author of
+-- what such plans ask, in questions that are open as well. Again by the same person it changes nothing.
+create or replace function approve_knowledge(p_id text, p_version int, p_reason text)
+returns table (code text, publisher text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v knowledge; v_by text := current_principal();
+begin
+  if exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
+    return query select 'forbidden', null::text; return;
+  end if;
+  if not is_of(publisher_groups()) then return query select 'group', null::text; return; end if;
+  perform authority_lock_exclusive();
+  select * into v from knowledge k where k.id = p_id and k.version = p_version;
+  if not found then return query select 'not_found', null::text; return; end if;
+  if v.published_by = v_by then return query select 'author_excluded', v_by; return; end if;
+  insert into knowledge_approvals (id, version, approver, reason) values (p_id, p_version, v_by, p_reason)
+  on conflict do nothing;
+  if not found then return query select 'known', v.published_by; return; end if;
+  perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge_approved', 'id', p_id,
+    'version', p_version, 'digest', v.digest, 'by', v_by, 'person', v.published_by, 'reason', p_reason));
+  update approvals a set authors = authors_of(a.run, steps_of(a), a.pins)
+   where a.status = 'open' and a.pins @> jsonb_build_array(jsonb_build_object('id', p_id, 'version', p_version));
+  return query select 'ok', v.published_by;
+end $$;
+revoke execute on function approve_knowledge(text, int, text) from public;
+grant execute on function approve_knowledge(text, int, text) to cs_app;

@@ -75,11 +75,13 @@ revoke execute on function forget_words(text, text[]) from public;
 -- Takes the words out of rows that stay because they say what was done. What the business answered stays with them.
 create or replace function forget_sayings(p_user text, p_runs text[]) returns void
 language sql set search_path = public, pg_temp as $$
-  update approvals a set shown = '{}', edited = null,
+  update approvals a set shown = '{}', edited = null, proposal = null,
          reason = case when a.status in ('rejected', 'edited') then null else a.reason end
    where a.run = any (p_runs);
   update approvals a set edited = null, reason = null
    where a.status in ('rejected', 'edited') and a.decided_by = p_user;
+  update approvals a set proposal = null where a.proposal ->> 'by' = p_user;
+  update knowledge_approvals w set reason = '' where w.approver = p_user;
   update votes v set reason = ''
    where v.approver = p_user or v.approval in (select a.id from approvals a where a.run = any (p_runs));
   update effects e set args = '{}', outcome = e.outcome - array['message', 'note'] where e.run = any (p_runs);

@@ -19,6 +19,7 @@ from app.api.server import create_app
 from app.processes import listening
 from memory.governance import principals
 from memory.governance.feed import Feed
+from memory.governance.principals import NewKey
 from memory.postgres.database import Connection, Database
 from memory.postgres.roles import Urls
 from memory.runs import records
@@ -113,12 +114,18 @@ async def anonymous(app: FastAPI) -> AsyncGenerator[httpx2.AsyncClient]:
         yield client
 
 
+async def key_of(database: Database, root: Access, person: str) -> NewKey:
+    """Return a key of a person, made by root and, unless that is root's own, claimed."""
+    key = await principals.issue(database, root, person)
+    return await principals.claim(database, key.secret) if key.claim_until else key
+
+
 @pytest.fixture
 async def client(anonymous: httpx2.AsyncClient, database: Database, people: dict[str, Principal]) -> Client:
     """Return a factory of clients with the key of a person; root is an administrator."""
 
     async def make(person: str) -> httpx2.AsyncClient:
-        key = await principals.issue(database, Access.of(people["root"]), person)
+        key = await key_of(database, Access.of(people["root"]), person)
         return httpx2.AsyncClient(
             transport=anonymous._transport,  # pyright: ignore[reportPrivateUsage]  # one app for all its people
             base_url="http://api",
@@ -254,7 +261,7 @@ async def run(
     monkeypatch.setenv("COUNTERSIGN_URL", api)
 
     async def run(person: str, *argv: str) -> Ran:
-        key = await principals.issue(database, Access.of(people["root"]), person)
+        key = await key_of(database, Access.of(people["root"]), person)
         monkeypatch.setenv("COUNTERSIGN_KEY", key.secret)
         code = await asyncio.to_thread(cli.run, list(argv))
         out, err = capfd.readouterr()

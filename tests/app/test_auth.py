@@ -7,6 +7,7 @@ from memory.governance import principals
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.scope import Access, Principal
+from tests.app.conftest import key_of
 from tests.conftest import Connection
 
 
@@ -18,7 +19,7 @@ def root(people: dict[str, Principal]) -> Access:
 async def test_a_key_becomes_its_person_with_groups_and_limits(
     database: Database, root: Access, bob: Principal
 ) -> None:
-    key = await principals.issue(database, root, "bob")
+    key = await key_of(database, root, "bob")
     assert await authenticate(database, {"authorization": f"bearer {key.secret}"}) == bob
 
 
@@ -34,7 +35,7 @@ def test_none_or_two_keys_are_refused(headers: dict[str, str]) -> None:
 async def test_only_the_hash_of_a_key_is_stored(
     database: Database, root: Access, bob: Principal, owner: Connection
 ) -> None:
-    key = await principals.issue(database, root, "bob")
+    key = await key_of(database, root, "bob")
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [bob.tenant])
         rows = await (await owner.execute("select * from keys where id = %s", [key.id])).fetchall()
@@ -42,8 +43,8 @@ async def test_only_the_hash_of_a_key_is_stored(
     assert key.secret not in str(rows)
 
 
-async def test_a_key_that_expired_is_refused_with_its_reason(database: Database, root: Access, bob: Principal) -> None:
-    key = await principals.issue(database, root, "bob", days=-1)
+async def test_a_key_that_expired_is_refused_with_its_reason(database: Database, root: Access) -> None:
+    key = await principals.issue(database, root, "root", days=-1)
     with pytest.raises(Permanent, match="expired"):
         await principals.authenticate(database, key.secret)
 
@@ -56,7 +57,7 @@ async def test_nobody_gets_a_key_for_a_stranger(database: Database, root: Access
 async def test_a_key_of_another_tenant_cannot_be_revoked(
     database: Database, root: Access, bob: Principal, urls: Urls
 ) -> None:
-    key = await principals.issue(database, root, "bob")
+    key = await key_of(database, root, "bob")
     other = Principal(f"{bob.tenant}-c", "eve", frozenset({"admin"}))
     await principals.create_tenant(urls.owner, other.tenant, [other])
     with pytest.raises(Permanent, match="no key"):
@@ -68,7 +69,8 @@ async def test_a_key_of_another_tenant_cannot_be_revoked(
     "statement",
     [
         "select create_key('carol', sha256('mine'), '', null)",
-        "select create_key('bob', sha256('mine'), '', null)",
+        "select create_key('alice', sha256('mine'), '', null)",
+        "select create_claim('bob', sha256('mine'), '', null)",
         "select revoke_key(id) from keys",
         "select put_principal('bob', '{admin}', 0, 0)",
         "update principals set groups = '{admin}'",

@@ -3,6 +3,7 @@
 import pytest
 
 from memory.errors import Permanent
+from memory.governance import principals
 from memory.scope import Access, Principal
 from tests.tools.support import Desk, act
 from tools import effects, explanations
@@ -35,7 +36,10 @@ async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> No
     lease = await desk.run()
     refund = act(lease, tool="shop.refund")
     approval = await desk.ask(lease, refund)
-    await desk.decide(approval, "bob", reason="checked the invoice")
+    code = await principals.issue(desk.database, desk.access("root"), "bob")
+    key = await principals.claim(desk.database, code.secret)
+    credential = principals.key_hash(key.secret).hex()
+    await desk.decide(approval, "bob", reason="checked the invoice", credential=credential)
     outcome = await desk.gateway.perform(lease, refund)
     explanation = await explanations.explain(desk.database, lease.access, str(outcome.effect))
     assert (explanation.request.requester, explanation.plan.step, explanation.verdict.policy) == (
@@ -46,12 +50,8 @@ async def test_an_effect_is_explained_from_request_to_response(desk: Desk) -> No
     assert explanation.approval
     assert explanation.approval.votes
     vote = explanation.approval.votes[0]
-    assert (vote.by, vote.decision, vote.channel, vote.reason) == (
-        "bob",
-        "approve",
-        "test",
-        "checked the invoice",
-    )
+    assert (vote.by, vote.decision, vote.channel, vote.reason) == ("bob", "approve", "test", "checked the invoice")
+    assert (vote.key, vote.key_made_by) == (key.id, "root")
     assert (len(explanation.permit or ""), (explanation.response or {})["result"]) == (16, {"paid": "shop:a"})
     kinds = [entry.kind for entry in explanation.entries]
     assert kinds == ["requested", "proposed", "held", "vote", "approval", "proposed", "permitted", "outcome"]

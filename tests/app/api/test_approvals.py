@@ -55,8 +55,8 @@ async def test_a_quorum_of_two_needs_two_people(a: httpx2.AsyncClient, client: C
     ("person", "change", "code", "status"),
     [
         ("alice", {}, "requester_excluded", 403),
-        ("bob", {"exposure": 60_000}, "over_limit", 403),
-        ("bob", {"groups": ["board"]}, "needs_another_group", 403),
+        ("dave", {}, "over_limit", 403),
+        ("bob", {"groups": ["admin"], "exposure": 0}, "needs_another_group", 403),
         ("bob", {"nonce": "another"}, "wrong_nonce", 412),
     ],
 )

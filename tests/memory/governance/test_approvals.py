@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memory.errors import Permanent
-from memory.governance import approvals
+from memory.governance import approvals, principals
 from memory.postgres.database import Connection, Database
 from memory.runs import records
 from memory.runs.records import Lease
@@ -61,7 +61,7 @@ async def test_of_three_deciders_at_once_two_make_a_quorum_of_two(desk: Desk) ->
         ("alice", 10, "requester_excluded"),
         ("frank", 10, "needs_another_group"),
         ("dave", 10, "over_limit"),
-        ("bob", 1_000_000_001, "over_limit"),
+        ("erin", 1_000_001, "over_limit"),
     ],
 )
 async def test_a_person_without_the_authority_leaves_the_question_open(
@@ -185,6 +185,25 @@ async def test_each_vote_is_recorded_with_person_channel_comment_and_nonce(desk:
     assert (vote["by"], vote["channel"], vote["reason"], vote["decision"]) == ("bob", "cli", "fine", "approve")
     assert (vote["nonce"], bool(vote["at"])) == (record.approval.nonce, True)
     assert [(row.approver, row.channel) for row in record.votes] == [("bob", "cli")]
+
+
+async def test_a_vote_names_the_key_by_which_it_came_and_nobody_elses(desk: Desk) -> None:
+    """R48: the key is told by its hash; that of another, of nobody, or one that was revoked makes no vote."""
+    _, approval = await ask(desk, 2_000)
+    root = desk.access("root")
+    keys = {
+        name: await principals.claim(desk.database, (await principals.issue(desk.database, root, name)).secret)
+        for name in ("bob", "carol")
+    }
+    hashes = {name: principals.key_hash(key.secret).hex() for name, key in keys.items()}
+    for wrong in (hashes["bob"], "00" * 32):
+        answer = await desk.decide(approval, "carol", credential=wrong)
+        assert (answer.code, answer.votes) == ("forbidden", 0)
+    assert (await desk.decide(approval, "bob", credential=hashes["bob"])).code == "ok"
+    await principals.revoke(desk.database, root, keys["carol"].id)
+    assert (await desk.decide(approval, "carol", credential=hashes["carol"])).code == "forbidden"
+    record = await approvals.show(desk.database, desk.access("bob"), approval)
+    assert [(vote.approver, vote.key) for vote in record.votes] == [("bob", keys["bob"].id)]
 
 
 async def test_a_new_round_shows_the_one_before(desk: Desk) -> None:

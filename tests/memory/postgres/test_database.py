@@ -67,7 +67,7 @@ async def test_failed_transaction_leaves_neither_rows_nor_settings(
 
     async def fail() -> None:
         async with single.transaction(root) as connection:
-            await connection.execute("select create_key('alice', sha256('lost'), '', null)")
+            await connection.execute("select create_key('root', sha256('lost'), '', null)")
             await connection.execute("select 1 / 0")
 
     with pytest.raises(psycopg.errors.DivisionByZero):
@@ -116,7 +116,7 @@ async def test_call_without_a_tenant_never_runs_the_function(database: Database)
 
 async def test_call_commits_and_returns_the_row(database: Database, people: dict[str, Principal]) -> None:
     root = Access.of(people["root"])
-    row = await database.call(root, "create_key", "alice", b"\0" * 32, "", None)
+    row = await database.call(root, "create_key", "root", b"\0" * 32, "", None)
     assert await database.rows(root, "select id from keys") == [row]
 
 

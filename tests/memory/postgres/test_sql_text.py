@@ -123,6 +123,8 @@ def test_trigger_stands_beside_the_module_that_owns_its_table() -> None:
     tables = {(file.name, table) for file in FILES for table in _TRIGGER.findall(file.text)}
     assert tables == {
         ("memory/governance/journal.sql", "journal"),
+        ("memory/governance/principals.sql", "keys"),
+        ("memory/governance/principals.sql", "principals"),
         ("memory/knowledge/versions.sql", "knowledge"),
         ("memory/knowledge/versions.sql", "knowledge_vectors"),
         ("memory/store/write.sql", "memories"),
