@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import ControlError, Permanent, Temporary
+from memory.postgres import limits
 from memory.postgres.roles import OWNER
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal
@@ -28,7 +29,7 @@ _OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": CONNECT_SECONDS,
     # The queue's own statements name their tables without schema.
-    "options": "-c search_path=public,queue",
+    "options": f"-c search_path=public,queue {limits.OPTIONS}",
     "keepalives": 1,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -151,7 +152,9 @@ class Database:
                     yield connection
                 finally:
                     is_broken = connection.broken
-        except psycopg.OperationalError as error:
+        except psycopg.errors.LockNotAvailable as error:
+            raise _held_up(error) from error
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
             if is_broken:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
@@ -220,7 +223,12 @@ async def _refuse_power(connection: Connection) -> None:
         )
 
 
-def _unreachable(url: str, error: psycopg.OperationalError) -> ControlError:
+def _held_up(error: psycopg.errors.LockNotAvailable) -> ControlError:
+    message = f"somebody has held a lock that this needs for {limits.LOCK_SECONDS} s ({error.diag.message_primary})"
+    return Temporary("lock_timeout", f"{message}; try again, and look in pg_locks who it is if it stays so", delay=1.0)
+
+
+def _unreachable(url: str, error: psycopg.Error) -> ControlError:
     options = conninfo_to_dict(url)
     target = f"database {options.get('dbname')!r} on host {options.get('host') or 'localhost'!r}"
     if error.sqlstate is None and any(sign in str(error) for sign in _REFUSALS):

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
-from memory.postgres import locks
+from memory.postgres import limits, locks
 from memory.postgres.database import Connection, Database
 from memory.runs.rows import ResultRow, Tally, digest, pages
 from memory.scope import Access
@@ -67,6 +67,7 @@ class RunRows:
             handle = await self._lock(connection, name)
             if existing := await self._find_slice(connection, handle):
                 return existing
+            await limits.allow_rest(connection)
             tally = Tally()
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
