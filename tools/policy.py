@@ -17,7 +17,7 @@ import cedarpy
 from memory.errors import CODES, Permanent
 from tools.action import Decision
 from tools.catalog import ToolCard
-from tools.discovery import files_of
+from tools.discovery import files_of, text_of
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -114,7 +114,7 @@ class PolicySet:
         for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.cedar", SETTING)):
             if path.name in files:
                 raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
-            files[path.name] = path.read_text(encoding="utf-8-sig")
+            files[path.name] = text_of(path)
         return cls(files, cards)
 
     def decide(self, role: str, tool: str, facts: Facts) -> Decision:
@@ -210,7 +210,7 @@ def examples(folder: Path | None = None) -> list[Example]:
     """Return every example that stands in the comments of a policy folder."""
     examples: list[Example] = []
     for path in sorted((folder or FOLDER).glob("*.cedar")):
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
+        for line in text_of(path).splitlines():
             if line.startswith("//!"):
                 examples.append(_example(path.name, line))
     return examples

@@ -9,7 +9,9 @@ from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.scope import Access, Principal
 
-IN_FORCE = "select current_setting('lock_timeout') as lock, current_setting('idle_in_transaction_session_timeout') as rest"
+IN_FORCE = (
+    "select current_setting('lock_timeout') as lock, current_setting('idle_in_transaction_session_timeout') as rest"
+)
 OURS = {"lock": "15s", "rest": "1min"}
 
 
