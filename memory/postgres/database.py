@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import ControlError, Permanent, Temporary
 from memory.postgres import limits
+from memory.postgres.refusals import is_login_refusal, one_line
 from memory.postgres.roles import OWNER
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal
@@ -38,7 +39,6 @@ _OPTIONS: dict[str, Any] = {
 }
 _FUNCTION = re.compile(r"[a-z_]+")
 _ENTER = "select enter(%s, %s)"
-_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 
 class Database:
@@ -231,6 +231,8 @@ def _held_up(error: psycopg.errors.LockNotAvailable) -> ControlError:
 def _unreachable(url: str, error: psycopg.Error) -> ControlError:
     options = conninfo_to_dict(url)
     target = f"database {options.get('dbname')!r} on host {options.get('host') or 'localhost'!r}"
-    if error.sqlstate is None and any(sign in str(error) for sign in _REFUSALS):
-        return Permanent("configuration", f"{target} refuses role {options.get('user')!r}: {error}; check DATABASE_URL")
-    return Temporary("unavailable", f"{target} is unavailable ({error}); start it or wait, then try again")
+    reason = one_line(error)
+    if isinstance(error, psycopg.OperationalError) and is_login_refusal(error):
+        message = f"{target} refuses role {options.get('user')!r}: {reason}; check DATABASE_URL"
+        return Permanent("configuration", message)
+    return Temporary("unavailable", f"{target} is unavailable ({reason}); start it or wait, then try again")
