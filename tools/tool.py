@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -144,6 +145,15 @@ class Tool:
     attempts: int = 3
     """How often a temporary failure is tried in all."""
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for a function that would still the worker's other runs while it works."""
+        for part, function in (("", self.run), ("lookup of ", self.lookup)):
+            if function and not _is_async(function):
+                what = f"{part}tool {self.name!r}"
+                raise TypeError(
+                    f"{what}: make it an `async def`; a synchronous one would still the worker's other runs"
+                )
+
     @property
     def schema_hash(self) -> str:
         """Return the hash of the argument schema, which an approval binds."""
@@ -182,17 +192,25 @@ def tool(
     """
 
     def declare(function: Function) -> Tool:
-        arguments = function.__annotations__.get("args")
+        arguments = inspect.get_annotations(_target(function)).get("args")
         if not (isinstance(arguments, type) and issubclass(arguments, BaseModel)):
             raise TypeError(f"tool {name!r}: annotate the first parameter `args` with its pydantic model")
         tool_roles: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"tool {name!r}: make it an `async def`; a synchronous one would still the worker's other runs"
-            )
-        summary = (function.__doc__ or "").strip()
+        summary = (_target(function).__doc__ or "").strip()
         if not summary:
             raise TypeError(f"tool {name!r}: say in the docstring what it does")
         return Tool(name, summary, effect, arguments, function, frozenset(tool_roles), **options)
 
     return declare
+
+
+def _is_async(function: Function) -> bool:
+    """Return whether a call gives way while it waits: an `async def`, part of one applied, or an object called so."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _target(function: Any) -> Any:
+    """Return where a function was written: behind applied arguments, or the call of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
