@@ -9,7 +9,7 @@ from typing import Literal
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
-from tools.action import Json, as_object
+from tools.action import NO_ANSWER, Json, as_object
 from tools.tool import Call, Function, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ async def _read(tool: Tool, arguments: object, call: Call, clock: Clock) -> Atte
                 await clock.sleep(backoff(number, error.delay))
         except ControlError as error:
             return Attempt("failed", message=str(error), attempts=number)
-    return Attempt("failed", message=message, attempts=tool.attempts)
+    return Attempt("failed", message=f"{NO_ANSWER} ({tool.attempts} tried): {message}", attempts=tool.attempts)
 
 
 async def _always() -> str | None:
