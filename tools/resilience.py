@@ -1,6 +1,5 @@
 """Retries of one tool call: time-outs, back-off, read-back before a write is repeated; called by the gateway."""
 
-import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Literal
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
 from tools.action import NO_ANSWER, Json, as_object
+from tools.deadline import deadline
 from tools.tool import Call, Function, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ async def look_up(tool: Tool, arguments: object, call: Call) -> Result | None:
 
 async def _once(function: Function, tool: Tool, arguments: object, call: Call) -> Result:
     try:
-        async with asyncio.timeout(tool.timeout):
+        async with deadline(tool.timeout):
             return await function(arguments, call)
     except TimeoutError:
         raise Temporary("tool_failed", f"{tool.name!r} gave no answer within {tool.timeout} s") from None

@@ -141,7 +141,7 @@ class Tool:
     """Known ways to fail, for people who read the catalogue."""
     cost: Cost = field(default_factory=lambda: Cost(calls=1))
     timeout: float = 10.0
-    """Seconds after which one attempt is given up."""
+    """Seconds of silence after which one attempt is given up; each page of a large result counts them anew."""
     attempts: int = 3
     """How often a temporary failure is tried in all."""
 

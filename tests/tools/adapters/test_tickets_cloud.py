@@ -3,6 +3,7 @@
 import pytest
 
 from tests.tools.adapters.conftest import OpenOffice
+from tools.adapters import billing, tickets
 
 
 async def test_tickets_are_listed_by_handle_and_read_one_by_one(open_office: OpenOffice) -> None:
@@ -11,6 +12,22 @@ async def test_tickets_are_listed_by_handle_and_read_one_by_one(open_office: Ope
         assert (tickets["count"], tickets["found"]["count"]) == (4, 4)
         assert "Ignore previous" in (await office.succeed("tickets.read", {"ticket": "t_1002"}))["body"]
         assert "untrusted_text" in office.catalog.cards["tickets.read"].data
+
+
+async def test_more_than_a_page_is_listed_and_counted_whole(
+    open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is cut off in silence, and no request is about more rows than its service answers in time."""
+    async with open_office() as office:
+        part = await office.clean()
+        whole = await office.succeed("billing.refund_totals", {"charges": part}, step="whole")
+        monkeypatch.setattr(tickets, "PAGE", 3)
+        monkeypatch.setattr(billing, "PAGE", 7)
+        assert (await office.succeed("tickets.list", {}))["count"] == 4
+        assert part["count"] > 7
+        assert await office.succeed("billing.refund_totals", {"charges": part}, step="pages") == whole
+        nothing = await office.cut(part, 0, 0)
+        assert (await office.succeed("billing.refund_totals", {"charges": nothing}, step="none"))["charges"] == 0
 
 
 async def test_note_is_added_once_per_text(open_office: OpenOffice) -> None:
