@@ -38,9 +38,10 @@ end $$;
 revoke execute on function kill(text, text, text) from public;
 grant execute on function kill(text, text, text) to cs_app;
 
--- Waits until claims that began before the switch have committed or ended, at most half a second, and voids their permits.
+-- Waits until claims that began before the switch have committed or ended, less than half a second, and voids their
+-- permits.
 create or replace function drain_claims(p_kind text, p_name text)
-returns table (code text) language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '500ms' as $$
+returns table (code text) language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '400ms' as $$
 begin
   perform authority_lock_exclusive();
   perform void_permits(p_kind, p_name);
