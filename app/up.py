@@ -64,15 +64,19 @@ async def _prepare(settings: Settings, addresses: Addresses, keeper: ServerKeepe
     for number in range(1, _PREPARATIONS + 1):
         try:
             await bootstrap.set_up(settings, addresses)
-            return {
-                name: (await bootstrap.first_key(settings, addresses, name, label="up", days=_KEY_DAYS)).secret
-                for name in PEOPLE
-            }
+            return await _people_keys(settings, addresses)
         except (Temporary, DriverError) as error:
             if keeper is None or number == _PREPARATIONS:
                 raise refusal_of(error) or error from error
             await keeper.recover()
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _people_keys(settings: Settings, addresses: Addresses) -> Mapping[str, str]:
+    return {
+        name: (await bootstrap.first_key(settings, addresses, name, label="up", days=_KEY_DAYS)).secret
+        for name in PEOPLE
+    }
 
 
 async def _keep(

@@ -190,7 +190,7 @@ def _missing(candidate: RunbookCandidate, state: State) -> frozenset[str]:
 def _ask_which(options: Sequence[RunbookCandidate], state: State) -> Proposal:
     equals = [candidate for candidate in options if candidate.equal]
     if question := sights.silence(options, state):
-        return _ask(question, again=[candidate.runbook.id for candidate in options if candidate.probe])
+        return _ask(question, again=sights.probed_ids(options))
     if len(equals) == 1 and (question := sights.own_question(equals[0], state)):
         return _ask(question, runbook=equals[0].runbook.id)
     choices = [

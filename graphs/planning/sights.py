@@ -61,6 +61,11 @@ def silence(options: Sequence[RunbookCandidate], state: State) -> str:
     return f"{beginning}. Try again? Answer yes, or say more."
 
 
+def probed_ids(options: Sequence[RunbookCandidate]) -> list[str]:
+    """Return the runbooks whose probes were made."""
+    return [option.runbook.id for option in options if option.probe]
+
+
 def _failure(summary: Mapping[str, Json]) -> str:
     """Return the message of a probe that failed, as the cursor leaves it; empty for a result."""
     message = summary.get("message")

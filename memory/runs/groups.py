@@ -1,6 +1,7 @@
 """Groups of result rows: a slice sorted by a rule into one result per name, piece by piece; called by `results`."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,19 +62,24 @@ async def sort(
     connection: Connection, part: ResultSlice, rule: Rule, handles: Mapping[str, str], on_piece: Callable[[], None]
 ) -> None:
     """Store the rows of a slice under the handle of their group's name; `on_piece` is called after each piece."""
-    counts = dict.fromkeys(handles.values(), 0)
-    combination = rule.combination()
+    counts = Counter[str]()
     for span in _spans(part):
-        cursor = await connection.execute(sql.SQL(_COMBINATIONS).format(combination), span)
-        groups = [row["fields"] for row in await cursor.fetchall()]
-        targets = [handles[rule.name(fields)] for fields in groups]
-        # Rows come behind those that earlier pieces have put into the group.
-        firsts = [counts[target] for target in targets]
-        values = {**span, "groups": [json.dumps(fields) for fields in groups], "targets": targets, "firsts": firsts}
-        cursor = await connection.execute(sql.SQL(_MOVE).format(combination), values)
-        for row in await cursor.fetchall():
-            counts[row["handle"]] += row["count"]
+        counts.update(await _sort_piece(connection, span, rule, handles, counts))
         on_piece()
+
+
+async def _sort_piece(
+    connection: Connection, span: Mapping[str, Any], rule: Rule, handles: Mapping[str, str], counts: Counter[str]
+) -> dict[str, int]:
+    """Store the rows of a span behind the `counts` that earlier ones have put into each group; returns how many."""
+    combination = rule.combination()
+    cursor = await connection.execute(sql.SQL(_COMBINATIONS).format(combination), span)
+    groups = [row["fields"] for row in await cursor.fetchall()]
+    targets = [handles[rule.name(fields)] for fields in groups]
+    firsts = [counts[target] for target in targets]
+    values = {**span, "groups": [*map(json.dumps, groups)], "targets": targets, "firsts": firsts}
+    cursor = await connection.execute(sql.SQL(_MOVE).format(combination), values)
+    return {row["handle"]: row["count"] for row in await cursor.fetchall()}
 
 
 async def keep_groups(connection: Connection, run: str, source: str, names: Mapping[str, str]) -> None:

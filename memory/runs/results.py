@@ -100,15 +100,7 @@ class RunRows:
         Permanent("forged_authority") for a slice that claims others, or another total than its rows have: what policies
         and people's limits were compared with must be what is sent.
         """
-        async with self._database.transaction(self._access) as connection:
-            await self._check_bounds(connection, part)
-            cursor = await connection.execute(_MEASURES, _span(part))
-            measures = await cursor.fetchone() or {}
-        if measures["count"] != part["count"] or measures["digest"] != part["digest"]:
-            raise _forgery(part)
-        if measures["total"] != part["total"]:
-            message = f"the rows of {part['handle']!r} come to {measures['total']}, not {part['total']}"
-            raise Permanent("forged_authority", f"{message}; cut the slice again")
+        await self._check_rows(part)
         end = part["start"] + part["count"]
         for start in range(part["start"], end, PAGE):
             last = min(start + PAGE, end)
@@ -116,6 +108,17 @@ class RunRows:
             if len(rows) != last - start:
                 raise _forgery(part)
             yield [json.loads(row["row"]) for row in rows]
+
+    async def _check_rows(self, part: ResultSlice) -> None:
+        async with self._database.transaction(self._access) as connection:
+            await self._check_bounds(connection, part)
+            cursor = await connection.execute(_MEASURES, _span(part))
+            measures = await cursor.fetchone() or {}
+        if (measures["count"], measures["digest"]) != (part["count"], part["digest"]):
+            raise _forgery(part)
+        if measures["total"] != part["total"]:
+            message = f"the rows of {part['handle']!r} come to {measures['total']}, not {part['total']}"
+            raise Permanent("forged_authority", f"{message}; cut the slice again")
 
     async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
         """Return the first rows of a slice, for people to look at."""

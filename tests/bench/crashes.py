@@ -58,6 +58,8 @@ class House:
     """Charge by accepted run."""
     votes: int = 0
     kills: Counter[str] = field(default_factory=Counter[str])
+    last_strike: str = "-infinity"
+    """When the last process was killed, on the database's clock."""
 
     async def send(self, person: str, method: str, path: str, body: Any = None) -> httpx2.Response:
         """Send a request until it is answered, under one key."""
@@ -111,10 +113,14 @@ class House:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             self.kills[name] += 1
+            ((self.last_strike,),) = await self.read("select clock_timestamp()::text")
 
     async def is_busy(self) -> bool:
-        """Return whether a refund is claimed and not settled: its request is under way."""
-        return bool(await self.read("select 1 from effects where state = 'claimed' limit 1"))
+        """Return whether a refund was sent since the last strike and is not settled: its request is under way."""
+        query = (
+            f"select 1 from effects where state = 'claimed' and coalesce(sent, claimed) > '{self.last_strike}' limit 1"
+        )
+        return bool(await self.read(query))
 
     async def open_runs(self) -> int:
         """Return how many runs have not come to rest."""
