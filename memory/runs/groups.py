@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
 
 from memory.postgres.database import Connection
-from memory.runs.rows import PAGE, ResultRow, ResultSlice
+from memory.runs.rows import ResultRow, ResultSlice
 
 Classify = Callable[[ResultRow], str | None]
 
@@ -59,11 +59,15 @@ class Rule:
 
 
 async def sort(
-    connection: Connection, part: ResultSlice, rule: Rule, handles: Mapping[str, str], on_piece: Callable[[], None]
+    connection: Connection,
+    pieces: Iterable[Mapping[str, Any]],
+    rule: Rule,
+    handles: Mapping[str, str],
+    on_piece: Callable[[], None],
 ) -> None:
-    """Store the rows of a slice under the handle of their group's name; `on_piece` is called after each piece."""
+    """Store the rows of a slice's `spans` under the handle of their group's name; `on_piece` is called after each."""
     counts = Counter[str]()
-    for span in _spans(part):
+    for span in pieces:
         counts.update(await _sort_piece(connection, span, rule, handles, counts))
         on_piece()
 
@@ -88,7 +92,8 @@ async def keep_groups(connection: Connection, run: str, source: str, names: Mapp
     await connection.execute(_HEADERS, values)
 
 
-def _spans(part: ResultSlice) -> Iterator[dict[str, Any]]:
+def spans(part: ResultSlice, size: int) -> Iterator[dict[str, Any]]:
+    """Yield the places of a slice's rows, in pieces of at most `size`."""
     end = part["start"] + part["count"]
-    for start in range(part["start"], end, PAGE):
-        yield {"handle": part["handle"], "start": start, "end": min(start + PAGE, end)}
+    for start in range(part["start"], end, size):
+        yield {"handle": part["handle"], "start": start, "end": min(start + size, end)}

@@ -15,7 +15,7 @@ from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres import limits, locks
 from memory.postgres.database import Connection, Database
-from memory.runs.groups import Classify, Rule, keep_groups, sort
+from memory.runs.groups import Classify, Rule, keep_groups, sort, spans
 from memory.runs.rows import PAGE, ResultRow, ResultSlice, Tally, digest, pages
 from memory.scope import Access
 from memory.store import search, write
@@ -36,13 +36,21 @@ class RunRows:
     """The results of one run, seen from one of its steps; other runs' and tenants' handles are refused."""
 
     def __init__(
-        self, database: Database, access: Access, run: str, step: str, *, embedder: Embedder = LEXICAL
+        self,
+        database: Database,
+        access: Access,
+        run: str,
+        step: str,
+        *,
+        embedder: Embedder = LEXICAL,
+        page: int = PAGE,
     ) -> None:
         self._database = database
         self._access = access
         self._run = run
         self._step = step
         self._embedder = embedder
+        self._page = page
 
     def handle(self, name: str) -> str:
         """Return the handle of a named result of this step, kept or not."""
@@ -94,7 +102,7 @@ class RunRows:
                 yield row
 
     async def pages(self, part: ResultSlice) -> AsyncIterator[list[ResultRow]]:
-        """Yield the rows of a slice in order and in lists of at most `PAGE`, each read when it is asked for.
+        """Yield the rows of a slice in order and in lists of at most `page`, each read when it is asked for.
 
         Before the first its digest and total are found right: kept rows never change. Raises
         Permanent("forged_authority") for a slice that claims others, or another total than its rows have: what policies
@@ -102,8 +110,8 @@ class RunRows:
         """
         await self._check_rows(part)
         end = part["start"] + part["count"]
-        for start in range(part["start"], end, PAGE):
-            last = min(start + PAGE, end)
+        for start in range(part["start"], end, self._page):
+            last = min(start + self._page, end)
             rows = await self._database.rows(self._access, _PAGE_ROWS, part["handle"], start, last)
             if len(rows) != last - start:
                 raise _forgery(part)
@@ -170,7 +178,7 @@ class RunRows:
             handles = {name: await self._lock(connection, name) for name in sorted(case_names)}
             if await self._find_slice(connection, handles[otherwise]) is None:
                 rule = Rule(classify, sorted(fields), otherwise)
-                await sort(connection, part, rule, handles, on_piece)
+                await sort(connection, spans(part, self._page), rule, handles, on_piece)
                 titles = {handle: f"{self._step}/{name}" for name, handle in handles.items()}
                 await keep_groups(connection, self._run, part["handle"], titles)
                 on_piece()
