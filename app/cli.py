@@ -80,7 +80,11 @@ def _command() -> Any:
 
 def _report(failure: Exception, *, as_json: bool) -> int:
     """Print an error as one message, with `as_json` as an object too; return its exit code."""
+    # Only where something failed: the driver takes longer to import than most commands to run.
+    from memory.postgres.refusals import refusal_of
+
     error = _cause(failure)
+    error = refusal_of(error) or error
     if isinstance(error, ControlError):
         code, detail, status = error.code, str(error), exit_code(error)
     else:

@@ -1,6 +1,7 @@
 """Supervision of child processes and of the embedded Postgres: start, restart, end; used by up, demo, crash tests."""
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from memory.errors import Permanent, Temporary
 from memory.postgres.embedded import Embedded
 from tools.certificates import trust_of
 
+_LOG = logging.getLogger(__name__)
 RESTART_SECONDS = 0.1
 SHORT_LIFE_SECONDS = 5.0
 SHORT_LIVES = 3
@@ -27,6 +29,8 @@ STOP_SECONDS = 10.0
 UNAVAILABLE = 69
 """Exit code of a command whose database or service is away."""
 _POSTGRES_SECONDS = 0.25
+_RECOVERIES = 6
+"""Times that a server may die again before it is up; some fifteen seconds in all."""
 _LOOK_SECONDS = 0.05
 _TAIL = 800
 
@@ -185,10 +189,27 @@ class ServerKeeper:
         """Attach again whenever the server is gone; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_POSTGRES_SECONDS)
-            if await asyncio.to_thread(lambda: self.server.pid) is None:
-                dead_server, self.server = self.server, await asyncio.to_thread(self._attach)
-                await asyncio.to_thread(dead_server.close)
-                self.recoveries += 1
+            await self.recover()
+
+    async def recover(self) -> None:
+        """Attach again if the server is gone, also where it dies once more meanwhile.
+
+        Raises Temporary("unavailable") if it cannot be kept alive.
+        """
+        for number in range(1, _RECOVERIES + 1):
+            if await asyncio.to_thread(lambda: self.server.pid) is not None:
+                return
+            try:
+                new_server = await asyncio.to_thread(self._attach)
+            except Temporary as error:
+                if number == _RECOVERIES:
+                    raise
+                _LOG.warning("%s; trying again", error)
+                await asyncio.sleep(_POSTGRES_SECONDS * 2**number)
+                continue
+            dead_server, self.server = self.server, new_server
+            await asyncio.to_thread(dead_server.close)
+            self.recoveries += 1
 
     def close(self) -> None:
         """Let go; the last process to do so stops the server."""

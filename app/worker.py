@@ -20,6 +20,7 @@ from graphs.state import State
 from memory.clock import Clock
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.postgres.database import Database
+from memory.postgres.refusals import DriverError, refusal_of
 from memory.runs import endings, records
 from memory.runs.checkpoints import Checkpoints, leading
 from memory.runs.models import EndStatus
@@ -30,6 +31,10 @@ from memory.runs.run_store import RunStore
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 3
+_STOPPING = frozenset({"no_progress", "record_refused"})
+"""Codes of errors after which a person may resume the run, once the reason is gone."""
+_PUTTING_BACK = frozenset({"lock_timeout", "record_refused"})
+"""Codes of errors that concern this run alone, so that the worker goes on with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Driver:
     async def drive(self, run: str) -> None:
         """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.
 
-        Raises Temporary if the database stays away: only then the run is left as it is, for its next leader.
+        A run that cannot go on, nor be ended on record, is put back for a later try. Raises Temporary if the database
+        stays away: only then the run is left as it is, for its next leader.
         """
         again = False
         while lease := await records.lease(self._database, run, self._number, self.flow_names):
@@ -88,6 +94,12 @@ class Driver:
                 again = True
             except LeaseLost:
                 _LOG.warning("run %s is led by another worker now", run)
+                return
+            except ControlError as error:
+                if error.code not in _PUTTING_BACK:
+                    raise
+                _LOG.warning("run %s can neither go on nor be ended, and is tried again later: %s", run, error)
+                await self._put_back(lease)
                 return
             finally:
                 self._flows[lease.flow].saver.forget(run)
@@ -109,11 +121,27 @@ class Driver:
             return await self._park(lease, error.question)
         except ControlError as error:
             ending = ending_of(error)
-        except Exception:  # noqa: BLE001  # the edge of one run: it must not take the worker and all other runs along
+        except Exception as error:  # noqa: BLE001  # the edge of one run: it must not take the worker and all other runs along
             _LOG.exception("run %s failed unexpectedly", lease.run)
-            ending = RunEnding("failed", "internal", "an internal error ended this run; the worker's log has it", {})
-        await self._finish(lease, ending)
+            ending = _unexpected_ending(error)
+        await self._end(lease, ending)
         return ending.status
+
+    async def _put_back(self, lease: Lease) -> None:
+        """Put the run back; raises Temporary if the database does not even take that."""
+        try:
+            await records.put_back(self._database, lease)
+        except DriverError as error:
+            message = f"the database refuses whatever concerns run {lease.run!r}: {refusal_of(error) or error}"
+            raise Temporary("unavailable", message) from error
+
+    async def _end(self, lease: Lease, ending: RunEnding) -> None:
+        """End the run on record; raises an error of ours if the database does not take even that."""
+        try:
+            await self._finish(lease, ending)
+        except DriverError as error:
+            _LOG.exception("the end of run %s cannot be recorded", lease.run)
+            raise refusal_of(error) or error from error
 
     async def _heed_cancellation(self, lease: Lease) -> None:
         """Raise Halt if the run was cancelled: a gate does not check, and would ask and be refused for ever."""
@@ -176,8 +204,15 @@ def ending_of(error: ControlError) -> RunEnding:
     """Return how a run ends that one of our own errors stopped; a stopped run can be resumed by a person."""
     if error.code == "cancelled":
         return RunEnding("cancelled", "cancelled", str(error), {})
-    status: EndStatus = "stopped" if isinstance(error, Halt) or error.code == "no_progress" else "failed"
+    status: EndStatus = "stopped" if isinstance(error, Halt) or error.code in _STOPPING else "failed"
     return RunEnding(status, error.code, str(error), {})
+
+
+def _unexpected_ending(error: Exception) -> RunEnding:
+    """Return how a run ends that something else stopped: what the database refuses can be mended, then resumed."""
+    if refusal := refusal_of(error):
+        return ending_of(refusal)
+    return RunEnding("failed", "internal", "an internal error ended this run; the worker's log has it", {})
 
 
 async def work(

@@ -31,6 +31,8 @@ class Clarify(TypedDict):
     """Runbook that lacks a detail."""
     missing: NotRequired[list[str]]
     """Types of the details that it lacks."""
+    again: NotRequired[list[str]]
+    """Runbooks whose probes are made again if the answer says yes."""
 
 
 class Obstacle(TypedDict, total=False):

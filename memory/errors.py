@@ -56,6 +56,8 @@ Code = Literal[
     "forbidden",
     "idempotency_mismatch",
     "journal_broken",
+    "lock_timeout",
+    "record_refused",
     "too_large",
     "unauthenticated",
     "unavailable",

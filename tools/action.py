@@ -10,6 +10,8 @@ Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 Role = Literal["planner", "researcher", "executor", "auditor"]
 Effect = Literal["read", "write", "destructive"]
 Verdict = Literal["allow", "deny", "hold", "shadow"]
+NO_ANSWER = "no answer"
+"""How the message of a read begins that failed because nobody answered, however often it was tried."""
 OutcomeState = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
 
 

@@ -38,6 +38,14 @@ def files_of(folder: Path, pattern: str, setting: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a file, without a byte order mark; raises Permanent("configuration") if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Permanent("configuration", f"{str(path)!r} cannot be read as text: {error}; mend or move it") from None
+
+
 def _load(path: Path) -> ModuleType:
     # Two folders may have files of one name, so the module's name holds its place.
     name = f"own_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"

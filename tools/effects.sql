@@ -67,9 +67,10 @@ language sql stable as $$
     when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' then 'lease_lost'
     when p ? 'user' and v_run.requester is distinct from p ->> 'user' then 'forged_authority'
     when v_run.cancel is not null then 'cancelled'
-    when v_run.spent_tokens + v_run.reserved_tokens + (p #>> '{cost,tokens}')::bigint > v_run.limit_tokens
-      or v_run.spent_micros + v_run.reserved_micros + (p #>> '{cost,micros}')::bigint > v_run.limit_micros
-      or v_run.spent_calls + v_run.reserved_calls + (p #>> '{cost,calls}')::bigint > v_run.limit_calls
+    -- As numeric, so that a sum which no bigint holds is above the limit, too.
+    when v_run.spent_tokens::numeric + v_run.reserved_tokens + (p #>> '{cost,tokens}')::numeric > v_run.limit_tokens
+      or v_run.spent_micros::numeric + v_run.reserved_micros + (p #>> '{cost,micros}')::numeric > v_run.limit_micros
+      or v_run.spent_calls::numeric + v_run.reserved_calls + (p #>> '{cost,calls}')::numeric > v_run.limit_calls
       then 'budget_exceeded'
     when p ? 'repeats' and (select count(*) from journal j where j.run = v_run.id and j.call_hash = p ->> 'call')
       >= (p ->> 'repeats')::int then 'no_progress'

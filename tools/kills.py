@@ -13,6 +13,8 @@ Reach = Literal["all", "run", "agent", "tool", "user"]
 
 _REACHES: tuple[Reach, ...] = get_args(Reach)
 _DRAIN_CODES: tuple[Literal["ok", "busy"], ...] = ("ok", "busy")
+_ROUNDS = 3
+"""Waits for claims that began before: each but the first comes after an end of those who hold the lock."""
 _RELEASE_CODES: tuple[Literal["ok", "not_found"], ...] = ("ok", "not_found")
 
 
@@ -54,20 +56,40 @@ async def kill(database: Database, access: Access, reach: Reach, name: str = "",
     """Stop everything within reach, and say what was claimed before and is not settled.
 
     The switch commits first. Then claims that began before are waited for, half a second at most; sessions that hold
-    the lock after that are ended. Raises Temporary("unavailable") if the claims could not be waited for all the same.
+    the lock after that are ended. Raises Temporary: `lock_timeout` if it could not be written, `unavailable` if the
+    claims could not be waited for all the same.
     """
-    await database.call(access, "kill", reach, name, reason)
+    await _pull(database, access, reach, name, reason)
     sessions: tuple[int, ...] = ()
-    if not await _drain(database, access, reach, name):
+    for _ in range(_ROUNDS):
+        if await _drain(database, access, reach, name):
+            break
         sessions = tuple(row["pid"] for row in await database.rows(access, "select * from end_authority_holders()"))
-        if not await _drain(database, access, reach, name) and not sessions:
-            message = "the switch is pulled and holds, but claims that began before it still run; pull it again to wait"
-            raise Temporary("unavailable", message)
+        if sessions:
+            break
+    else:
+        message = "the switch is pulled and holds, but claims that began before it still run; pull it again to wait"
+        raise Temporary("unavailable", message)
     return KillReport(await open_claims(database, access, reach, name), sessions)
 
 
+async def _pull(database: Database, access: Access, reach: Reach, name: str, reason: str) -> None:
+    """Write the switch; whoever stands in its way with a transaction of theirs is ended."""
+    try:
+        await database.call(access, "kill", reach, name, reason)
+    except Temporary as error:
+        if error.code != "lock_timeout":
+            raise
+        await database.call(access, "end_writers")
+        await database.call(access, "kill", reach, name, reason)
+
+
 async def _drain(database: Database, access: Access, reach: Reach, name: str) -> bool:
-    row = await database.call(access, "drain_claims", reach, name)
+    try:
+        row = await database.call(access, "drain_claims", reach, name)
+    except Temporary:
+        # Another pulled switch may have ended this session for waiting: the next round is another session's.
+        return False
     return member(_DRAIN_CODES, row["code"], "drain_claims") == "ok"
 
 

@@ -18,7 +18,7 @@ from memory.errors import CODES, Permanent
 from tools import rule_facts
 from tools.action import Decision
 from tools.catalog import ToolCard
-from tools.discovery import files_of
+from tools.discovery import files_of, text_of
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -218,7 +218,7 @@ def _files(folders: Iterable[Path]) -> dict[str, str]:
     for path in (path for folder in folders for path in files_of(folder, "*.cedar", SETTING)):
         if path.name in files:
             raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
-        files[path.name] = path.read_text(encoding="utf-8-sig")
+        files[path.name] = text_of(path)
     return files
 
 

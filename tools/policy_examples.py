@@ -12,6 +12,7 @@ from typing import Any
 
 from memory import json_text
 from memory.errors import Permanent
+from tools.discovery import text_of
 from tools.policy import FOLDER, Facts, PolicySet
 
 _FORM = "//! allow|deny:CODE|hold:N ROLE TOOL {FACTS}"
@@ -58,7 +59,7 @@ def check(policies: PolicySet, *folders: Path) -> None:
 
 def _of(folder: Path) -> Iterator[Example]:
     for path in sorted(folder.glob("*.cedar")):
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(text_of(path).splitlines(), 1):
             if line.startswith("//!"):
                 yield _example(path.name, number, line)
 

@@ -1,6 +1,5 @@
 """Retries of one tool call: time-outs, back-off, read-back before a write is repeated; called by the gateway."""
 
-import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,7 +8,8 @@ from typing import Literal, TypeVar
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
-from tools.action import Json, as_object
+from tools.action import NO_ANSWER, Json, as_object
+from tools.deadline import deadline
 from tools.tool import Call, ServiceRefusal, Tool
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ async def _read(tool: Tool, arguments: object, call: Call, clock: Clock) -> Atte
                 await clock.sleep(backoff(number, error.delay))
         except ControlError as error:
             return Attempt("failed", message=str(error), attempts=number)
-    return Attempt("failed", message=message, attempts=tool.attempts)
+    return Attempt("failed", message=f"{NO_ANSWER} ({tool.attempts} tried): {message}", attempts=tool.attempts)
 
 
 async def _always() -> str | None:
@@ -249,7 +249,7 @@ async def bounded(tool: Tool, work: Callable[[], Awaitable[T]]) -> T:
     Raises Temporary or Permanent, whatever goes wrong.
     """
     try:
-        async with asyncio.timeout(tool.timeout):
+        async with deadline(tool.timeout):
             return await work()
     except TimeoutError:
         raise Temporary("tool_failed", f"{tool.name!r} gave no answer within {tool.timeout} s") from None

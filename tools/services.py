@@ -3,7 +3,7 @@
 The gateway binds it; adapters get the `Services` of their call, and use `request_body` and `lookup_in` from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, cast
 from urllib.parse import quote
@@ -130,6 +130,20 @@ async def request_body(args: BaseModel, call: Call) -> dict[str, Any]:
         if isinstance(part, SliceArgument):
             body[name] = [dict(row) async for row in call.rows.read(part)]
     return body
+
+
+async def pages_of(
+    call: Call, service: str, path: str, params: Mapping[str, str | int], size: int
+) -> AsyncIterator[Mapping[str, Json]]:
+    """Yield the rows of a read that a service answers page by page, `size` rows each."""
+    cursor = ""
+    while True:
+        page = await call.services.get(service, path, {**params, "after": cursor, "limit": size})
+        for row in page["rows"]:
+            yield row
+        cursor = page["next"]
+        if cursor is None:
+            return
 
 
 def lookup_in(service: str) -> Function:

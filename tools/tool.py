@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -166,13 +167,19 @@ class Tool:
     """Known ways to fail, for people who read the catalogue."""
     cost: Cost = field(default_factory=lambda: Cost(calls=1))
     timeout: float = 10.0
-    """Seconds after which one attempt is given up."""
+    """Seconds of silence after which one attempt is given up; each page of a large result counts them anew."""
     attempts: int = 3
     """How often a temporary failure is tried in all."""
 
     def __post_init__(self) -> None:
-        """Refuse facts that are stated in another form, or twice."""
+        """Raise TypeError for facts in another form or twice, and functions that would still the worker's runs."""
         facts.check(self.name, self.facts, self.inapplicable, self.built_in_facts)
+        for part, function in (("", self.run), ("lookup of ", self.lookup), ("observation of ", self.observe)):
+            if function and not _is_async(function):
+                what = f"{part}tool {self.name!r}"
+                raise TypeError(
+                    f"{what}: make it an `async def`; a synchronous one would still the worker's other runs"
+                )
 
     @property
     def built_in_facts(self) -> tuple[str, ...]:
@@ -226,15 +233,11 @@ def tool(
     """
 
     def declare(function: Function) -> Tool:
-        arguments = function.__annotations__.get("args")
+        arguments = inspect.get_annotations(_target(function)).get("args")
         if not (isinstance(arguments, type) and issubclass(arguments, BaseModel)):
             raise TypeError(f"tool {name!r}: annotate the first parameter `args` with its pydantic model")
         tool_roles: tuple[Role, ...] = roles or (("researcher", "executor") if effect == "read" else ("executor",))
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"tool {name!r}: make it an `async def`; a synchronous one would still the worker's other runs"
-            )
-        summary = (function.__doc__ or "").strip()
+        summary = (_target(function).__doc__ or "").strip()
         if not summary:
             raise TypeError(f"tool {name!r}: say in the docstring what it does")
         if options.get("sets_state") and not options.get("observe"):
@@ -242,3 +245,15 @@ def tool(
         return Tool(name, summary, effect, arguments, function, frozenset(tool_roles), **options)
 
     return declare
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    """Return whether a call gives way while it waits: an `async def`, part of one applied, or an object called so."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _target(function: Any) -> Any:
+    """Return where a function was written: behind applied arguments, or the call of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from memory.errors import Code, ControlError, Permanent, Temporary
+from memory.postgres.refusals import DriverError, refusal_of
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger(__name__)
@@ -109,6 +110,16 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "journal_broken": ProblemType(
         500, "The journal does not verify", "stop, keep the database, compare with an export"
     ),
+    "lock_timeout": ProblemType(
+        503,
+        "Somebody holds what this waits for",
+        "try again after Retry-After seconds; if it stays so, look in pg_locks who it is",
+    ),
+    "record_refused": ProblemType(
+        500,
+        "The database refuses what must be recorded",
+        "mend what the message names, see docs/operating.md; then resume the run, or ask again",
+    ),
     "too_large": ProblemType(413, "This is too large", "send less; a request may have 1 MB, a step's state 32 MB"),
     "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
@@ -159,6 +170,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ControlError, _answer_control_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(DriverError, _answer_driver_error)
     app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
@@ -169,6 +181,14 @@ async def _answer_control_error(request: Request, error: Exception) -> JSONRespo
     if isinstance(control_error, Temporary):
         answer.headers["Retry-After"] = str(max(1, round(control_error.delay)))
     return answer
+
+
+async def _answer_driver_error(request: Request, error: Exception) -> JSONResponse:
+    refusal = refusal_of(error)
+    if refusal is None:
+        return await _answer_unexpected_error(request, error)
+    _LOG.error("request %s failed", trace_of(request), exc_info=error)
+    return await _answer_control_error(request, refusal)
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -18,6 +18,7 @@ from memory.errors import Code, ControlError
 OK, FAILURE, USAGE, WAITING, DENIAL, BUDGET, BAD_JOURNAL, UNAVAILABLE, INTERRUPTION = 0, 1, 2, 3, 4, 5, 6, 69, 130
 _OF_CODE: Mapping[Code, int] = {
     "unavailable": UNAVAILABLE,
+    "lock_timeout": UNAVAILABLE,
     "approval_required": WAITING,
     "budget_exceeded": BUDGET,
     "journal_broken": BAD_JOURNAL,

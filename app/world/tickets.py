@@ -1,8 +1,8 @@
 """Ticket service of the demo business: its bodies are hostile text; a notification cannot be taken back once sent."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Query
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
@@ -11,9 +11,10 @@ from app.world.requests import Desk, Reading, Row, read_back, write
 router = APIRouter(prefix="/tickets")
 read_back(router, "tickets")
 
+LARGEST_PAGE = 10_000
 _SUBJECTS = {"escalation": "A duplicate charge is disputed at the bank", "manual": "A refund needs doing by hand"}
 _LIST = """select id as ticket, status, customer from {i}_tickets.tickets
-  where kind = 'customer' and status = %(status)s order by id limit 10000"""
+  where kind = 'customer' and status = %(status)s and id > %(after)s order by id limit %(limit)s"""
 _COMMENT = """insert into {i}_tickets.comments (ticket, body, run)
   select id, %(text)s, %(run)s from {i}_tickets.tickets where id = %(ticket)s"""
 _OPEN = """
@@ -63,9 +64,15 @@ class Notice(BaseModel):
 
 
 @router.get("/tickets")
-async def tickets(desk: Reading, status: Literal["open", "closed"] = "open") -> Row:
-    """What customers wrote, without the text."""
-    return {"rows": await desk.rows(_LIST, status=status)}
+async def tickets(
+    desk: Reading,
+    status: Literal["open", "closed"] = "open",
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE,
+) -> Row:
+    """What customers wrote, without the text; by page."""
+    rows = await desk.rows(_LIST, status=status, after=after, limit=limit)
+    return {"rows": rows, "next": rows[-1]["ticket"] if len(rows) == limit else None}
 
 
 @router.get("/tickets/{ticket}")

@@ -6,6 +6,8 @@ The flow wraps the planner in it; the worker calls it for the state from which a
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from graphs.execution.capabilities import Adopt, Cite, Invocation, Node, Planner, Record
 from graphs.execution.cursor import enter
 from graphs.planning.plan import Plan
@@ -55,11 +57,21 @@ async def initial_state(lease: Lease, adopt: Adopt, cards: Mapping[str, ToolCard
     state = _changes({}, {key: lease.input.get(key) for key in ("request", "inputs", "runbook")})
     if not lease.input.get("given"):
         return state or {"request": ""}
-    plan = Plan.model_validate(lease.input["given"])
+    plan = _read(lease.input["given"])
     if problems := validate(plan, cards):
         raise Permanent("plan_invalid", "the plan cannot be run: " + "; ".join(problems[:5]))
     await adopt(lease, plan, _facts(plan, 0, ""))
     return _changes({}, {**state, **enter(plan)})
+
+
+def _read(body: object) -> Plan:
+    """Return the plan of a request; raises Permanent("plan_invalid") for what is none."""
+    try:
+        return Plan.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"])) or "plan"
+        raise Permanent("plan_invalid", f"the request holds no plan that can be run: {path}: {first['msg']}") from None
 
 
 def _enter(plan: Plan) -> Update:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from graphs.execution.capabilities import Planner, RecallMemories
 from graphs.execution.plans import plan_of
-from graphs.planning import candidates, runbooks
+from graphs.planning import candidates, runbooks, sights
 from graphs.planning.candidates import FindRunbooks, PlannerLimits, ReadRunbook, RunbookCandidate, Sight
 from graphs.planning.drafting import Drafter, DraftMaterial, facts
 from graphs.planning.plan import Plan
@@ -23,7 +23,6 @@ from tools.catalog import ToolCard
 
 _CLEAR: Proposal = {"clarify": None, "verdict": None, "stale": False, "violations": []}
 _NO_RUNBOOK = "I found no runbook for this; say in other words what is wrong, or name a runbook"
-_SIGHTS = {True: "its check found something", False: "its check found nothing", None: "its check left it open"}
 
 
 def make_planner(
@@ -97,7 +96,7 @@ class _Planner:
         return {**proposal, "candidates": [candidate.as_state() for candidate in options]}
 
     async def _choose(self, state: State, options: Sequence[RunbookCandidate]) -> Proposal:
-        choice = candidates.conclude([Sight(candidate.equal, _sight(candidate, state)) for candidate in options])
+        choice = candidates.conclude([Sight(candidate.equal, sights.sight(candidate, state)) for candidate in options])
         if choice == "nothing_wrong":
             note = next(candidate.runbook.nothing_wrong for candidate in options if candidate.equal)
             return {"plan": None, "verdict": "nothing_wrong", "note": note}
@@ -120,7 +119,7 @@ class _Planner:
     ) -> Proposal:
         slots = choice.runbook.slots
         inputs = {name: fallback[name] for name in fallback.keys() & slots.keys()}
-        inputs |= choice.inputs(state, _result(choice, state))
+        inputs |= choice.inputs(state, sights.result(choice, state))
         if missing := slots.keys() - inputs.keys():
             return _ask_for(choice, missing)
         note = f"{choice.document.title}: planned from {choice.runbook.id} version {choice.citation.version}"
@@ -188,36 +187,14 @@ def _missing(candidate: RunbookCandidate, state: State) -> frozenset[str]:
     return runbooks.needs(candidate.runbook) - candidate.inputs(state).keys()
 
 
-def _result(candidate: RunbookCandidate, state: State) -> Mapping[str, Json] | None:
-    result = state.get("results", {}).get(candidate.probe)
-    return None if result is None or result.get("skipped") is True else result
-
-
-def _sight(candidate: RunbookCandidate, state: State) -> bool | None:
-    """Return whether the probe shows the runbook's situation, or None if it leaves that open."""
-    result = _result(candidate, state)
-    if result is None or _own_question(candidate, state):
-        return None
-    condition = candidate.runbook.probe.condition
-    answer = runbooks.evaluate(candidate.runbook, condition, candidate.inputs(state, result), result)
-    return None if answer.reason else answer.is_true
-
-
-def _own_question(candidate: RunbookCandidate, state: State) -> str:
-    """Return what the runbook wants asked when the probe shows that the request can mean several things."""
-    ask, result = candidate.runbook.probe.ask, _result(candidate, state)
-    if ask is None or result is None:
-        return ""
-    answer = runbooks.evaluate(candidate.runbook, ask.when, candidate.inputs(state, result), result)
-    return ask.text if answer.is_true else ""
-
-
 def _ask_which(options: Sequence[RunbookCandidate], state: State) -> Proposal:
     equals = [candidate for candidate in options if candidate.equal]
-    if len(equals) == 1 and (question := _own_question(equals[0], state)):
+    if question := sights.silence(options, state):
+        return _ask(question, again=sights.probed_ids(options))
+    if len(equals) == 1 and (question := sights.own_question(equals[0], state)):
         return _ask(question, runbook=equals[0].runbook.id)
     choices = [
-        {"id": candidate.runbook.id, "title": candidate.document.title, "seen": _SIGHTS[_sight(candidate, state)]}
+        {"id": candidate.runbook.id, "title": candidate.document.title, "seen": sights.words(candidate, state)}
         for candidate in options
     ]
     lines = [f"{n}. {choice['title']} ({choice['id']}): {choice['seen']}" for n, choice in enumerate(choices, 1)]
@@ -237,15 +214,20 @@ def _ask(
     *,
     runbook: str | None = None,
     missing: Sequence[str] = (),
+    again: Sequence[str] = (),
 ) -> Proposal:
     clarify = Clarify(question=question, candidates=[{**choice} for choice in choices])
     if runbook:
         clarify["runbook"] = runbook
     if missing:
         clarify["missing"] = [*missing]
+    if again:
+        clarify["again"] = [*again]
     return {"plan": None, "candidates": [], "clarify": clarify, "note": question}
 
 
 def _material(state: State, documents: Sequence[RunbookCandidate], inputs: Mapping[str, SlotValue]) -> DraftMaterial:
-    sights = {candidate.runbook.id: facts(_result(candidate, state) or {}) for candidate in documents}
-    return DraftMaterial(candidates.request(state), [candidate.document for candidate in documents], sights, inputs)
+    probe_facts = {candidate.runbook.id: facts(sights.result(candidate, state) or {}) for candidate in documents}
+    return DraftMaterial(
+        candidates.request(state), [candidate.document for candidate in documents], probe_facts, inputs
+    )

@@ -95,6 +95,7 @@ def conclude(sights: Sequence[Sight]) -> int | Literal["nothing_wrong", "unclear
 
 _RUNBOOK_ID = re.compile(r"\b[a-z][a-z0-9]*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)+\b")
 _MOST_IDS = 5
+_YES = re.compile(r"(yes|y|ok|okay|sure|please|again|retry|once more|try (it )?again)( please)?[.!]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,14 @@ def _ids(state: State) -> list[str]:
     answer = request(state).rstrip().rpartition("\n")[2].strip().rstrip(".")
     if choices and answer.isdecimal() and 1 <= int(answer) <= len(choices):
         return [choices[int(answer) - 1]]
+    if question and _is_yes(answer) and (again := question.get("again")):
+        return again
     return list(dict.fromkeys(_RUNBOOK_ID.findall(request(state))))[:_MOST_IDS] or _completed_id(question, state)
+
+
+def _is_yes(answer: str) -> bool:
+    """Return whether an answer only says that it should be tried again."""
+    return _YES.fullmatch(answer.strip()) is not None
 
 
 def _completed_id(question: Clarify | None, state: State) -> list[str]:

@@ -20,7 +20,7 @@ from memory.knowledge.models import Day, KnowledgeItem
 from tools import cel
 from tools.action import Json
 from tools.catalog import ToolCard
-from tools.discovery import files_of
+from tools.discovery import files_of, text_of
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
 SETTING = "COUNTERSIGN_RUNBOOK_DIR"
@@ -109,7 +109,7 @@ def load(*folders: Path) -> list[RunbookDocument]:
     documents: dict[str, RunbookDocument] = {}
     for path in (path for folder in folders or (FOLDER,) for path in files_of(folder, "*.md", SETTING)):
         try:
-            document = parse(path.read_text(encoding="utf-8-sig"))
+            document = parse(text_of(path))
         except Permanent as error:
             raise Permanent("configuration", f"runbook file {path.name!r}: {error}; mend or remove it") from None
         if document.runbook.id in documents:

@@ -17,7 +17,7 @@ from memory.embeddings.vectors import parameters
 from memory.errors import Permanent
 from memory.knowledge.models import KnowledgeVersion, from_row, phrases
 from memory.knowledge.search import INDEX_THRESHOLD, embed_phrases
-from memory.postgres import locks
+from memory.postgres import limits, locks
 from memory.postgres.database import Database
 from memory.scope import Access, Principal, Scope
 
@@ -165,5 +165,6 @@ def _phrases(item: KnowledgeVersion) -> list[str]:
 async def _lock(database: Database) -> AsyncGenerator[bool]:
     """Hold the lock of this work, unless another worker has it; the server lets go of a dead worker's."""
     async with database.system() as connection, connection.transaction():
+        await limits.allow_rest(connection)
         cursor = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [locks.REEMBEDDING])
         yield bool((await cursor.fetchone() or {})["alone"])

@@ -17,6 +17,8 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import ControlError, Permanent, Temporary
+from memory.postgres import limits
+from memory.postgres.refusals import is_login_refusal, one_line
 from memory.postgres.roles import OWNER
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal
@@ -28,7 +30,7 @@ _OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": CONNECT_SECONDS,
     # The queue's own statements name their tables without schema.
-    "options": "-c search_path=public,queue",
+    "options": f"-c search_path=public,queue {limits.OPTIONS}",
     "keepalives": 1,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -37,7 +39,6 @@ _OPTIONS: dict[str, Any] = {
 }
 _FUNCTION = re.compile(r"[a-z_]+")
 _ENTER = "select enter(%s, %s)"
-_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 
 class Database:
@@ -151,7 +152,9 @@ class Database:
                     yield connection
                 finally:
                     is_broken = connection.broken
-        except psycopg.OperationalError as error:
+        except psycopg.errors.LockNotAvailable as error:
+            raise _held_up(error) from error
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
             if is_broken:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
@@ -220,9 +223,16 @@ async def _refuse_power(connection: Connection) -> None:
         )
 
 
-def _unreachable(url: str, error: psycopg.OperationalError) -> ControlError:
+def _held_up(error: psycopg.errors.LockNotAvailable) -> ControlError:
+    message = f"somebody has held a lock that this needs for {limits.LOCK_SECONDS} s ({error.diag.message_primary})"
+    return Temporary("lock_timeout", f"{message}; try again, and look in pg_locks who it is if it stays so", delay=1.0)
+
+
+def _unreachable(url: str, error: psycopg.Error) -> ControlError:
     options = conninfo_to_dict(url)
     target = f"database {options.get('dbname')!r} on host {options.get('host') or 'localhost'!r}"
-    if error.sqlstate is None and any(sign in str(error) for sign in _REFUSALS):
-        return Permanent("configuration", f"{target} refuses role {options.get('user')!r}: {error}; check DATABASE_URL")
-    return Temporary("unavailable", f"{target} is unavailable ({error}); start it or wait, then try again")
+    reason = one_line(error)
+    if isinstance(error, psycopg.OperationalError) and is_login_refusal(error):
+        message = f"{target} refuses role {options.get('user')!r}: {reason}; check DATABASE_URL"
+        return Permanent("configuration", message)
+    return Temporary("unavailable", f"{target} is unavailable ({reason}); start it or wait, then try again")

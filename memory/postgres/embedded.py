@@ -14,7 +14,8 @@ from typing import Self
 
 import psycopg
 
-from memory.errors import Permanent, Temporary
+from memory.errors import ControlError, Permanent, Temporary
+from memory.postgres.refusals import is_login_refusal, one_line
 from memory.postgres.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, provision
 from memory.postgres.server import Account, Server, binaries
 
@@ -139,12 +140,17 @@ def _start(server: Server, secrets: Secrets, tcp_port: int | None) -> Address:
         try:
             provision(address, secrets)
         except psycopg.OperationalError as error:
-            raise Permanent(
-                "configuration",
-                f"the secrets in {str(secrets.folder)!r} do not open the database beside them ({error}); restore them",
-            ) from error
+            raise _unprepared(server, secrets, error) from error
         undo.pop_all()
     return address
+
+
+def _unprepared(server: Server, secrets: Secrets, error: psycopg.OperationalError) -> ControlError:
+    if is_login_refusal(error):
+        problem = f"the secrets in {str(secrets.folder)!r} do not open the database beside them"
+        return Permanent("configuration", f"{problem} ({one_line(error)}); restore them")
+    problem = f"Postgres in {str(server.data)!r} went away while its roles were made, see {server.log}"
+    return Temporary("unavailable", f"{problem} ({one_line(error)}); start it again")
 
 
 def _socket_folder(server: Server) -> Path:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from memory.postgres import limits
+
 OWNER, APP, WORLD, SYSTEM = "cs_owner", "cs_app", "cs_world", "cs_system"
 ROLES = (OWNER, APP, WORLD, SYSTEM)
 SUPERUSER = "postgres"
@@ -95,6 +97,9 @@ def _make_role(server: psycopg.Connection, role: str, secrets: Secrets) -> None:
         verifier = server.pgconn.encrypt_password(secrets.of(role).encode(), role.encode(), b"scram-sha-256")
         change += sql.SQL(" login password {}").format(verifier.decode())
     server.execute(change)
+    if role == APP:
+        for name, value in limits.SETTINGS.items():
+            server.execute(sql.SQL("alter role {} set {} = {}").format(_name(role), _name(name), value))
 
 
 def _name(text: str) -> sql.Identifier:
@@ -105,5 +110,6 @@ def advice(database: str, missing: tuple[str, ...] = ROLES) -> str:
     """Return the SQL with which a database administrator prepares an outside server."""
     lines = [f"create role {role} {'nologin' if role == SYSTEM else 'login'} {_PLAIN};" for role in missing]
     lines += [f"\\password {role}" for role in missing if role != SYSTEM]
+    lines += [f"alter role {APP} set {name} = '{value}';" for name, value in limits.SETTINGS.items()]
     lines += [f"{_MEMBER};", f'alter database "{database}" owner to {OWNER};', f'\\connect "{database}"']
     return "\n".join([*lines, "create extension if not exists vector;"])

@@ -16,10 +16,13 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import Permanent, Temporary
-from memory.postgres import locks
+from memory.postgres import limits, locks
 from memory.postgres.database import CONNECT_SECONDS, Connection
 
-_OPTIONS: dict[str, Any] = {"options": "-c search_path=queue,public", "connect_timeout": CONNECT_SECONDS}
+_OPTIONS: dict[str, Any] = {
+    "options": f"-c search_path=queue,public {limits.OPTIONS}",
+    "connect_timeout": CONNECT_SECONDS,
+}
 _QUEUE = "runs"
 # Jobs announce themselves; this bounds what comes in before a starting worker listens.
 _POLL_SECONDS = 0.25

@@ -118,6 +118,11 @@ async def park(database: Database, lease: Lease, waits_for: str, answers: int = 
     return member(_PARK_STATUSES, row["status"], "park_run")
 
 
+async def put_back(database: Database, lease: Lease) -> None:
+    """Let go of a run that cannot go on at the moment: queued without a wake-up, it is found some seconds later."""
+    await database.call(lease.access, "put_run_back", lease.run, lease.fence)
+
+
 async def finish(
     connection: Connection,
     lease: Lease,

@@ -115,6 +115,15 @@ end $$;
 revoke execute on function park_run(text, int, text, int) from public;
 grant execute on function park_run(text, int, text, int) to cs_app;
 
+-- Lets go of a run without an entry: whoever sweeps finds it after a while, as one whose wake-up was lost.
+create or replace function put_run_back(p_run text, p_fence int) returns void
+language sql security definer set search_path = public, pg_temp as $$
+  update runs set status = 'queued', worker = null, beat = clock_timestamp()
+   where id = p_run and fence = p_fence and status = 'running'
+$$;
+revoke execute on function put_run_back(text, int) from public;
+grant execute on function put_run_back(text, int) to cs_app;
+
 -- The requester's next message, when the run asked a question.
 create or replace function answer_run(p_run text, p_text text)
 returns table (code text, woken boolean)

@@ -5,53 +5,52 @@ The gateway gives a step's `RunRows` to the tool that runs; the API shows people
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
-from memory.postgres import locks
+from memory.postgres import limits, locks
 from memory.postgres.database import Connection, Database
-from memory.runs.rows import ResultRow, Tally, digest, pages
+from memory.runs.groups import Classify, Rule, keep_groups, sort, spans
+from memory.runs.rows import PAGE, ResultRow, ResultSlice, Tally, digest, pages
 from memory.scope import Access
 from memory.store import search, write
 from memory.store.models import Provenance, SearchResult
 
-Classify = Callable[[ResultRow], str | None]
-
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
 _HEADER = "insert into results (handle, run, name, count, total, digest, shape) "
 _ROWS = f"select row {_PART} order by ord"
+_PAGE_ROWS = "select row from result_rows where handle = %s and ord >= %s and ord < %s order by ord"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
-
-
-class ResultSlice(TypedDict):
-    """A part of a result by reference; plain JSON, as it stands in results, arguments and approvals."""
-
-    handle: str
-    start: int
-    count: int
-    digest: str
-    """SHA-256 over the canonical rows, joined by newlines."""
-    total: int
-    """Sum of the rows' `amount`."""
+_MEASURES = f"""
+select count(*) as count, coalesce(sum(amount), 0)::bigint as total,
+       rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}
+"""
 
 
 class RunRows:
     """The results of one run, seen from one of its steps; other runs' and tenants' handles are refused."""
 
     def __init__(
-        self, database: Database, access: Access, run: str, step: str, *, embedder: Embedder = LEXICAL
+        self,
+        database: Database,
+        access: Access,
+        run: str,
+        step: str,
+        *,
+        embedder: Embedder = LEXICAL,
+        page: int = PAGE,
     ) -> None:
         self._database = database
         self._access = access
         self._run = run
         self._step = step
         self._embedder = embedder
+        self._page = page
 
     def handle(self, name: str) -> str:
         """Return the handle of a named result of this step, kept or not."""
@@ -67,6 +66,7 @@ class RunRows:
             handle = await self._lock(connection, name)
             if existing := await self._find_slice(connection, handle):
                 return existing
+            await limits.allow_rest(connection)
             tally = Tally()
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
@@ -96,15 +96,37 @@ class RunRows:
         return memory.id
 
     async def read(self, part: ResultSlice) -> AsyncIterator[ResultRow]:
-        """Yield the rows of a slice in order, after its digest was found right."""
+        """Yield the rows of a slice in order, as `pages` does."""
+        async for page in self.pages(part):
+            for row in page:
+                yield row
+
+    async def pages(self, part: ResultSlice) -> AsyncIterator[list[ResultRow]]:
+        """Yield the rows of a slice in order and in lists of at most `page`, each read when it is asked for.
+
+        Before the first its digest and total are found right: kept rows never change. Raises
+        Permanent("forged_authority") for a slice that claims others, or another total than its rows have: what policies
+        and people's limits were compared with must be what is sent.
+        """
+        await self._check_rows(part)
+        end = part["start"] + part["count"]
+        for start in range(part["start"], end, self._page):
+            last = min(start + self._page, end)
+            rows = await self._database.rows(self._access, _PAGE_ROWS, part["handle"], start, last)
+            if len(rows) != last - start:
+                raise _forgery(part)
+            yield [json.loads(row["row"]) for row in rows]
+
+    async def _check_rows(self, part: ResultSlice) -> None:
         async with self._database.transaction(self._access) as connection:
             await self._check_bounds(connection, part)
-            cursor = await connection.execute(_ROWS, _span(part))
-            texts = [str(row["row"]) for row in await cursor.fetchall()]
-        if len(texts) != part["count"] or digest(texts) != part["digest"]:
+            cursor = await connection.execute(_MEASURES, _span(part))
+            measures = await cursor.fetchone() or {}
+        if (measures["count"], measures["digest"]) != (part["count"], part["digest"]):
             raise _forgery(part)
-        for text in texts:
-            yield json.loads(text)
+        if measures["total"] != part["total"]:
+            message = f"the rows of {part['handle']!r} come to {measures['total']}, not {part['total']}"
+            raise Permanent("forged_authority", f"{message}; cut the slice again")
 
     async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
         """Return the first rows of a slice, for people to look at."""
@@ -136,59 +158,32 @@ class RunRows:
         return await self._measure(part, part["start"] + start, part["start"] + part["count"], size)
 
     async def split(
-        self, part: ResultSlice, classify: Classify, *, fields: frozenset[str], names: Sequence[str], otherwise: str
+        self,
+        part: ResultSlice,
+        classify: Classify,
+        *,
+        fields: frozenset[str],
+        names: Sequence[str],
+        otherwise: str,
+        on_piece: Callable[[], None] = lambda: None,
     ) -> dict[str, ResultSlice]:
         """Partition a slice by a rule over `fields`; returns one slice per name, empty ones included.
 
         `classify` is asked once per distinct combination of the fields and answers a name, or None for `otherwise`.
+        `on_piece` is called after each of the pieces in which many rows are gone through.
         """
         case_names = list(dict.fromkeys([*names, otherwise]))
         async with self._database.transaction(self._access) as connection:
             await self._check_digest(connection, part)
             handles = {name: await self._lock(connection, name) for name in sorted(case_names)}
             if await self._find_slice(connection, handles[otherwise]) is None:
-                await self._partition(connection, part, _Rule(classify, sorted(fields), otherwise), handles)
+                rule = Rule(classify, sorted(fields), otherwise)
+                await sort(connection, spans(part, self._page), rule, handles, on_piece)
+                titles = {handle: f"{self._step}/{name}" for name, handle in handles.items()}
+                await keep_groups(connection, self._run, part["handle"], titles)
+                on_piece()
             slices = {name: await self._find_slice(connection, handles[name]) for name in case_names}
         return {name: group for name, group in slices.items() if group is not None}
-
-    async def _partition(
-        self, connection: Connection, part: ResultSlice, rule: "_Rule", handles: Mapping[str, str]
-    ) -> None:
-        combination = rule.combination()
-        cursor = await connection.execute(
-            sql.SQL("select distinct {} as fields ").format(combination) + sql.SQL(_PART), _span(part)
-        )
-        groups = [row["fields"] for row in await cursor.fetchall()]
-        targets = [handles[rule.name(fields)] for fields in groups]
-        await connection.execute(
-            sql.SQL(
-                """
-                insert into result_rows (tenant, handle, ord, amount, row)
-                select (select current_tenant()), g.handle,
-                       row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.row
-                  from result_rows r
-                  join unnest(%(groups)s::jsonb[], %(chosen)s::text[]) as g (fields, handle) on g.fields = {}
-                 where r.handle = %(handle)s and r.ord >= %(start)s and r.ord < %(end)s
-                """
-            ).format(combination),
-            {**_span(part), "groups": [json.dumps(fields) for fields in groups], "chosen": targets},
-        )
-        await connection.execute(
-            _HEADER
-            + """
-            select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0),
-                   rows_digest(string_agg(r.row, E'\n' order by r.ord)),
-                   (select shape from results where handle = %(source)s)
-              from unnest(%(handles)s::text[], %(names)s::text[]) as n (handle, name)
-              left join result_rows r on r.handle = n.handle group by n.handle, n.name
-            """,
-            {
-                "run": self._run,
-                "source": part["handle"],
-                "handles": list(handles.values()),
-                "names": [f"{self._step}/{name}" for name in handles],
-            },
-        )
 
     async def _measure(self, part: ResultSlice, start: int, end: int, size: int) -> list[ResultSlice]:
         if start < part["start"] or size < 1:
@@ -249,24 +244,6 @@ class RunRows:
             actual = (await cursor.fetchone() or {}).get("digest")
         if part["digest"] != actual:
             raise _forgery(part)
-
-
-class _Rule:
-    """A classification over named fields, in the order in which SQL groups by them."""
-
-    def __init__(self, classify: Classify, fields: Sequence[str], otherwise: str) -> None:
-        self._classify = classify
-        self._fields = fields
-        self._otherwise = otherwise
-
-    def combination(self) -> sql.Composable:
-        """Return SQL for the fields of a row as one jsonb array."""
-        fields = [sql.SQL("row::jsonb -> {}").format(sql.Literal(field)) for field in self._fields]
-        return sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join(fields))
-
-    def name(self, values: Sequence[Any]) -> str:
-        """Return the name for one combination."""
-        return self._classify(dict(zip(self._fields, values, strict=True))) or self._otherwise
 
 
 async def _memory_rows(result: SearchResult) -> AsyncIterator[ResultRow]:

@@ -3,11 +3,25 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from memory.errors import Permanent
 
 ResultRow = Mapping[str, Any]
+
+
+class ResultSlice(TypedDict):
+    """A part of a result by reference; plain JSON, as it stands in results, arguments and approvals."""
+
+    handle: str
+    start: int
+    count: int
+    digest: str
+    """SHA-256 over the canonical rows, joined by newlines."""
+    total: int
+    """Sum of the rows' `amount`."""
+
+
 CellValue = None | bool | int | float | str | Sequence["CellValue"] | Mapping[str, "CellValue"]
 
 PAGE = 5_000

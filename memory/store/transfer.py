@@ -20,7 +20,7 @@ from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.embeddings.vectors import Parameter, embed_texts, parameters
 from memory.errors import Code, Permanent
-from memory.postgres import locks
+from memory.postgres import limits, locks
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access, Scope
@@ -127,6 +127,7 @@ async def import_lines(
     rows = read(lines)
     counts = Counter[ImportCode]()
     async with database.transaction(access) as connection:
+        await limits.allow_rest(connection)
         await locks.hold_scope(connection, scope)
         importer = _Importer(access, scope, max(0, _PIN_LIMIT - await _pin_count(connection, scope)))
         for batch in _batches(rows):

@@ -18,8 +18,8 @@ from app.demo.people import Person
 from app.settings import Settings
 from app.supervisor import Child, ServerKeeper, answers, environment, supervise
 from app.world.store import actual_counts, true_counts
-from memory.errors import ControlError
-from memory.postgres.embedded import attach
+from memory.errors import ControlError, Temporary
+from memory.postgres.embedded import Embedded, attach
 from tests.scenarios.test_incident import FIGURES
 from tests.scenarios.town import REQUEST, TERMINAL
 from tests.scenarios.waiting import until
@@ -139,3 +139,23 @@ def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+async def test_a_server_that_dies_again_while_it_is_recovered_is_recovered_all_the_same(passable: Path) -> None:
+    failures = [Temporary("unavailable", "it died at once")]
+
+    def attach_again() -> Embedded:
+        if keepers and failures:
+            raise failures.pop()
+        return attach(passable / "data")
+
+    keepers: list[ServerKeeper] = []
+    keepers.append(keeper := ServerKeeper(attach_again))
+    try:
+        assert keeper.server.pid is not None
+        os.kill(keeper.server.pid, signal.SIGKILL)
+        await until(lambda: keeper.server.pid is None, "the server's death")
+        await keeper.recover()
+        assert (keeper.recoveries, failures, keeper.server.pid is None) == (1, [], False)
+    finally:
+        keeper.close()

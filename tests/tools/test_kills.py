@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from memory.errors import Halt, LeaseLost, Permanent, Temporary
+from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
 from memory.runs.records import Lease
@@ -221,3 +222,32 @@ async def test_switches_are_listed_with_who_pulled_them_and_why(desk: Desk) -> N
 async def test_a_switch_that_is_not_pulled_cannot_be_released(desk: Desk) -> None:
     with pytest.raises(Permanent, match="nothing of kind 'user' named 'eve'"):
         await kills.unkill(desk.database, desk.access("bob"), "user", "eve")
+
+
+async def test_the_switch_is_written_though_another_transaction_keeps_one_of_its_own_open(
+    desk: Desk, database: Database
+) -> None:
+    """SQL that got into a session of ours pulls the switch and never commits: it waits for nobody, and is ended."""
+    async with database.transaction(desk.access("alice")) as hostile:
+        await hostile.execute("select * from kill('all', '', 'mine')")
+        async with asyncio.timeout(20):
+            report = await kills.kill(desk.database, desk.access("bob"), "all", "", "ours")
+        assert report.sessions == ()
+        with pytest.raises(psycopg.OperationalError):
+            await hostile.execute("select 1")
+    assert [switch.reason for switch in await kills.ls(desk.database, desk.access("bob"))] == ["ours"]
+
+
+async def test_a_switch_does_not_wait_for_a_service_that_is_using_a_permit(desk: Desk, urls: Urls) -> None:
+    lease = await desk.run()
+
+    async def stop() -> None:
+        async with await psycopg.AsyncConnection.connect(urls.superuser) as service:
+            query = "select jti from permits.permit where run = %s for update"
+            assert await (await service.execute(query, [lease.run])).fetchone()
+            async with asyncio.timeout(20):
+                report = await kills.kill(desk.database, desk.access("bob"), "run", lease.run)
+        assert [claim.run for claim in report.open] == [lease.run]
+
+    desk.shop.before = stop
+    assert (await desk.gateway.perform(lease, act(lease))).state == "done"

@@ -6,6 +6,7 @@ from memory.errors import Halt
 from memory.runs import records
 from tests.tools.support import Desk, act
 from tools import kills
+from tools.action import NO_ANSWER
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +34,7 @@ async def test_a_failed_read_is_tried_again_when_the_step_runs_again(desk: Desk)
     first = await desk.gateway.perform(lease, act(lease, tool="shop.peek"))
     again = await desk.gateway.perform(lease, act(lease, tool="shop.peek"))
     assert (first.state, first.code, again.state) == ("failed", "tool_failed", "done")
+    assert first.message.startswith(f"{NO_ANSWER} (1 tried)")
 
 
 async def test_the_same_read_under_ever_new_plans_gets_nowhere(desk: Desk) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.errors import Permanent
 from tools.action import Json
 from tools.observations import Totals
-from tools.services import SETTLES_WITHIN, lookup_in, request_body
+from tools.services import SETTLES_WITHIN, lookup_in, pages_of, request_body
 from tools.tool import Call, Observation, Observe, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
@@ -118,8 +118,24 @@ async def jobs(args: JobKindArguments, call: Call) -> Mapping[str, Json]:
 @tool("billing.refund_totals", effect="read", data=("payment",), timeout=30.0)
 async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
     """Count what was given back for these charges: how many, how much, and how many more than once."""
-    ids = [row["charge"] async for row in call.rows.read(args.charges)]
-    return await call.services.post("billing", "refund_totals", {"charges": ids})
+    totals: dict[str, int] = {}
+    async for ids in _charge_ids(args.charges, call):
+        answer = await call.services.post("billing", "refund_totals", {"charges": ids})
+        for name, count in answer.items():
+            totals[name] = totals.get(name, 0) + count
+    return totals
+
+
+async def _charge_ids(part: SliceArgument, call: Call) -> AsyncIterator[list[Json]]:
+    """Yield the charges of a slice in pages; one page of none if it is empty."""
+    ids: list[Json] = []
+    async for row in call.rows.read(part):
+        ids.append(row["charge"])
+        if len(ids) == PAGE:
+            yield ids
+            ids = []
+    if ids or not part.count:
+        yield ids
 
 
 def _job_is(status: str) -> Observe:
@@ -270,19 +286,8 @@ async def charge_batch(args: InvoicesArguments, call: Call) -> Mapping[str, Json
 
 
 async def _keep_pages(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
-    part = await call.rows.keep(name, _pages(call, path, params))
+    part = await call.rows.keep(name, pages_of(call, "billing", path, params, PAGE))
     return {name: part.model_dump(), "count": part.count, "sum": part.total}
-
-
-async def _pages(call: Call, path: str, params: Mapping[str, str | int]) -> AsyncIterator[Mapping[str, Json]]:
-    cursor = ""
-    while True:
-        page = await call.services.get("billing", path, {**params, "after": cursor, "limit": PAGE})
-        for row in page["rows"]:
-            yield row
-        cursor = page["next"]
-        if cursor is None:
-            return
 
 
 def _refuse_excess(part: SliceArgument) -> None:

@@ -1,14 +1,15 @@
 """Ticket tools: messages of customers, and tickets and notices for people; discovered by the catalogue."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
-from tools.services import SETTLES_WITHIN, lookup_in, request_body
+from tools.services import SETTLES_WITHIN, lookup_in, pages_of, request_body
 from tools.tool import Call, Observation, SliceArgument, tool
 
+PAGE = 10_000
 TicketId = Annotated[str, Field(pattern=r"^t_[0-9]{4,12}$")]
 
 
@@ -54,13 +55,7 @@ class NoticeArguments(TicketingArguments):
 @tool("tickets.list", effect="read", data=("personal",))
 async def ls(args: StatusArguments, call: Call) -> Mapping[str, Json]:
     """List tickets without their text."""
-    page = await call.services.get("tickets", "tickets", args.model_dump())
-
-    async def rows() -> AsyncIterator[Mapping[str, Json]]:
-        for row in page["rows"]:
-            yield row
-
-    part = await call.rows.keep("found", rows())
+    part = await call.rows.keep("found", pages_of(call, "tickets", "tickets", args.model_dump(), PAGE))
     return {"found": part.model_dump(), "count": part.count}
 
 

@@ -82,6 +82,19 @@ async def test_a_large_message_is_refused_and_not_read_whole(a: httpx2.AsyncClie
     assert answer.status_code == 413
 
 
+async def test_what_the_database_refuses_has_a_name_and_starts_nothing(
+    a: httpx2.AsyncClient, owner: Connection
+) -> None:
+    await owner.execute("alter table journal add constraint broken check (false) not valid")
+    try:
+        answer = await a.post("/api/runs", json={"message": "x"})
+    finally:
+        await owner.execute("alter table journal drop constraint broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "record_refused")
+    assert "'journal'" in answer.json()["detail"].replace('"', "'")
+    assert (await a.get("/api/runs")).json()["items"] == []
+
+
 @pytest.mark.parametrize("message", ["", "   ", "a\x00b", "\ud800", "x" * 8001])
 async def test_text_that_cannot_be_a_message_is_refused(a: httpx2.AsyncClient, message: str) -> None:
     text = b'{"message": "%s"}' % message.encode("unicode_escape").replace(b"\\x00", b"\\u0000")

@@ -9,6 +9,7 @@ from memory.errors import Permanent
 from tests.fakes.model import script_model
 from tests.graphs.knowledge import NO_ROWS, TWICE, Shelf, made_plan, probe_results, shelf, turn
 from tests.graphs.texts import DOUBLE, TABLE
+from tools.action import NO_ANSWER
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,34 @@ async def test_a_probe_that_failed_or_says_nothing_usable_leaves_it_open() -> No
     books = shelf()
     for result in ({"skipped": True}, {"count": "many"}):
         assert (await turn(books, await probe_results(books, "billed twice", [result])))["clarify"]
+
+
+async def test_a_service_that_does_not_answer_a_probe_is_named_and_tried_again_on_a_word() -> None:
+    """It is neither the runbook nor the request that is unclear, and nobody has to choose anything."""
+    books, silence = (
+        shelf(),
+        {"failed": 1, "message": f"{NO_ANSWER} (3 tried): 'charges.duplicates' was silent for 30 s"},
+    )
+    state = await turn(books, await probe_results(books, "billed twice", [silence]))
+    question = state["clarify"]["question"]
+    assert question.startswith("charges did not answer, so nothing is known")
+    assert question.endswith("Try again? Answer yes, or say more.")
+    assert (state["clarify"]["candidates"], "left it open" in question) == ([], False)
+    state = await turn(Shelf({}, books.texts), state | {"request": "billed twice\nYes!"})
+    plan = Plan.model_validate(state["plan"])
+    assert (plan.kind, [step.tool for step in plan.steps]) == ("investigation", ["charges.duplicates"])
+
+
+async def test_a_true_probe_is_acted_upon_though_another_got_no_answer() -> None:
+    books, silence = shelf(0.5, table=0.48), {"failed": 1, "message": f"{NO_ANSWER} (3 tried): gone"}
+    state = await turn(books, await probe_results(books, "too many rows", [silence, {"count": 95}]))
+    assert Plan.model_validate(state["plan"]).id == "db.table-full"
+
+
+async def test_a_probe_that_was_refused_is_told_with_the_reason() -> None:
+    books, refusal = shelf(0.5, table=0.48), {"failed": 1, "message": "'/charges/duplicates' answered 403: no"}
+    state = await turn(books, await probe_results(books, "too many rows", [refusal, NO_ROWS]))
+    assert state["clarify"]["candidates"][0]["seen"] == "its check failed ('/charges/duplicates' answered 403: no)"
 
 
 async def test_a_missing_detail_is_asked_for_and_its_answer_completes_the_runbook() -> None:

@@ -240,6 +240,15 @@ def test_lost_secrets_are_told(folder: Path) -> None:
         attach(folder)
 
 
+def test_server_that_fails_while_its_roles_are_made_is_no_lost_secret(folder: Path) -> None:
+    """Starting it again is right; the secrets beside it are as good as before."""
+    with pytest.raises(Temporary, match="went away while its roles were made") as refusal:
+        attach(folder, settings={"session_preload_libraries": "no_such_library"})
+    assert "\n" not in str(refusal.value)
+    with attach(folder) as server:
+        assert ask(server, "select 1") == 1
+
+
 def test_unwritable_folder_is_a_configuration_error(folder: Path) -> None:
     folder.write_text("a file, not a folder")
     with pytest.raises(Permanent, match="set DATA_DIR to another folder") as refusal:

@@ -155,3 +155,15 @@ async def test_functions_dropped_and_applied_again_give_the_same_catalogue(blank
     assert len(before - await catalogue(blank.superuser)) > len(names)
     assert len(await migrate(blank.owner, FUNCTIONS)) == len(functions(FUNCTIONS))
     assert await catalogue(blank.superuser) == before
+
+
+async def test_a_function_that_is_gone_comes_back_once_its_files_are_forgotten(blank: Urls) -> None:
+    """As docs/operating.md says of `record_refused`."""
+    await migrate(blank.owner, FUNCTIONS)
+    before = await catalogue(blank.superuser)
+    async with await psycopg.AsyncConnection.connect(blank.owner, autocommit=True) as owner:
+        await owner.execute("drop function claim(jsonb)")
+        assert await migrate(blank.owner, FUNCTIONS) == ()
+        await owner.execute("delete from schema_functions")
+    await migrate(blank.owner, FUNCTIONS)
+    assert await catalogue(blank.superuser) == before

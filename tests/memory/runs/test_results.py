@@ -205,3 +205,27 @@ async def test_sixty_thousand_rows_are_kept_and_cut_without_strain(steps: Steps)
     cut_seconds = time.perf_counter() - start - insert_seconds
     print(f"keep {insert_seconds:.2f} s, cuts {cut_seconds:.2f} s")  # noqa: T201  # the figure is the point
     assert (len(batches), insert_seconds < 10, cut_seconds < 5) == (120, True, True)
+
+
+async def test_many_rows_are_sorted_and_read_in_pieces(database: Database, alice: Principal) -> None:
+    """The groups, their order and their digests are those of one piece; somebody hears of each."""
+    run = str(uuid4())
+
+    def steps(step: str, **options: Any) -> RunRows:
+        return RunRows(database, Access.of(alice), run, step, **options)
+
+    charges = await steps("found").keep("all", rows(50))
+    options: dict[str, Any] = {"fields": frozenset({"account"}), "names": ["open", "none"], "otherwise": "closed"}
+    whole = await steps("whole").split(charges, _account, **options)
+    pieces: list[None] = []
+    parts = await steps("pieces", page=7).split(charges, _account, on_piece=lambda: pieces.append(None), **options)
+    assert [{**part, "handle": ""} for part in parts.values()] == [{**part, "handle": ""} for part in whole.values()]
+    assert len(pieces) == 8 + 1
+    assert [len(page) async for page in steps("later", page=7).pages(parts["open"])] == [7, 7, 7, 4]
+    assert await read_all(steps("later", page=7), parts["open"]) == [
+        row async for row in rows(50) if row["account"] == "open"
+    ]
+
+
+def _account(row: Mapping[str, Any]) -> str | None:
+    return row["account"] if row["account"] == "open" else None

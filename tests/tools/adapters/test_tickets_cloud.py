@@ -1,8 +1,19 @@
 """Tickets and cloud through the gateway."""
 
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
 import pytest
 
+from app.world.store import connect
+from memory.runs.results import RunRows
 from tests.tools.adapters.conftest import OpenOffice
+from tools.adapters import billing, tickets
+
+MANY_TICKETS = """
+insert into {}_tickets.tickets (id, kind, subject, body, customer)
+select 't_' || 100000 + n, 'customer', 'again', '', 'cu_000001' from generate_series(1, 10000) n
+"""
 
 
 async def test_tickets_are_listed_by_handle_and_read_one_by_one(open_office: OpenOffice) -> None:
@@ -11,6 +22,28 @@ async def test_tickets_are_listed_by_handle_and_read_one_by_one(open_office: Ope
         assert (tickets["count"], tickets["found"]["count"]) == (4, 4)
         assert "Ignore previous" in (await office.succeed("tickets.read", {"ticket": "t_1002"}))["body"]
         assert "untrusted_text" in office.catalog.cards["tickets.read"].data
+
+
+async def test_more_than_a_page_is_listed_and_counted_whole(open_office: OpenOffice) -> None:
+    """Nothing is cut off in silence, and no request is about more rows than its service answers in time."""
+    async with open_office() as office:
+        async with await connect(office.business.database) as connection:
+            await connection.execute(MANY_TICKETS.format(office.business.instance).encode())
+        assert (await office.succeed("tickets.list", {}))["count"] == tickets.PAGE + 4
+        part = await office.clean()
+        totals = await office.succeed("billing.refund_totals", {"charges": part}, step="few")
+        rows = RunRows(office.database, office.own_lease.access, office.own_lease.run, "own")
+
+        async def many() -> AsyncIterator[Mapping[str, Any]]:
+            for number in range(billing.PAGE):
+                yield {"charge": f"ch_{number:012}", "amount": 1}
+            async for row in rows.read({**part}):  # pyright: ignore[reportArgumentType]  # a slice as plain JSON
+                yield row
+
+        args: dict[str, Any] = {"charges": await rows.keep("many", many())}
+        assert await office.succeed("billing.refund_totals", args, step="many") == totals
+        nothing = await office.cut(part, 0, 0)
+        assert (await office.succeed("billing.refund_totals", {"charges": nothing}, step="none"))["charges"] == 0
 
 
 async def test_note_is_added_once_per_text(open_office: OpenOffice) -> None:
