@@ -92,3 +92,31 @@ def test_the_same_inputs_give_the_same_plan() -> None:
         runbooks.plan(runbooks.parse(DOUBLE).runbook, "g", {"job": "j", "canary": 1, "rows": 2}) for _ in "ab"
     )
     assert first.hash == second.hash
+
+
+GOOD = (runbooks.FOLDER / "billing.single-refund.md").read_text()
+ARGS = "    gate: refund\n    args: {charge: {ref: inputs.charge}, amount: {ref: inputs.amount}}\n"
+TWO_ARGS = ARGS.replace("    args:", "    args: {charge: {ref: inputs.charge}, amount: 1}\n    args:")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        (GOOD.replace("severity: low\n", "severity: low\nbudget: {tokens: 1, micros: 1, calls: 1}\n", 1), False),
+        (GOOD.replace(ARGS, TWO_ARGS, 1), False),
+        (GOOD.replace("\n", "\r\n"), True),
+        ("\ufeff" + GOOD, True),
+        (GOOD.replace("---\n", "--- \n", 1), True),
+        (GOOD.rstrip("\n"), True),
+        (GOOD.replace("  - id: before", "\t- id: before"), False),
+    ],
+    ids=["key twice", "args twice", "crlf", "bom", "trailing space", "no newline at end", "tabs"],
+)
+def test_what_people_review_is_what_runs(text: str, is_read: bool) -> None:
+    """A file as editors of other systems save it is read, and one that can be read two ways is refused by name."""
+    assert text != GOOD
+    if is_read:
+        assert runbooks.parse(text, version=1).runbook == runbooks.parse(GOOD, version=1).runbook
+        return
+    with pytest.raises(Permanent, match=r"a second time, in line|no valid YAML"):
+        runbooks.parse(text, version=1)
