@@ -141,10 +141,10 @@ begin
   insert into knowledge_approvals (id, version, approver, reason) values (p_id, p_version, v_by, p_reason)
   on conflict do nothing;
   if not found then return query select 'known', v.published_by; return; end if;
-  perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge_approved', 'id', p_id,
-    'version', p_version, 'digest', v.digest, 'by', v_by, 'person', v.published_by, 'reason', p_reason));
   update approvals a set authors = authors_of(a.run, steps_of(a), a.pins)
    where a.status = 'open' and a.pins @> jsonb_build_array(jsonb_build_object('id', p_id, 'version', p_version));
+  perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge_approved', 'id', p_id,
+    'version', p_version, 'digest', v.digest, 'by', v_by, 'person', v.published_by, 'reason', p_reason));
   return query select 'ok', v.published_by;
 end $$;
 revoke execute on function approve_knowledge(text, int, text) from public;
