@@ -33,6 +33,7 @@ from tools.action import Action
 from tools.admission import admit
 from tools.catalog import Catalog, ToolCard
 from tools.gateway import Gateway
+from tools.money import Money
 
 _PAGE = 500
 
@@ -47,8 +48,8 @@ class Deps:
     record: Record
     cite: Cite
     perform: Perform
-    amount: Callable[[Action], int]
-    """Business amount of an action, in minor units."""
+    amount: Callable[[Action], Money | None]
+    """Business amount of an action; None if it is not about money."""
     cards: Mapping[str, ToolCard]
     """The catalogue, without anything that could act."""
     binder: Binder
@@ -78,7 +79,7 @@ class Deps:
             record=_recorder(database),
             cite=_citer(database),
             perform=gateway.perform,
-            amount=lambda action: admit(action, catalog).facts.amount,
+            amount=lambda action: admit(action, catalog).amount,
             cards=catalog.cards,
             binder=Binder(catalog.cards),
             rows=lambda lease: RunRows(database, lease.access, lease.run, "cut"),

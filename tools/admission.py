@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from memory.errors import Permanent
 from tools.action import Action, Json, canonical, digest, digest_of_lines
+from tools.amounts import amount
 from tools.catalog import Catalog
+from tools.money import Money
 from tools.policy import Facts
 from tools.tool import SliceArgument, Tool
 
@@ -30,6 +32,10 @@ class AdmittedAction:
     key: str
     """Idempotency key of the effect."""
     facts: Facts
+    amount: Money | None
+    """Business amount of this action; None if it is not about money."""
+    exposure: Money | None
+    """Sum of the amounts that are decided together with this one."""
 
     def digest(self, policy: str) -> str:
         """Return the digest that an approval binds; it does not cover an action that differs in any of these values."""
@@ -47,7 +53,8 @@ class AdmittedAction:
                 "plan": action.plan_hash,
                 "policy": policy,
                 "knowledge": [[pin.id, pin.version] for pin in sorted(action.pins, key=lambda pin: pin.id)],
-                "exposure": action.exposure,
+                "exposure": _digested(action.exposure),
+                "amount": _digested(self.amount),
                 "compensates": action.compensates,
             }
         )
@@ -79,9 +86,33 @@ def _derive(action: Action, tool: Tool, arguments: BaseModel) -> AdmittedAction:
     target = tool.target(arguments) if tool.target else "none/none"
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
     key = tool.key(arguments) if tool.key else f"{tool.name}:{target}:{args_hash}:{action.run}"
+    worth = amount(tool.name, tool.amount, arguments)
+    exposure = _exposure(action.exposure, worth)
     return AdmittedAction(
-        action, tool, arguments, args, args_hash, call_hash, key, _facts(action, tool, arguments, target)
+        action,
+        tool,
+        arguments,
+        args,
+        args_hash,
+        call_hash,
+        key,
+        _facts(action, tool, arguments, target=target, amount=worth, exposure=exposure),
+        worth,
+        exposure,
     )
+
+
+def _exposure(stated: Money | None, amount: Money | None) -> Money | None:
+    """Return the larger of what is decided together and this one's amount; raises ValueError if currencies differ."""
+    if stated is None or amount is None:
+        return stated or amount
+    if stated.currency != amount.currency:
+        raise ValueError(f"{amount} is decided together with {stated}; amounts of two currencies have no sum")
+    return max(stated, amount, key=lambda money: money.minor)
+
+
+def _digested(amount: Money | None) -> Json:
+    return None if amount is None else [amount.minor, amount.currency]
 
 
 @lru_cache(maxsize=1024)
@@ -90,13 +121,15 @@ def _schema_hash(tool: Tool) -> str:
     return tool.schema_hash
 
 
-def _facts(action: Action, tool: Tool, arguments: BaseModel, target: str) -> Facts:
+def _facts(
+    action: Action, tool: Tool, arguments: BaseModel, *, target: str, amount: Money | None, exposure: Money | None
+) -> Facts:
     extra: Mapping[str, Json] = tool.facts(arguments) if tool.facts else {}
-    amount = tool.amount(arguments) if tool.amount else 0
     return Facts(
         user=action.user,
-        amount=amount,
-        exposure=max(action.exposure, amount),
+        amount=amount.minor if amount else 0,
+        exposure=exposure.minor if exposure else 0,
+        currency=exposure.currency if exposure else "",
         tainted=action.is_tainted,
         reversible=tool.reversible,
         target=target,

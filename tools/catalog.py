@@ -39,6 +39,8 @@ class ToolCard:
     cost: Mapping[str, int]
     idempotency: str
     """`natural key` if the tool names the business event itself, else `per request`."""
+    currency: str = ""
+    """The currency of its amounts, or the argument that names it as `args.NAME`; empty if there is none to name."""
 
     @classmethod
     def of(cls, tool: Tool) -> "ToolCard":
@@ -61,6 +63,7 @@ class ToolCard:
             failures=tool.failures,
             cost=tool.cost.as_json(),
             idempotency="natural key" if tool.key else "per request",
+            currency=tool.currency,
         )
 
 

@@ -49,7 +49,8 @@ _READ_CODES: tuple[RefusalCode | Literal["go", "replay"], ...] = (*get_args(Refu
 _RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "replay", "lease_lost")
 _HOLD_CODES: tuple[HoldCode, ...] = get_args(HoldCode)
 _RESOLUTION_CODES: tuple[Literal["ok", "not_found", "conflict"], ...] = ("ok", "not_found", "conflict")
-_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
+_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount,
+  coalesce(currency, accounting_currency()) as currency, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled"""
 
 REPEATS = 5
@@ -94,6 +95,8 @@ class EffectRow:
     digest: str
     args: Mapping[str, Json]
     amount: int
+    """In minor units of its currency."""
+    currency: str
     plan_hash: str
     policy: str
     approval: str | None
@@ -127,6 +130,7 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
         "repeats": REPEATS,
         "key": admission.key,
         "amount": admission.facts.amount,
+        "currency": admission.amount.currency if admission.amount else None,
         "cost": admission.tool.cost.as_json(),
         "checkpoint": action.checkpoint,
     }

@@ -231,7 +231,12 @@ class Gateway:
             # anybody may decide, the people of this question may as well.
             if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
                 requests.append(ApprovalRequest(other, verdict))
-        code, approval = await effects.hold(self._database, lease, compose(lease, requests, view, self._clock))
+        try:
+            body = compose(lease, requests, view, self._clock)
+        except Permanent as error:
+            refusal = replace(decision, verdict="deny", code=error.code, message=str(error))
+            return await self._refuse(lease, admission.action, refusal)
+        code, approval = await effects.hold(self._database, lease, body)
         match code:
             case "held":
                 return Outcome("held", approval=approval)

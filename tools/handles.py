@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 
 from memory.errors import Permanent
 from memory.runs.results import ResultSlice, RunRows
-from memory.runs.rows import amount
+from memory.runs.rows import amount, common_currency, currency
 from tools import cel
 from tools.action import Json
+from tools.money import text
 from tools.tool import SliceArgument
 
 
@@ -23,8 +24,10 @@ class Handles:
         people's limits were compared with must be what is sent.
         """
         rows = [row async for row in self._rows.read(_plain(part))]
-        if (total := sum(map(amount, rows))) != part.total:
-            message = f"the rows of {part.handle!r} come to {total}, not {part.total}; cut the slice again"
+        sums = sum(map(amount, rows)), common_currency(map(currency, rows))
+        if sums != (part.total, part.currency or sums[1]):
+            claim = text(part.total, part.currency)
+            message = f"the rows of {part.handle!r} come to {text(*sums)}, not {claim}; cut the slice again"
             raise Permanent("forged_authority", message)
         for row in rows:
             yield row

@@ -18,6 +18,8 @@ from memory.errors import CODES, Permanent
 from tools.action import Decision
 from tools.catalog import ToolCard
 from tools.discovery import files_of
+from tools.money import DEFAULT
+from tools.unknown_amounts import strict_text
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -35,7 +37,7 @@ entity Target;
 action "read"; action "write"; action "destructive"; action "unattended";
 """
 _APPLIES = """ appliesTo { principal: Agent, resource: Target, context: {
-  user: String, amount: Long, exposure: Long, approvals: Long, tainted: Bool, reversible: Bool,
+  user: String, amount: Long, exposure: Long, currency: String, approvals: Long, tainted: Bool, reversible: Bool,
   kind: String, facts: Set<String> } };"""
 
 
@@ -46,6 +48,8 @@ class Facts:
     user: str = ""
     amount: int = 0
     exposure: int = 0
+    currency: str = ""
+    """Currency of amount and exposure; empty is that of the accounts."""
     approvals: int = 0
     tainted: bool = False
     reversible: bool = True
@@ -78,8 +82,8 @@ class _Rule:
 class PolicySet:
     """One version of the rules, checked against the tools that exist."""
 
-    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> None:
-        """Parse and validate; raises Permanent("configuration") naming what is wrong where."""
+    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard], accounting: str = DEFAULT) -> None:
+        """Parse and validate rules on `accounting` amounts; raises Permanent("configuration") saying what is wrong."""
         self.version = hashlib.sha256(
             "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
         ).hexdigest()
@@ -90,12 +94,14 @@ class PolicySet:
         try:
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
+            self._strict_policies = _CEDAR.PolicySet.from_json_str(strict_text(text))
             findings = _CEDAR.validate_policies(text, self._schema)
             self._rules = _rules(text)
         except ValueError as error:
             raise Permanent("configuration", f"the policies cannot be read: {error}") from error
         if not findings.validation_passed:
             raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
+        self._accounting = accounting
         self._highest_need = max((rule.need for rule in self._rules.values()), default=0)
         entities: list[dict[str, Any]] = [{"uid": _uid("Group", "workers"), "attrs": {}, "parents": []}]
         for role in ROLES:
@@ -105,7 +111,7 @@ class PolicySet:
         self._entities = _CEDAR.Entities.from_json_str(json.dumps(entities), self._schema)
 
     @classmethod
-    def load(cls, cards: Mapping[str, ToolCard], *folders: Path) -> "PolicySet":
+    def load(cls, cards: Mapping[str, ToolCard], *folders: Path, accounting: str = DEFAULT) -> "PolicySet":
         """Read every `*.cedar` of these folders, by default the shipped one; an empty folder permits nothing.
 
         Raises Permanent("configuration") for a folder that does not exist and for two files of one name.
@@ -115,7 +121,7 @@ class PolicySet:
             if path.name in files:
                 raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
             files[path.name] = path.read_text(encoding="utf-8-sig")
-        return cls(files, cards)
+        return cls(files, cards, accounting)
 
     def decide(self, role: str, tool: str, facts: Facts) -> Decision:
         """Return allow, deny with a code, or hold with the number and groups of people needed.
@@ -149,6 +155,8 @@ class PolicySet:
     def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
         if role not in ROLES or tool not in self._actions or not _fits(facts):
             return False, ("error",)
+        currency = facts.currency or self._accounting
+        policies = self._policies if currency == self._accounting else self._strict_policies
         target: dict[str, Any] = {"uid": _uid("Target", facts.target), "attrs": {}, "parents": []}
         request: dict[str, Any] = {
             "principal": _uid("Agent", role),
@@ -158,6 +166,7 @@ class PolicySet:
                 "user": facts.user,
                 "amount": facts.amount,
                 "exposure": facts.exposure,
+                "currency": currency,
                 "approvals": facts.approvals if approvals is None else approvals,
                 "tainted": facts.tainted,
                 "reversible": facts.reversible,
@@ -167,7 +176,7 @@ class PolicySet:
         }
         try:
             entities = self._entities.with_added_json_str(json.dumps([target]))
-            result = _CEDAR.is_authorized(request, self._policies, entities, self._schema)
+            result = _CEDAR.is_authorized(request, policies, entities, self._schema)
         except (ValueError, TypeError):
             return False, ("error",)
         if result.diagnostics.errors:

@@ -152,8 +152,8 @@ def _slice(value: object) -> results.ResultSlice | None:
     if isinstance(value, Mapping):
         fields = cast(Mapping[str, object], value)
         if {"handle", "start", "count", "digest"} <= fields.keys():
-            names = ("handle", "start", "count", "digest", "total")
-            return cast(results.ResultSlice, {name: fields.get(name, 0) for name in names})
+            names = ("handle", "start", "count", "digest")
+            return cast(results.ResultSlice, {"total": 0, **{name: fields[name] for name in names}})
         return next((part for item in fields.values() if (part := _slice(item))), None)
     if isinstance(value, list):
         return next((part for item in cast(list[object], value) if (part := _slice(item))), None)

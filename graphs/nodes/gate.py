@@ -11,7 +11,7 @@ from langgraph.types import interrupt
 from graphs.execution.action_names import action_name, undo_name
 from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
 from graphs.execution.plans import plan_of
-from graphs.state import Obstacle, Override, State, Update
+from graphs.state import Obstacle, Override, Question, State, Update
 from memory.errors import Code, Permanent
 from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
@@ -70,7 +70,7 @@ def _after_refusal(state: State, view: ApprovalView, approval: str) -> Update:
     return {"outcome": Obstacle(state="denied", code="approval_rejected", message=message, approval=approval)}
 
 
-def _other_questions(state: State) -> dict[str, list[int]]:
+def _other_questions(state: State) -> dict[str, Question]:
     """Return the sums of questions without the current one, which is put together anew."""
     questions = state.get("questions", {})
     current = questions.get(_step(state))

@@ -34,10 +34,11 @@ _STATUSES: tuple[ApprovalStatus, ...] = get_args(ApprovalStatus)
 _VOTE_KINDS: tuple[VoteKind, ...] = get_args(VoteKind)
 _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
+_CURRENCY = "coalesce(currency, accounting_currency()) as currency"
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
 _COLUMNS = f"""id, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce, exposure,
-  step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
+  {_CURRENCY}, step, plan_hash, policy, rules, pins, shown, edited, decided_by, opened, expires, decided, valid_until,
   (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve') as approvals"""
 
 
@@ -85,7 +86,8 @@ class Approval:
     """Who wrote what is asked, besides the requester: the people who edited it. They do not vote."""
     nonce: str
     exposure: int
-    """What is at stake, in minor units; people's limits are compared with it."""
+    """What is at stake, in minor units; people's limits in its currency are compared with it."""
+    currency: str
     step: str
     plan_hash: str
     policy: str
@@ -123,6 +125,7 @@ class ApprovalItem:
     step: str
     tool: str
     amount: int
+    currency: str
     digest: str
     consumed_at: datetime | None
     """When an effect used it up."""
@@ -186,8 +189,8 @@ async def show(database: Database, access: Access, approval: str) -> ApprovalRec
         )
         votes = await cursor.fetchall()
         cursor = await connection.execute(
-            "select step, tool, amount, digest, consumed, effect from approval_items where approval = %s "
-            "order by step, digest",
+            f"select step, tool, amount, {_CURRENCY}, digest, consumed, effect from approval_items "
+            "where approval = %s order by step, digest".encode(),
             [approval],
         )
         items = await cursor.fetchall()
@@ -225,8 +228,8 @@ async def ls(
 
 
 def _approval(row: Mapping[str, Any]) -> Approval:
-    plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "exposure", "step")
-    later = ("plan_hash", "policy", "valid_until", "approvals")
+    plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "step")
+    later = ("exposure", "currency", "plan_hash", "policy", "valid_until", "approvals")
     return Approval(
         **{name: row[name] for name in (*plain, *later)},
         status=member(_STATUSES, row["status"], "approvals"),
@@ -253,6 +256,7 @@ def _item(row: Mapping[str, Any]) -> ApprovalItem:
         row["step"],
         row["tool"],
         row["amount"],
+        row["currency"],
         row["digest"],
         consumed_at=row["consumed"],
         effect=row["effect"],

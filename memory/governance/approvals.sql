@@ -51,13 +51,24 @@ language sql stable set search_path = public, pg_temp as $$
 $$;
 revoke execute on function authors_of(text, text) from public;
 
+-- Up to what sum of the question's currency a person may approve it; null if they have no limit in that currency, who
+-- then may not.
+create or replace function limit_of(q principals, v approvals) returns bigint
+language sql stable set search_path = public, pg_temp as $$
+  select case
+    when v.currency is null or v.currency = accounting_currency() then
+      case when v.need = 1 then q.limit_alone else q.limit_joint end
+    else (q.limits -> v.currency ->> case when v.need = 1 then 'alone' else 'joint' end)::bigint end
+$$;
+revoke execute on function limit_of(principals, approvals) from public;
+
 -- How many people could still approve a round if this person were one of its authors.
 create or replace function voters_left(v approvals, p_author text) returns bigint
 language sql stable set search_path = public, pg_temp as $$
   select count(*) from principals q
    where q.id <> p_author and not q.id = any (v.authors) and not (v.requester_excluded and q.id = v.requester)
      and (cardinality(v.groups) = 0 or v.groups && q.groups)
-     and v.exposure <= case when v.need = 1 then q.limit_alone else q.limit_joint end
+     and v.exposure <= limit_of(q, v)
 $$;
 revoke execute on function voters_left(approvals, text) from public;
 
@@ -78,8 +89,7 @@ begin
     when cardinality(v.groups) > 0 and not v.groups && v_person.groups then 'needs_another_group'
     when p_decision = 'ask' then null
     when exists (select 1 from votes w where w.approval = v.id and w.approver = v_person.id) then 'duplicate_vote'
-    when p_decision = 'approve' and v.exposure > case when v.need = 1 then v_person.limit_alone
-                                                      else v_person.limit_joint end then 'over_limit'
+    when p_decision = 'approve' and not coalesce(v.exposure <= limit_of(v_person, v), false) then 'over_limit'
     when p_decision = 'edit' and voters_left(v, v_person.id) < v.need then 'no_approver_left'
   end;
 end $$;

@@ -6,7 +6,7 @@ The gateway gives a step's `RunRows` to the tool that runs; the API shows people
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -24,8 +24,9 @@ from memory.store.models import Provenance, SearchResult
 Classify = Callable[[ResultRow], str | None]
 
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
-_HEADER = "insert into results (handle, run, name, count, total, digest, shape) "
+_HEADER = "insert into results (handle, run, name, count, total, currency, digest, shape) "
 _ROWS = f"select row {_PART} order by ord"
+_SHARED = "coalesce(case when min(currency) <> max(currency) then '*' else min(currency) end, '')"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
 
 
@@ -39,6 +40,8 @@ class ResultSlice(TypedDict):
     """SHA-256 over the canonical rows, joined by newlines."""
     total: int
     """Sum of the rows' `amount`."""
+    currency: NotRequired[str]
+    """What these are in: empty without any, `*` if in several; absent where an older release cut it."""
 
 
 class RunRows:
@@ -71,10 +74,10 @@ class RunRows:
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
             await connection.execute(
-                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s)",
-                [handle, self._run, f"{self._step}/{name}", tally.count, tally.total, tally.digest, Jsonb(tally.shape)],
+                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [handle, self._run, f"{self._step}/{name}", *tally.sums.values(), Jsonb(tally.shape)],
             )
-        return ResultSlice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
+        return ResultSlice(handle=handle, start=0, **tally.sums)
 
     async def recall(self, name: str, query: str, limit: int) -> tuple[ResultSlice, SearchResult]:
         """Keep under this step what the access's memory answers, best first; scores in thousandths.
@@ -125,11 +128,7 @@ class RunRows:
         """Return up to `count` rows of a slice, counted from its own beginning, as a slice with digest and total."""
         first = part["start"] + start
         slices = await self._measure(part, first, min(first + count, part["start"] + part["count"]), max(count, 1))
-        return (
-            slices[0]
-            if slices
-            else ResultSlice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
-        )
+        return slices[0] if slices else ResultSlice(handle=part["handle"], start=first, **Tally().sums)
 
     async def cuts(self, part: ResultSlice, start: int, size: int) -> list[ResultSlice]:
         """Return every batch of `size` rows of a slice, counted from its `start`, in one query."""
@@ -163,9 +162,9 @@ class RunRows:
         await connection.execute(
             sql.SQL(
                 """
-                insert into result_rows (tenant, handle, ord, amount, row)
+                insert into result_rows (tenant, handle, ord, amount, currency, row)
                 select (select current_tenant()), g.handle,
-                       row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.row
+                       row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.currency, r.row
                   from result_rows r
                   join unnest(%(groups)s::jsonb[], %(chosen)s::text[]) as g (fields, handle) on g.fields = {}
                  where r.handle = %(handle)s and r.ord >= %(start)s and r.ord < %(end)s
@@ -175,8 +174,8 @@ class RunRows:
         )
         await connection.execute(
             _HEADER
-            + """
-            select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0),
+            + f"""
+            select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0), {_SHARED},
                    rows_digest(string_agg(r.row, E'\n' order by r.ord)),
                    (select shape from results where handle = %(source)s)
               from unnest(%(handles)s::text[], %(names)s::text[]) as n (handle, name)
@@ -196,9 +195,9 @@ class RunRows:
         async with self._database.transaction(self._access) as connection:
             await self._check_digest(connection, part)
             cursor = await connection.execute(
-                """
+                f"""
                 select min(ord) as start, count(*) as count, rows_digest(string_agg(row, E'\n' order by ord)) as digest,
-                       sum(amount)::bigint as total
+                       sum(amount)::bigint as total, {_SHARED} as currency
                   from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s
                  group by (ord - %(start)s) / %(size)s order by 1
                 """,
@@ -208,16 +207,16 @@ class RunRows:
 
     async def _insert(self, connection: Connection, handle: str, page: Sequence[ResultRow], tally: Tally) -> None:
         start = tally.count
-        texts, amounts = tally.add(page)
+        texts, amounts, currencies = tally.add(page)
         # Row security does not allow COPY, and arrays are slow to write; canonical rows hold no line breaks.
         await connection.execute(
             """
-            insert into result_rows (tenant, handle, ord, amount, row)
-            select (select current_tenant()), %s, %s + x.ord - 1, x.amount::bigint, x.row
-              from rows from (string_to_table(%s, E'\n'), string_to_table(%s, E'\n'))
-                   with ordinality as x (row, amount, ord)
+            insert into result_rows (tenant, handle, ord, amount, currency, row)
+            select (select current_tenant()), %s, %s + x.ord - 1, x.amount::bigint, nullif(x.currency, ''), x.row
+              from rows from (string_to_table(%s, E'\n'), string_to_table(%s, E'\n'), string_to_table(%s, E'\n'))
+                   with ordinality as x (row, amount, currency, ord)
             """,
-            [handle, start, "\n".join(texts), "\n".join(map(str, amounts))],
+            [handle, start, "\n".join(texts), "\n".join(map(str, amounts)), "\n".join(currencies)],
         )
 
     async def _lock(self, connection: Connection, name: str) -> str:
@@ -227,7 +226,7 @@ class RunRows:
 
     async def _find_slice(self, connection: Connection, handle: str) -> ResultSlice | None:
         cursor = await connection.execute(
-            "select handle, 0 as start, count, digest, total from results where handle = %s and run = %s",
+            "select handle, 0 as start, count, digest, total, currency from results where handle = %s and run = %s",
             [handle, self._run],
         )
         row = await cursor.fetchone()

@@ -7,17 +7,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
+from tools.money import CurrencyCode, Money
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
-Cents = Annotated[int, Field(ge=1, le=100_000_000)]
+MinorUnits = Annotated[int, Field(ge=1, le=100_000_000)]
 
+BOOKED_IN = "EUR"
+"""What the demo business books in, for calls that name no currency."""
 PAGE = 10_000
 BATCH = 500
-_REFUND_FAILURES = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
+_REFUND_FAILURES = (
+    "account_closed: the money cannot land, people pay it out",
+    "disputed: the bank decides",
+    "currency: not that of the charge",
+    "amount: more than is left of the charge",
+)
 
 
 class BillingArguments(BaseModel):
@@ -51,29 +59,33 @@ class JobArguments(BillingArguments):
 
 
 class ChargesArguments(BillingArguments):
-    """Rows with `charge` and `amount`."""
+    """Rows with `charge`, `amount` and `currency`."""
 
     charges: SliceArgument
 
 
 class InvoicesArguments(BillingArguments):
-    """Rows with `invoice` and `amount`."""
+    """Rows with `invoice`, `amount` and `currency`."""
 
     invoices: SliceArgument
 
 
 class RefundArguments(BillingArguments):
-    """One charge and the amount to give back, in cents."""
+    """One charge and what to give back of it, in minor units; the service refuses any currency but the charge's own."""
 
     charge: ChargeId
-    amount: Cents
+    amount: MinorUnits
+    currency: CurrencyCode = BOOKED_IN
+    part: int = Field(default=0, ge=0, le=99)
+    """0 for the charge or its first part, 1 for the second part and so on; together they come to the charge at most."""
 
 
 class CollectionArguments(BillingArguments):
-    """One invoice and the amount to collect, in cents."""
+    """One invoice and the amount to collect, in minor units; the service refuses any currency but the invoice's own."""
 
     invoice: InvoiceId
-    amount: Cents
+    amount: MinorUnits
+    currency: CurrencyCode = BOOKED_IN
 
 
 class NoArguments(BillingArguments):
@@ -100,7 +112,7 @@ async def charges(args: CustomerArguments, call: Call) -> Mapping[str, Json]:
     """Find the charges of one customer, or one charge by its id.
 
     `customers` says how many people the words fit, `count` and `refunded` how many of their charges there are.
-    `charge` and `amount` name the one that can be refunded: the only one, or the only one that doubles another;
+    `charge`, `amount` and `currency` name the one that can be refunded: the only one, or the only one that doubles another;
     they are empty if there is none or more than one.
     """
     return await call.services.get("billing", "charges", args.model_dump())
@@ -155,9 +167,9 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
 @tool(
     "billing.refund",
     effect="write",
-    key=lambda args: f"billing.refund:{args.charge}",
+    key=lambda args: f"billing.refund:{args.charge}" + (f":{args.part}" if args.part else ""),
     target=lambda args: f"charge/{args.charge}",
-    amount=lambda args: args.amount,
+    amount=lambda args: Money(args.amount, args.currency),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -167,7 +179,7 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     failures=_REFUND_FAILURES,
 )
 async def refund(args: RefundArguments, call: Call) -> Mapping[str, Json]:
-    """Give one charge back to the customer."""
+    """Give one charge, or a part of it, back to the customer."""
     return await call.services.post("billing", "refund", await request_body(args, call))
 
 
@@ -180,7 +192,7 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     effect="write",
     key=lambda args: f"billing.refund_batch:{args.charges.digest}",
     target=lambda args: f"charges/{args.charges.handle}",
-    amount=lambda args: args.charges.total,
+    amount=lambda args: args.charges.money,
     lookup=_look_for_refunds,
     keyed=True,
     settles_within=SETTLES_WITHIN,
@@ -203,14 +215,18 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     effect="write",
     key=lambda args: f"billing.charge:{args.invoice}",
     target=lambda args: f"invoice/{args.invoice}",
-    amount=lambda args: args.amount,
+    amount=lambda args: Money(args.amount, args.currency),
     lookup=lookup_in("billing"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
-    failures=("account_closed: nothing can be collected", "amount: not that of the invoice"),
+    failures=(
+        "account_closed: nothing can be collected",
+        "amount: not that of the invoice",
+        "currency: not that of the invoice",
+    ),
 )
 async def charge(args: CollectionArguments, call: Call) -> Mapping[str, Json]:
     """Collect one invoice from its customer."""
@@ -226,7 +242,7 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     effect="write",
     key=lambda args: f"billing.charge_batch:{args.invoices.digest}",
     target=lambda args: f"invoices/{args.invoices.handle}",
-    amount=lambda args: args.invoices.total,
+    amount=lambda args: args.invoices.money,
     lookup=_look_for_charges,
     keyed=True,
     settles_within=SETTLES_WITHIN,

@@ -6,9 +6,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
+from tools.money import Money
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, tool
 
+PRICED_IN = "EUR"
+"""What the demo business pays for its volumes in."""
 ResourceName = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
 """The environment is part of every name here, so that nobody can claim another one."""
 
@@ -68,7 +71,7 @@ async def tables(args: VolumeArguments, call: Call) -> Mapping[str, Json]:
     key=lambda args: f"cloud.extend_volume:{args.volume}:{args.size}",
     target=lambda args: f"volume/{args.volume}",
     facts=lambda args: _environment(args.volume),
-    amount=lambda args: args.price,
+    amount=lambda args: Money(args.price, PRICED_IN),
     lookup=lookup_in("cloud"),
     keyed=True,
     settles_within=SETTLES_WITHIN,
