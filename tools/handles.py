@@ -7,7 +7,6 @@ from memory.runs.results import ResultSlice, RunRows
 from memory.runs.rows import amount, common_currency, currency
 from tools import cel
 from tools.action import Json
-from tools.money import text
 from tools.tool import SliceArgument
 
 
@@ -20,14 +19,15 @@ class Handles:
     async def read(self, part: SliceArgument) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the rows of a slice of this run, in order.
 
-        Raises Permanent("forged_authority") if the slice claims another total than its rows have: what policies and
+        Raises Permanent("forged_authority") if the slice claims another total or currency than its rows have: what policies and
         people's limits were compared with must be what is sent.
         """
         rows = [row async for row in self._rows.read(_plain(part))]
-        sums = sum(map(amount, rows)), common_currency(map(currency, rows))
-        if sums != (part.total, part.currency or sums[1]):
-            claim = text(part.total, part.currency)
-            message = f"the rows of {part.handle!r} come to {text(*sums)}, not {claim}; cut the slice again"
+        if (total := sum(map(amount, rows))) != part.total:
+            message = f"the rows of {part.handle!r} come to {total}, not {part.total} minor units; cut the slice again"
+            raise Permanent("forged_authority", message)
+        if part.currency and (actual := common_currency(map(currency, rows))) != part.currency:
+            message = f"the rows of {part.handle!r} are in {actual or 'nothing'}, not {part.currency}; cut it again"
             raise Permanent("forged_authority", message)
         for row in rows:
             yield row

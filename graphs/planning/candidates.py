@@ -15,6 +15,7 @@ from graphs.planning.slots import SlotValue
 from graphs.state import CandidateState, Clarify, State
 from memory.errors import Permanent
 from tools.action import Json
+from tools.money import DEFAULT
 
 
 class RunbookItem(Protocol):
@@ -107,6 +108,8 @@ class RunbookCandidate:
     """True if it is as good as the best."""
     probe: str = ""
     """Step id of its probe; empty if the probe could not be made."""
+    accounting: str = DEFAULT
+    """Currency of amounts in the request of which a slot says no other."""
 
     @property
     def runbook(self) -> Runbook:
@@ -130,7 +133,8 @@ class RunbookCandidate:
 
     def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, SlotValue]:
         """Return the slots that request, configuration and probe fill."""
-        return slots.bind(self.runbook.slots, request(state), state.get("inputs") or {}, probe)
+        given = state.get("inputs") or {}
+        return slots.bind(self.runbook.slots, request(state), given, probe, accounting=self.accounting)
 
 
 async def gather(
@@ -190,7 +194,7 @@ def _ids(state: State) -> list[str]:
 def _completed_id(question: Clarify | None, state: State) -> list[str]:
     """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
     types = cast(Sequence[slots.SlotType], question.get("missing", ())) if question else ()
-    is_complete = types and all(slots.extract(type, request(state)) is not None for type in types)
+    is_complete = types and all(slots.extract(type, request(state), currency=None) is not None for type in types)
     return [question.get("runbook", "")] if question and is_complete else []
 
 

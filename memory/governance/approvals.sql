@@ -51,17 +51,6 @@ language sql stable set search_path = public, pg_temp as $$
 $$;
 revoke execute on function authors_of(text, text) from public;
 
--- Up to what sum of the question's currency a person may approve it; null if they have no limit in that currency, who
--- then may not.
-create or replace function limit_of(q principals, v approvals) returns bigint
-language sql stable set search_path = public, pg_temp as $$
-  select case
-    when v.currency is null or v.currency = accounting_currency() then
-      case when v.need = 1 then q.limit_alone else q.limit_joint end
-    else (q.limits -> v.currency ->> case when v.need = 1 then 'alone' else 'joint' end)::bigint end
-$$;
-revoke execute on function limit_of(principals, approvals) from public;
-
 -- How many people could still approve a round if this person were one of its authors.
 create or replace function voters_left(v approvals, p_author text) returns bigint
 language sql stable set search_path = public, pg_temp as $$

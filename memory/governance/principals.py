@@ -2,7 +2,8 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -113,10 +114,17 @@ async def create_tenant(owner_url: str, tenant: str, people: Sequence[Principal]
 
 async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: int | None = None) -> NewKey:
     """Make a key with the owner's authority, for the first ones; raises Permanent("not_found")."""
-    async with await _as_owner(owner_url) as connection, connection.transaction():
-        await _enter(connection, tenant)
+    async with as_owner(owner_url, tenant) as connection:
         await _require(connection, person)
         return await _issue(connection, person, label, days)
+
+
+@asynccontextmanager
+async def as_owner(url: str, tenant: str) -> AsyncGenerator[Connection]:
+    """Lend a connection of the database's owner that has entered a tenant, for one transaction."""
+    async with await _as_owner(url) as connection, connection.transaction():
+        await _enter(connection, tenant)
+        yield connection
 
 
 async def _as_owner(url: str) -> Connection:

@@ -1,13 +1,5 @@
 -- People, their groups and their keys. Called by principals.py, and by all functions that ask for a group.
 
--- What the tenant accounts in: the currency of its people's limits, and of records that name none.
-create or replace function accounting_currency() returns text
-language sql stable security definer set search_path = public, pg_temp as $$
-  select t.currency from tenants t where t.id = current_tenant()
-$$;
-revoke execute on function accounting_currency() from public;
-grant execute on function accounting_currency() to cs_app;
-
 -- Whether the installation itself was entered: a name that no person bears, which only our own processes can enter as.
 create or replace function is_installation() returns boolean
 language sql stable security definer set search_path = public, pg_temp as $$
@@ -44,16 +36,6 @@ returns table (id text) language sql security definer set search_path = public, 
   returning principals.id
 $$;
 revoke execute on function put_principal(text, text[], bigint, bigint) from public;
-
--- Sets what a person may approve in a further currency; only the owner does, as with groups.
-create or replace function put_limit(p_id text, p_currency text, p_alone bigint, p_joint bigint)
-returns table (id text) language sql security definer set search_path = public, pg_temp as $$
-  update principals p
-     set limits = p.limits || jsonb_build_object(p_currency, jsonb_build_object('alone', p_alone, 'joint', p_joint))
-   where p.id = p_id and least(p_alone, p_joint) >= 0 and p_currency <> accounting_currency()
-  returning p.id
-$$;
-revoke execute on function put_limit(text, text, bigint, bigint) from public;
 
 -- What people do against the machinery's word, here and below, is for the groups that may, whatever else the app's role
 -- was brought to ask.

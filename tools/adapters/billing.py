@@ -112,8 +112,8 @@ async def charges(args: CustomerArguments, call: Call) -> Mapping[str, Json]:
     """Find the charges of one customer, or one charge by its id.
 
     `customers` says how many people the words fit, `count` and `refunded` how many of their charges there are.
-    `charge`, `amount` and `currency` name the one that can be refunded: the only one, or the only one that doubles another;
-    they are empty if there is none or more than one.
+    `charge`, `amount` and `currency` name the one that can be refunded: the only one, or the only one that doubles
+    another; they are empty if there is none or more than one.
     """
     return await call.services.get("billing", "charges", args.model_dump())
 
