@@ -127,14 +127,18 @@ def _facts(
     extra: Mapping[str, Json] = tool.facts(arguments) if tool.facts else {}
     return Facts(
         user=action.user,
-        amount=amount.minor if amount else 0,
-        exposure=exposure.minor if exposure else 0,
+        amount=_minor(amount),
+        exposure=_minor(exposure),
         currency=exposure.currency if exposure else "",
         tainted=action.is_tainted,
         reversible=tool.reversible,
         target=target,
         facts=tuple(sorted(f"{name}={value}" for name, value in extra.items())),
     )
+
+
+def _minor(amount: Money | None) -> int:
+    return amount.minor if amount else 0
 
 
 def _summary(value: Json) -> Json:

@@ -19,8 +19,8 @@ class Handles:
     async def read(self, part: SliceArgument) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the rows of a slice of this run, in order.
 
-        Raises Permanent("forged_authority") if the slice claims another total or currency than its rows have: what policies and
-        people's limits were compared with must be what is sent.
+        Raises Permanent("forged_authority") if the slice claims another total or currency than its rows have: what
+        policies and people's limits were compared with must be what is sent.
         """
         rows = [row async for row in self._rows.read(_plain(part))]
         if (total := sum(map(amount, rows))) != part.total:

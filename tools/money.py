@@ -75,7 +75,7 @@ def total(amounts: Iterable[Money | None], of: str) -> Money | None:
 
     `of` says in the message what was to be added up.
     """
-    addends = [amount for amount in amounts if amount is not None]
+    addends = list(filter(None, amounts))
     currencies = sorted({amount.currency for amount in addends})
     if len(currencies) > 1:
         raise Permanent(

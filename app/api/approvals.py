@@ -11,10 +11,11 @@ from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
-from memory.governance import approvals
+from memory.governance import approvals, limits
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
+from tools.money import text
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 _SAMPLE = 5
@@ -91,7 +92,7 @@ async def decide(  # the framework passes each part of a request by name
     answer, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
     # Raised only now: a refused vote is recorded, and an error inside would undo that.
     if answer["code"] != "ok":
-        raise _refusal(answer)
+        raise _refusal(answer, await _stake(services, caller, answer))
     idempotency.mark(response, is_replay)
     return answer
 
@@ -102,7 +103,20 @@ def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
     return {"approval": approval, **fields, "decided_by": receipt.decider}
 
 
-def _refusal(answer: Mapping[str, Any]) -> Refusal:
+async def _stake(services: Services, caller: Caller, answer: Mapping[str, Any]) -> str:
+    """Return what is too much for a voter, and in which currency they would need a limit."""
+    if answer["code"] != "over_limit":
+        return ""
+    approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
+    rows = await limits.ls(services.database, caller.access, caller.principal.id)
+    limit = next((limit for limit in rows if limit.currency == approval.currency), None)
+    if limit is None:
+        return f"you have no limit in {approval.currency}; "
+    ceiling = text(limit.alone if approval.need == 1 else limit.joint, limit.currency)
+    return f"{text(approval.exposure, approval.currency)} is more than your limit of {ceiling}; "
+
+
+def _refusal(answer: Mapping[str, Any], stake: str = "") -> Refusal:
     code = cast(Code, answer["code"]) if answer["code"] in CODES else "conflict"
     decider = f" by {answer['decided_by']!r}" if answer["decided_by"] else ""
     state = (
@@ -110,7 +124,9 @@ def _refusal(answer: Mapping[str, Any]) -> Refusal:
         if answer["status"]
         else ""
     )
-    message = f"your decision on approval {answer['approval']!r} does not count ({code}); {state or 'check the id'}"
+    message = (
+        f"your decision on approval {answer['approval']!r} does not count ({code}); {stake}{state or 'check the id'}"
+    )
     details = {name: value for name, value in answer.items() if name not in ("code", "status")}
     return Refusal(code, message, **details, approval_status=answer["status"])
 

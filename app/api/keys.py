@@ -9,7 +9,7 @@ from pydantic import Field
 from app import auth
 from app.api import views
 from app.api.dependencies import CallerDep, RequestBody, ServicesDep
-from memory.governance import principals
+from memory.governance import limits, principals
 
 router = APIRouter(tags=["keys"])
 
@@ -24,11 +24,13 @@ class KeyRequest(RequestBody):
 
 
 @router.get("/api/me", operation_id="me")
-async def show_caller(caller: CallerDep) -> dict[str, Any]:
-    """Say whose key this is, with groups and limits in minor units."""
+async def show_caller(services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+    """Say whose key this is, with groups, and limits in minor units: first those in the currency of the accounts."""
     person = caller.principal
-    limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
-    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits}
+    rows = await limits.ls(services.database, caller.access, person.id)
+    own = [{"currency": limit.currency, "alone": limit.alone, "joint": limit.joint} for limit in rows]
+    accounts = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint, "currency": own[0]["currency"]}
+    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **accounts, "limits": own}
 
 
 @router.get("/api/keys", operation_id="list_keys")

@@ -50,9 +50,12 @@ async def gather(
         if siblings is not None:
             actions += siblings
             steps.append(step.id)
-    gate = f"gate {current.step.gate!r}" if current.step.gate else f"step {current.step.id!r}"
-    stake = total(map(amount, actions), gate) if exposure is None else exposure
+    stake = exposure or total(map(amount, actions), _name(current.step))
     return ActionBatch(tuple(replace(action, exposure=stake) for action in actions), stake, tuple(dict.fromkeys(steps)))
+
+
+def _name(step: Step) -> str:
+    return f"gate {step.gate!r}" if step.gate else f"step {step.id!r}"
 
 
 def _with_same_gate(current: BoundStep) -> Sequence[Step]:

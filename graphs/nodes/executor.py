@@ -48,9 +48,7 @@ async def _perform(
         return conclude(state, current, await perform(lease, replace(action, exposure=_exposure(question))))
     # A new lease puts the question again: the one before it may have ended before anybody was asked.
     try:
-        batch = await batches.gather(
-            current, action, invocation, cuts, amount=amount, exposure=question and _exposure(question)
-        )
+        batch = await batches.gather(current, action, invocation, cuts, amount=amount, exposure=_exposure(question))
     except Permanent as error:
         if error.code != "plan_invalid":
             raise
@@ -73,8 +71,8 @@ def _new_question(exposure: Money | None, fence: int) -> Question:
     )
 
 
-def _exposure(question: Question) -> Money | None:
-    return Money(question["minor"], question["currency"]) if question["currency"] else None
+def _exposure(question: Question | None) -> Money | None:
+    return Money(question["minor"], question["currency"]) if question and question["currency"] else None
 
 
 async def _take_back(state: State, invocation: Invocation, perform: Perform, cuts: Cuts) -> Update:

@@ -69,6 +69,10 @@ class Slot(Part):
             raise ValueError("a slot from configuration carries its default")
         if self.default is not None and not fits(self.type, self.default):
             raise ValueError(f"default {self.default!r} is no {self.type}")
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_of_an_amount(self) -> "Slot":
         if (self.currency or self.decimals) and (self.type, self.source) != ("amount", "request"):
             raise ValueError("only an amount from the request has a currency or a mark before its decimals")
         return self
@@ -119,15 +123,18 @@ def bind(
     `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
     Amounts in words are in the `accounting` currency unless their slot names another.
     """
-    values: dict[str, SlotValue | None] = {}
-    for name, slot in slots.items():
-        if slot.source == "config":
-            values[name] = slot.default
-        elif slot.source == "probe":
-            values[name] = _fit(slot, compile_value(slot).value({"result": probe or {}}))
-        else:
-            values[name] = _fit(slot, inputs[name]) if name in inputs else _read(slot, request, accounting)
+    values = {
+        name: _fill(slot, inputs.get(name), request, probe, accounting=accounting) for name, slot in slots.items()
+    }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _fill(slot: Slot, given: Json, request: str, probe: Mapping[str, Json] | None, accounting: str) -> SlotValue | None:
+    if slot.source == "config":
+        return slot.default
+    if slot.source == "probe":
+        return _fit(slot, compile_value(slot).value({"result": probe or {}}))
+    return _read(slot, request, accounting) if given is None else _fit(slot, given)
 
 
 def _read(slot: Slot, request: str, accounting: str) -> SlotValue | None:

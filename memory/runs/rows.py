@@ -52,8 +52,7 @@ class Tally:
 
     def add(self, page: Sequence[ResultRow]) -> tuple[list[str], list[int], list[str]]:
         """Take in a page and return the canonical texts, the amounts and the currencies of its rows."""
-        texts, amounts = [canonical(row) for row in page], [amount(row) for row in page]
-        currencies = [currency(row) for row in page]
+        texts, amounts, currencies = list(map(canonical, page)), list(map(amount, page)), list(map(currency, page))
         if not self.count and page:
             self.shape = {field: type(value).__name__ for field, value in sorted(page[0].items())}
         self._hash.update(("\n" * bool(self.count) + "\n".join(texts)).encode())

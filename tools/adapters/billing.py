@@ -261,7 +261,7 @@ async def charge_batch(args: InvoicesArguments, call: Call) -> Mapping[str, Json
 
 async def _keep_pages(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
     part = await call.rows.keep(name, _pages(call, path, params))
-    return {name: part.model_dump(), "count": part.count, "sum": part.total}
+    return {name: part.model_dump(), "count": part.count, "sum": part.total, "currency": part.currency}
 
 
 async def _pages(call: Call, path: str, params: Mapping[str, str | int]) -> AsyncIterator[Mapping[str, Json]]:
