@@ -1,6 +1,7 @@
 """Command group `limits`: up to what sums people may approve, in each currency; for the owner of the database."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,10 +63,10 @@ async def _rows(addresses: "Addresses", tenant: str) -> list[dict[str, Any]]:
         await database.close()
 
 
-def _sentence(row: dict[str, Any]) -> str:
+def _sentence(row: Mapping[str, Any]) -> str:
     words = _words(row)
     return f"{row['person']} may approve {words['alone']} alone, {words['joint']} with others"
 
 
-def _words(row: dict[str, Any]) -> dict[str, Any]:
+def _words(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **{name: money(row[name], row["currency"]) for name in ("alone", "joint")}}

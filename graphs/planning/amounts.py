@@ -45,6 +45,7 @@ _AHEAD = re.compile(
 _LINK = re.compile(r"to|or|and|bis|till|until|times|per|of|by")
 """Words that bind an amount to a number on their other side."""
 _WORD = re.compile(r"\S+")
+_MARKS = '.,;:!?"“”„«»'
 _STARTS_WITH_NUMBER = re.compile(r"[^\w]*[0-9]")
 
 
@@ -199,10 +200,11 @@ def _right(text: str, span: Span, spans: Sequence[Span]) -> list[str]:
 
 def _words(text: str, start: int, end: int, spans: Sequence[Span]) -> list[str]:
     """Return the words of a part of a text in small letters, with a blank for each that belongs to an amount."""
-    words: list[str] = []
-    for match in _WORD.finditer(text, start, end):
-        if any(match.start() < last and first < match.end() for first, last in spans):
-            words.append(" ")
-        elif word := match[0].strip('.,;:!?"“”„«»').lower():
-            words.append(word)
-    return words
+    words = (_word(match, spans) for match in _WORD.finditer(text, start, end))
+    return [word for word in words if word]
+
+
+def _word(match: re.Match[str], spans: Sequence[Span]) -> str:
+    if any(match.start() < last and first < match.end() for first, last in spans):
+        return " "
+    return match[0].strip(_MARKS).lower()

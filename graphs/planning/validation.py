@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphs.planning.json_schema import misfit, part_of
+from graphs.planning.mixtures import mixtures
 from graphs.planning.plan import Batch, Cut, Plan, Ref, Step, Value, refs
 from memory.errors import Permanent
 from tools import cel
@@ -36,7 +37,7 @@ def validate(plan: Plan, cards: Mapping[str, ToolCard], exceptions: Literals = f
         if plan.source == "model":
             sentences += [*_literals(step, card, exceptions), *_outsiders(step, dirty)]
         problems += [f"step {step.id!r}: {sentence}" for sentence in sentences]
-    return problems
+    return [*problems, *mixtures(plan, cards)]
 
 
 def taint_of(plan: Plan, cards: Mapping[str, ToolCard]) -> frozenset[str]:
