@@ -19,7 +19,7 @@ from tools.action import Decision
 from tools.catalog import ToolCard
 from tools.discovery import files_of
 from tools.money import DEFAULT
-from tools.unknown_amounts import strict_text
+from tools.unknown_amounts import StrictRules
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -94,7 +94,7 @@ class PolicySet:
         try:
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
-            self._strict_policies = _CEDAR.PolicySet.from_json_str(strict_text(text))
+            self._strict = StrictRules(text)
             findings = _CEDAR.validate_policies(text, self._schema)
             self._rules = _rules(text)
         except ValueError as error:
@@ -138,7 +138,7 @@ class PolicySet:
                 return self._hold(rules)
         if facts.approvals < self._highest_need:
             _, rules = self._ask(role, tool, facts, approvals=self._highest_need)
-        return self._deny(rules)
+        return self._strict.explain(self._deny(rules), facts.currency, self._accounting)
 
     @property
     def rules(self) -> Mapping[str, str]:
@@ -156,7 +156,7 @@ class PolicySet:
         if role not in ROLES or tool not in self._actions or not _fits(facts):
             return False, ("error",)
         currency = facts.currency or self._accounting
-        policies = self._policies if currency == self._accounting else self._strict_policies
+        policies = self._policies if currency == self._accounting else self._strict.policies
         target: dict[str, Any] = {"uid": _uid("Target", facts.target), "attrs": {}, "parents": []}
         request: dict[str, Any] = {
             "principal": _uid("Agent", role),

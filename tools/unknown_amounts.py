@@ -6,9 +6,12 @@ an amount counts as whatever makes the verdict stricter: a prohibition applies, 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import cedarpy
+
+from tools.action import Decision
 
 # The binding leaves the types of its dictionaries open; what it cannot read it refuses.
 _CEDAR: Any = cedarpy
@@ -20,11 +23,23 @@ Node = Any
 """A part of a policy as Cedar writes it in JSON."""
 
 
-def strict_text(text: str) -> str:
-    """Return the policies as they judge an amount of another currency; raises ValueError for what Cedar cannot read."""
-    rules: dict[str, Any] = json.loads(_CEDAR.policies_to_json_str(text))
-    rules["staticPolicies"] = {name: _strict(rule) for name, rule in rules["staticPolicies"].items()}
-    return json.dumps(rules)
+class StrictRules:
+    """One set of rules as it judges amounts of another currency than that of the accounts."""
+
+    def __init__(self, text: str) -> None:
+        """Rewrite the rules; raises ValueError for what Cedar cannot read."""
+        rules: dict[str, Any] = json.loads(_CEDAR.policies_to_json_str(text))
+        old: dict[str, Any] = rules["staticPolicies"]
+        new = {uid: _strict(rule) for uid, rule in old.items()}
+        self.policies: Any = _CEDAR.PolicySet.from_json_str(json.dumps({**rules, "staticPolicies": new}))
+        self._names = {rule.get("annotations", {}).get("id", uid) for uid, rule in new.items() if rule is not old[uid]}
+
+    def explain(self, denial: Decision, currency: str, accounting: str) -> Decision:
+        """Return a denial that says why an amount of another currency did not pass."""
+        if currency in ("", accounting) or self._names.isdisjoint(denial.rules):
+            return denial
+        reason = f"a rule that names no `context.currency` speaks of {accounting}; nobody knows what {currency} come to"
+        return replace(denial, message=f"{denial.message}; {reason}")
 
 
 def _strict(rule: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ def mixtures(plan: Plan, cards: Mapping[str, ToolCard]) -> Iterator[str]:
     """
     gates: dict[str, dict[str, str]] = defaultdict(dict)
     for step in plan.steps:
-        if currency := _currency(plan, step, cards.get(step.tool)):
+        currency = _currency(plan, step, cards.get(step.tool))
+        if currency is not None:
             yield from _unknown(step, currency)
             gates[step.gate or ""].setdefault(currency, step.id)
     yield from (_sentence(gate, steps) for gate, steps in gates.items() if gate and len(steps) > 1)
@@ -45,7 +46,7 @@ def _currency(plan: Plan, step: Step, card: ToolCard | None) -> str | None:
     """Return the currency of a step's amount, or None if it has none or its results must say."""
     source = card.currency if card else ""
     if card is None or not source.startswith(_ARGUMENT):
-        return source
+        return source or None
     name = source.removeprefix(_ARGUMENT)
     return _literal(plan, step.args.get(name, card.schema.get("properties", {}).get(name, {}).get("default")))
 
