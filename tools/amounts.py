@@ -35,10 +35,12 @@ def currency_source(tool: str, amount_of: AmountOf | None, arguments: Arguments)
 
     Raises TypeError for a tool whose amount has no currency.
     """
+    if amount_of is None:
+        return ""
     paths = list(_texts(arguments))
     first = dict(zip(paths, _CODES, strict=False))
     second = dict(zip(paths, _CODES[len(paths) :], strict=False))
-    one, other = (_try(tool, amount_of, _sample(arguments, codes)) for codes in (first, second))
+    one, other = (_try(tool, amount_of, arguments, codes) for codes in (first, second))
     if one is None or other is None:
         return ""
     if one == other:
@@ -46,13 +48,13 @@ def currency_source(tool: str, amount_of: AmountOf | None, arguments: Arguments)
     return next((f"args.{path}" for path, currency in first.items() if currency == one), "")
 
 
-def _try(tool: str, amount_of: AmountOf | None, sample: BaseModel) -> str | None:
+def _try(tool: str, amount_of: AmountOf, arguments: Arguments, codes: Mapping[str, str]) -> str | None:
     """Return the currency of a sample's amount, or None if a sample is not enough to know."""
     try:
-        value = amount_of(sample) if amount_of else None
+        value = amount_of(_sample(arguments, codes))
     except _MISHAPS:
         return None
-    worth = amount(tool, lambda _: value, sample)
+    worth = amount(tool, lambda _: value, None)
     return worth.currency if worth else None
 
 
