@@ -89,7 +89,6 @@ async def test_question_effect_and_journal_say_the_currency(desk: Desk, urls: Ur
 
 
 async def test_without_a_limit_in_the_currency_nobody_decides(desk: Desk) -> None:
-    """R41"""
     lease = await desk.run()
     approval = await desk.ask(lease, send(lease, amount=1))
     answers = [await desk.decide(approval, person) for person in ("bob", "carol")]
@@ -117,6 +116,7 @@ async def test_a_limit_that_was_taken_away_takes_the_vote_with_it(desk: Desk, ur
 
 
 async def test_approval_is_for_the_currency_that_was_shown(desk: Desk, urls: Urls) -> None:
+    """R39"""
     await allow(urls, desk, Limit("bob", "JPY", 1_000, 1_000))
     lease = await desk.run()
     await desk.decide(await desk.ask(lease, send(lease)), "bob")

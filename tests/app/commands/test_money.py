@@ -41,7 +41,6 @@ async def hold(a: httpx2.AsyncClient, ask: Ask) -> Callable[..., Awaitable[str]]
 async def test_question_shows_whoever_decides_the_amount_in_its_currency(
     hold: Callable[..., Awaitable[str]], run: Run, amount: int, currency: str | None, right: str
 ) -> None:
-    """R39."""
     approval = await hold(amount, currency)
     shown = await run("bob", "approvals", "show", approval)
     line = next(line for line in shown.out.splitlines() if "in all" in line)
@@ -68,7 +67,6 @@ async def test_refusal_names_the_currency_in_which_a_limit_lacks(
     hold: Callable[..., Awaitable[str]], b: httpx2.AsyncClient, urls: Urls, bob: Principal, *, exposure: int,
     currency: str, words: str,
 ) -> None:  # fmt: skip
-    """R41."""
     await limits.put(urls.owner, bob.tenant, Limit("bob", "KWD", 9_000, 9_000))
     approval = await hold(exposure, currency)
     answer = await b.post(f"/api/approvals/{approval}/decisions", json=decision(approval))

@@ -56,7 +56,7 @@ def bank(stages: Stages, policy: str = POLICY + ANY) -> Stage:
 
 
 async def test_gate_whose_results_turn_out_to_mix_currencies_is_denied(stages: Stages) -> None:
-    """R45: attended or not, amounts of two currencies are never one sum."""
+    """Attended or not, amounts of two currencies are never one sum."""
     for policy in (POLICY + ANY, POLICY):
         stage = bank(stages, policy)
         steps = [pay(name, 100, {"ref": f"steps.rates.{name}"}) for name in ("ann", "bo")]
