@@ -73,6 +73,8 @@ class State(TypedDict, total=False):
 
     request: str
     """The requester's words, with the answers to questions appended."""
+    amount_answer: str
+    """The answer to the last question for an amount: it stands, whatever was unclear before."""
     inputs: dict[str, Json]
     """Inputs that the client gave."""
     runbook: str | None

@@ -100,4 +100,7 @@ async def _await_answer(state: State, lease: Lease, answers: ReadAnswers) -> Upd
         way = f"answer by `countersign chat --thread {lease.thread} ANSWER` or POST /api/chat"
         raise ResumeRefused("unclear", wait, way)
     request = "\n".join([state.get("request", ""), *texts[count:]])
-    return {"request": request, "answers": len(texts), "answered": True}
+    update: Update = {"request": request, "answers": len(texts), "answered": True}
+    if question and "amount" in question.get("missing", ()):
+        update["amount_answer"] = "\n".join(texts[count:])
+    return update

@@ -134,7 +134,8 @@ class RunbookCandidate:
     def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, SlotValue]:
         """Return the slots that request, configuration and probe fill."""
         given = state.get("inputs") or {}
-        return slots.bind(self.runbook.slots, request(state), given, probe, accounting=self.accounting)
+        words = slots.Words(request(state), state.get("amount_answer", ""), self.accounting)
+        return slots.bind(self.runbook.slots, words, given, probe)
 
 
 async def gather(
@@ -194,7 +195,8 @@ def _ids(state: State) -> list[str]:
 def _completed_id(question: Clarify | None, state: State) -> list[str]:
     """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
     types = cast(Sequence[slots.SlotType], question.get("missing", ())) if question else ()
-    is_complete = types and all(slots.extract(type, request(state), currency=None) is not None for type in types)
+    words = slots.Words(request(state), state.get("amount_answer", ""), None)
+    is_complete = types and all(words.read(type) is not None for type in types)
     return [question.get("runbook", "")] if question and is_complete else []
 
 

@@ -5,6 +5,7 @@ Called by runbooks and by candidates when a plan is made. Extractors are a close
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from pydantic import Field, model_validator
@@ -110,37 +111,53 @@ def words(request: str) -> str:
     return amounts.remove(request)
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The requester's own words, and how amounts in them are to be read."""
+
+    request: str
+    amount_answer: str = ""
+    """The answer to a question for an amount, which stands before all that was said."""
+    accounting: str | None = DEFAULT
+    """Currency of amounts whose slot names none; None if any will do."""
+
+    def read(self, type: SlotType, slot: Slot | None = None) -> SlotValue | None:
+        """Return the one value of this type that the words name, or None."""
+        if type != "amount":
+            return extract(type, self.request)
+        currency, mark = (slot.currency or self.accounting, slot.decimals) if slot else (self.accounting, None)
+        return extract(type, self.amounts, currency=currency, mark=mark)
+
+    @property
+    def amounts(self) -> str:
+        """The words in which amounts are looked for."""
+        return self.amount_answer if amounts.is_named(self.amount_answer) else self.request
+
+
 def bind(
-    slots: Mapping[str, Slot],
-    request: str,
-    inputs: Mapping[str, Json],
-    probe: Mapping[str, Json] | None,
-    *,
-    accounting: str = DEFAULT,
+    slots: Mapping[str, Slot], words: Words | str, inputs: Mapping[str, Json], probe: Mapping[str, Json] | None
 ) -> dict[str, SlotValue]:
     """Return a value for each slot that has one; what is missing is missing.
 
     `inputs` are what the authenticated requester sent beside the message; they fill slots from the request only.
-    Amounts in words are in the `accounting` currency unless their slot names another.
     """
-    values = {
-        name: _fill(slot, inputs.get(name), request, probe, accounting=accounting) for name, slot in slots.items()
-    }
+    words = Words(words) if isinstance(words, str) else words
+    values = {name: _fill(slot, inputs.get(name), words, probe) for name, slot in slots.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _fill(slot: Slot, given: Json, request: str, probe: Mapping[str, Json] | None, accounting: str) -> SlotValue | None:
+def _fill(slot: Slot, given: Json, words: Words, probe: Mapping[str, Json] | None) -> SlotValue | None:
     if slot.source == "config":
         return slot.default
     if slot.source == "probe":
         return _fit(slot, compile_value(slot).value({"result": probe or {}}))
-    return _read(slot, request, accounting) if given is None else _fit(slot, given)
+    return _read(slot, words) if given is None else _fit(slot, given)
 
 
-def _read(slot: Slot, request: str, accounting: str) -> SlotValue | None:
-    """Return what the request says; the default only if it says nothing of an amount, not if it is unclear."""
-    value = extract(slot.type, request, currency=slot.currency or accounting, mark=slot.decimals)
-    if value is None and slot.type == "amount" and amounts.is_named(request):
+def _read(slot: Slot, words: Words) -> SlotValue | None:
+    """Return what the requester says; the default only if they say nothing of an amount, not if it is unclear."""
+    value = words.read(slot.type, slot)
+    if value is None and slot.type == "amount" and amounts.is_named(words.amounts):
         return None
     return _fit(slot, value)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.planning.amounts import read
-from graphs.planning.slots import Slot, bind, extract, words
+from graphs.planning.slots import Slot, Words, bind, extract, words
 from tools.money import Money, decimals
 
 ASKED = None
@@ -144,7 +144,7 @@ def _slot(**fields: object) -> Slot:
 def test_slot_names_its_currency_or_reads_that_of_the_accounts() -> None:
     slots = {"yen": _slot(currency="JPY"), "own": _slot()}
     assert bind(slots, "refund 9,899 JPY", {}, None) == {"yen": 9899}
-    assert bind(slots, "refund 9,899 JPY", {}, None, accounting="JPY") == {"yen": 9899, "own": 9899}
+    assert bind(slots, Words("refund 9,899 JPY", accounting="JPY"), {}, None) == {"yen": 9899, "own": 9899}
     assert bind({"kwd": _slot(currency="KWD", decimals=".")}, "KWD 1.255", {}, None) == {"kwd": 1255}
 
 
@@ -152,6 +152,13 @@ def test_default_stands_for_nothing_said_and_not_for_something_unclear() -> None
     slots = {"amount": _slot(default=500)}
     assert bind(slots, "refund it", {}, None) == {"amount": 500}
     assert bind(slots, "refund 12.505 EUR", {}, None) == {}
+
+
+def test_answer_to_the_question_stands_whatever_was_unclear_before() -> None:
+    slots, request = {"amount": _slot()}, "refund 12.505 EUR"
+    answers = ["12.50 EUR", "12.505 EUR", "12.50", ""]
+    values = [bind(slots, Words(f"{request}\n{answer}", answer), {}, None).get("amount") for answer in answers]
+    assert values == [1250, None, None, None]
 
 
 def test_minor_units_through_the_api_are_taken_as_they_are() -> None:
