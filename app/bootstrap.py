@@ -9,7 +9,7 @@ from app.addresses import Addresses
 from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
-from memory.governance import policy_version, principals
+from memory.governance import limits, policy_version, principals
 from memory.governance.principals import NewKey
 from memory.knowledge import versions
 from memory.postgres.database import Database
@@ -26,8 +26,8 @@ _HOUSE = Path(__file__).parents[1]
 FUNCTIONS = (_HOUSE / "memory", _HOUSE / "tools")
 """Folders below which SQL functions stand, each beside the module that calls it."""
 ALONE, JOINT, PETTY = 1_000_000, 500_000_000, 50_000
-"""Minor units: what one of finance may approve alone (where the shipped policies begin to ask two), what two may
-together, and what operations may alone."""
+"""Minor units of the accounting currency: what one of finance may approve alone (where the shipped policies begin to
+ask two), what two may together, and what operations may alone."""
 _PEOPLE: Mapping[str, tuple[frozenset[str], int, int]] = {
     "alice": (frozenset({"support"}), 0, 0),
     "bob": (frozenset({"finance"}), ALONE, JOINT),
@@ -58,6 +58,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     migrations = await migrate(addresses.owner_url, FUNCTIONS)
     await admit(addresses.owner_url, addresses.app)
     is_new = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
+    await limits.account_in(addresses.owner_url, settings.tenant, settings.accounting_currency)
     database = await Database.open(addresses.app, size=2)
     try:
         return SetUp(migrations, is_new, *await _fill(settings, database, version, activate=activate))
@@ -73,7 +74,9 @@ async def check(settings: Settings, database: Database, version: str) -> None:
         raise Permanent(
             "configuration", f"the database lacks {', '.join(lacking)}; run `countersign migrate` with the owner's URL"
         )
-    active = await policy_version.policy(database, policy_version.installation(settings.tenant))
+    installation = policy_version.installation(settings.tenant)
+    await limits.check(database, installation, settings.accounting_currency)
+    active = await policy_version.policy(database, installation)
     if active is None:
         raise Permanent("configuration", f"tenant {settings.tenant!r} has no policy yet; run `countersign migrate`")
     if active != version:
@@ -102,11 +105,12 @@ def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySe
 
     Rules of one's own may forbid more than the release does: its examples are judged by its own rules alone.
     """
-    shipped = PolicySet.load(cards, policy.FOLDER)
+    shipped = PolicySet.load(cards, policy.FOLDER, accounting=settings.accounting_currency)
     policy_examples.check(shipped, policy.FOLDER)
     if settings.policy_dir is None:
         return shipped
-    policies = PolicySet.load(cards, policy.FOLDER, settings.policy_dir)
+    folders = own_and_shipped(policy.FOLDER, settings.policy_dir)
+    policies = PolicySet.load(cards, *folders, accounting=settings.accounting_currency)
     policy_examples.check(policies, settings.policy_dir)
     return policies
 

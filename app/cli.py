@@ -16,6 +16,7 @@ from app.commands import (
     keys,
     kill,
     knowledge,
+    limits,
     memory,
     runs,
     serve,
@@ -45,6 +46,7 @@ app.add_typer(memory.memory, name="memory")
 app.add_typer(transcripts.transcripts, name="transcripts")
 app.add_typer(knowledge.knowledge, name="knowledge")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(limits.limits, name="limits")
 app.add_typer(tools.tools, name="tools")
 app.add_typer(config.config, name="config")
 

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from memory.embeddings.providers import embedder_name
 from memory.errors import Permanent
+from tools.money import DEFAULT
+from tools.money import code as currency_code
 
 PREFIX = "COUNTERSIGN_"
 SEPARATOR = "__"
@@ -86,6 +88,8 @@ class Settings(BaseModel):
     """How many runs one worker drives at once."""
     tenant: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     """The tenant that is founded on first start."""
+    accounting_currency: Annotated[str, AfterValidator(currency_code)] = DEFAULT
+    """Currency of the accounts, by its ISO 4217 code: people's limits are in it, and rules that name none."""
     budget: Bounds = Bounds()
 
     @property

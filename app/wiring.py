@@ -75,7 +75,9 @@ class System:
         find = partial(versions.find, self.database, lease.access, embedder=self.embedder)
         current = partial(versions.current, self.database, lease.access)
         recall = partial(self._recall, lease)
-        return make_planner(find, current, self.catalog.cards, draft=self._drafter(lease), recall=recall)
+        accounting = self.settings.accounting_currency
+        draft = self._drafter(lease)
+        return make_planner(find, current, self.catalog.cards, draft=draft, recall=recall, accounting=accounting)
 
     async def _recall(self, lease: Lease, request: str, runbook: str) -> MemoryExcerpt:
         return await context.assemble(self.database, lease.access, request, subject=runbook, embedder=self.embedder)

@@ -35,6 +35,7 @@ from tools.action import Action
 from tools.admission import admit
 from tools.catalog import Catalog, ToolCard
 from tools.gateway import Gateway
+from tools.money import Money
 
 _PAGE = 500
 
@@ -49,8 +50,8 @@ class Deps:
     record: Record
     cite: Cite
     perform: Perform
-    amount: Callable[[Action], int]
-    """Business amount of an action, in minor units."""
+    amount: Callable[[Action], Money | None]
+    """Business amount of an action; None if it is not about money."""
     cards: Mapping[str, ToolCard]
     """The catalogue, without anything that could act."""
     binder: Binder
@@ -81,7 +82,7 @@ class Deps:
             record=_recorder(database),
             cite=_citer(database),
             perform=gateway.perform,
-            amount=lambda action: admit(action, catalog).facts.amount,
+            amount=lambda action: admit(action, catalog).amount,
             cards=catalog.cards,
             binder=Binder(catalog.cards),
             rows=lambda lease: RunRows(database, lease.access, lease.run, "cut"),

@@ -57,6 +57,15 @@ class Contest(TypedDict):
     """What was reported for it."""
 
 
+class Question(TypedDict):
+    """What a question to people is about in all, and the lease under which it was put together."""
+
+    minor: int
+    currency: str | None
+    """None if it is not about money."""
+    fence: int
+
+
 class Override(TypedDict):
     """Arguments that a person put in place of the planned ones, for one action."""
 
@@ -78,6 +87,8 @@ class State(TypedDict, total=False):
 
     request: str
     """The requester's words, with the answers to questions appended."""
+    amount_answer: str
+    """The answer to the last question for an amount: it stands, whatever was unclear before."""
     inputs: dict[str, Json]
     """Inputs that the client gave."""
     runbook: str | None
@@ -107,8 +118,8 @@ class State(TypedDict, total=False):
     tally: dict[str, Json]
     """Sums over the step's finished batches."""
     outcome: Obstacle | None
-    questions: dict[str, list[int]]
-    """By step: exposure of the question that covers it, and the lease under which it was put together."""
+    questions: dict[str, Question]
+    """By step: the question that covers it."""
     override: Override | None
     answers: int
     """How many of the requester's answers were used."""

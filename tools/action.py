@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+from tools.money import Money
+
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 Role = Literal["planner", "researcher", "executor", "auditor"]
 Effect = Literal["read", "write", "destructive"]
@@ -96,8 +98,8 @@ class Action:
     user: str
     """The requester's principal id, on whose behalf the agent acts."""
     pins: tuple[Pin, ...] = ()
-    exposure: int = 0
-    """Sum of the amounts (minor units) of all actions in the same approval; policies and limits compare it."""
+    exposure: Money | None = None
+    """Sum of the amounts of all actions in the same approval; policies and limits compare it."""
     is_tainted: bool = False
     """True if any argument stems from text that an outsider wrote."""
     compensates: str | None = None

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from memory.errors import Permanent
 from tools import arguments, facts
 from tools.action import Action, Json, canonical, digest, digest_of_lines
+from tools.amounts import amount
 from tools.catalog import Catalog
+from tools.money import Money
 from tools.policy import Facts
 from tools.tool import SliceArgument, Tool
 
@@ -34,6 +36,10 @@ class AdmittedAction:
     key: str
     """Idempotency key of the effect; of a tool without a natural key the claim adds the run whose request it is."""
     facts: Facts
+    amount: Money | None
+    """Business amount of this action; None if it is not about money."""
+    exposure: Money | None
+    """Sum of the amounts that are decided together with this one."""
 
     def digest(self, policy: str) -> str:
         """Return the digest that an approval binds; it does not cover an action that differs in any of these values."""
@@ -51,7 +57,8 @@ class AdmittedAction:
                 "plan": action.plan_hash,
                 "policy": policy,
                 "knowledge": [[pin.id, pin.version] for pin in sorted(action.pins, key=lambda pin: pin.id)],
-                "exposure": action.exposure,
+                "exposure": _digested(action.exposure),
+                "amount": _digested(self.amount),
                 "compensates": action.compensates,
             }
         )
@@ -94,7 +101,20 @@ def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:
     target = _target(tool, parsed)
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
     key = _key(tool, parsed, args_hash)
-    return AdmittedAction(action, tool, parsed, args, args_hash, call_hash, key, _facts(action, tool, parsed, target))
+    worth = amount(tool.name, tool.amount, parsed)
+    exposure = _exposure(action.exposure, worth)
+    return AdmittedAction(
+        action,
+        tool,
+        parsed,
+        args,
+        args_hash,
+        call_hash,
+        key,
+        _facts(action, tool, parsed, target=target, amount=worth, exposure=exposure),
+        worth,
+        exposure,
+    )
 
 
 def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
@@ -122,23 +142,42 @@ def _target(tool: Tool, parsed: BaseModel) -> str:
     return tool.target(parsed) if tool.target else "none/none"
 
 
+def _exposure(stated: Money | None, amount: Money | None) -> Money | None:
+    """Return the larger of what is decided together and this one's amount; raises ValueError if currencies differ."""
+    if stated is None or amount is None:
+        return stated or amount
+    if stated.currency != amount.currency:
+        raise ValueError(f"{amount} is decided together with {stated}; amounts of two currencies have no sum")
+    return max(stated, amount, key=lambda money: money.minor)
+
+
+def _digested(amount: Money | None) -> Json:
+    return None if amount is None else [amount.minor, amount.currency]
+
+
 @lru_cache(maxsize=1024)
 def _schema_hash(tool: Tool) -> str:
     # A tool never changes, and deriving its schema costs more than everything else here.
     return tool.schema_hash
 
 
-def _facts(action: Action, tool: Tool, parsed: BaseModel, target: str) -> Facts:
-    amount = tool.amount(parsed) if tool.amount else 0
+def _facts(
+    action: Action, tool: Tool, parsed: BaseModel, *, target: str, amount: Money | None, exposure: Money | None
+) -> Facts:
     return Facts(
         user=action.user,
-        amount=amount,
-        exposure=max(action.exposure, amount),
+        amount=_minor(amount),
+        exposure=_minor(exposure),
+        currency=exposure.currency if exposure else "",
         tainted=action.is_tainted,
         reversible=tool.is_reversible,
         target=target,
         facts=facts.state(tool.facts, parsed),
     )
+
+
+def _minor(amount: Money | None) -> int:
+    return amount.minor if amount else 0
 
 
 def _summary(value: Json) -> Json:

@@ -10,7 +10,10 @@ from tools import effects
 from tools.action import Action, Decision, Json
 from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
+from tools.money import Money, total
 from tools.policy import PolicySet
+
+_NO_SUM: Mapping[str, Json] = {"exposure": 0, "currency": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,14 @@ def compose(
     """Return a round as SQL `hold` opens it: who may answer, what it covers, and the view for people.
 
     The strictest demand of all actions counts: most approvals, all groups, shortest time. An action that comes twice
-    is listed once.
+    is listed once. Raises Permanent("plan_invalid") if their amounts are of different currencies.
     """
     first = requests[0]
     requests = list(
         {request.admission.digest(request.decision.policy): request for request in reversed(requests)}.values()
     )[::-1]
-    amount = sum(request.admission.facts.amount for request in requests)
+    amount = sum_of(requests)
+    exposure = max(filter(None, (first.admission.exposure, amount)), key=lambda money: money.minor, default=None)
     return {
         **effects.request(lease, first.admission, first.decision),
         "id": str(new_id(clock)),
@@ -41,7 +45,8 @@ def compose(
         "need": max(request.decision.need for request in requests),
         "groups": sorted({group for request in requests for group in request.decision.groups}),
         "ttl": min(request.decision.ttl for request in requests),
-        "exposure": max(first.admission.facts.exposure, amount),
+        "exposure": exposure.minor if exposure else 0,
+        "exposure_currency": exposure.currency if exposure else None,
         "requester_excluded": True,
         "items": [_item(request) for request in requests],
         # What the gateway computed stands above what a flow says of itself.
@@ -54,21 +59,32 @@ def foresee(action: Action, catalog: Catalog, policy: PolicySet) -> dict[str, Js
 
     Nobody (`need` 0) where policy asks nobody, or denies it. Raises Permanent for arguments that the tool refuses.
     """
-    facts = admit(action, catalog).facts
-    decision = policy.decide(action.role, action.tool, facts)
-    return {"need": decision.need, "groups": sorted(decision.groups), "exposure": facts.exposure}
+    admission = admit(action, catalog)
+    decision = policy.decide(action.role, action.tool, admission.facts)
+    exposure = admission.exposure
+    sum_and_currency = {"exposure": exposure.minor, "currency": exposure.currency} if exposure else _NO_SUM
+    return {"need": decision.need, "groups": sorted(decision.groups), **sum_and_currency}
+
+
+def sum_of(requests: Sequence[ApprovalRequest]) -> Money | None:
+    """Return what a round is about in all; raises Permanent("plan_invalid") if currencies mix."""
+    what = "what people would be asked together"
+    total((request.admission.exposure for request in requests), what)
+    return total((request.admission.amount for request in requests), what)
 
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:
+    amount = request.admission.amount
     return {
         "digest": request.admission.digest(request.decision.policy),
         "step": request.admission.action.step,
         "tool": request.admission.tool.name,
-        "amount": request.admission.facts.amount,
+        "amount": amount.minor if amount else 0,
+        "currency": amount.currency if amount else None,
     }
 
 
-def _summary(requests: Sequence[ApprovalRequest], amount: int) -> dict[str, Json]:
+def _summary(requests: Sequence[ApprovalRequest], amount: Money | None) -> dict[str, Json]:
     first = requests[0].admission
     return {
         "tool": first.tool.name,
@@ -77,7 +93,7 @@ def _summary(requests: Sequence[ApprovalRequest], amount: int) -> dict[str, Json
         "args": first.args,
         "target": first.facts.target,
         "actions": len(requests),
-        "amount": amount,
+        **_money(amount),
         "reversible": all(request.admission.tool.is_reversible for request in requests),
         "each": _steps(requests),
     }
@@ -95,7 +111,12 @@ def _steps(requests: Sequence[ApprovalRequest]) -> list[Json]:
             "target": batches[0].facts.target,
             "args": dict(batches[0].args),
             "actions": len(batches),
-            "amount": sum(batch.facts.amount for batch in batches),
+            **_money(total((batch.amount for batch in batches), f"step {step!r}")),
         }
         for step, batches in steps.items()
     ]
+
+
+def _money(amount: Money | None) -> dict[str, Json]:
+    """Return an amount for programs and people; of what is not about money there is only a nought."""
+    return {"amount": amount.minor, "currency": amount.currency} if amount else {"amount": 0}

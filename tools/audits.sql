@@ -1,10 +1,23 @@
 -- Questions about what was done and is not as expected. Called by audits.py; answered through approvals.sql.
 
+-- What a failed audit is about: the amount of the effect in question, or of all that its run did. Amounts of several
+-- currencies have no sum: the currency is `*` then, in which nobody has a limit, so that nobody accepts them; people can
+-- still have them taken back, or leave it. Null currency if it is not about money.
+create or replace function contested_sum(p_run text, p_effect text) returns table (amount bigint, currency text)
+language sql stable set search_path = public, pg_temp as $$
+  with sums as (
+    select coalesce(e.currency, accounting_currency()) as currency, sum(e.amount)::bigint as amount from effects e
+     where e.run = p_run and e.state in ('done', 'unverified') and e.amount <> 0 and e.id = coalesce(p_effect, e.id)
+     group by 1)
+  select coalesce(max(s.amount), 0), case when count(*) > 1 then '*' else min(s.currency) end from sums s
+$$;
+revoke execute on function contested_sum(text, text) from public;
+
 -- Opens the question of a failed audit, or finds the one about the same problems, whatever was answered.
 create or replace function open_audit(p jsonb)
 returns table (code text, approval text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_amount bigint; v_effect effects;
+declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_sum record; v_effect effects;
 begin
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
   if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
@@ -16,19 +29,19 @@ begin
   if found and v_last.status <> 'void' then return query select 'ok', v_last.id; return; end if;
   perform void_run_approvals(v_run.id, 'approval_stale');
   select * into v_effect from effects e where e.id = p #>> '{shown,effect}';
-  select coalesce(sum(e.amount), 0) into v_amount from effects e
-   where e.run = v_run.id and e.state in ('done', 'unverified') and (v_effect.id is null or e.id = v_effect.id);
-  insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
-                         plan_hash, policy, rules, pins, shown, expires, authors)
+  select * into v_sum from contested_sum(v_run.id, v_effect.id);
+  insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure, currency,
+                         step, plan_hash, policy, rules, pins, shown, expires, authors)
   values (v_run.tenant, v_id, 'audit', v_run.id, 1 + (select count(*) from approvals a where a.run = v_run.id),
-          v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''), v_amount,
-          p #>> '{shown,step}', coalesce(v_run.plan_hash, ''), (select a.policy from authority a), '["audit"]', '[]',
+          v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''),
+          v_sum.amount, v_sum.currency, p #>> '{shown,step}', coalesce(v_run.plan_hash, ''), (select a.policy from authority a), '["audit"]', '[]',
           p -> 'shown', clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
           authors_of(v_run.id, array[p #>> '{shown,step}'], coalesce(v_run.plan -> 'cites', '[]')));
-  insert into approval_items (tenant, approval, digest, step, tool, amount, effect)
-  values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_amount, v_effect.id);
+  insert into approval_items (tenant, approval, digest, step, tool, amount, currency, effect)
+  values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_sum.amount, v_sum.currency,
+          v_effect.id);
   perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
-    'need', 1, 'groups', array['ops', 'finance', 'admin'], 'exposure', v_amount, 'code', 'audit_failed',
+    'need', 1, 'groups', array['ops', 'finance', 'admin'], 'exposure', v_sum.amount, 'currency', v_sum.currency, 'code', 'audit_failed',
     'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
   return query select 'ok', v_id;
 end $$;

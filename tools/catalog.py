@@ -51,6 +51,8 @@ class ToolCard:
     cost: Mapping[str, int]
     idempotency: str
     """`state` if the tool sets one, `natural key` if it names the business event itself, else `per request`."""
+    currency: str = ""
+    """The currency of its amounts, or the argument that names it as `args.NAME`; empty if there is none to name."""
 
     @classmethod
     def of(cls, tool: Tool) -> "ToolCard":
@@ -78,6 +80,7 @@ class ToolCard:
             failures=tool.failures,
             cost=tool.cost.as_json(),
             idempotency="state" if tool.sets_state else "natural key" if tool.key else "per request",
+            currency=tool.currency,
         )
 
 

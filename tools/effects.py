@@ -49,7 +49,8 @@ _READ_CODES: tuple[RefusalCode | Literal["go", "replay"], ...] = (*get_args(Refu
 _RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "replay", "lease_lost")
 _HOLD_CODES: tuple[HoldCode, ...] = get_args(HoldCode)
 _RESOLUTION_CODES: tuple[Literal["ok", "not_found", "conflict"], ...] = ("ok", "not_found", "conflict")
-_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount, plan_hash, policy, approval,
+_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount,
+  coalesce(currency, accounting_currency()) as currency, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled, superseded_by, sent, looks,
   event_key_of(key, coalesce(event, generation)) as send_key,
   case state when 'in_doubt' then look_at end as next_look"""
@@ -101,6 +102,8 @@ class EffectRow:
     digest: str
     args: Mapping[str, Json]
     amount: int
+    """In minor units of its currency."""
+    currency: str
     plan_hash: str
     policy: str
     approval: str | None
@@ -146,6 +149,7 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
         "per_run": admission.tool.key is None,
         "sets_state": admission.tool.sets_state,
         "amount": admission.facts.amount,
+        "currency": admission.amount.currency if admission.amount else None,
         "cost": admission.tool.cost.as_json(),
         "checkpoint": action.checkpoint,
     }
@@ -237,15 +241,9 @@ async def ls(
     database: Database, access: Access, *, run: str | None = None, state: OutcomeState | None = None, limit: int = 50
 ) -> list[EffectRow]:
     """Return effects, newest first, at most `limit`."""
-    rows = await database.rows(
-        access,
-        f"select {_COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state) "
-        "order by claimed desc, id limit %s",
-        run,
-        state,
-        limit,
-    )
-    return [_effect(row) for row in rows]
+    query = f"""select {_COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state)
+                 order by claimed desc, id limit %s"""
+    return [_effect(row) for row in await database.rows(access, query, run, state, limit)]
 
 
 async def show(database: Database, access: Access, effect: str) -> EffectRow:

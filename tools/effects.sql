@@ -88,8 +88,7 @@ language sql volatile set search_path = public, pg_temp as $$
      and a.valid_until > clock_timestamp() and a.policy = p ->> 'policy'
      and (select count(*) from votes v join principals q on q.id = v.approver
            where v.approval = a.id and v.decision = 'approve'
-             and (cardinality(a.groups) = 0 or a.groups && q.groups)
-             and a.exposure <= case a.need when 1 then q.limit_alone else q.limit_joint end)
+             and (cardinality(a.groups) = 0 or a.groups && q.groups) and a.exposure <= limit_of(q, a))
          >= greatest((p ->> 'need')::int, a.need)
    order by a.opened desc limit 1 for update of i
 $$;
@@ -225,18 +224,19 @@ begin
   v_jti := permits.issue(v_id, v_run.id, false, p);
   v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
-                       plan_hash, policy, approval, permit, fence, cost, event, sent)
+                       currency, plan_hash, policy, approval, permit, fence, cost, event, sent)
   values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key',
           coalesce(v_old.generation + 1, 0), p ->> 'digest', p -> 'args', p ->> 'args_hash',
-          (p ->> 'amount')::bigint, p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence, p -> 'cost',
+          (p ->> 'amount')::bigint, p ->> 'currency', p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence, p -> 'cost',
           v_event, clock_timestamp());
   perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
-      'checkpoint', p ->> 'checkpoint'),
+      'amount', p -> 'amount', 'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint'),
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
-      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins')
+      'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins', 'amount', p -> 'amount',
+      'currency', p -> 'currency')
       || case when is_gone(v_old, p) then jsonb_build_object('supersedes', v_old.id, 'check', p -> 'gone_check')
          else '{}' end);
   return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;
@@ -406,23 +406,24 @@ begin
   -- What people saw before is no longer what this run wants.
   perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
-  insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure, step,
-                         plan_hash, policy, rules, pins, shown, expires, authors)
+  insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure,
+                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors)
   values (v_run.tenant, p ->> 'id', v_run.id,
           1 + (select count(*) from approvals a where a.run = v_run.id), v_run.requester, (p ->> 'need')::int,
           array(select jsonb_array_elements_text(p -> 'groups')), (p ->> 'requester_excluded')::boolean, p ->> 'nonce',
-          (p ->> 'exposure')::bigint, p ->> 'step', p ->> 'plan', p ->> 'policy', p -> 'rules', p -> 'pins',
-          p -> 'shown', v_expires, v_draft.authors);
-  insert into approval_items (tenant, approval, digest, step, tool, amount)
-  select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount
-    from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint);
+          (p ->> 'exposure')::bigint, p ->> 'exposure_currency', p ->> 'step', p ->> 'plan', p ->> 'policy',
+          p -> 'rules', p -> 'pins', p -> 'shown', v_expires, v_draft.authors);
+  insert into approval_items (tenant, approval, digest, step, tool, amount, currency)
+  select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount, x.currency
+    from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint, currency text);
   perform journal_extend(v_run.id,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
-      'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest'),
+      'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
+      'amount', p -> 'amount', 'currency', p -> 'currency'),
     jsonb_build_object('kind', 'held', 'step', p ->> 'step', 'approval', p ->> 'id', 'need', (p ->> 'need')::int,
-      'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'rules', p -> 'rules', 'policy', p ->> 'policy',
-      'pins', p -> 'pins', 'plan', p ->> 'plan', 'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires,
-      'authors', to_jsonb(v_draft.authors)));
+      'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'currency', p -> 'exposure_currency',
+      'rules', p -> 'rules', 'policy', p ->> 'policy', 'pins', p -> 'pins', 'plan', p ->> 'plan',
+      'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires, 'authors', to_jsonb(v_draft.authors)));
   return query select 'held', p ->> 'id';
 end $$;
 revoke execute on function hold(jsonb) from public;

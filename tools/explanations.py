@@ -14,7 +14,8 @@ from tools.effects import EffectRow
 
 _REQUEST = "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s"
 _APPROVAL = (
-    "select a.id, a.round, a.status, a.need, a.exposure, a.opened, a.decided, "
+    "select a.id, a.round, a.status, a.need, a.exposure, coalesce(a.currency, accounting_currency()) as currency, "
+    "a.opened, a.decided, "
     "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
     "'reason', v.reason, 'key', v.key, "
     "'key_made_by', (select k.made_by from keys k where k.id = v.key), 'at', v.at) order by v.at) "
@@ -85,6 +86,7 @@ class EffectApproval:
     status: str
     need: int
     exposure: int
+    currency: str
     opened: datetime
     decided: datetime | None
     votes: Sequence[ApprovalVote] | None

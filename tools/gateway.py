@@ -17,7 +17,7 @@ from memory.runs.records import Lease
 from tools import answers, doubts, effects
 from tools.action import Action, Decision, Json, Outcome
 from tools.admission import AdmittedAction, admit, reversed_keys
-from tools.approval_request import ApprovalRequest, compose
+from tools.approval_request import ApprovalRequest, compose, sum_of
 from tools.calls import Calls
 from tools.catalog import Catalog
 from tools.confirmation import Confirmation
@@ -207,15 +207,9 @@ class Gateway:
         bundle: Sequence[Action],
         view: Mapping[str, Json],
     ) -> Outcome:
-        requests = [ApprovalRequest(admission, decision)]
-        for action in bundle:
-            other, verdict = self._judge(lease, action)
-            if other is None or verdict.verdict == "deny":
-                return await self._refuse(lease, action, verdict)
-            # Other people must be asked for what other groups decide; that question comes with its own step. What
-            # anybody may decide, the people of this question may as well.
-            if verdict.verdict == "hold" and verdict.groups in (decision.groups, frozenset()):
-                requests.append(ApprovalRequest(other, verdict))
+        requests = self._gather(lease, ApprovalRequest(admission, decision), bundle)
+        if isinstance(requests, tuple):
+            return await self._refuse(lease, *requests)
         question = compose(lease, requests, view, self._clock)
         code, approval = await effects.hold(self._database, lease, question)
         match code:
@@ -230,6 +224,25 @@ class Gateway:
                 return await self._stop(lease, admission, decision, code, f"{shortage}; then resume the run")
             case refusal:
                 return await self._stop(lease, admission, decision, refusal)
+
+    def _gather(
+        self, lease: Lease, first: ApprovalRequest, bundle: Sequence[Action]
+    ) -> list[ApprovalRequest] | tuple[Action, Decision]:
+        """Return what people are asked together, or the action that forbids the question and its denial."""
+        requests = [first]
+        for action in bundle:
+            other, verdict = self._judge(lease, action)
+            if other is None or verdict.verdict == "deny":
+                return action, verdict
+            # Other people must be asked for what other groups decide; that question comes with its own step. What
+            # anybody may decide, the people of this question may as well.
+            if verdict.verdict == "hold" and verdict.groups in (first.decision.groups, frozenset()):
+                requests.append(ApprovalRequest(other, verdict))
+        try:
+            sum_of(requests)
+        except Permanent as error:
+            return first.admission.action, replace(first.decision, verdict="deny", code=error.code, message=str(error))
+        return requests
 
     async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim, confirmation: Confirmation) -> Outcome:
         """Skip what was done before and is still so; what the world does not show is put before people."""

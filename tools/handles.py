@@ -25,8 +25,8 @@ class Handles:
     async def read(self, part: SliceArgument) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the rows of a slice of this run, in order.
 
-        Raises Permanent("forged_authority") if the slice claims another total than its rows have: what policies and
-        people's limits were compared with must be what is sent.
+        Raises Permanent("forged_authority") if the slice claims another total or currency than its rows have: what
+        policies and people's limits were compared with must be what is sent.
         """
         if self._last and self._last[0] == part:
             for row in self._last[1]:

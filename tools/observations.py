@@ -22,13 +22,16 @@ class Totals:
     id: str
     """Field of a single one."""
     verb: str
-    """Field of its answer that counts them; `<verb>_twice` counts those with more than one."""
+    """Field of its answer that counts them; `<verb>_twice` counts those to which it was done over more than the whole.
+
+    `in_parts`, if it is there, counts those to which it was done in several parts.
+    """
 
     async def one(self, args: Any, call: Call, report: Mapping[str, Json]) -> Observation:
         """Look whether it was done to the one id of a call once, over its whole amount."""
         id = getattr(args, self.id)
         totals = await self._ask(call, [id])
-        is_whole = (totals[self.verb], totals["amount"], totals[f"{self.verb}_twice"]) == (1, args.amount, 0)
+        is_whole = totals[self.verb] == 1 and self._is_over(totals, args.amount, args.currency)
         return Observation(is_whole, {self.id: id, **self._facts(totals)})
 
     async def batch(self, args: Any, call: Call, report: Mapping[str, Json]) -> Observation:
@@ -36,13 +39,20 @@ class Totals:
         part: SliceArgument = getattr(args, self.ids)
         totals = await self._ask(call, [row[self.id] async for row in call.rows.read(part)])
         failed = part.count - totals[self.verb]
-        is_over_all = totals["amount"] == part.total if failed == 0 else totals["amount"] <= part.total
-        is_whole = failed == report.get("failed", 0) and is_over_all and totals[f"{self.verb}_twice"] == 0
+        # Of those that failed nobody says here over how much they would have been.
+        total = part.total if failed == 0 else min(part.total, totals["amount"])
+        is_whole = failed == report.get("failed", 0) and self._is_over(totals, total, part.currency)
         return Observation(is_whole, {**self._facts(totals), "failed": failed})
 
-    async def _ask(self, call: Call, ids: Sequence[Json]) -> Mapping[str, int]:
+    async def _ask(self, call: Call, ids: Sequence[Json]) -> Mapping[str, Any]:
         return await call.services.post(self.service, self.path, {self.ids: ids})
 
-    def _facts(self, totals: Mapping[str, int]) -> dict[str, Json]:
+    def _is_over(self, totals: Mapping[str, Any], amount: int, currency: str) -> bool:
+        """Return whether it was done over an amount, or over more in parts; to nothing more than once."""
+        if totals[f"{self.verb}_twice"] or totals.get("currency", currency) != currency:
+            return False
+        return totals["amount"] == amount or (bool(totals.get("in_parts")) and totals["amount"] > amount)
+
+    def _facts(self, totals: Mapping[str, Any]) -> dict[str, Json]:
         """Return totals in the fields of the write's own result."""
         return {self.verb: totals[self.verb], "replayed": 0, "amount": totals["amount"]}

@@ -19,6 +19,8 @@ from tools import rule_facts
 from tools.action import Decision
 from tools.catalog import ToolCard
 from tools.discovery import files_of, text_of
+from tools.money import DEFAULT
+from tools.unknown_amounts import StrictRules
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
 _CEDAR: Any = cedarpy
@@ -37,7 +39,7 @@ entity Target;
 action "read"; action "write"; action "destructive"; action "unattended";
 """
 _APPLIES = """ appliesTo { principal: Agent, resource: Target, context: {
-  user: String, amount: Long, exposure: Long, approvals: Long, tainted: Bool, reversible: Bool,
+  user: String, amount: Long, exposure: Long, currency: String, approvals: Long, tainted: Bool, reversible: Bool,
   kind: String, facts: Set<String> } };"""
 
 
@@ -48,6 +50,8 @@ class Facts:
     user: str = ""
     amount: int = 0
     exposure: int = 0
+    currency: str = ""
+    """Currency of amount and exposure; empty is that of the accounts."""
     approvals: int = 0
     tainted: bool = False
     reversible: bool = True
@@ -70,8 +74,8 @@ class _Rule:
 class PolicySet:
     """One version of the rules, checked against the tools that exist."""
 
-    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> None:
-        """Parse and validate; raises Permanent("configuration") naming what is wrong where.
+    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard], accounting: str = DEFAULT) -> None:
+        """Parse and validate rules on `accounting` amounts; raises Permanent("configuration") saying what is wrong.
 
         A fact that a tool does not state is no error here: `unstated` names it, and the rule that asks for it denies.
         """
@@ -85,6 +89,7 @@ class PolicySet:
         try:
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
+            self._strict = StrictRules(text)
             findings = _CEDAR.validate_policies(text, self._schema)
             texts = _texts(text)
             self._rules = {uid: _rule(uid, rule["effect"], rule.get("annotations", {})) for uid, rule in texts.items()}
@@ -94,18 +99,19 @@ class PolicySet:
             raise Permanent("configuration", f"the policies cannot be read: {error}") from error
         if not findings.validation_passed:
             raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
+        self._accounting = accounting
         self._highest_need = max((rule.need for rule in self._rules.values()), default=0)
         # The schema adds the actions' groups: without them a `forbid` on a group would be skipped silently.
         self._entities = _CEDAR.Entities.from_json_str(json.dumps(_roles()), self._schema)
 
     @classmethod
-    def load(cls, cards: Mapping[str, ToolCard], *folders: Path) -> "PolicySet":
+    def load(cls, cards: Mapping[str, ToolCard], *folders: Path, accounting: str = DEFAULT) -> "PolicySet":
         """Read every `*.cedar` of these folders, by default the shipped one; an empty folder permits nothing.
 
         Raises Permanent("configuration") for a folder that does not exist, for two files of one name, and for a tool
         that does not state a fact at which a rule about it looks.
         """
-        policies = cls(_files(folders or (FOLDER,)), cards)
+        policies = cls(_files(folders or (FOLDER,)), cards, accounting)
         if policies.unstated:
             raise Permanent("configuration", "; ".join(policies.unstated[:_SENTENCES]))
         return policies
@@ -130,7 +136,7 @@ class PolicySet:
                 return self._hold(rules)
         if facts.approvals < self._highest_need:
             _, rules = self._ask(role, tool, facts, approvals=self._highest_need)
-        return self._deny(rules)
+        return self._strict.explain(self._deny(rules), facts.currency, self._accounting)
 
     @property
     def rules(self) -> Mapping[str, str]:
@@ -156,6 +162,8 @@ class PolicySet:
     def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
         if role not in ROLES or tool not in self._actions or not _fits(facts):
             return False, ("error",)
+        currency = facts.currency or self._accounting
+        policies = self._policies if currency == self._accounting else self._strict.policies
         target: dict[str, Any] = {"uid": _uid("Target", facts.target), "attrs": {}, "parents": []}
         request: dict[str, Any] = {
             "principal": _uid("Agent", role),
@@ -165,6 +173,7 @@ class PolicySet:
                 "user": facts.user,
                 "amount": facts.amount,
                 "exposure": facts.exposure,
+                "currency": currency,
                 "approvals": facts.approvals if approvals is None else approvals,
                 "tainted": facts.tainted,
                 "reversible": facts.reversible,
@@ -174,7 +183,7 @@ class PolicySet:
         }
         try:
             entities = self._entities.with_added_json_str(json.dumps([target]))
-            result = _CEDAR.is_authorized(request, self._policies, entities, self._schema)
+            result = _CEDAR.is_authorized(request, policies, entities, self._schema)
         except (ValueError, TypeError):
             return False, ("error",)
         if result.diagnostics.errors:

@@ -17,7 +17,7 @@ Expression = Mapping[str, Any]
 Use = tuple[str, str]
 """A fact that a rule names, and the value that it compares it with; empty if it takes any."""
 
-_ATTRIBUTES = {"amount": "amount", "exposure": "amount", "kind": "target"}
+_ATTRIBUTES = {"amount": "amount", "exposure": "amount", "currency": "amount", "kind": "target"}
 """Attributes of Cedar's context that stem from an option of the tool, and the fact that this option states."""
 _EFFECTS = ("read", "write", "destructive")
 _OPERANDS = ("left", "right", "arg", "if", "then", "else", "in")

@@ -146,6 +146,32 @@ async def pages_of(
             return
 
 
+async def id_pages(call: Call, part: SliceArgument, field: str, size: int) -> AsyncIterator[list[Json]]:
+    """Yield one field of a slice's rows in lists of `size`; one list of none if the slice is empty."""
+    ids: list[Json] = []
+    async for row in call.rows.read(part):
+        ids.append(row[field])
+        if len(ids) == size:
+            yield ids
+            ids = []
+    if ids or not part.count:
+        yield ids
+
+
+async def keep_failures(call: Call, answer: Mapping[str, Any]) -> Mapping[str, Json]:
+    """Return the answer with the failed items as a slice: ids in any number stay out of plans and prompts."""
+    if not answer:
+        return {}
+    failures = answer["failed"]
+
+    async def rows() -> AsyncIterator[Mapping[str, Json]]:
+        for item in failures:
+            yield item
+
+    references = {"failures": (await call.rows.keep("failures", rows())).model_dump()} if failures else {}
+    return {**answer, "failed": len(failures), **references}
+
+
 def lookup_in(service: str) -> Function:
     """Return the look-up of a tool of this service: the operation under the call's key, or nothing."""
 

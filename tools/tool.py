@@ -9,9 +9,12 @@ from typing import Any, Protocol, TypedDict, Unpack
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Code, Permanent
+from memory.runs.rows import MIXED
 from tools import facts
 from tools.action import Cost, Effect, Json, Role, digest
+from tools.amounts import AmountOf, currency_source
 from tools.facts import Fact
+from tools.money import Money
 
 FINAL = frozenset({400, 404, 405, 410, 413, 415, 422})
 """HTTP statuses that refuse a request for good, unless a card says otherwise; sources: RFC 9110, RFC 4918 (422)."""
@@ -41,6 +44,20 @@ class SliceArgument(BaseModel):
     """SHA-256 over the canonical rows of this slice, joined by newlines."""
     total: int = 0
     """Sum of the rows' `amount`, minor units."""
+    currency: str = Field(default="", pattern=r"^([A-Z]{3}|\*)?$")
+    """What these are in: empty if no row has an amount, `*` if they do not all name the same `currency`."""
+
+    @property
+    def money(self) -> Money | None:
+        """The sum of the rows, or None if there are none; raises ValueError unless all name the same currency."""
+        if not self.count:
+            return None
+        if self.currency in ("", MIXED):
+            raise ValueError(
+                f"the rows of {self.handle!r} have no common currency: whoever keeps rows with an `amount` adds its "
+                "`currency` to each, and rows of several currencies are split by it first"
+            )
+        return Money(self.total, self.currency)
 
 
 class BusinessServices(Protocol):
@@ -148,8 +165,8 @@ class Tool:
     """HTTP statuses that prove, as answers to the only send, that nothing happened and nothing will."""
     final_repeats: frozenset[int] = frozenset()
     """The same for answers to a repetition, while an earlier send may still be at work."""
-    amount: Callable[[Any], int] | None = None
-    """Business amount of one call in minor units, for policies and limits."""
+    amount: AmountOf | None = None
+    """Business amount of one call, as `Money` with its currency, for policies, limits and whoever is asked."""
     target: Callable[[Any], str] | None = None
     """The resource that is touched, for policies: `kind/name`."""
     facts: tuple[Fact, ...] = ()
@@ -196,6 +213,11 @@ class Tool:
         """Return the hash of the argument schema, which an approval binds."""
         return digest(self.arguments.model_json_schema())
 
+    @property
+    def currency(self) -> str:
+        """The currency of its amounts, or the argument that names it as `args.NAME`; empty if that is open."""
+        return currency_source(self.name, self.amount, self.arguments)
+
 
 class ToolOptions(TypedDict, total=False):
     """Declarations of a tool besides name and effect; `Tool` documents them."""
@@ -209,7 +231,7 @@ class ToolOptions(TypedDict, total=False):
     settles_within: float
     final: frozenset[int]
     final_repeats: frozenset[int]
-    amount: Callable[[Any], int]
+    amount: AmountOf
     target: Callable[[Any], str]
     facts: tuple[Fact, ...]
     inapplicable: tuple[str, ...]
@@ -242,6 +264,7 @@ def tool(
             raise TypeError(f"tool {name!r}: say in the docstring what it does")
         if options.get("sets_state") and not options.get("observe"):
             raise TypeError(f"tool {name!r}: a tool that sets a state needs `observe`, which looks whether it is so")
+        currency_source(name, options.get("amount"), arguments)
         return Tool(name, summary, effect, arguments, function, frozenset(tool_roles), **options)
 
     return declare

@@ -10,13 +10,15 @@ from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
-from memory.governance import approvals, authors
+from memory.governance import approvals, authors, limits
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
+from memory.runs.rows import MIXED
 from tools import arguments
 from tools.action import Action
 from tools.approval_request import foresee
+from tools.money import text
 from tools.tool import Tool
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
@@ -168,16 +170,38 @@ def _answer(approval: str, receipt: VoteResult) -> dict[str, Any]:
 async def _remedy(
     services: Services, caller: Caller, answer: Mapping[str, Any], demand: Mapping[str, Any] | None
 ) -> str:
-    """Return what can be done where an edit would leave nobody to approve it: who could be added or asked."""
-    if answer["code"] != "no_approver_left":
-        return ""
-    approval = (await approvals.show(services.database, caller.access, answer["approval"])).approval
+    """Return what can be done about a refusal, or why it came to be; empty where its code says all."""
+    match answer["code"]:
+        case "no_approver_left":
+            return await _alternatives(services, caller, answer["approval"], demand)
+        case "over_limit":
+            return await _stake(services, caller, answer["approval"])
+        case _:
+            return ""
+
+
+async def _alternatives(services: Services, caller: Caller, approval_id: str, demand: Mapping[str, Any] | None) -> str:
+    """Return who could be added or asked where an edit would leave nobody to approve it."""
+    approval = (await approvals.show(services.database, caller.access, approval_id)).approval
     question = {"approval": approval.id, "need": approval.need, "groups": approval.groups, **(demand or {})}
     shortage = await authors.shortage(services.database, caller.access, {**question, "author": caller.principal.id})
     return (
         f"; {shortage}; or let {approval.requester!r} take it over as a request of their own "
         f"(`countersign approvals take-over {approval.id}`)"
     )
+
+
+async def _stake(services: Services, caller: Caller, approval_id: str) -> str:
+    """Return what is too much for a voter, and in which currency they would need a limit."""
+    approval = (await approvals.show(services.database, caller.access, approval_id)).approval
+    if approval.currency == MIXED:
+        return "; it is about several currencies, for which nobody has a limit: have it taken back, or reject it"
+    rows = await limits.ls(services.database, caller.access, caller.principal.id)
+    limit = next((limit for limit in rows if limit.currency == approval.currency), None)
+    if limit is None:
+        return f"; you have no limit in {approval.currency}"
+    ceiling = text(limit.alone if approval.need == 1 else limit.joint, limit.currency)
+    return f"; {text(approval.exposure, approval.currency)} is more than your limit of {ceiling}"
 
 
 def _refusal(answer: Mapping[str, Any], remedy: str) -> Refusal:
@@ -244,8 +268,8 @@ def _slice(value: object) -> results.ResultSlice | None:
     if isinstance(value, Mapping):
         fields = cast(Mapping[str, object], value)
         if {"handle", "start", "count", "digest"} <= fields.keys():
-            names = ("handle", "start", "count", "digest", "total")
-            return cast(results.ResultSlice, {name: fields.get(name, 0) for name in names})
+            names = ("handle", "start", "count", "digest")
+            return cast(results.ResultSlice, {"total": 0, **{name: fields[name] for name in names}})
         return next((part for item in fields.values() if (part := _slice(item))), None)
     if isinstance(value, list):
         return next((part for item in cast(list[object], value) if (part := _slice(item))), None)

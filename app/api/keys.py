@@ -9,7 +9,7 @@ from pydantic import Field
 from app import auth
 from app.api import views
 from app.api.dependencies import CallerDep, RequestBody, ServicesDep
-from memory.governance import principals
+from memory.governance import limits, principals
 
 router = APIRouter(tags=["keys"])
 
@@ -32,11 +32,17 @@ class KeyClaim(RequestBody):
 
 @router.get("/api/me", operation_id="me")
 async def show_caller(services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
-    """Say whose key this is, with groups and limits in minor units, and with every key that acts in this name."""
+    """Say whose key this is, with groups, limits, and every key that acts in this name.
+
+    Limits are in minor units, first those in the currency of the accounts.
+    """
     person = caller.principal
-    limits = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint}
+    rows = await limits.ls(services.database, caller.access, person.id)
+    own = [{"currency": limit.currency, "alone": limit.alone, "joint": limit.joint} for limit in rows]
+    accounts = {"limit_alone": person.limit_alone, "limit_joint": person.limit_joint, "currency": own[0]["currency"]}
     keys = [views.key(key) for key in await principals.keys_of(services.database, caller.access)]
-    return {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups), **limits, "keys": keys}
+    identity = {"person": person.id, "tenant": person.tenant, "groups": sorted(person.groups)}
+    return {**identity, **accounts, "limits": own, "keys": keys}
 
 
 @router.get("/api/keys", operation_id="list_keys")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.client import Api, segment
-from app.commands.terminal import AsJson, ask, cell, fields, money, outline, say, show, table
+from app.commands.terminal import AsJson, ask, cell, fields, in_words, money, outline, say, show, table
 from memory import json_text
 from memory.errors import Permanent
 
@@ -30,7 +30,7 @@ def ls(
     columns = ("id", "kind", "status", "step", "need", "approvals", "exposure", "requester", "expires")
 
     def people(page: Mapping[str, Any]) -> None:
-        rows = [{**row, "exposure": money(row["exposure"])} for row in page["items"]]
+        rows = [{**row, "exposure": money(row["exposure"], row["currency"])} for row in page["items"]]
         table(rows, columns, "nobody is asked anything")
 
     show(answer, as_json, people)
@@ -132,7 +132,8 @@ def print_approval(approval: Mapping[str, Any]) -> None:
     """Print an approval so that a person can decide."""
     question: Mapping[str, Any] = approval["shown"]
     fields(approval, ("id", "run", "round", "status", "reason", "requester", "step", "opened", "expires"))
-    say(f"what      {approval['actions']} action(s), {money(approval['exposure'])} in all: "
+    stake = money(approval["exposure"], approval["currency"])
+    say(f"what      {approval['actions']} action(s), {stake} in all: "
         + ", ".join(f"{count} x {tool}" for tool, count in approval["tools"].items()))  # fmt: skip
     groups = cell(approval["groups"] or "any group")
     excluded = cell([approval["requester"], *approval["authors"]])
@@ -144,7 +145,7 @@ def print_approval(approval: Mapping[str, Any]) -> None:
     say(f"rests on  plan {plan}, policy {policy}, knowledge {cell(approval['pins'])}")
     outline(question, "  ")
     if approval["sample"]:
-        table(approval["sample"], tuple(approval["sample"][0]), "")
+        table(list(map(in_words, approval["sample"])), tuple(in_words(approval["sample"][0])), "")
     table(approval["votes"], ("approver", "decision", "reason", "key", "at"), "nobody has voted yet")
     for edit in approval["edits"]:
         say(f"edited    round {edit['round']} by {_editor(edit)}: {cell(edit['reason'])}")

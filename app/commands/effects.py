@@ -12,6 +12,7 @@ from app.commands.terminal import (
     ask,
     cell,
     fields,
+    in_words,
     memory_line,
     money,
     say,
@@ -44,7 +45,8 @@ def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
         "send_key",
         "advice",
     )
-    show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}")), as_json, lambda view: fields(view, names))
+    answer = ask(lambda api: api.get(f"/api/effects/{segment(effect)}"))
+    show(answer, as_json, lambda view: fields(in_words(view), names))
 
 
 @effects.command("ls")
@@ -57,7 +59,7 @@ def list_effects(
     columns = ("id", "state", "tool", "step", "amount", "key")
 
     def people(page: Mapping[str, Any]) -> None:
-        table([{**row, "amount": money(row["amount"])} for row in page["items"]], columns, "no effects")
+        table([in_words(row) for row in page["items"]], columns, "no effects")
 
     show(answer, as_json, people)
 
@@ -96,12 +98,14 @@ def _print_chain(chain: Mapping[str, Any]) -> None:
     if memories := memory_line(chain["memory"]):
         say(f"memory    {memories}")
     say(f"verdict   policy {chain['verdict']['policy']}, rules {cell(chain['verdict']['rules']) or '-'}")
-    say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip())
+    about = f", {money(approval['exposure'], approval['currency'])} in all" if approval else ""
+    say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip() + about)
     for vote in votes:
         key = f"key {vote['key']} made by {vote['key_made_by']}" if vote["key"] else "without a key"
         way = f"over {vote['channel']}, {key}"
         say(f"  {vote['decision']} by {vote['by']} at {vote['at']} {way}: {vote['reason'] or '-'}")
     say(f"permit    {chain['permit']} (digest)")
-    say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}")
+    worth = money(effect["amount"], effect["currency"])
+    say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}, {worth}")
     say(f"response  {cell(chain['response'])}")
     say("entries   " + ", ".join(f"{entry['seq']} {entry['kind']}" for entry in chain["entries"]))

@@ -139,10 +139,16 @@ def _gate(data: Data) -> str:
         )
     return (
         f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
-        f"action(s), {money(data['exposure'])} in all\n"
+        f"action(s){_stake(data)}\n"
         f"  read it:   countersign approvals show {data['approval']}\n"
         f"  decide it: countersign approvals approve|reject|edit|ask {data['approval']}"
     )
+
+
+def _stake(data: Data) -> str:
+    """Return what a question is about in all, if it is about money."""
+    currency = data.get("currency") or ""
+    return f", {money(data['exposure'], currency)} in all" if currency or data["exposure"] else ""
 
 
 def _clarify(data: Data) -> str:

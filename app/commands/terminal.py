@@ -37,6 +37,8 @@ _OF_STATUS = {"done": OK, "denied": DENIAL, "waiting": WAITING}
 
 INVALID = 422
 """HTTP status of a request that does not fit its schema: a usage error that only the API could see."""
+_AMOUNTS = ("amount", "exposure", "price", "total", "sum")
+"""Fields in minor units, of which a `currency` beside them says what they are."""
 _FIRST, _LONG = 10, 500
 """Rows of a result that are printed, and signs of a text in them."""
 _WIDE = 400
@@ -128,7 +130,7 @@ def cell(value: object) -> str:
 
 def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | None = None, path: str = "") -> None:
     """Print nested values, one per line; of a result by reference its size and its first `rows`."""
-    for name, item in value.items():
+    for name, item in in_words(value).items():
         inner: Mapping[str, Any] = cast(Mapping[str, Any], item) if isinstance(item, Mapping) else {}
         items: list[object] = cast(list[object], item) if isinstance(item, list) else []
         if "handle" in inner:
@@ -138,7 +140,8 @@ def outline(value: Mapping[str, Any], indent: str, *, rows: Mapping[str, Any] | 
             outline(inner, indent + "  ", rows=rows, path=f"{path}{name}.")
         elif any(isinstance(entry, dict) for entry in items):
             for entry in items:
-                say(f"{indent}{name}: {cell(entry)}")
+                words = in_words(cast(Mapping[str, Any], entry)) if isinstance(entry, Mapping) else entry
+                say(f"{indent}{name}: {cell(words)}")
         else:
             say(f"{indent}{name}: {cell(cast(object, item))}")
 
@@ -151,7 +154,7 @@ def memory_line(memory: Mapping[str, Any]) -> str:
 
 def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:
     """Print the size of a result, its sum if its rows have amounts, and its first rows, each on one line."""
-    money_in = f", {money(part['total'])} in all" if part["total"] or any("amount" in row for row in rows or ()) else ""
+    money_in = _sum(part) if part["total"] or any("amount" in row for row in rows or ()) else ""
     unit = "row" if part["count"] == 1 else "rows"
     say(f"{indent}{name}: {part['count']:,} {unit}{money_in} ({part['handle']})")
     for row in (rows or ())[:_FIRST]:
@@ -160,10 +163,15 @@ def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapp
         say(f"{indent}  and {remainder:,} more")
 
 
+def _sum(part: Mapping[str, Any]) -> str:
+    """Return what the rows of a result come to, unless their amounts have no sum."""
+    currency = part.get("currency", "")
+    return ", amounts without a common currency" if currency == "*" else f", {money(part['total'], currency)} in all"
+
+
 def _short(row: Mapping[str, Any]) -> str:
     text = _cut(" ".join(str(row.get("text", "")).split()))
-    fields = {**row, "amount": money(row["amount"])} if isinstance(row.get("amount"), int) else row
-    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in fields.items() if name != "text"))
+    about = _cut(", ".join(f"{name} {cell(item)}" for name, item in in_words(row).items() if name != "text"))
     return f"{text} ({about})" if text else about
 
 
@@ -187,9 +195,23 @@ def fields(value: Mapping[str, Any], names: Sequence[str]) -> None:
         say(f"{name.replace('_', ' '):<{width}}  {cell(value.get(name))}")
 
 
-def money(minor: int) -> str:
-    """Return minor units as an amount with two decimals."""
-    return f"{minor // 100:,}.{minor % 100:02}"
+def money(minor: int, currency: str) -> str:
+    """Return minor units as an amount of their currency, with its decimals."""
+    from tools.money import text
+
+    return text(minor, currency)
+
+
+def in_words(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return fields with each amount as people read it, if they say in which currency it is."""
+    names = [name for name in _AMOUNTS if type(value.get(name)) is int]
+    currency = value.get("currency") if names else None
+    return _replace_amounts(value, names, currency) if isinstance(currency, str) and currency else value
+
+
+def _replace_amounts(value: Mapping[str, Any], names: Sequence[str], currency: str) -> Mapping[str, Any]:
+    fields = {name: item for name, item in value.items() if name != "currency"}
+    return {**fields, **{name: money(value[name], currency) for name in names}}
 
 
 def leave(status: str, reason: str | None) -> None:

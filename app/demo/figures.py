@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tools.money import DEFAULT, text
+
 Counts = Mapping[str, int]
 Entries = Sequence[Mapping[str, Any]]
 """Journal entries as the API shows them."""
@@ -81,13 +83,15 @@ def times_performed(entries: Entries, tool: str) -> int:
 def checks(prevention: Prevention, repair: Repair, truth: Counts, figures: Mapping[str, Any]) -> list[ProofCheck]:
     """Return every promise of the demo with the evidence for it."""
     counts: Counts = figures["observed"]
-    names = ("refunds", "escalated", "manual", "amount")
+    names = ("refunds", "escalated", "manual")
+    sums = [text(value["amount"], DEFAULT) for value in (counts, truth)]
     return [
         _equal("every invoice was charged once", prevention.countersign["charges"], prevention.invoices),
         _equal("no customer was charged twice", prevention.countersign["double_charges"], 0),
         _positive("the naive client charged people twice", prevention.naive["double_charges"]),
         _equal("the run ended well", repair.status, "done"),
         *(_equal(f"{name}: as the labels say", counts[name], truth[name]) for name in names),
+        _equal("amount: as the labels say", *sums),
         _equal("no charge was refunded twice", counts["duplicate_effects"], 0),
         _equal("no look-alike was touched", counts["lookalikes_touched"], 0),
         _equal("nothing was refunded that should not be", counts["harm"], 0),

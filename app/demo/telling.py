@@ -8,6 +8,7 @@ from rich.status import Status
 from rich.table import Table
 
 from app.demo.figures import ProofCheck, Times
+from tools.money import text
 
 
 class Teller:
@@ -45,12 +46,10 @@ class Teller:
 
     def gate(self, approval: Mapping[str, Any]) -> None:
         """Print an approval that people must decide."""
-        amount, people = (
-            approval["exposure"] / 100,
-            "one person" if approval["need"] == 1 else f"{approval['need']} persons",
-        )
+        people = "one person" if approval["need"] == 1 else f"{approval['need']} persons"
+        stake = text(approval["exposure"], approval["currency"])
         tools = ", ".join(f"{count} x {tool}" for tool, count in approval["tools"].items())
-        self.line(f"Gate: {people} must countersign {tools}" + (f", {amount:,.2f} EUR in all." if amount else "."))
+        self.line(f"Gate: {people} must countersign {tools}" + (f", {stake} in all." if approval["exposure"] else "."))
 
     def progress(self, report: Mapping[str, Any]) -> None:
         """Show the progress of a batched step in the moving line."""

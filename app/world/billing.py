@@ -30,10 +30,13 @@ class Job(BaseModel):
 
 
 class Refund(BaseModel):
-    """One charge and what to give back, in cents."""
+    """One charge and what to give back of it, in minor units of its currency."""
 
     charge: str
     amount: int
+    currency: str = "EUR"
+    part: int = 0
+    """Number of a further part, after what was given back before."""
 
 
 class RefundBatch(BaseModel):
@@ -43,10 +46,11 @@ class RefundBatch(BaseModel):
 
 
 class Collection(BaseModel):
-    """One invoice and its sum, in cents."""
+    """One invoice and its sum, in minor units of its currency."""
 
     invoice: str
     amount: int
+    currency: str = "EUR"
 
 
 class CollectionBatch(BaseModel):
@@ -98,8 +102,11 @@ async def jobs(desk: Reading, kind: str = "any") -> Row:
 
 @router.post("/refund_totals")
 async def refund_totals(desk: Reading, body: Charges) -> Row:
-    """What was given back for these charges."""
-    return await desk.row(sql.TOTALS, charges=body.charges) or {}
+    """What was given back for these charges, which are all in one currency."""
+    totals = await desk.row(sql.TOTALS, charges=body.charges) or {}
+    if totals.pop("is_mixed", False):
+        raise HTTPException(422, "these charges are in several currencies; ask for those of each by themselves")
+    return totals
 
 
 @router.post("/charge_totals")
@@ -124,7 +131,7 @@ async def resume_job(desk: Desk, body: Job) -> Row:
 async def charge(desk: Desk, body: Collection) -> Row:
     """Charge an invoice, as often as somebody asks under another key."""
     result = _all_or_nothing(await _charge(desk, [body], desk.key))
-    return {"invoice": body.invoice, "amount": body.amount, **result}
+    return {"invoice": body.invoice, "amount": body.amount, "currency": body.currency, **result}
 
 
 @write(router, "billing.charge_batch", CollectionBatch)
@@ -137,7 +144,7 @@ async def charge_batch(desk: Desk, body: CollectionBatch) -> Row:
 async def refund(desk: Desk, body: Refund) -> Row:
     """Give one charge back, as often as somebody asks under another key."""
     result = _all_or_nothing(await _refund(desk, [body], desk.key))
-    return {"charge": body.charge, "amount": body.amount, **result}
+    return {"charge": body.charge, "amount": body.amount, "currency": body.currency, **result}
 
 
 @write(router, "billing.refund_batch", RefundBatch)
@@ -150,15 +157,27 @@ async def refund_batch(desk: Desk, body: RefundBatch) -> Row:
 
 async def _charge(desk: Desk, items: Sequence[Collection], keys: str) -> Row:
     """Charge the items, each under the client's key for it, where {invoice} stands for the invoice."""
-    return await desk.row(sql.CHARGE, items=_json(items), keys=keys, **desk.behalf) or {}
+    currency = _currency(items)
+    result = await desk.row(sql.CHARGE, items=_json(items), keys=keys, **desk.behalf)
+    return {**(result or {}), "currency": currency}
 
 
 async def _refund(desk: Desk, items: Sequence[Refund], keys: str) -> Row:
     """Refund the items, each under the client's key for it, where {charge} stands for the charge."""
+    currency = _currency(items)
+    await desk.rows(sql.LOCK, charges=[item.charge for item in items])
     result = await desk.row(sql.REFUND, items=_json(items), keys=keys, **desk.behalf)
     # The retry job of that night is still at it until somebody pauses it.
     await desk.rows(sql.EMIT, job=RETRY_JOB)
-    return result or {}
+    return {**(result or {}), "currency": currency}
+
+
+def _currency(items: Sequence[Refund | Collection]) -> str:
+    """Return the currency of a batch; raises HTTPException for amounts that have no sum."""
+    currencies = sorted({item.currency for item in items})
+    if len(currencies) > 1:
+        raise HTTPException(422, f"a batch is in one currency, this one is in {', '.join(currencies)}")
+    return currencies[0] if currencies else ""
 
 
 def _all_or_nothing(result: Row) -> Row:

@@ -11,6 +11,7 @@ create table if not exists {i}_billing.customers (
 create table if not exists {i}_billing.invoices (
   id text primary key, customer text not null, amount bigint not null, night boolean not null default true
 );
+alter table {i}_billing.invoices add column if not exists currency text not null default 'EUR';
 create table if not exists {i}_billing.charges (
   id text primary key, customer text not null, invoice text not null, amount bigint not null,
   currency text not null default 'EUR', at timestamptz not null, disputed boolean not null default false,

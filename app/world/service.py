@@ -14,7 +14,7 @@ from app.world import billing, cloud, tickets
 from app.world.faults import Faults
 from app.world.generator import FULL, Situation
 from app.world.requests import World
-from app.world.store import WorldConnection, load
+from app.world.store import WorldConnection, load, prepare
 
 
 class DroppableProtocol(HttpToolsProtocol):
@@ -79,5 +79,7 @@ async def serve_world(  # noqa: PLR0913  # every flag of the command, each with 
     """Load the story of a seed, unless `reset` is off, and serve it until stopped."""
     if reset:
         await load(url, instance, seed, customers, situation)
+    else:
+        await prepare(url, instance)
     async with open_world(url, instance, keys, permits=permits, faults=faults) as world:
         await server(world, host, port).serve()

@@ -76,7 +76,7 @@ async def load(url: str, instance: str, seed: int, customers: int, situation: Si
     ]
     async with await connect(url) as connection:
         async with connection.transaction():
-            await connection.execute(_SCHEMA.read_text(encoding="utf-8").replace("{i}", i).encode())
+            await _prepare(connection, i)
             tables = [f"{i}_{service}.{table}" for service, names in _TABLES.items() for table in names]
             await connection.execute(f"truncate {', '.join(tables)} restart identity".encode())
             for table, columns, rows in (
@@ -96,6 +96,12 @@ async def load(url: str, instance: str, seed: int, customers: int, situation: Si
         await connection.execute(f"analyze {', '.join(tables)}".encode())
 
 
+async def prepare(url: str, instance: str) -> None:
+    """Bring the tables of an instance that holds a story to the present shape."""
+    async with await connect(url) as connection, connection.transaction():
+        await _prepare(connection, name(instance))
+
+
 async def true_counts(url: str, instance: str) -> dict[str, int]:
     """Return the counts of a right repair, from the labels."""
     return await _counts(url, instance, _TRUE_COUNTS)
@@ -104,6 +110,10 @@ async def true_counts(url: str, instance: str) -> dict[str, int]:
 async def actual_counts(url: str, instance: str) -> dict[str, int]:
     """Return the counts of what was done to the business, from its tables alone."""
     return await _counts(url, instance, _ACTUAL_COUNTS)
+
+
+async def _prepare(connection: WorldConnection, i: str) -> None:
+    await connection.execute(_SCHEMA.read_text(encoding="utf-8").replace("{i}", i).encode())
 
 
 async def _copy(connection: WorldConnection, table: str, rows: Iterable[Sequence[object] | Row]) -> None:

@@ -14,6 +14,7 @@ from graphs.execution.capabilities import Invocation
 from graphs.execution.cuts import Cuts
 from graphs.planning.plan import Step
 from tools.action import Action, Json
+from tools.money import Money, total
 
 _MOST_EVIDENCE = 20
 
@@ -23,8 +24,8 @@ class ActionBatch:
     """The actions of one question, the current one first."""
 
     actions: tuple[Action, ...]
-    exposure: int
-    """Sum of all amounts, minor units; every action carries it."""
+    exposure: Money | None
+    """Sum of all amounts; every action carries it."""
     steps: tuple[str, ...]
     """Steps whose actions are all in here."""
 
@@ -35,12 +36,13 @@ async def gather(
     invocation: Invocation,
     cuts: Cuts,
     *,
-    amount: Callable[[Action], int],
-    exposure: int | None,
+    amount: Callable[[Action], Money | None],
+    exposure: Money | None,
 ) -> ActionBatch:
     """Return what people are asked together with the current action; a sum from an earlier question stays.
 
-    A step that cannot be resolved yet, or is not due, gets a question of its own when the run reaches it.
+    A step that cannot be resolved yet, or is not due, gets a question of its own when the run reaches it. Raises
+    Permanent("plan_invalid") if amounts of different currencies share the gate.
     """
     actions, steps = [action], [current.step.id]
     for step in _with_same_gate(current):
@@ -48,8 +50,12 @@ async def gather(
         if siblings is not None:
             actions += siblings
             steps.append(step.id)
-    total = sum(map(amount, actions)) if exposure is None else exposure
-    return ActionBatch(tuple(replace(action, exposure=total) for action in actions), total, tuple(dict.fromkeys(steps)))
+    stake = exposure or total(map(amount, actions), _name(current.step))
+    return ActionBatch(tuple(replace(action, exposure=stake) for action in actions), stake, tuple(dict.fromkeys(steps)))
+
+
+def _name(step: Step) -> str:
+    return f"gate {step.gate!r}" if step.gate else f"step {step.id!r}"
 
 
 def _with_same_gate(current: BoundStep) -> Sequence[Step]:

@@ -104,7 +104,7 @@ class StepValues:
 
     def _slice(self, ref: Ref) -> ResultSlice:
         value = self._look_up(ref)
-        if isinstance(value, Mapping) and value.keys() >= ResultSlice.__annotations__.keys():
+        if isinstance(value, Mapping) and value.keys() >= ResultSlice.__required_keys__:
             self._count(value["count"])
             return cast(ResultSlice, value)
         raise Permanent("plan_invalid", f"step {self.step.id!r} cuts {ref.ref!r}, which is no large result")

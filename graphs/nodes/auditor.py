@@ -3,18 +3,24 @@
 What is not as expected it puts before people first: they accept it, have it taken back, or leave it to themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from graphs.execution import recovery
+from graphs.execution.action_names import step_name
 from graphs.execution.audit import AuditFinding, compare
 from graphs.execution.capabilities import AskAboutAudit, Invocation, Node, ReadEntries, Record
 from graphs.execution.plans import plan_of
 from graphs.planning.plan import Plan
 from graphs.state import Contest, End, Obstacle, State, Update
+from memory.governance.journal import JournalEntry
 from tools.action import Json
+from tools.money import text
 
 # People may resume a run that stopped; what they refused ends as denied.
 _STOPS = frozenset({"approval_timeout", "in_doubt"})
+Currencies = Mapping[str, str]
+"""The currency of each step that is about money."""
+
 _MONEY = frozenset({"amount", "price"})
 _NO_CONTEST = Contest(problems=[], action="", effect="", result={})
 
@@ -29,11 +35,12 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
         if not state.get("plan"):
             return {"end": _end_without_plan(state)}
         plan = plan_of(state)
-        finding = compare(plan, state, await entries(invocation.lease))
+        story = await entries(invocation.lease)
+        finding = compare(plan, state, story)
         await record(invocation.lease, _entry(state, finding))
         problems = _open_problems(state, finding)
         if not (problems and ask):
-            return _conclude(state, plan, finding, problems)
+            return _conclude(state, plan, finding, problems, _currencies(story))
         contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
         approval = await ask(invocation.lease, _question(state, plan, contest))
         return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
@@ -70,10 +77,10 @@ def _question(state: State, plan: Plan, contest: Contest) -> dict[str, Json]:
     }
 
 
-def _conclude(state: State, plan: Plan, finding: AuditFinding, problems: list[str]) -> Update:
+def _conclude(state: State, plan: Plan, finding: AuditFinding, problems: list[str], currencies: Currencies) -> Update:
     """Return the way on, if steps are left and nothing stands against them, else the end."""
     if any((problems, state.get("outcome"), state.get("failure"), state.get("cursor", 0) == len(plan.steps))):
-        return {"audit": False, "end": _end(state, plan, finding, problems)}
+        return {"audit": False, "end": _end(state, plan, finding, problems, currencies)}
     return {"audit": False}
 
 
@@ -90,7 +97,13 @@ def _end_without_plan(state: State) -> End:
     return End(status="denied", reason=verdict, message=note, body={"verdict": verdict})
 
 
-def _end(state: State, plan: Plan, finding: AuditFinding, problems: list[str]) -> End:
+def _currencies(story: Sequence[JournalEntry]) -> Currencies:
+    """Return the currency in which each step was permitted, which is not the service's to say afterwards."""
+    bodies = [entry.body for entry in story if entry.kind == "permitted" and entry.body.get("currency")]
+    return {step_name(str(body["step"])): str(body["currency"]) for body in bodies}
+
+
+def _end(state: State, plan: Plan, finding: AuditFinding, problems: list[str], currencies: Currencies) -> End:
     outcome, failure = state.get("outcome"), state.get("failure")
     body = _body(state, plan, finding, is_well=not (problems or outcome or failure))
     if problems:
@@ -100,7 +113,7 @@ def _end(state: State, plan: Plan, finding: AuditFinding, problems: list[str]) -
     if failure:
         reason = "audit_failed" if failure.get("code") == "audit_failed" else "step_failed"
         return End(status="failed", reason=reason, message=failure.get("message", ""), body=body)
-    return End(status="done", reason=None, message=_summary(state, plan, finding.unchecked), body=body)
+    return End(status="done", reason=None, message=_summary(state, plan, finding.unchecked, currencies), body=body)
 
 
 def _refusal(outcome: Obstacle, body: dict[str, Json]) -> End:
@@ -123,12 +136,13 @@ def _body(state: State, plan: Plan, finding: AuditFinding, *, is_well: bool) -> 
     }
 
 
-def _summary(state: State, plan: Plan, unchecked: int) -> str:
+def _summary(state: State, plan: Plan, unchecked: int, currencies: Currencies) -> str:
     """Return what was done, one line per step that did something; what nobody looked at is never called checked."""
     lines = [f"{plan.goal}: {_verdict(state.get('accepted', []), unchecked)}"]
     results: Mapping[str, Mapping[str, Json]] = state.get("results", {})
     for step in plan.steps:
-        numbers = _in_words(results.get(step.id, {}))
+        result = results.get(step.id, {})
+        numbers = _in_words(result, currencies.get(step.id) or str(result.get("currency", "")))
         if step.effect != "read" and numbers:
             lines.append(f"{step.id}: {numbers}")
     return "\n".join(lines)
@@ -140,12 +154,12 @@ def _verdict(accepted: list[str], unchecked: int) -> str:
     return f"done, not checked: {unchecked}." if unchecked else "done and checked."
 
 
-def _in_words(result: Mapping[str, Json]) -> str:
+def _in_words(result: Mapping[str, Json], currency: str) -> str:
     """Return the numbers of a result in words, and how much of it had been done before this run."""
     numbers = {name: value for name, value in result.items() if type(value) is int}
     earlier = numbers.pop("already_done", 0)
-    text = ", ".join(f"{name} {_amount(name, value)}" for name, value in numbers.items())
-    return f"{text} {_earlier_share(earlier, numbers.get('batches', 1))}".strip() if earlier else text
+    words = ", ".join(f"{name} {_amount(name, value, currency)}" for name, value in numbers.items())
+    return f"{words} {_earlier_share(earlier, numbers.get('batches', 1))}".strip() if earlier else words
 
 
 def _earlier_share(earlier: int, batches: int) -> str:
@@ -153,6 +167,6 @@ def _earlier_share(earlier: int, batches: int) -> str:
     return f"({share} done before, not again)"
 
 
-def _amount(name: str, value: int) -> str:
+def _amount(name: str, value: int, currency: str) -> str:
     """Return a number as people read it: money is stored in minor units."""
-    return f"{value / 100:,.2f}" if name in _MONEY else f"{value:,}"
+    return text(value, currency) if name in _MONEY else f"{value:,}"

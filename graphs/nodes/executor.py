@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from graphs.execution import batches
 from graphs.execution.binding import Binder
@@ -9,14 +10,15 @@ from graphs.execution.capabilities import Invocation, Node, Perform
 from graphs.execution.cursor import conclude
 from graphs.execution.cuts import Cuts
 from graphs.execution.recovery import bind_undo
-from graphs.state import Obstacle, State, Update
+from graphs.state import Obstacle, Question, State, Update
 from memory.errors import Permanent
 from memory.runs.records import Lease
 from tools.action import Action, Outcome
+from tools.money import Money
 
 
 def make_executor(
-    perform: Perform, rows: Callable[[Lease], Cuts], binder: Binder, amount: Callable[[Action], int]
+    perform: Perform, rows: Callable[[Lease], Cuts], binder: Binder, amount: Callable[[Action], Money | None]
 ) -> Node:
     """Return the executor node: one action per invocation, put before people together with all that share its gate."""
 
@@ -36,21 +38,41 @@ async def _perform(
     cuts: Cuts,
     *,
     binder: Binder,
-    amount: Callable[[Action], int],
+    amount: Callable[[Action], Money | None],
 ) -> Update:
     """Perform the current action; together with it goes what people would be asked about, if they must be."""
     current = await binder.bind(state, cuts.cut)
     action = current.action(invocation, "executor")
-    questions, lease = state.get("questions", {}), invocation.lease
-    exposure, fence = questions.get(current.step.id, (None, None))
-    if exposure is not None and fence == lease.fence:
-        return conclude(state, current, await perform(lease, replace(action, exposure=exposure)))
+    question, lease = _question(state, current.step.id), invocation.lease
+    if question and question["fence"] == lease.fence:
+        return conclude(state, current, await perform(lease, replace(action, exposure=_exposure(question))))
     # A new lease puts the question again: the one before it may have ended before anybody was asked.
-    batch = await batches.gather(current, action, invocation, cuts, amount=amount, exposure=exposure)
+    try:
+        batch = await batches.gather(current, action, invocation, cuts, amount=amount, exposure=_exposure(question))
+    except Permanent as error:
+        if error.code != "plan_invalid":
+            raise
+        return conclude(state, current, Outcome("denied", error.code, str(error)))
     first, *siblings = batch.actions
     outcome = await perform(lease, first, siblings, batches.describe(batch, current))
-    covers = {step: [batch.exposure, lease.fence] for step in batch.steps}
-    return {"questions": {**questions, **covers}, **conclude(state, current, outcome)}
+    covers = dict.fromkeys(batch.steps, _new_question(batch.exposure, lease.fence))
+    return {"questions": {**state.get("questions", {}), **covers}, **conclude(state, current, outcome)}
+
+
+def _question(state: State, step: str) -> Question | None:
+    """Return the question that covers a step; what a release without currencies summed up is summed up anew."""
+    question = cast(object, state.get("questions", {}).get(step))
+    return cast(Question, question) if isinstance(question, dict) else None
+
+
+def _new_question(exposure: Money | None, fence: int) -> Question:
+    return Question(
+        minor=exposure.minor if exposure else 0, currency=exposure.currency if exposure else None, fence=fence
+    )
+
+
+def _exposure(question: Question | None) -> Money | None:
+    return Money(question["minor"], question["currency"]) if question and question["currency"] else None
 
 
 async def _take_back(state: State, invocation: Invocation, perform: Perform, cuts: Cuts) -> Update:

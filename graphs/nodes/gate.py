@@ -12,7 +12,7 @@ from graphs.execution import recovery
 from graphs.execution.action_names import action_name, undo_name
 from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
 from graphs.execution.plans import plan_of
-from graphs.state import Contest, Obstacle, Override, State, Update
+from graphs.state import Contest, Obstacle, Override, Question, State, Update
 from memory.errors import Code, Permanent
 from memory.governance.approvals import ApprovalView
 from memory.runs.records import Lease
@@ -101,7 +101,7 @@ def _after_refusal(state: State, view: ApprovalView, approval: str) -> Update:
     return {"outcome": Obstacle(state="denied", code="approval_rejected", message=message, approval=approval)}
 
 
-def _other_questions(state: State) -> dict[str, list[int]]:
+def _other_questions(state: State) -> dict[str, Question]:
     """Return the sums of questions without the current one, which is put together anew."""
     questions = state.get("questions", {})
     current = questions.get(_step(state))
@@ -131,4 +131,7 @@ async def _await_answer(state: State, lease: Lease, answers: ReadAnswers) -> Upd
         way = f"answer by `countersign chat --thread {lease.thread} ANSWER` or POST /api/chat"
         raise ResumeRefused("unclear", wait, way)
     request = "\n".join([state.get("request", ""), *texts[count:]])
-    return {"request": request, "answers": len(texts), "answered": True}
+    update: Update = {"request": request, "answers": len(texts), "answered": True}
+    if question and "amount" in question.get("missing", ()):
+        update["amount_answer"] = "\n".join(texts[count:])
+    return update

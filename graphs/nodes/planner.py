@@ -20,6 +20,7 @@ from memory.errors import Permanent
 from memory.store.context import MemoryExcerpt
 from tools.action import Json
 from tools.catalog import ToolCard
+from tools.money import DEFAULT
 
 _CLEAR: Proposal = {"clarify": None, "verdict": None, "stale": False, "violations": []}
 _NO_RUNBOOK = "I found no runbook for this; say in other words what is wrong, or name a runbook"
@@ -33,13 +34,15 @@ def make_planner(
     draft: Drafter | None = None,
     recall: RecallMemories | None = None,
     limits: PlannerLimits | None = None,
+    accounting: str = DEFAULT,
 ) -> Planner:
     """Return the planner of one run; the callables are bound to what its requester may read.
 
     It answers with a plan, or with a question in `clarify`, or with a `verdict` (`nothing_wrong`, `stale_knowledge`),
     and a `note` for people.
     """
-    return _Planner(find, current, cards, draft, recall or _recall_nothing, limits or PlannerLimits()).propose
+    recall, limits = recall or _recall_nothing, limits or PlannerLimits()
+    return _Planner(find, current, cards, draft, recall, limits, accounting).propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class _Planner:
     draft: Drafter | None
     recall: RecallMemories
     limits: PlannerLimits
+    accounting: str
 
     async def propose(self, state: State) -> Proposal:
         number = _round(state)
@@ -70,18 +74,22 @@ class _Planner:
             note = "the given plan rests on knowledge that has a newer version; read it and send a new plan"
             return {"plan": None, "verdict": "stale_knowledge", "note": note}
         if plan and plan.kind == "repair" and is_stale:
-            return await self._renew(state, plan, await candidates.renew(self.current, state))
+            return await self._renew(state, plan, self._account(await candidates.renew(self.current, state)))
         if plan and not is_stale:
-            options = await candidates.renew(self.current, state)
+            options = self._account(await candidates.renew(self.current, state))
             if options and _are_unchanged(options, state):
                 return await self._choose(state, options)
         return await self._investigate(state)
+
+    def _account(self, options: Sequence[RunbookCandidate]) -> list[RunbookCandidate]:
+        """Return candidates that read amounts in the currency of the accounts."""
+        return [replace(option, accounting=self.accounting) for option in options]
 
     async def _investigate(self, state: State) -> Proposal:
         readable, problems = await candidates.gather(self.find, self.current, state, self.limits)
         if not readable:
             return _ask("; ".join([_NO_RUNBOOK, *problems]))
-        options = _number(readable, state)
+        options = _number(self._account(readable), state)
         probes = [
             runbooks.probe(candidate.runbook, candidate.probe, candidate.inputs(state))
             for candidate in options

@@ -15,6 +15,7 @@ from graphs.planning.slots import SlotValue
 from graphs.state import CandidateState, Clarify, State
 from memory.errors import Permanent
 from tools.action import Json
+from tools.money import DEFAULT
 
 
 class RunbookItem(Protocol):
@@ -108,6 +109,8 @@ class RunbookCandidate:
     """True if it is as good as the best."""
     probe: str = ""
     """Step id of its probe; empty if the probe could not be made."""
+    accounting: str = DEFAULT
+    """Currency of amounts in the request of which a slot says no other."""
 
     @property
     def runbook(self) -> Runbook:
@@ -131,7 +134,9 @@ class RunbookCandidate:
 
     def inputs(self, state: State, probe: Mapping[str, Json] | None = None) -> dict[str, SlotValue]:
         """Return the slots that request, configuration and probe fill."""
-        return slots.bind(self.runbook.slots, request(state), state.get("inputs") or {}, probe)
+        given = state.get("inputs") or {}
+        words = slots.Words(request(state), state.get("amount_answer", ""), self.accounting)
+        return slots.bind(self.runbook.slots, words, given, probe)
 
 
 async def gather(
@@ -198,7 +203,8 @@ def _is_yes(answer: str) -> bool:
 def _completed_id(question: Clarify | None, state: State) -> list[str]:
     """Return the runbook that lacked a detail, if the answer now holds a value of the type that was asked for."""
     types = cast(Sequence[slots.SlotType], question.get("missing", ())) if question else ()
-    is_complete = types and all(slots.extract(type, request(state)) is not None for type in types)
+    words = slots.Words(request(state), state.get("amount_answer", ""), None)
+    is_complete = types and all(words.read(type) is not None for type in types)
     return [question.get("runbook", "")] if question and is_complete else []
 
 

@@ -5,27 +5,28 @@ Called by runbooks and by candidates when a plan is made. Extractors are a close
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
+from graphs.planning import amounts
 from graphs.planning.plan import Expression, Part
 from memory.errors import Permanent
 from tools import cel
 from tools.action import Json
+from tools.money import DEFAULT, CurrencyCode
 
 SlotType = Literal["text", "integer", "charge", "email", "amount", "person", "customer"]
 """A `customer` is named by a charge id, an e-mail address or a full name, in this order of preference."""
 SlotValue = bool | int | str
 
 _PERSON = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+){1,2}"
-_NUMBER = r"(\d{1,9})(?:[.,](\d{2}))?"
 _IN_TEXT: Mapping[SlotType, re.Pattern[str]] = {
     "text": re.compile(r"[\"“]([^\"”\n]{1,200})[\"”]"),
     "integer": re.compile(r"(?<![\w.,-])(\d{1,9})(?![\w.,-]*\w)"),
     "charge": re.compile(r"\b(ch_[a-z0-9]{6,32})\b"),
     "email": re.compile(r"(?<![\w.+-])([\w.+-]+@[\w-]+(?:\.[\w-]+)+)"),
-    "amount": re.compile(rf"(?:EUR|€)\s?{_NUMBER}(?!\d)|(?<!\d){_NUMBER}\s?(?:EUR\b|€)"),
     "person": re.compile(rf"(?:[Cc]ustomers?|[Cc]lient|[Nn]amed|[Ff]or|[Oo]f|[Ff]rom|[Tt]o)\s+({_PERSON})"),
 }
 _WHOLE: Mapping[SlotType, re.Pattern[str]] = {
@@ -57,6 +58,10 @@ class Slot(Part):
     default: SlotValue | None = None
     ask: str = ""
     """The question for people when the request does not say."""
+    currency: CurrencyCode | None = None
+    """Of an amount from the request: what it must be in; unset is the currency of the accounts."""
+    decimals: amounts.DecimalMark | None = None
+    """Of an amount from the request: the mark before its decimals; unset reads what is clear either way."""
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> "Slot":
@@ -66,6 +71,12 @@ class Slot(Part):
             raise ValueError("a slot from configuration carries its default")
         if self.default is not None and not fits(self.type, self.default):
             raise ValueError(f"default {self.default!r} is no {self.type}")
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_of_an_amount(self) -> "Slot":
+        if (self.currency or self.decimals) and (self.type, self.source) != ("amount", "request"):
+            raise ValueError("only an amount from the request has a currency or a mark before its decimals")
         return self
 
 
@@ -78,23 +89,54 @@ def fits(type: SlotType, value: Json) -> bool:
     return isinstance(value, str) and _WHOLE[type].fullmatch(value) is not None
 
 
-def extract(type: SlotType, request: str) -> SlotValue | None:
-    """Return the one value of this type that the request names; None if it names none or several different ones."""
+def extract(
+    type: SlotType, request: str, *, currency: str | None = DEFAULT, mark: amounts.DecimalMark | None = None
+) -> SlotValue | None:
+    """Return the one value of this type that the request names; None if it names none or several different ones.
+
+    An amount is read in a currency, or with None in whichever is the only one named.
+    """
+    if type == "amount":
+        return amounts.read(request, currency, mark)
     if type == "customer":
         return next(filter(None, (extract(type, request) for type in _CUSTOMER)), None)
-    values = {_value(type, match) for match in _IN_TEXT[type].finditer(request)}
+    texts: set[str] = {match[1] for match in _IN_TEXT[type].finditer(request)}
+    values = {int(text) if type == "integer" else text for text in texts}
     return values.pop() if len(values) == 1 else None
 
 
 def words(request: str) -> str:
     """Return the request without ids, addresses and amounts, which resemble no runbook."""
-    for type in ("charge", "email", "amount"):
+    for type in ("charge", "email"):
         request = _IN_TEXT[type].sub(" ", request)
-    return request
+    return amounts.remove(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The requester's own words, and how amounts in them are to be read."""
+
+    request: str
+    amount_answer: str = ""
+    """The answer to a question for an amount, which stands before all that was said."""
+    accounting: str | None = DEFAULT
+    """Currency of amounts whose slot names none; None if any will do."""
+
+    def read(self, type: SlotType, slot: Slot | None = None) -> SlotValue | None:
+        """Return the one value of this type that the words name, or None."""
+        if type != "amount":
+            return extract(type, self.request)
+        currency, mark = (slot.currency or self.accounting, slot.decimals) if slot else (self.accounting, None)
+        return extract(type, self.amounts, currency=currency, mark=mark)
+
+    @property
+    def amounts(self) -> str:
+        """The words in which amounts are looked for."""
+        return self.amount_answer if amounts.is_named(self.amount_answer) else self.request
 
 
 def bind(
-    slots: Mapping[str, Slot], request: str, inputs: Mapping[str, Json], probe: Mapping[str, Json] | None
+    slots: Mapping[str, Slot], words: Words | str, inputs: Mapping[str, Json], probe: Mapping[str, Json] | None
 ) -> dict[str, SlotValue]:
     """Return a value for each slot that has one; what is missing is missing.
 
@@ -103,7 +145,8 @@ def bind(
     """
     if problems := misfits(slots, inputs):
         raise Permanent("plan_invalid", "; ".join(problems))
-    values = {name: _fill(name, slot, request, inputs, probe or {}) for name, slot in slots.items()}
+    words = Words(words) if isinstance(words, str) else words
+    values = {name: _fill(slot, inputs.get(name), words, probe or {}) for name, slot in slots.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -122,25 +165,26 @@ def _misfit(name: str, value: Json, slot: Slot | None, names: str) -> str:
     return "" if fits(slot.type, value) else f"{value!r} is no {slot.type}"
 
 
-def _fill(
-    name: str, slot: Slot, request: str, inputs: Mapping[str, Json], probe: Mapping[str, Json]
-) -> SlotValue | None:
+def _fill(slot: Slot, given: Json, words: Words, probe: Mapping[str, Json]) -> SlotValue | None:
     if slot.source == "config":
         return slot.default
     if slot.source == "probe":
-        value = compile_value(slot).value({"result": probe})
-    else:
-        value = inputs[name] if name in inputs else extract(slot.type, request)
+        return _fit(slot, compile_value(slot).value({"result": probe}))
+    return _read(slot, words) if given is None else _fit(slot, given)
+
+
+def _read(slot: Slot, words: Words) -> SlotValue | None:
+    """Return what the requester says; the default only if they say nothing of an amount, not if it is unclear."""
+    value = words.read(slot.type, slot)
+    if value is None and slot.type == "amount" and amounts.is_named(words.amounts):
+        return None
+    return _fit(slot, value)
+
+
+def _fit(slot: Slot, value: Json) -> SlotValue | None:
     return cast(SlotValue, value) if fits(slot.type, value) else slot.default
 
 
 def compile_value(slot: Slot) -> cel.CompiledExpression:
     """Return the compiled value of a slot from the probe; raises Permanent `plan_invalid`."""
     return cel.compile(slot.value or "null", {"result": "any"}, "any")
-
-
-def _value(type: SlotType, match: re.Match[str]) -> SlotValue:
-    groups = [group for group in match.groups() if group is not None]
-    if type == "amount":
-        return int(groups[0]) * 100 + (int(groups[1]) if len(groups) > 1 else 0)
-    return int(groups[0]) if type == "integer" else groups[0]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphs.planning.mixtures import mixtures
 from graphs.planning.plan import Batch, Cut, Plan, Ref, Step, Value, refs
 from memory.errors import Permanent
 from tools import arguments, cel
@@ -43,7 +44,7 @@ def validate(
         if plan.source == "model":
             sentences += [*_literals(step, card, exceptions), *_outsiders(step, dirty)]
         problems += [f"step {step.id!r}: {sentence}" for sentence in sentences]
-    return problems
+    return [*problems, *mixtures(plan, cards)]
 
 
 def taint_of(plan: Plan, cards: Mapping[str, ToolCard]) -> frozenset[str]:

@@ -38,12 +38,14 @@ _KINDS: tuple[ApprovalKind, ...] = get_args(ApprovalKind)
 _VOTE_KINDS: tuple[VoteKind, ...] = get_args(VoteKind)
 _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
+_CURRENCY = "coalesce(currency, accounting_currency()) as currency"
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
 _COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
-  exposure, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by, opened, expires,
-  decided, valid_until, (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve'
-                           and v.approver <> all (approvals.authors)) as approvals"""
+  exposure, {_CURRENCY}, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by,
+  opened, expires, decided, valid_until,
+  (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve'
+      and v.approver <> all (approvals.authors)) as approvals"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class Approval:
     """The requester, if they made the edit that ended this round their own."""
     nonce: str
     exposure: int
-    """What is at stake, in minor units; people's limits are compared with it."""
+    """What is at stake, in minor units; people's limits in its currency are compared with it."""
+    currency: str
     step: str
     plan_hash: str
     policy: str
@@ -138,6 +141,7 @@ class ApprovalItem:
     step: str
     tool: str
     amount: int
+    currency: str
     digest: str
     consumed_at: datetime | None
     """When an effect used it up."""
@@ -210,8 +214,8 @@ async def show(database: Database, access: Access, approval: str) -> ApprovalRec
         )
         votes = await cursor.fetchall()
         cursor = await connection.execute(
-            "select step, tool, amount, digest, consumed, effect from approval_items where approval = %s "
-            "order by step, digest",
+            f"select step, tool, amount, {_CURRENCY}, digest, consumed, effect from approval_items "
+            "where approval = %s order by step, digest".encode(),
             [approval],
         )
         items = await cursor.fetchall()
@@ -256,8 +260,8 @@ async def ls(
 
 
 def _approval(row: Mapping[str, Any]) -> Approval:
-    plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "exposure", "step")
-    later = ("plan_hash", "policy", "valid_until", "approvals", "proposal", "taken_over_by")
+    plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "step")
+    later = ("exposure", "currency", "plan_hash", "policy", "valid_until", "approvals", "proposal", "taken_over_by")
     return Approval(
         **{name: row[name] for name in (*plain, *later)},
         kind=member(_KINDS, row["kind"], "approvals"),
@@ -285,6 +289,7 @@ def _item(row: Mapping[str, Any]) -> ApprovalItem:
         row["step"],
         row["tool"],
         row["amount"],
+        row["currency"],
         row["digest"],
         consumed_at=row["consumed"],
         effect=row["effect"],

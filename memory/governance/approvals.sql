@@ -61,8 +61,7 @@ begin
     when cardinality(v.groups) > 0 and not v.groups && v_person.groups then 'needs_another_group'
     when p_decision = 'ask' then null
     when exists (select 1 from votes w where w.approval = v.id and w.approver = v_person.id) then 'duplicate_vote'
-    when p_decision = 'approve' and v.exposure > case when v.need = 1 then v_person.limit_alone
-                                                      else v_person.limit_joint end then 'over_limit'
+    when p_decision = 'approve' and not coalesce(v.exposure <= limit_of(v_person, v), false) then 'over_limit'
     when p_decision = 'edit' and voters_left(edited_round(v, p), v_person.id) < (edited_round(v, p)).need
       then 'no_approver_left'
   end;

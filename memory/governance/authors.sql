@@ -36,7 +36,7 @@ language sql stable set search_path = public, pg_temp as $$
   select q.id, case
       when v.requester_excluded and q.id = v.requester then 'requester_excluded'
       when q.id = any (v.authors) then 'author_excluded'
-      when v.exposure > case when v.need = 1 then q.limit_alone else q.limit_joint end then 'over_limit'
+      when not coalesce(v.exposure <= limit_of(q, v), false) then 'over_limit'
       else 'ok' end
     from principals q where cardinality(v.groups) = 0 or v.groups && q.groups
 $$;
@@ -55,6 +55,7 @@ create or replace function draft_round(p jsonb) returns approvals
 language sql stable set search_path = public, pg_temp as $$
   select jsonb_populate_record(null::approvals, p - 'shown' || jsonb_build_object(
     'requester', p ->> 'user',
+    'currency', p -> 'exposure_currency',
     'authors', to_jsonb(editors_of(p ->> 'run', steps_to_ask(p)) || publishers_of(p -> 'pins', true))))
 $$;
 revoke execute on function draft_round(jsonb) from public;

@@ -2,7 +2,8 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -167,13 +168,20 @@ async def bootstrap(owner_url: str, tenant: str, person: str, label: str, days: 
 
     The journal says both. Raises Permanent("not_found").
     """
-    async with await _as_owner(owner_url) as connection, connection.transaction():
-        await _enter(connection, tenant)
+    async with as_owner(owner_url, tenant) as connection:
         await _require(connection, person)
         key = await _claim(connection, (await _invite(connection, person, label, days)).secret)
         if isinstance(key, Permanent):
             raise key
         return key
+
+
+@asynccontextmanager
+async def as_owner(url: str, tenant: str) -> AsyncGenerator[Connection]:
+    """Lend a connection of the database's owner that has entered a tenant, for one transaction."""
+    async with await _as_owner(url) as connection, connection.transaction():
+        await _enter(connection, tenant)
+        yield connection
 
 
 async def _as_owner(url: str) -> Connection:

@@ -12,23 +12,25 @@ from memory.runs.rows import ResultRow, ResultSlice
 
 Classify = Callable[[ResultRow], str | None]
 
+SHARED_CURRENCY = "coalesce(case when min(currency) <> max(currency) then '*' else min(currency) end, '')"
+"""SQL for the currency that rows share, as `rows.common_currency` says it."""
 _COMBINATIONS = """
 select distinct {} as fields from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s
 """
 _MOVE = """
 with part as (
-  insert into result_rows (tenant, handle, ord, amount, row)
+  insert into result_rows (tenant, handle, ord, amount, currency, row)
   select (select current_tenant()), g.handle,
-         g.first + row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.row
+         g.first + row_number() over (partition by g.handle order by r.ord) - 1, r.amount, r.currency, r.row
     from result_rows r
     join unnest(%(groups)s::jsonb[], %(targets)s::text[], %(firsts)s::int[]) as g (fields, handle, first)
       on g.fields = {}
    where r.handle = %(handle)s and r.ord >= %(start)s and r.ord < %(end)s returning handle)
 select handle, count(*) as count from part group by handle
 """
-_HEADERS = """
-insert into results (handle, run, name, count, total, digest, shape)
-select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0),
+_HEADERS = f"""
+insert into results (handle, run, name, count, total, currency, digest, shape)
+select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0), {SHARED_CURRENCY},
        rows_digest(string_agg(r.row, E'\n' order by r.ord)), (select shape from results where handle = %(source)s)
   from unnest(%(handles)s::text[], %(names)s::text[]) as n (handle, name)
   left join result_rows r on r.handle = n.handle group by n.handle, n.name

@@ -15,19 +15,19 @@ from memory.embeddings.lexical import LEXICAL
 from memory.errors import Permanent
 from memory.postgres import limits, locks
 from memory.postgres.database import Connection, Database
-from memory.runs.groups import Classify, Rule, keep_groups, sort, spans
-from memory.runs.rows import PAGE, ResultRow, ResultSlice, Tally, digest, pages
+from memory.runs.groups import SHARED_CURRENCY, Classify, Rule, keep_groups, sort, spans
+from memory.runs.rows import PAGE, ResultRow, ResultSlice, Tally, pages
 from memory.scope import Access
 from memory.store import search, write
 from memory.store.models import Provenance, SearchResult
 
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
-_HEADER = "insert into results (handle, run, name, count, total, digest, shape) "
+_HEADER = "insert into results (handle, run, name, count, total, currency, digest, shape) "
 _ROWS = f"select row {_PART} order by ord"
 _PAGE_ROWS = "select row from result_rows where handle = %s and ord >= %s and ord < %s order by ord"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
 _MEASURES = f"""
-select count(*) as count, coalesce(sum(amount), 0)::bigint as total,
+select count(*) as count, coalesce(sum(amount), 0)::bigint as total, {SHARED_CURRENCY} as currency,
        rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}
 """
 
@@ -71,10 +71,10 @@ class RunRows:
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
             await connection.execute(
-                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s)",
-                [handle, self._run, f"{self._step}/{name}", tally.count, tally.total, tally.digest, Jsonb(tally.shape)],
+                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [handle, self._run, f"{self._step}/{name}", *tally.sums.values(), Jsonb(tally.shape)],
             )
-        return ResultSlice(handle=handle, start=0, count=tally.count, digest=tally.digest, total=tally.total)
+        return ResultSlice(handle=handle, start=0, **tally.sums)
 
     async def recall(self, name: str, query: str, limit: int) -> tuple[ResultSlice, SearchResult]:
         """Keep under this step what the access's memory answers, best first; scores in thousandths.
@@ -104,9 +104,9 @@ class RunRows:
     async def pages(self, part: ResultSlice) -> AsyncIterator[list[ResultRow]]:
         """Yield the rows of a slice in order and in lists of at most `page`, each read when it is asked for.
 
-        Before the first its digest and total are found right: kept rows never change. Raises
-        Permanent("forged_authority") for a slice that claims others, or another total than its rows have: what policies
-        and people's limits were compared with must be what is sent.
+        Before the first its digest, total and currency are found right: kept rows never change. Raises
+        Permanent("forged_authority") for a slice that claims others than its rows have: what policies and people's
+        limits were compared with must be what is sent.
         """
         await self._check_rows(part)
         end = part["start"] + part["count"]
@@ -125,7 +125,11 @@ class RunRows:
         if (measures["count"], measures["digest"]) != (part["count"], part["digest"]):
             raise _forgery(part)
         if measures["total"] != part["total"]:
-            message = f"the rows of {part['handle']!r} come to {measures['total']}, not {part['total']}"
+            message = f"the rows of {part['handle']!r} come to {measures['total']}, not {part['total']} minor units"
+            raise Permanent("forged_authority", f"{message}; cut the slice again")
+        # A slice of an older release names no currency; whoever takes it for money refuses it.
+        if (currency := part.get("currency")) and currency != measures["currency"]:
+            message = f"the rows of {part['handle']!r} are in {measures['currency'] or 'nothing'}, not {currency}"
             raise Permanent("forged_authority", f"{message}; cut the slice again")
 
     async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
@@ -147,11 +151,7 @@ class RunRows:
         """Return up to `count` rows of a slice, counted from its own beginning, as a slice with digest and total."""
         first = part["start"] + start
         slices = await self._measure(part, first, min(first + count, part["start"] + part["count"]), max(count, 1))
-        return (
-            slices[0]
-            if slices
-            else ResultSlice(handle=part["handle"], start=first, count=0, digest=digest([]), total=0)
-        )
+        return slices[0] if slices else ResultSlice(handle=part["handle"], start=first, **Tally().sums)
 
     async def cuts(self, part: ResultSlice, start: int, size: int) -> list[ResultSlice]:
         """Return every batch of `size` rows of a slice, counted from its `start`, in one query."""
@@ -191,9 +191,9 @@ class RunRows:
         async with self._database.transaction(self._access) as connection:
             await self._check_digest(connection, part)
             cursor = await connection.execute(
-                """
+                f"""
                 select min(ord) as start, count(*) as count, rows_digest(string_agg(row, E'\n' order by ord)) as digest,
-                       sum(amount)::bigint as total
+                       sum(amount)::bigint as total, {SHARED_CURRENCY} as currency
                   from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s
                  group by (ord - %(start)s) / %(size)s order by 1
                 """,
@@ -203,16 +203,16 @@ class RunRows:
 
     async def _insert(self, connection: Connection, handle: str, page: Sequence[ResultRow], tally: Tally) -> None:
         start = tally.count
-        texts, amounts = tally.add(page)
+        texts, amounts, currencies = tally.add(page)
         # Row security does not allow COPY, and arrays are slow to write; canonical rows hold no line breaks.
         await connection.execute(
             """
-            insert into result_rows (tenant, handle, ord, amount, row)
-            select (select current_tenant()), %s, %s + x.ord - 1, x.amount::bigint, x.row
-              from rows from (string_to_table(%s, E'\n'), string_to_table(%s, E'\n'))
-                   with ordinality as x (row, amount, ord)
+            insert into result_rows (tenant, handle, ord, amount, currency, row)
+            select (select current_tenant()), %s, %s + x.ord - 1, x.amount::bigint, nullif(x.currency, ''), x.row
+              from rows from (string_to_table(%s, E'\n'), string_to_table(%s, E'\n'), string_to_table(%s, E'\n'))
+                   with ordinality as x (row, amount, currency, ord)
             """,
-            [handle, start, "\n".join(texts), "\n".join(map(str, amounts))],
+            [handle, start, "\n".join(texts), "\n".join(map(str, amounts)), "\n".join(currencies)],
         )
 
     async def _lock(self, connection: Connection, name: str) -> str:
@@ -222,7 +222,7 @@ class RunRows:
 
     async def _find_slice(self, connection: Connection, handle: str) -> ResultSlice | None:
         cursor = await connection.execute(
-            "select handle, 0 as start, count, digest, total from results where handle = %s and run = %s",
+            "select handle, 0 as start, count, digest, total, currency from results where handle = %s and run = %s",
             [handle, self._run],
         )
         row = await cursor.fetchone()

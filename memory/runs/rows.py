@@ -1,9 +1,10 @@
-"""Canonical text, amount and digest of result rows; called by `results` when it stores and checks them."""
+"""Canonical text, amount, currency and digest of result rows; called by `results` when it stores and checks them."""
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypedDict
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 from memory.errors import Permanent
 
@@ -20,12 +21,27 @@ class ResultSlice(TypedDict):
     """SHA-256 over the canonical rows, joined by newlines."""
     total: int
     """Sum of the rows' `amount`."""
+    currency: NotRequired[str]
+    """What these are in: empty without any, `*` if in several; absent where an older release cut it."""
 
 
 CellValue = None | bool | int | float | str | Sequence["CellValue"] | Mapping[str, "CellValue"]
 
+MIXED = "*"
+"""Currency of amounts of which several name different ones, or some none."""
+_CODE = re.compile(r"[A-Z]{3}")
+
 PAGE = 5_000
 """Rows per insert: large enough to be fast, small enough to stream."""
+
+
+class Sums(TypedDict):
+    """Figures of rows, in the order of their columns."""
+
+    count: int
+    total: int
+    currency: str
+    digest: str
 
 
 class Tally:
@@ -34,6 +50,8 @@ class Tally:
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
+        self.currency: str = ""
+        """Currency of the amounts so far; empty if no row has one."""
         self.shape: dict[str, str] = {}
         """Type name by field, as the first row shows them."""
         self._hash = hashlib.sha256()
@@ -43,15 +61,21 @@ class Tally:
         """Return the SHA-256 of the canonical rows so far, joined by newlines."""
         return self._hash.hexdigest()
 
-    def add(self, page: Sequence[ResultRow]) -> tuple[list[str], list[int]]:
-        """Take in a page and return the canonical texts and the amounts of its rows."""
-        texts, amounts = [canonical(row) for row in page], [amount(row) for row in page]
+    @property
+    def sums(self) -> "Sums":
+        """Return count, total, currency and digest of the rows so far."""
+        return {"count": self.count, "total": self.total, "currency": self.currency, "digest": self.digest}
+
+    def add(self, page: Sequence[ResultRow]) -> tuple[list[str], list[int], list[str]]:
+        """Take in a page and return the canonical texts, the amounts and the currencies of its rows."""
+        texts, amounts, currencies = list(map(canonical, page)), list(map(amount, page)), list(map(currency, page))
         if not self.count and page:
             self.shape = {field: type(value).__name__ for field, value in sorted(page[0].items())}
         self._hash.update(("\n" * bool(self.count) + "\n".join(texts)).encode())
         self.count += len(page)
         self.total += sum(amounts)
-        return texts, amounts
+        self.currency = common_currency([self.currency, *currencies])
+        return texts, amounts, currencies
 
 
 async def pages(rows: AsyncIterator[ResultRow]) -> AsyncIterator[list[ResultRow]]:
@@ -97,6 +121,15 @@ def amount(row: ResultRow) -> int:
     return value if isinstance(value, int) else 0
 
 
-def digest(texts: Sequence[str]) -> str:
-    """Return the SHA-256 of canonical rows, joined by newlines."""
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+def currency(row: ResultRow) -> str:
+    """Return the currency of the row's `amount`: empty if it has none, `*` if it does not name it as a code."""
+    if not isinstance(row.get("amount"), int):
+        return ""
+    code = row.get("currency")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else MIXED
+
+
+def common_currency(currencies: Iterable[str]) -> str:
+    """Return the currency that all amounts share: empty if there are none, `*` if they do not share one."""
+    codes = {code for code in currencies if code}
+    return codes.pop() if len(codes) == 1 else MIXED if codes else ""

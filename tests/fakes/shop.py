@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from memory.errors import Permanent
 from tools.action import Json, Role
+from tools.money import Money
 from tools.tool import BusinessServices, Call, SliceArgument, Tool, tool
 
 
@@ -71,7 +72,7 @@ class Shop:
     async def rows(self) -> AsyncIterator[Mapping[str, Json]]:
         """Yield the open orders."""
         for number in range(self.orders):
-            yield {"order": f"o_{number:05}", "amount": 100 + number}
+            yield {"order": f"o_{number:05}", "amount": 100 + number, "currency": "EUR"}
 
 
 class _NoServices:
@@ -117,7 +118,7 @@ def _pay(shop: Shop) -> Tool:
         "shop.pay",
         effect="write",
         key=lambda args: f"pay:{args.order}",
-        amount=lambda args: args.amount,
+        amount=lambda args: Money(args.amount, "EUR"),
         target=lambda args: f"order/{args.order}",
         reversible=False,
         keyed=True,
@@ -135,7 +136,7 @@ def _pay_batch(shop: Shop) -> Tool:
         "shop.pay_batch",
         effect="write",
         key=lambda args: f"pay:{args.orders.digest}",
-        amount=lambda args: args.orders.total,
+        amount=lambda args: args.orders.money,
         reversible=False,
         keyed=True,
         playbook="none",

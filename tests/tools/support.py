@@ -19,6 +19,7 @@ from tools.action import Action, Decision, Json, Role
 from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
 from tools.gateway import Gateway
+from tools.money import Money
 from tools.policy import PolicySet
 from tools.tool import BusinessServices, Call, Tool, ToolOptions, tool
 
@@ -120,8 +121,8 @@ def _key(args: Item) -> str:
     return f"shop:{args.id}"
 
 
-def _amount(args: Item) -> int:
-    return args.amount
+def _amount(args: Item) -> Money:
+    return Money(args.amount, "EUR")
 
 
 async def _look(args: Item, call: Call) -> Mapping[str, Json]:

@@ -12,6 +12,7 @@ from tools.action import Action, Json, Pin, canonical, digest, digest_of_lines
 from tools.admission import admit
 from tools.catalog import Catalog
 from tools.facts import Fact
+from tools.money import Money
 from tools.tool import Call, SliceArgument, tool
 
 
@@ -33,7 +34,7 @@ def key_of(args: Batch) -> str:
     "test.batch",
     effect="write",
     target=lambda args: f"table/{args.note}",
-    amount=lambda args: args.rows.total,
+    amount=lambda args: args.rows.money,
     facts=(
         Fact("environment", lambda args: " Prod", ("prod", "staging")),
         Fact("big", lambda args: len(args.tags)),
@@ -52,7 +53,14 @@ async def batch_with_key(args: Batch, call: Call) -> Mapping[str, Json]:
 
 
 CATALOG = Catalog([batch, batch_with_key])
-ROWS: dict[str, Json] = {"handle": "h_abcdef", "start": 10, "count": 2, "digest": "0" * 64, "total": 30}
+ROWS: dict[str, Json] = {
+    "handle": "h_abcdef",
+    "start": 10,
+    "count": 2,
+    "digest": "0" * 64,
+    "total": 30,
+    "currency": "EUR",
+}
 ACTION = Action("r1", "s1", "executor", "test.batch", {"rows": ROWS, "note": "n"}, "p1", "alice")
 
 
@@ -70,8 +78,9 @@ def test_the_request_hash_sees_lists_and_slices_by_count_and_digest() -> None:
 
 def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> None:
     """R50"""
-    facts = admit(replace(ACTION, exposure=20, is_tainted=True), CATALOG).facts
-    assert (facts.amount, facts.exposure, facts.target, facts.user) == (30, 30, "table/n", "alice")
+    facts = admit(replace(ACTION, exposure=Money(20, "EUR"), is_tainted=True), CATALOG).facts
+    assert (facts.amount, facts.exposure, facts.currency) == (30, 30, "EUR")
+    assert (facts.target, facts.user) == ("table/n", "alice")
     assert (facts.facts, facts.tainted, facts.approvals) == (("big=0", "environment=prod"), True, 0)
 
 
@@ -84,7 +93,8 @@ def test_facts_for_policies_come_from_the_tool_and_never_from_the_agent() -> Non
         {"plan_hash": "p2"},
         {"user": "bob"},
         {"pins": (Pin("a", 1),)},
-        {"exposure": 9},
+        {"exposure": Money(9, "EUR")},
+        {"args": {"rows": {**ROWS, "currency": "JPY"}, "note": "n"}},
         {"compensates": "e1"},
         {"args": {"rows": ROWS, "note": "other"}},
         {"args": {"rows": {**ROWS, "start": 11}, "note": "n"}},

@@ -15,6 +15,7 @@ from tests.tools.support import Desk, act
 from tools import effects, kills
 from tools.action import Action, Pin
 from tools.approval_request import ApprovalRequest, compose
+from tools.money import Money
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,7 @@ async def test_an_approval_that_went_stale_is_not_used(desk: Desk, owner: Any) -
 
 @pytest.mark.parametrize(
     "change",
-    [{"amount": 11}, {"plan_hash": "plan-2"}, {"step": "other"}, {"exposure": 12}],
+    [{"amount": 11}, {"plan_hash": "plan-2"}, {"step": "other"}, {"exposure": Money(12, "EUR")}],
     ids=["arguments", "plan", "step", "exposure"],
 )
 async def test_an_approval_covers_only_what_was_shown(desk: Desk, change: dict[str, Any]) -> None:
@@ -128,7 +129,7 @@ async def test_an_approval_that_was_used_is_used_up(desk: Desk) -> None:
 async def test_several_actions_are_asked_for_in_one_question(desk: Desk) -> None:
     """R40"""
     lease = await desk.run()
-    actions = [refund(lease, str(n), exposure=30) for n in range(3)]
+    actions = [refund(lease, str(n), exposure=Money(30, "EUR")) for n in range(3)]
     outcome = await desk.gateway.perform(lease, actions[0], bundle=[*actions, actions[1]])
     await desk.decide(str(outcome.approval), "bob")
     approval = await approvals.show(desk.database, lease.access, str(outcome.approval))

@@ -1,26 +1,35 @@
 """Billing tools: charges, invoices and jobs, and the effects that move money; discovered by the catalogue."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
+from tools.money import CurrencyCode, Money
 from tools.observations import Totals
-from tools.services import SETTLES_WITHIN, lookup_in, pages_of, request_body
+from tools.services import SETTLES_WITHIN, id_pages, keep_failures, lookup_in, pages_of, request_body
 from tools.tool import Call, Observation, Observe, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
-Cents = Annotated[int, Field(ge=1, le=100_000_000)]
+MinorUnits = Annotated[int, Field(ge=1, le=100_000_000)]
 
+BOOKED_IN = "EUR"
+"""What the demo business books in, for calls that name no currency."""
 PAGE = 10_000
 BATCH = 500
 _REFUNDS = Totals("billing", "refund_totals", "charges", "charge", "refunded")
 _CHARGES = Totals("billing", "charge_totals", "invoices", "invoice", "charged")
-_REFUND_FAILURES = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
+_REFUND_FAILURES = (
+    "account_closed: the money cannot land, people pay it out",
+    "disputed: the bank decides",
+    "currency: not that of the charge",
+    "amount: more than is left of the charge",
+)
 
 
 class BillingArguments(BaseModel):
@@ -54,29 +63,33 @@ class JobArguments(BillingArguments):
 
 
 class ChargesArguments(BillingArguments):
-    """Rows with `charge` and `amount`."""
+    """Rows with `charge`, `amount` and `currency`."""
 
     charges: SliceArgument
 
 
 class InvoicesArguments(BillingArguments):
-    """Rows with `invoice` and `amount`."""
+    """Rows with `invoice`, `amount` and `currency`."""
 
     invoices: SliceArgument
 
 
 class RefundArguments(BillingArguments):
-    """One charge and the amount to give back, in cents."""
+    """One charge and what to give back of it, in minor units; the service refuses any currency but the charge's own."""
 
     charge: ChargeId
-    amount: Cents
+    amount: MinorUnits
+    currency: CurrencyCode = BOOKED_IN
+    part: int = Field(default=0, ge=0, le=99)
+    """0 for the charge or its first part, 1 for the second part and so on; together they come to the charge at most."""
 
 
 class CollectionArguments(BillingArguments):
-    """One invoice and the amount to collect, in cents."""
+    """One invoice and the amount to collect, in minor units; the service refuses any currency but the invoice's own."""
 
     invoice: InvoiceId
-    amount: Cents
+    amount: MinorUnits
+    currency: CurrencyCode = BOOKED_IN
 
 
 class NoArguments(BillingArguments):
@@ -103,8 +116,8 @@ async def charges(args: CustomerArguments, call: Call) -> Mapping[str, Json]:
     """Find the charges of one customer, or one charge by its id.
 
     `customers` says how many people the words fit, `count` and `refunded` how many of their charges there are.
-    `charge` and `amount` name the one that can be refunded: the only one, or the only one that doubles another;
-    they are empty if there is none or more than one.
+    `charge`, `amount` and `currency` name the one that can be refunded: the only one, or the only one that doubles
+    another; they are empty if there is none or more than one.
     """
     return await call.services.get("billing", "charges", args.model_dump())
 
@@ -118,24 +131,14 @@ async def jobs(args: JobKindArguments, call: Call) -> Mapping[str, Json]:
 @tool("billing.refund_totals", effect="read", data=("payment",), timeout=30.0)
 async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
     """Count what was given back for these charges: how many, how much, and how many more than once."""
-    totals: dict[str, int] = {}
-    async for ids in _charge_ids(args.charges, call):
+    totals, currencies = Counter[str](), set[str]()
+    async for ids in id_pages(call, args.charges, "charge", PAGE):
         answer = await call.services.post("billing", "refund_totals", {"charges": ids})
-        for name, count in answer.items():
-            totals[name] = totals.get(name, 0) + count
-    return totals
-
-
-async def _charge_ids(part: SliceArgument, call: Call) -> AsyncIterator[list[Json]]:
-    """Yield the charges of a slice in pages; one page of none if it is empty."""
-    ids: list[Json] = []
-    async for row in call.rows.read(part):
-        ids.append(row["charge"])
-        if len(ids) == PAGE:
-            yield ids
-            ids = []
-    if ids or not part.count:
-        yield ids
+        currencies.add(answer.pop("currency", ""))
+        totals.update(answer)
+    if len(currencies - {""}) > 1:
+        raise Permanent("invalid_arguments", "these charges are in several currencies; ask for those of each by itself")
+    return {**totals, "currency": max(currencies)}
 
 
 def _job_is(status: str) -> Observe:
@@ -189,9 +192,9 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
 @tool(
     "billing.refund",
     effect="write",
-    key=lambda args: f"billing.refund:{args.charge}",
+    key=lambda args: f"billing.refund:{args.charge}" + (f":{args.part}" if args.part else ""),
     target=lambda args: f"charge/{args.charge}",
-    amount=lambda args: args.amount,
+    amount=lambda args: Money(args.amount, args.currency),
     observe=_REFUNDS.one,
     inapplicable=("environment",),
     lookup=lookup_in("billing"),
@@ -203,12 +206,12 @@ async def resume_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     failures=_REFUND_FAILURES,
 )
 async def refund(args: RefundArguments, call: Call) -> Mapping[str, Json]:
-    """Give one charge back to the customer."""
+    """Give one charge, or a part of it, back to the customer."""
     return await call.services.post("billing", "refund", await request_body(args, call))
 
 
-async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
-    return await _count_failures(call, await call.services.find_operation("billing", call.key))
+async def _look_for_batch(args: BillingArguments, call: Call) -> Mapping[str, Json]:
+    return await keep_failures(call, await call.services.find_operation("billing", call.key))
 
 
 @tool(
@@ -216,10 +219,10 @@ async def _look_for_refunds(args: ChargesArguments, call: Call) -> Mapping[str, 
     effect="write",
     key=lambda args: f"billing.refund_batch:{args.charges.digest}",
     target=lambda args: f"charges/{args.charges.handle}",
-    amount=lambda args: args.charges.total,
+    amount=lambda args: args.charges.money,
     observe=_REFUNDS.batch,
     inapplicable=("environment",),
-    lookup=_look_for_refunds,
+    lookup=_look_for_batch,
     keyed=True,
     settles_within=SETTLES_WITHIN,
     reversible=False,
@@ -233,7 +236,7 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     _refuse_excess(args.charges)
     # Item keys are those of single refunds, so that both ways together refund a charge at most once.
     path = "refund_batch?item_key=billing.refund:{charge}"
-    return await _count_failures(call, await call.services.post("billing", path, await request_body(args, call)))
+    return await keep_failures(call, await call.services.post("billing", path, await request_body(args, call)))
 
 
 @tool(
@@ -241,7 +244,7 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     effect="write",
     key=lambda args: f"billing.charge:{args.invoice}",
     target=lambda args: f"invoice/{args.invoice}",
-    amount=lambda args: args.amount,
+    amount=lambda args: Money(args.amount, args.currency),
     observe=_CHARGES.one,
     inapplicable=("environment",),
     lookup=lookup_in("billing"),
@@ -250,15 +253,15 @@ async def refund_batch(args: ChargesArguments, call: Call) -> Mapping[str, Json]
     reversible=False,
     playbook="billing.double-charge",
     data=("payment",),
-    failures=("account_closed: nothing can be collected", "amount: not that of the invoice"),
+    failures=(
+        "account_closed: nothing can be collected",
+        "amount: not that of the invoice",
+        "currency: not that of the invoice",
+    ),
 )
 async def charge(args: CollectionArguments, call: Call) -> Mapping[str, Json]:
     """Collect one invoice from its customer."""
     return await call.services.post("billing", "charge", await request_body(args, call))
-
-
-async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str, Json]:
-    return await _count_failures(call, await call.services.find_operation("billing", call.key))
 
 
 @tool(
@@ -266,10 +269,10 @@ async def _look_for_charges(args: InvoicesArguments, call: Call) -> Mapping[str,
     effect="write",
     key=lambda args: f"billing.charge_batch:{args.invoices.digest}",
     target=lambda args: f"invoices/{args.invoices.handle}",
-    amount=lambda args: args.invoices.total,
+    amount=lambda args: args.invoices.money,
     observe=_CHARGES.batch,
     inapplicable=("environment",),
-    lookup=_look_for_charges,
+    lookup=_look_for_batch,
     keyed=True,
     settles_within=SETTLES_WITHIN,
     reversible=False,
@@ -282,28 +285,14 @@ async def charge_batch(args: InvoicesArguments, call: Call) -> Mapping[str, Json
     """Collect up to 500 invoices; one that fails does not stop the others, and is kept under `failures`."""
     _refuse_excess(args.invoices)
     path = "charge_batch?item_key=billing.charge:{invoice}"
-    return await _count_failures(call, await call.services.post("billing", path, await request_body(args, call)))
+    return await keep_failures(call, await call.services.post("billing", path, await request_body(args, call)))
 
 
 async def _keep_pages(call: Call, name: str, path: str, params: Mapping[str, str | int]) -> Mapping[str, Json]:
     part = await call.rows.keep(name, pages_of(call, "billing", path, params, PAGE))
-    return {name: part.model_dump(), "count": part.count, "sum": part.total}
+    return {name: part.model_dump(), "count": part.count, "sum": part.total, "currency": part.currency}
 
 
 def _refuse_excess(part: SliceArgument) -> None:
     if part.count > BATCH:
         raise Permanent("invalid_arguments", f"a batch of {part.count} rows; cut it into slices of at most {BATCH}")
-
-
-async def _count_failures(call: Call, answer: Mapping[str, Any]) -> Mapping[str, Json]:
-    """Return the answer with the failed items as a slice: ids in any number stay out of plans and prompts."""
-    if not answer:
-        return {}
-    failures = answer["failed"]
-
-    async def rows() -> AsyncIterator[Mapping[str, Json]]:
-        for item in failures:
-            yield item
-
-    references = {"failures": (await call.rows.keep("failures", rows())).model_dump()} if failures else {}
-    return {**answer, "failed": len(failures), **references}

@@ -7,9 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.action import Json
 from tools.facts import Fact
+from tools.money import Money
 from tools.services import SETTLES_WITHIN, lookup_in, request_body
 from tools.tool import Call, Observation, tool
 
+PRICED_IN = "EUR"
+"""What the demo business pays for its volumes in."""
 ResourceName = Annotated[str, Field(pattern=r"^(prod|staging)/[a-z][a-z0-9_-]{0,39}$")]
 """The environment is part of every name here, so that nobody can claim another one."""
 
@@ -83,7 +86,7 @@ async def _table_is_gone(args: TableArguments, call: Call, report: Mapping[str, 
     key=lambda args: f"cloud.extend_volume:{args.volume}:{args.size}",
     target=lambda args: f"volume/{args.volume}",
     facts=(Fact("environment", lambda args: _environment(args.volume), _ENVIRONMENTS),),
-    amount=lambda args: args.price,
+    amount=lambda args: Money(args.price, PRICED_IN),
     observe=_volume_has_grown,
     lookup=lookup_in("cloud"),
     keyed=True,

@@ -67,25 +67,25 @@ async def test_arguments_that_do_not_fit_are_a_usage_error(run: Run) -> None:
 
 
 def slice_of(count: int, total: int) -> ResultSlice:
-    return ResultSlice(handle="h_1", start=0, count=count, total=total, digest="")
+    return ResultSlice(handle="h_1", start=0, count=count, total=total, digest="", currency="EUR" if count else "")
 
 
 async def rows(count: int) -> AsyncIterator[Mapping[str, Any]]:
     for n in range(count):
-        yield {"charge": f"ch_{n}", "amount": 0}
+        yield {"charge": f"ch_{n}", "amount": 0, "currency": "EUR"}
 
 
 async def test_what_has_amounts_is_summed_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
     first = [row async for row in rows(20)]
     terminal.outline({"found": slice_of(1234, 0)}, "", rows={"call.found": first}, path="call.")
     lines = capsys.readouterr().out.splitlines()
-    assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 in all (h_1)", "  - charge ch_0, amount 0.00")
+    assert (lines[0], lines[1]) == ("found: 1,234 rows, 0.00 EUR in all (h_1)", "  - charge ch_0, amount 0.00 EUR")
     assert (len(lines), lines[-1]) == (12, "  and 1,224 more")
 
 
 def test_without_rows_a_sum_still_says_what_is_at_stake(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.outline({"found": slice_of(2, 250), "none": slice_of(0, 0)}, "")
-    assert capsys.readouterr().out == "found: 2 rows, 2.50 in all (h_1)\nnone: 0 rows (h_1)\n"
+    assert capsys.readouterr().out == "found: 2 rows, 2.50 EUR in all (h_1)\nnone: 0 rows (h_1)\n"
 
 
 def test_long_texts_are_cut(capsys: pytest.CaptureFixture[str]) -> None:

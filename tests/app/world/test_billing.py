@@ -130,7 +130,8 @@ async def test_totals_count_refunds_and_repeats(shop: Business) -> None:
     ids = [row["charge"] for row in rows]
     totals = (await shop.post("/billing/refund_totals", {"charges": ids}, role="researcher")).json()
     amount = sum(row["amount"] for row in rows) + rows[0]["amount"]
-    assert totals == {"charges": 3, "refunded": 3, "amount": amount, "refunded_twice": 1, "disputed": 0}
+    counts = {"charges": 3, "refunded": 3, "refunded_twice": 1, "disputed": 0}
+    assert totals == {**counts, "amount": amount, "currency": "EUR"}
 
 
 async def test_job_is_paused_and_resumed_but_never_when_finished(shop: Business) -> None:
@@ -193,3 +194,47 @@ async def test_invoice_is_only_charged_over_its_own_amount(urls: Urls) -> None:
         row = (await shop.read("/billing/open_invoices"))["rows"][0]
         answer = await shop.post("/billing/charge", {"invoice": row["invoice"], "amount": row["amount"] + 1})
         assert (answer.status_code, (await shop.actual_counts())["charges"]) == (422, 0)
+
+
+def _parts(charge: str, *amounts: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"charge": charge, "amount": amount, "part": part, **fields} for part, amount in enumerate(amounts)]
+
+
+async def _refund(shop: Business, parts: list[dict[str, Any]]) -> list[int]:
+    """Refund parts of a charge, one after the other; returns the status of each answer."""
+    return [(await shop.post("/billing/refund", part)).status_code for part in parts]
+
+
+async def test_parts_of_a_charge_add_up_to_its_last_minor_unit_and_not_to_more(shop: Business) -> None:
+    await shop.pause()
+    row, other, *_ = _items(await shop.clean())
+    third = row["amount"] // 3
+    rest = row["amount"] - 2 * third
+    assert await _refund(shop, _parts(row["charge"], third, third, rest + 1, rest, 1)) == [200, 200, 422, 200, 422]
+    assert await _refund(shop, _parts(other["charge"], other["amount"], 1)) == [200, 422]
+    totals = await shop.post("/billing/refund_totals", {"charges": [row["charge"]]}, role="researcher")
+    assert totals.json()["amount"] == row["amount"]
+
+
+async def test_parts_that_come_at_once_and_in_one_batch_are_counted_together(shop: Business) -> None:
+    await shop.pause()
+    row, other, *_ = _items(await shop.clean())
+    half = row["amount"] // 2 + 1
+    answers = await asyncio.gather(*(shop.post("/billing/refund", part) for part in _parts(row["charge"], *[half] * 6)))
+    assert sorted(answer.status_code for answer in answers) == [200, *[422] * 5]
+    batch = _parts(other["charge"], other["amount"] - 1, 1, 1)
+    path = "/billing/refund_batch?item_key=part:{charge}"
+    keyless = (await shop.post("/billing/refund_batch", {"charges": batch[:1]})).json()
+    assert (keyless["refunded"], keyless["currency"]) == (1, "EUR")
+    assert [item["reason"] for item in (await shop.post(path, {"charges": batch[1:]})).json()["failed"]] == [
+        "more than is left of the charge"
+    ]
+
+
+async def test_currency_of_a_refund_is_that_of_its_charge(shop: Business) -> None:
+    await shop.pause()
+    row, other, *_ = _items(await shop.clean())
+    assert (await shop.post("/billing/refund", {**row, "currency": "JPY"})).status_code == 422
+    mixed = {"charges": [row, {**other, "currency": "JPY"}]}
+    assert (await shop.post("/billing/refund_batch", mixed)).status_code == 422
+    assert (await shop.actual_counts())["refunds"] == 0

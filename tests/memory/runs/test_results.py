@@ -229,3 +229,38 @@ async def test_many_rows_are_sorted_and_read_in_pieces(database: Database, alice
 
 def _account(row: Mapping[str, Any]) -> str | None:
     return row["account"] if row["account"] == "open" else None
+
+
+async def amounts(*currencies: str | None) -> AsyncIterator[Mapping[str, Any]]:
+    for n, currency in enumerate(currencies):
+        yield {"charge": f"ch_{n}", "amount": n} | ({"currency": currency} if currency else {})
+
+
+@pytest.mark.parametrize(
+    ("currencies", "common"),
+    [
+        (["EUR", "EUR"], "EUR"),
+        (["EUR", "JPY"], "*"),
+        ([None, "EUR"], "*"),
+        ([None], "*"),
+        (["euro"], "*"),
+        ([], ""),
+    ],
+)
+async def test_slice_says_in_which_currency_its_total_is(
+    steps: Steps, currencies: list[str | None], common: str
+) -> None:
+    part = await steps("found").keep("all", amounts(*currencies))
+    cut = await steps("later").cut(part, 0, 9)
+    assert (part.get("currency"), cut.get("currency")) == (common, common)
+
+
+async def test_rows_of_several_currencies_are_split_and_cut_into_sums_of_one(steps: Steps) -> None:
+    part = await steps("found").keep("all", amounts("EUR", "JPY", "JPY", "EUR"))
+    by_currency = await steps("split").split(
+        part, lambda row: row["currency"].lower(), fields=frozenset({"currency"}), names=["eur"], otherwise="jpy"
+    )
+    sums = {name: (group["total"], group.get("currency")) for name, group in by_currency.items()}
+    assert sums == {"eur": (3, "EUR"), "jpy": (3, "JPY")}
+    pairs = await steps("later").cuts(part, 1, 2)
+    assert [(pair["total"], pair.get("currency")) for pair in pairs] == [(3, "JPY"), (3, "EUR")]

@@ -175,7 +175,7 @@ async def test_open_invoices_are_collected_in_a_batch(open_office: OpenOffice) -
 
 @pytest.mark.parametrize(("tool", "name"), [("billing.refund_batch", "charges"), ("billing.charge_batch", "invoices")])
 async def test_batch_over_500_is_refused_before_it_is_read(open_office: OpenOffice, tool: str, name: str) -> None:
-    part = {"handle": "h_" + "0" * 24, "start": 0, "count": 501, "digest": "0" * 64, "total": 1}
+    part = {"handle": "h_" + "0" * 24, "start": 0, "count": 501, "digest": "0" * 64, "total": 1, "currency": "EUR"}
     async with open_office() as office:
         outcome = await office.perform(tool, {name: part})
         assert (outcome.state, "501" in outcome.message) == ("failed", True)

@@ -22,7 +22,7 @@ ROWS: list[Mapping[str, Json]] = [
     {"charge": "ch_ba9876543210", "invoice": "in_2", "customer": "cu_2", "amount": 99, "disputed": False, "x": None},
 ]
 PART = SliceArgument(
-    handle="h_" + "a" * 24, count=2, digest=digest_of_lines(canonical(row) for row in ROWS), total=1349
+    handle="h_" + "a" * 24, count=2, digest=digest_of_lines(canonical(row) for row in ROWS), total=1349, currency="EUR"
 ).model_dump()
 ARGUMENTS: Mapping[str, dict[str, Json]] = {
     "billing.pause_job": {"job": "retry-2026-11-20"},
