@@ -85,16 +85,16 @@ def refusals(tool: Tool, args: Mapping[str, Json]) -> list[str]:
     return []
 
 
-def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:
-    args = cast(dict[str, Json], parsed.model_dump(mode="json"))
+def _derive(action: Action, tool: Tool, model: BaseModel) -> AdmittedAction:
+    args = cast(dict[str, Json], model.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
-    target = _target(tool, parsed)
+    target = _target(tool, model)
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
-    key = _key(tool, parsed, args_hash)
-    return AdmittedAction(action, tool, parsed, args, args_hash, call_hash, key, _facts(action, tool, parsed, target))
+    key = _key(tool, model, args_hash)
+    return AdmittedAction(action, tool, model, args, args_hash, call_hash, key, _facts(action, tool, model, target))
 
 
 def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
@@ -107,19 +107,19 @@ def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
             continue
         tool = catalog.get(name)
         try:
-            parsed = arguments.parse(tool.arguments, admission.args)
-            keys.append({"key": _key(tool, parsed, admission.args_hash), "per_run": tool.key is None})
+            model = arguments.parse(tool.arguments, admission.args)
+            keys.append({"key": _key(tool, model, admission.args_hash), "per_run": tool.key is None})
         except _REFUSALS:
             continue
     return keys
 
 
-def _key(tool: Tool, parsed: BaseModel, args_hash: str) -> str:
-    return tool.key(parsed) if tool.key else f"{tool.name}:{_target(tool, parsed)}:{args_hash}"
+def _key(tool: Tool, model: BaseModel, args_hash: str) -> str:
+    return tool.key(model) if tool.key else f"{tool.name}:{_target(tool, model)}:{args_hash}"
 
 
-def _target(tool: Tool, parsed: BaseModel) -> str:
-    return tool.target(parsed) if tool.target else "none/none"
+def _target(tool: Tool, model: BaseModel) -> str:
+    return tool.target(model) if tool.target else "none/none"
 
 
 @lru_cache(maxsize=1024)
@@ -128,8 +128,8 @@ def _schema_hash(tool: Tool) -> str:
     return tool.schema_hash
 
 
-def _facts(action: Action, tool: Tool, parsed: BaseModel, target: str) -> Facts:
-    amount = tool.amount(parsed) if tool.amount else 0
+def _facts(action: Action, tool: Tool, model: BaseModel, target: str) -> Facts:
+    amount = tool.amount(model) if tool.amount else 0
     return Facts(
         user=action.user,
         amount=amount,
@@ -137,7 +137,7 @@ def _facts(action: Action, tool: Tool, parsed: BaseModel, target: str) -> Facts:
         tainted=action.is_tainted,
         reversible=tool.is_reversible,
         target=target,
-        facts=facts.state(tool.facts, parsed),
+        facts=facts.state(tool.facts, model),
     )
 
 

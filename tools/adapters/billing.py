@@ -1,5 +1,6 @@
 """Billing tools: charges, invoices and jobs, and the effects that move money; discovered by the catalogue."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -7,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memory.errors import Permanent
 from tools.action import Json
-from tools.observations import Totals
+from tools.observations import Listing, Totals
 from tools.services import SETTLES_WITHIN, lookup_in, pages_of, request_body
-from tools.tool import Call, Observation, Observe, SliceArgument, tool
+from tools.tool import Call, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
@@ -18,9 +19,10 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 
 PAGE = 10_000
 BATCH = 500
+_JOBS = Listing("billing", "jobs", "jobs", "job")
 _REFUNDS = Totals("billing", "refund_totals", "charges", "charge", "refunded")
 _CHARGES = Totals("billing", "charge_totals", "invoices", "invoice", "charged")
-_REFUND_FAILURES = ("account_closed: the money cannot land, people pay it out", "disputed: the bank decides")
+_REFUND_FAILURES = ("account_closed: people pay it out", "disputed: the bank decides")
 
 
 class BillingArguments(BaseModel):
@@ -118,12 +120,10 @@ async def jobs(args: JobKindArguments, call: Call) -> Mapping[str, Json]:
 @tool("billing.refund_totals", effect="read", data=("payment",), timeout=30.0)
 async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json]:
     """Count what was given back for these charges: how many, how much, and how many more than once."""
-    totals: dict[str, int] = {}
+    totals = Counter[str]()
     async for ids in _charge_ids(args.charges, call):
-        answer = await call.services.post("billing", "refund_totals", {"charges": ids})
-        for name, count in answer.items():
-            totals[name] = totals.get(name, 0) + count
-    return totals
+        totals.update(await call.services.post("billing", "refund_totals", {"charges": ids}))
+    return dict(totals)
 
 
 async def _charge_ids(part: SliceArgument, call: Call) -> AsyncIterator[list[Json]]:
@@ -138,21 +138,12 @@ async def _charge_ids(part: SliceArgument, call: Call) -> AsyncIterator[list[Jso
         yield ids
 
 
-def _job_is(status: str) -> Observe:
-    async def observe(args: JobArguments, call: Call, report: Mapping[str, Json]) -> Observation:
-        jobs = (await call.services.get("billing", "jobs", {"kind": "any"}))["jobs"]
-        current = next((job["status"] for job in jobs if job["job"] == args.job), "missing")
-        return Observation(current == status, {"job": args.job, "status": current})
-
-    return observe
-
-
 @tool(
     "billing.pause_job",
     effect="write",
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
-    observe=_job_is("paused"),
+    observe=_JOBS.status_is("paused"),
     sets_state=True,
     inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),
@@ -171,7 +162,7 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     "billing.resume_job",
     effect="write",
     target=lambda args: f"job/{args.job}",
-    observe=_job_is("running"),
+    observe=_JOBS.status_is("running"),
     sets_state=True,
     inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),
