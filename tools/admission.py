@@ -57,8 +57,8 @@ class AdmittedAction:
                 "plan": action.plan_hash,
                 "policy": policy,
                 "knowledge": [[pin.id, pin.version] for pin in sorted(action.pins, key=lambda pin: pin.id)],
-                "exposure": _digested(action.exposure),
-                "amount": _digested(self.amount),
+                "exposure": _as_json(action.exposure),
+                "amount": _as_json(self.amount),
                 "compensates": action.compensates,
             }
         )
@@ -92,26 +92,26 @@ def refusals(tool: Tool, args: Mapping[str, Json]) -> list[str]:
     return []
 
 
-def _derive(action: Action, tool: Tool, parsed: BaseModel) -> AdmittedAction:
-    args = cast(dict[str, Json], parsed.model_dump(mode="json"))
+def _derive(action: Action, tool: Tool, model: BaseModel) -> AdmittedAction:
+    args = cast(dict[str, Json], model.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
-    target = _target(tool, parsed)
+    target = _target(tool, model)
     call_hash = digest({"tool": tool.name, "args": summaries, "target": target})
-    key = _key(tool, parsed, args_hash)
-    worth = amount(tool.name, tool.amount, parsed)
+    key = _key(tool, model, args_hash)
+    worth = amount(tool.name, tool.amount, model)
     exposure = _exposure(action.exposure, worth)
     return AdmittedAction(
         action,
         tool,
-        parsed,
+        model,
         args,
         args_hash,
         call_hash,
         key,
-        _facts(action, tool, parsed, target=target, amount=worth, exposure=exposure),
+        _facts(action, tool, model, target=target, amount=worth, exposure=exposure),
         worth,
         exposure,
     )
@@ -127,31 +127,31 @@ def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
             continue
         tool = catalog.get(name)
         try:
-            parsed = arguments.parse(tool.arguments, admission.args)
-            keys.append({"key": _key(tool, parsed, admission.args_hash), "per_run": tool.key is None})
+            model = arguments.parse(tool.arguments, admission.args)
+            keys.append({"key": _key(tool, model, admission.args_hash), "per_run": tool.key is None})
         except _REFUSALS:
             continue
     return keys
 
 
-def _key(tool: Tool, parsed: BaseModel, args_hash: str) -> str:
-    return tool.key(parsed) if tool.key else f"{tool.name}:{_target(tool, parsed)}:{args_hash}"
+def _key(tool: Tool, model: BaseModel, args_hash: str) -> str:
+    return tool.key(model) if tool.key else f"{tool.name}:{_target(tool, model)}:{args_hash}"
 
 
-def _target(tool: Tool, parsed: BaseModel) -> str:
-    return tool.target(parsed) if tool.target else "none/none"
+def _target(tool: Tool, model: BaseModel) -> str:
+    return tool.target(model) if tool.target else "none/none"
 
 
-def _exposure(stated: Money | None, amount: Money | None) -> Money | None:
+def _exposure(sum: Money | None, amount: Money | None) -> Money | None:
     """Return the larger of what is decided together and this one's amount; raises ValueError if currencies differ."""
-    if stated is None or amount is None:
-        return stated or amount
-    if stated.currency != amount.currency:
-        raise ValueError(f"{amount} is decided together with {stated}; amounts of two currencies have no sum")
-    return max(stated, amount, key=lambda money: money.minor)
+    if sum is None or amount is None:
+        return sum or amount
+    if sum.currency != amount.currency:
+        raise ValueError(f"{amount} is decided together with {sum}; amounts of two currencies have no sum")
+    return max(sum, amount, key=lambda money: money.minor)
 
 
-def _digested(amount: Money | None) -> Json:
+def _as_json(amount: Money | None) -> Json:
     return None if amount is None else [amount.minor, amount.currency]
 
 
@@ -162,7 +162,7 @@ def _schema_hash(tool: Tool) -> str:
 
 
 def _facts(
-    action: Action, tool: Tool, parsed: BaseModel, *, target: str, amount: Money | None, exposure: Money | None
+    action: Action, tool: Tool, model: BaseModel, *, target: str, amount: Money | None, exposure: Money | None
 ) -> Facts:
     return Facts(
         user=action.user,
@@ -172,7 +172,7 @@ def _facts(
         tainted=action.is_tainted,
         reversible=tool.is_reversible,
         target=target,
-        facts=facts.state(tool.facts, parsed),
+        facts=facts.state(tool.facts, model),
     )
 
 

@@ -61,14 +61,14 @@ async def confirm(tool: Tool, arguments: object, call: Call, clock: Clock, repor
     began, looks, failures = clock.monotonic(), 0, 0
     while True:
         try:
-            seen = await observe(tool, arguments, call, report)
+            observation = await observe(tool, arguments, call, report)
         except ControlError as error:
             failures += 1
             if failures >= tool.attempts:
                 return Confirmation("unchecked", message=f"the target could not be looked at: {error}")
         else:
             looks += 1
-            if conclusion := _conclude(tool, seen, looks, clock.monotonic() - began):
+            if conclusion := _conclude(tool, observation, looks, clock.monotonic() - began):
                 return conclusion
         await clock.sleep(backoff(looks + failures, _FIRST_PAUSE))
 
@@ -77,24 +77,26 @@ async def observe(tool: Tool, arguments: object, call: Call, report: Mapping[str
     """Look once at a write's target; raises Temporary or Permanent, whatever goes wrong."""
     look = tool.observe
     assert look
-    seen = await bounded(tool, lambda: look(arguments, call, report))
-    if not (isinstance(cast(object, seen), Observation) and answers.is_small(seen.facts, _LARGEST_FACTS)):
+    observation = await bounded(tool, lambda: look(arguments, call, report))
+    if not (isinstance(cast(object, observation), Observation) and answers.is_small(observation.facts, _LARGEST_FACTS)):
         raise Temporary("tool_failed", f"{tool.name!r} answered no small Observation")
-    return seen
+    return observation
 
 
-def _conclude(tool: Tool, seen: Observation, looks: int, seconds: float) -> Confirmation | None:
+def _conclude(tool: Tool, observation: Observation, looks: int, seconds: float) -> Confirmation | None:
     """Conclude from a look; None means that the write may still come to be seen."""
-    if seen.holds is True:
-        return Confirmation("confirmed", seen.facts)
+    if observation.holds is True:
+        return Confirmation("confirmed", observation.facts)
     settles_within = tool.settles_within or 0.0
     if looks < tool.attempts or seconds < min(settles_within, _LONGEST):
         return None
     if settles_within > _LONGEST:
-        return Confirmation("unchecked", seen.facts, f"not to be seen after {seconds:.0f} s, which may be too early")
-    return Confirmation("contradicted", seen.facts, contradiction(tool, seen))
+        return Confirmation(
+            "unchecked", observation.facts, f"not to be seen after {seconds:.0f} s, which may be too early"
+        )
+    return Confirmation("contradicted", observation.facts, contradiction(tool, observation))
 
 
-def contradiction(tool: Tool, seen: Observation) -> str:
+def contradiction(tool: Tool, observation: Observation) -> str:
     """Return what people are told when the world does not show what was reported."""
-    return f"{tool.name!r} reported success, but its target shows {canonical(seen.facts)[:300]}"
+    return f"{tool.name!r} reported success, but its target shows {canonical(observation.facts)[:300]}"

@@ -1,4 +1,4 @@
-"""Observations that tools of services share: how often, and over how much, a thing was done to the rows of a call.
+"""Observations that tools of services share: a thing's status; how often, and over how much, something was done.
 
 Adapters declare them on their tools, beside the look-ups of `services`.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.action import Json
-from tools.tool import Call, Observation, SliceArgument
+from tools.tool import Call, Observation, Observe, SliceArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +56,26 @@ class Totals:
     def _facts(self, totals: Mapping[str, Any]) -> dict[str, Json]:
         """Return totals in the fields of the write's own result."""
         return {self.verb: totals[self.verb], "replayed": 0, "amount": totals["amount"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A read by which a service lists its things, each with its status."""
+
+    service: str
+    path: str
+    things: str
+    """Field of its answer that lists them."""
+    id: str
+    """Field of each, and of the tool's arguments, that names one."""
+
+    def status_is(self, status: str) -> Observe:
+        """Return the observation of a thing that is to have this status."""
+
+        async def observe(args: Any, call: Call, report: Mapping[str, Json]) -> Observation:
+            id = getattr(args, self.id)
+            things = (await call.services.get(self.service, self.path))[self.things]
+            current = next((thing["status"] for thing in things if thing[self.id] == id), "missing")
+            return Observation(current == status, {self.id: id, "status": current})
+
+        return observe

@@ -81,7 +81,7 @@ class Step(Part):
     on_failure: Literal["compensate", "continue", "stop"] = "compensate"
     audit: bool = False
     """True if the auditor must pass everything so far before the next step."""
-    checks: tuple[Name, ...] = ()
+    checks: tuple[Name, ...] = Field(default=(), strict=False)
     """For a read: the writes before it that it looks at, where their tools cannot look themselves."""
 
     @model_validator(mode="after")

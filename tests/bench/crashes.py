@@ -140,8 +140,8 @@ class House:
     async def figures(self) -> dict[str, Any]:
         """Return what came of it."""
         business = self.addresses.business_url
-        refunds = await self.read("select charge from world_billing.refunds where not by_support", business)
-        counts = Counter(charge for (charge,) in refunds)
+        refunds = await self.read("select charge, run from world_billing.refunds where not by_support", business)
+        counts, acting = Counter(charge for charge, _ in refunds), {run for _, run in refunds}
         rows = {run: (status, reason) for run, status, reason in await self.read("select id, status, reason from runs")}
         ends = {run: rows.get(run, ("lost", None)) for run in self.runs}
         doubts = await self.read("select key from effects where state in ('in_doubt', 'claimed')")
@@ -158,7 +158,7 @@ class House:
             "lost": [run for run, (status, _) in ends.items() if status == "lost"],
             "stuck": [run for run, (status, _) in ends.items() if status not in {*RESTING, "lost"}],
             "done without a refund": [r for r, (s, _) in ends.items() if s == "done" and not counts[self.runs[r]]],
-            "failed with one": [r for r, (s, _) in ends.items() if s == "failed" and counts[self.runs[r]]],
+            "failed with one": [r for r, (s, _) in ends.items() if s == "failed" and r in acting],
         }
 
 

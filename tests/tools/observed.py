@@ -8,7 +8,7 @@ from memory.errors import Temporary
 from tests.conftest import VirtualClock
 from tests.tools.support import POLICY, Desk, Item, open_desk
 from tools.action import Json
-from tools.tool import Call, Observation, Tool, tool
+from tools.tool import Call, Observation, ServiceRefusal, Tool, tool
 
 RULES = POLICY.replace("// unattended: ", "// unattended: hall.on, hall.off, hall.set, hall.book, hall.unbook, ")
 
@@ -23,6 +23,8 @@ class Hall:
     answers: dict[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
     calls: list[str] = field(default_factory=list[str])
     lies: bool = False
+    refusals: list[ServiceRefusal] = field(default_factory=list[ServiceRefusal])
+    """What the next bookings are told."""
     lag: float = 0.0
     """Seconds until a booking is seen."""
     since: float = 0.0
@@ -39,6 +41,8 @@ class Hall:
     async def book(self, seat: str, change: int, key: str) -> Mapping[str, Json]:
         """Book a seat, or give it back."""
         self.calls.append(key)
+        if self.refusals:
+            raise self.refusals.pop(0)
         if key not in self.answers and not self.lies:
             self.booked[seat] = self.booked.get(seat, 0) + change
             self.since = self.clock.monotonic()

@@ -1,15 +1,19 @@
 """Effects in doubt: settled by what the world shows, one look at a time, and only by a proof."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memory.errors import Halt, Temporary
+from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.records import Lease
-from tests.conftest import Connect
-from tests.tools.support import Desk, act
+from memory.scope import Principal
+from tests.conftest import Connect, VirtualClock
+from tests.tools.support import POLICY, TOOLS, Desk, act, open_desk
 from tools import doubts, effects
 from tools.effects import EffectRow
 
@@ -59,6 +63,20 @@ async def test_what_the_world_shows_settles_a_doubt_and_the_run_goes_on_without_
     assert (outcome.state, desk.shop.calls) == ("done", calls)
     entries = [body for body in await desk.story(lease) if body["kind"] == "outcome"]
     assert [(body["state"], body["attempt"]["read_back"]) for body in entries] == [("in_doubt", False), ("done", True)]
+
+
+async def test_a_card_bounds_how_often_a_doubt_is_looked_at(
+    database: Database, people: Mapping[str, Principal], clock: VirtualClock, superuser: Connect
+) -> None:
+    """After that people find out; they are told what is known, and under which key the service knows it."""
+    short = replace(TOOLS[0], name="shop.short", looks=1)
+    desk = await open_desk(database, people, clock, tools=[short], policy=POLICY.replace("shop.plain", "shop.short", 1))
+    effect = await fall_into_doubt(desk, await desk.run(), "shop.short")
+    for looks in (1, 1):
+        await be_due(superuser, effect)
+        await look(desk)
+        row = await effects.show(database, desk.access("alice"), effect.id)
+        assert (row.state, row.looks, row.send_key) == ("in_doubt", looks, effect.key)
 
 
 @pytest.mark.parametrize(

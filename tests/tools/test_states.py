@@ -13,6 +13,7 @@ from tests.tools.observed import Hall, open_hall, refuse
 from tests.tools.support import Desk, act
 from tools import effects
 from tools.action import Outcome
+from tools.tool import ServiceRefusal
 
 pytestmark = pytest.mark.anyio
 
@@ -134,3 +135,14 @@ async def test_a_reverse_that_was_refused_frees_nothing(hall: tuple[Desk, Hall])
     with pytest.raises(Exception, match="budget_exceeded"):
         await desk.gateway.perform(lease, act(lease, tool="hall.unbook"))
     assert (await effects.show(desk.database, lease.access, str(first.effect))).state == "done"
+
+
+async def test_after_a_failure_the_key_stays_unless_the_service_says_that_it_is_dead(hall: tuple[Desk, Hall]) -> None:
+    """Under a dead key it would do nothing for ever; under a living one its own protection goes on working."""
+    desk, world = hall
+    keys: list[str] = []
+    for is_key_dead in (False, True, False):
+        world.refusals = [ServiceRefusal("tool_failed", "refused", 422, is_key_dead=is_key_dead)]
+        assert (await perform(desk, "hall.book")).state == "failed"
+        keys = world.calls
+    assert ((await perform(desk, "hall.book")).state, keys) == ("done", ["book:a", "book:a", "book:a#1", "book:a#1"])

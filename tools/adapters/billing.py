@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from memory.errors import Permanent
 from tools.action import Json
 from tools.money import CurrencyCode, Money
-from tools.observations import Totals
+from tools.observations import Listing, Totals
 from tools.services import SETTLES_WITHIN, id_pages, keep_failures, lookup_in, pages_of, request_body
-from tools.tool import Call, Observation, Observe, SliceArgument, tool
+from tools.tool import Call, SliceArgument, tool
 
 ChargeId = Annotated[str, Field(pattern=r"^ch_[a-z0-9]{12}$")]
 InvoiceId = Annotated[str, Field(pattern=r"^in_[a-z0-9_]{1,40}$")]
@@ -22,10 +22,11 @@ BOOKED_IN = "EUR"
 """What the demo business books in, for calls that name no currency."""
 PAGE = 10_000
 BATCH = 500
+_JOBS = Listing("billing", "jobs", "jobs", "job")
 _REFUNDS = Totals("billing", "refund_totals", "charges", "charge", "refunded")
 _CHARGES = Totals("billing", "charge_totals", "invoices", "invoice", "charged")
 _REFUND_FAILURES = (
-    "account_closed: the money cannot land, people pay it out",
+    "account_closed: people pay it out",
     "disputed: the bank decides",
     "currency: not that of the charge",
     "amount: more than is left of the charge",
@@ -141,21 +142,12 @@ async def refund_totals(args: ChargesArguments, call: Call) -> Mapping[str, Json
     return {**totals, "currency": max(currencies)}
 
 
-def _job_is(status: str) -> Observe:
-    async def observe(args: JobArguments, call: Call, report: Mapping[str, Json]) -> Observation:
-        jobs = (await call.services.get("billing", "jobs", {"kind": "any"}))["jobs"]
-        current = next((job["status"] for job in jobs if job["job"] == args.job), "missing")
-        return Observation(current == status, {"job": args.job, "status": current})
-
-    return observe
-
-
 @tool(
     "billing.pause_job",
     effect="write",
     key=lambda args: f"billing.pause_job:{args.job}",
     target=lambda args: f"job/{args.job}",
-    observe=_job_is("paused"),
+    observe=_JOBS.status_is("paused"),
     sets_state=True,
     inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),
@@ -174,7 +166,7 @@ async def pause_job(args: JobArguments, call: Call) -> Mapping[str, Json]:
     "billing.resume_job",
     effect="write",
     target=lambda args: f"job/{args.job}",
-    observe=_job_is("running"),
+    observe=_JOBS.status_is("running"),
     sets_state=True,
     inapplicable=("amount", "environment"),
     lookup=lookup_in("billing"),

@@ -211,8 +211,8 @@ async def test_many_rows_are_sorted_and_read_in_pieces(database: Database, alice
     """The groups, their order and their digests are those of one piece; somebody hears of each."""
     run = str(uuid4())
 
-    def steps(step: str, **options: Any) -> RunRows:
-        return RunRows(database, Access.of(alice), run, step, **options)
+    def steps(step: str, page: int = 5_000) -> RunRows:
+        return RunRows(database, Access.of(alice), run, step, page=page)
 
     charges = await steps("found").keep("all", rows(50))
     options: dict[str, Any] = {"fields": frozenset({"account"}), "names": ["open", "none"], "otherwise": "closed"}
