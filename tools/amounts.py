@@ -40,12 +40,12 @@ def currency_source(tool: str, amount_of: AmountOf | None, arguments: Arguments)
     paths = list(_texts(arguments))
     first = dict(zip(paths, _CODES, strict=False))
     second = dict(zip(paths, _CODES[len(paths) :], strict=False))
-    one, other = (_try(tool, amount_of, arguments, codes) for codes in (first, second))
-    if one is None or other is None:
+    first_currency, other = (_try(tool, amount_of, arguments, codes) for codes in (first, second))
+    if first_currency is None or other is None:
         return ""
-    if one == other:
-        return one
-    return next((f"args.{path}" for path, currency in first.items() if currency == one), "")
+    if first_currency == other:
+        return first_currency
+    return next((f"args.{path}" for path, currency in first.items() if currency == first_currency), "")
 
 
 def _try(tool: str, amount_of: AmountOf, arguments: Arguments, codes: Mapping[str, str]) -> str | None:

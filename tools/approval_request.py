@@ -68,9 +68,9 @@ def foresee(action: Action, catalog: Catalog, policy: PolicySet) -> dict[str, Js
 
 def sum_of(requests: Sequence[ApprovalRequest]) -> Money | None:
     """Return what a round is about in all; raises Permanent("plan_invalid") if currencies mix."""
-    what = "what people would be asked together"
-    total((request.admission.exposure for request in requests), what)
-    return total((request.admission.amount for request in requests), what)
+    subject = "what people would be asked together"
+    total((request.admission.exposure for request in requests), subject)
+    return total((request.admission.amount for request in requests), subject)
 
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:

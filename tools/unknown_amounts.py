@@ -53,18 +53,18 @@ def _strict(rule: Mapping[str, Any]) -> Mapping[str, Any]:
 def _condition(condition: Mapping[str, Any], *, applies: bool) -> Mapping[str, Any]:
     # `unless` is a `when` that must not hold.
     value = applies if condition["kind"] == "when" else not applies
-    return {**condition, "body": _decided(condition["body"], value=value)}
+    return {**condition, "body": _decide(condition["body"], value=value)}
 
 
-def _decided(node: Node, *, value: bool) -> Node:
+def _decide(node: Node, *, value: bool) -> Node:
     """Return a condition in which every comparison of an amount counts as what leads the whole to this value."""
     if not _mentions(node, _AMOUNTS):
         return node
     (operator, operands), *_ = node.items()
     if operator in _WAYS:
-        return {operator: {side: _decided(operands[side], value=value) for side in _WAYS[operator]}}
+        return {operator: {side: _decide(operands[side], value=value) for side in _WAYS[operator]}}
     if operator == "!":
-        return {"!": {"arg": _decided(operands["arg"], value=not value)}}
+        return {"!": {"arg": _decide(operands["arg"], value=not value)}}
     # Whatever else an amount stands in is taken as a whole: a comparison, a choice, a record.
     return {"Value": value}
 

@@ -12,6 +12,7 @@ from memory.errors import Temporary
 from tests.conftest import VirtualClock
 from tests.tools.support import POLICY, Item
 from tools.action import Json, Role
+from tools.money import Money
 from tools.tool import FINAL, BusinessServices, Call, Observation, ServiceRefusal, Tool, tool
 
 SETTLES = 4.0
@@ -141,8 +142,8 @@ def _key(name: str) -> Callable[[Item], str]:
     return lambda args: f"{name}:{args.id}"
 
 
-def _amount(args: Item) -> int:
-    return args.amount
+def _amount(args: Item) -> Money:
+    return Money(args.amount, "EUR")
 
 
 def tools(bank: Bank) -> list[Tool]:

@@ -172,7 +172,7 @@ async def test_an_edit_is_judged_by_whom_policy_would_ask_about_it(desk: Desk) -
     small = await desk.ask(lease, refund(lease))
     edit = {"id": "a", "amount": 2_000}
     more = demand(desk, lease, 2_000)
-    assert more == {"need": 2, "groups": ["finance"], "exposure": 2_000}
+    assert more == {"need": 2, "groups": ["finance"], "exposure": 2_000, "currency": "EUR"}
     refusal = await desk.decide(small, "bob", "edit", reason="more", new_arguments=edit, demand=more)
     assert (refusal.code, refusal.status) == ("no_approver_left", "open")
     large = await desk.ask(lease, refund(lease, "b", amount=2_000))

@@ -12,6 +12,7 @@ from tools.action import Action, Effect, Json
 from tools.admission import admit
 from tools.catalog import Catalog
 from tools.facts import Fact
+from tools.money import Money
 from tools.policy import FOLDER, Facts, PolicySet
 from tools.tool import Call, Tool, tool
 
@@ -27,8 +28,8 @@ class Arguments(BaseModel, extra="forbid"):
     name: str = ""
 
 
-def one(args: Arguments) -> int:
-    return 1
+def one(args: Arguments) -> Money:
+    return Money(1, "EUR")
 
 
 def table(args: Arguments) -> str:
@@ -156,7 +157,8 @@ def test_only_tools_that_the_rule_is_about_must_say_something(scope: str, condit
 
 @pytest.mark.parametrize(
     ("condition", "fact"),
-    [("when { context.amount > 5 };", "amount"), ("when { context.exposure > 5 };", "amount"),
+    [("when { context.amount > 5 };", "amount"), ("when { context.currency != \"EUR\" };", "amount"),
+     ("when { context.exposure > 5 };", "amount"),
      ('when { context.kind == "table" };', "target"), ('when { resource == Target::"table/x" };', "target"),
      ('unless { resource in Target::"table/x" };', "target")],
 )  # fmt: skip

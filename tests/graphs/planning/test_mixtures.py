@@ -4,14 +4,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from graphs.planning.plan import Plan
 from graphs.planning.validation import validate
 from tests.graphs.cards import CARDS
 
+
+class Payment(BaseModel, extra="forbid"):
+    """A job in a currency."""
+
+    job: str
+    currency: str = "JPY"
+
+
 EUROS = replace(CARDS["jobs.pause"], name="jobs.pause", currency="EUR", compensate="")
-PROPERTIES = {"job": {"type": "string"}, "currency": {"type": "string", "default": "JPY"}}
-NAMED = replace(EUROS, name="jobs.resume", currency="args.currency", schema={"properties": PROPERTIES})
+NAMED = replace(
+    EUROS, name="jobs.resume", currency="args.currency", arguments=Payment, schema=Payment.model_json_schema()
+)
 ROWS = replace(EUROS, name="charges.refund_batch", currency="args.charges.currency", schema={})
 CATALOG = {card.name: card for card in (CARDS["jobs.look"], EUROS, NAMED, ROWS)}
 
