@@ -227,8 +227,8 @@ begin
                        currency, plan_hash, policy, approval, permit, fence, cost, event, sent)
   values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key',
           coalesce(v_old.generation + 1, 0), p ->> 'digest', p -> 'args', p ->> 'args_hash',
-          (p ->> 'amount')::bigint, p ->> 'currency', p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence, p -> 'cost',
-          v_event, clock_timestamp());
+          (p ->> 'amount')::bigint, p ->> 'currency', p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence,
+          p -> 'cost', v_event, clock_timestamp());
   perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',

@@ -37,8 +37,8 @@ $$;
 create or replace function journal_words(p_body jsonb) returns jsonb language sql immutable parallel safe
 return p_body - array['kind', 'key', 'at', 'user', 'by', 'to', 'role', 'step', 'tool', 'effect', 'plan', 'digest',
   'checkpoint', 'policy', 'rules', 'approval', 'permit', 'call', 'pins', 'state', 'attempt', 'cost', 'compensates',
-  'code', 'need', 'groups', 'amount', 'exposure', 'currency', 'actions', 'expires', 'decision', 'channel', 'nonce', 'status', 'id', 'version',
-  'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
+  'code', 'need', 'groups', 'amount', 'exposure', 'currency', 'actions', 'expires', 'decision', 'channel',
+  'nonce', 'status', 'id', 'version', 'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
   'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors'];
 revoke execute on function journal_words(jsonb) from public;
 

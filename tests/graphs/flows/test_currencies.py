@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
+from memory.governance import limits
+from memory.governance.limits import Limit
+from memory.postgres.roles import Urls
 from tests.graphs.stage import HOLD, POLICY, Stage, Stages, plan, read
 from tools.action import Json
 from tools.catalog import Catalog
@@ -66,8 +70,11 @@ async def test_gate_whose_results_turn_out_to_mix_currencies_is_denied(stages: S
         assert await stage.bodies(row.id, "permitted") == []
 
 
-async def test_steps_of_each_currency_at_a_gate_of_their_own_are_asked_one_after_the_other(stages: Stages) -> None:
+async def test_steps_of_each_currency_at_a_gate_of_their_own_are_asked_one_after_the_other(
+    stages: Stages, urls: Urls
+) -> None:
     stage = bank(stages, POLICY + ANY)
+    await limits.put(urls.owner, stage.people["bob"].tenant, Limit("bob", "JPY", 5, 5))
     row = await stage.run(plan(pay("ann", 100, "EUR", "a"), pay("bo", 9899, "EUR", "a"), pay("cy", 5, "JPY", "b")))
     questions = [(await stage.open_approval(row.id)).approval]
     await stage.decide(row.id)
@@ -87,3 +94,27 @@ async def test_what_was_done_is_told_in_the_currency_that_was_permitted(stages: 
         "pay_bo: sent 1, amount 1.255 KWD",
         "pay_cy: sent 1, amount 10.50 EUR",
     ]
+
+
+@pytest.mark.parametrize(
+    ("currencies", "sum", "answer"),
+    [
+        (("JPY", "JPY"), (200, "JPY"), "ok"),
+        (("EUR", "EUR"), (200, "EUR"), "ok"),
+        (("CHF", "CHF"), (200, "CHF"), "over_limit"),
+        (("EUR", "JPY"), (100, "*"), "over_limit"),
+    ],
+)
+async def test_what_a_failed_audit_is_about_is_accepted_by_who_has_a_limit_for_it(
+    stages: Stages, urls: Urls, currencies: tuple[str, str], sum: tuple[int, str], answer: str
+) -> None:
+    """Nobody has a limit for several currencies at once, so what was done can only be taken back or left."""
+    stage = bank(stages, POLICY)
+    await limits.put(urls.owner, stage.people["bob"].tenant, Limit("bob", "JPY", 200, 200))
+    steps = [pay(name, 100, currency, None) for name, currency in zip(("ann", "bo"), currencies, strict=True)]
+    row = await stage.run(plan(*steps, read("rates", "bank.rates", expect="result.ann == ''")))
+    approval = (await stage.open_approval(row.id)).approval
+    assert (row.reason, approval.exposure, approval.currency) == ("audit_failed", *sum)
+    assert (await stage.decide(row.id)).code == answer
+    if answer != "ok":
+        assert (await stage.decide(row.id, decision="take_back")).status == "taken_back"

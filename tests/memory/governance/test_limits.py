@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from memory.errors import Permanent
-from memory.governance import limits
+from memory.governance import journal, limits
 from memory.governance.limits import Limit
 from memory.postgres.database import Connection, Database
 from memory.postgres.roles import Urls
@@ -50,3 +50,10 @@ async def test_tenant_accounts_in_what_its_installation_says_until_records_say_o
     with pytest.raises(Permanent, match="accounts in JPY, not in EUR"):
         await limits.account_in(urls.owner, bob.tenant, "EUR")
     await limits.account_in(urls.owner, bob.tenant, "JPY")
+
+
+async def test_limit_that_is_set_stands_in_the_journal(database: Database, urls: Urls, bob: Principal) -> None:
+    await limits.put(urls.owner, bob.tenant, Limit("bob", "JPY", 7, 8))
+    entry = (await journal.read(database, Access.of(bob), f"authority-{bob.tenant}"))[-1]
+    change = {"limits": {"was": {}, "is": {"JPY": {"alone": 7, "joint": 8}}}}
+    assert (entry.kind, entry.body["person"], entry.body["changed"]) == ("person_changed", "bob", change)
