@@ -129,6 +129,25 @@ async def test_single_refund_is_found_made_and_seen(open_office: OpenOffice) -> 
         assert (await office.succeed("billing.charges", {"of": row["charge"]}, step="after"))["refunded"] == 1
 
 
+async def test_each_part_of_a_charge_is_seen_to_be_given_back(open_office: OpenOffice) -> None:
+    """Also before a skip, when more than that part stands refunded."""
+    async with open_office() as office:
+        await office.succeed("billing.pause_job", {"job": RETRY_JOB})
+        row = (await office.business.clean())[0]
+        first = {"charge": row["charge"], "amount": row["amount"] // 2}
+        rest: dict[str, Any] = {"charge": row["charge"], "amount": row["amount"] - row["amount"] // 2, "part": 1}
+        outcomes = [
+            await office.perform("billing.refund", args, step=f"part{n}") for n, args in enumerate([first, rest])
+        ]
+        outcomes.append(await office.perform("billing.refund", first, lease=await office.run()))
+        assert [(outcome.state, outcome.checked) for outcome in outcomes] == [
+            ("done", True),
+            ("done", True),
+            ("skipped", True),
+        ]
+        assert (await office.business.actual_counts())["amount"] == row["amount"]
+
+
 async def test_same_refund_in_another_run_is_skipped(open_office: OpenOffice) -> None:
     """R71."""
     async with open_office() as office:
