@@ -129,7 +129,7 @@ class State(TypedDict, total=False):
     """Why a step failed for good, while what was done is taken back."""
     contest: Contest | None
     accepted: list[str]
-    """Actions and problems that people accepted as they are."""
+    """Outcomes, by `contested_name`, and problems that people accepted as they are."""
     audit: bool
     """True if the auditor must look before the next step."""
     undo: list[str]

@@ -40,8 +40,10 @@ begin
   insert into approval_items (tenant, approval, digest, step, tool, amount, currency, effect)
   values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_sum.amount, v_sum.currency,
           v_effect.id);
+  -- What nobody may accept alone, two may together.
+  update approvals a set need = 2 where a.id = v_id and voters_left(a, '') = 0;
   perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
-    'need', 1, 'groups', array['ops', 'finance', 'admin'], 'exposure', v_sum.amount, 'currency', v_sum.currency, 'code', 'audit_failed',
+    'need', (select a.need from approvals a where a.id = v_id), 'groups', array['ops', 'finance', 'admin'], 'exposure', v_sum.amount, 'currency', v_sum.currency, 'code', 'audit_failed',
     'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
   return query select 'ok', v_id;
 end $$;

@@ -67,7 +67,7 @@ async def confirm(tool: Tool, arguments: object, call: Call, clock: Clock, repor
             if failures >= tool.attempts:
                 return Confirmation("unchecked", message=f"the target could not be looked at: {error}")
         else:
-            looks += 1
+            looks, failures = looks + 1, 0
             if conclusion := _conclude(tool, observation, looks, clock.monotonic() - began):
                 return conclusion
         await clock.sleep(backoff(looks + failures, _FIRST_PAUSE))

@@ -19,6 +19,7 @@ from memory.runs.results import RunRows
 from memory.scope import Principal
 from tools.action import Json, Role
 from tools.catalog import Catalog
+from tools.confirmation import contradiction, observe
 from tools.handles import Handles
 from tools.resilience import look_up
 from tools.tool import Call, ServiceBinder, Tool
@@ -62,25 +63,21 @@ async def look_again(database: Database, catalog: Catalog, services: ServiceBind
 
 async def _settle(database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder) -> bool:
     """Settle one effect if the world shows what came of it; returns whether its run goes on."""
-    record = await _look(database, tool, doubt, services)
     is_settled = tool.settles_within is not None and doubt.silent_seconds > tool.settles_within
-    if record is None or not (record or is_settled):
+    finding = await _look(database, tool, doubt, services, is_settled=is_settled)
+    if finding is None:
         return False
-    message = "" if record else f"looked up {doubt.silent_seconds:.0f} s after the last send, and not there"
-    body: dict[str, Any] = {
-        "effect": doubt.effect,
-        "looks": doubt.looks,
-        "state": "done" if record else "failed",
-        "outcome": {"result": record, "message": message},
-    }
+    body: dict[str, Any] = {"effect": doubt.effect, "looks": doubt.looks, **finding}
     access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
     row = await database.call(access, "heal_doubt", body)
     _LOG.info("effect %s was in doubt and is %s", doubt.effect, body["state"])
     return member(_HEAL_CODES, row["code"], "heal_doubt") == "ok" and bool(row["woken"])
 
 
-async def _look(database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder) -> Mapping[str, Json] | None:
-    """Return what the service recorded, empty if nothing, None if it cannot be asked now."""
+async def _look(
+    database: Database, tool: Tool, doubt: Doubt, services: ServiceBinder, *, is_settled: bool
+) -> dict[str, Any] | None:
+    """Return state and outcome as the world shows them, or None if nothing is proven yet or it cannot be asked now."""
     access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
     try:
         call = Call(
@@ -92,7 +89,29 @@ async def _look(database: Database, tool: Tool, doubt: Doubt, services: ServiceB
             services=services.bind(doubt.role, doubt.correlation, key=doubt.send_key),
             rows=Handles(RunRows(database, access, doubt.run, f"look.{doubt.effect}")),
         )
-        return await look_up(tool, tool.arguments.model_validate(doubt.args), call)
+        arguments = tool.arguments.model_validate(doubt.args)
+        record = await look_up(tool, arguments, call)
+        if record:
+            return await _confirm(tool, arguments, call, record, is_settled=is_settled)
     except (ControlError, ValidationError) as error:
         _LOG.warning("effect %s cannot be looked up now: %s", doubt.effect, error)
         return None
+    if record is None or not is_settled:
+        return None
+    message = f"looked up {doubt.silent_seconds:.0f} s after the last send, and not there"
+    return {"state": "failed", "outcome": {"result": {}, "message": message}}
+
+
+async def _confirm(
+    tool: Tool, arguments: object, call: Call, record: Mapping[str, Json], *, is_settled: bool
+) -> dict[str, Any] | None:
+    """Return what the target says of an effect that the service remembers; None while it may still come to be seen."""
+    message, is_checked = "", False
+    if tool.observe:
+        observation = await observe(tool, arguments, call, record)
+        is_checked = observation.holds is True
+        if not (is_checked or is_settled):
+            return None
+        message = "" if is_checked else contradiction(tool, observation)
+    outcome = {"result": record, "message": message, "checked": is_checked}
+    return {"state": "unverified" if message else "done", "outcome": outcome, "extra": {"checked": is_checked}}

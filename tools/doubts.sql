@@ -17,7 +17,8 @@ begin
   delete from permits.permit t where t.effect = v.id and t.consumed is null;
   perform journal_record(v_run, negative(v.cost), v.cost, jsonb_build_object('kind', 'outcome', 'step', v.step,
     'tool', v.tool, 'effect', v.id, 'state', p ->> 'state', 'outcome', p -> 'outcome', 'cost', v.cost,
-    'attempt', jsonb_build_object('number', v.attempts, 'read_back', true, 'looks', v.looks)));
+    'attempt', jsonb_build_object('number', v.attempts, 'read_back', true, 'looks', v.looks))
+    || coalesce(p -> 'extra', '{}') || case p ->> 'state' when 'done' then free_reversed(v) else '{}' end);
   return query select 'ok', wake_doubter(v.run);
 end $$;
 revoke execute on function heal_doubt(jsonb) from public;

@@ -188,14 +188,12 @@ async def settle(
     cost: Cost,
     attempt: Mapping[str, Json],
     extra: Mapping[str, Json] | None = None,
-    frees: Mapping[str, Json] | None = None,
 ) -> Settlement:
     """Record the outcome of an effect; returns what stands recorded, which may come from another worker.
 
     `settled` and `already` are recorded outcomes. `superseded`: a successor holds the permit now, so that this
     failure is not the last word. `killed`: a stop switch stopped it on its way; it stays claimed for
-    whoever resumes, who looks first. `frees` says what it takes back once it is done: the effect that it `compensates`
-    in its own run, and in any run those under the keys that it `reverses` with the same arguments.
+    whoever resumes, who looks first.
     """
     body = {
         "effect": claim.effect,
@@ -205,7 +203,6 @@ async def settle(
         "cost": cost.as_json(),
         "attempt": attempt,
         "extra": extra or {},
-        **(frees or {}),
     }
     row = await database.call(access, "settle", body)
     code = member(_SETTLEMENT_CODES, row["code"], "settle")
@@ -265,7 +262,8 @@ async def resolve(
         case "not_found":
             raise _unknown(effect)
         case "conflict":
-            raise Permanent("conflict", f"effect {effect!r} is {row['state']}; only effects in doubt can be resolved")
+            message = f"effect {effect!r} is {row['state']}: resolve what is in doubt, or unverified once its run ended"
+            raise Permanent("conflict", message)
         case "ok":
             return member(_STATES, row["state"], "resolve_effect"), row["run"]
 

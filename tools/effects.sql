@@ -152,7 +152,8 @@ revoke execute on function is_done_by_origin(runs, effects, jsonb) from public;
 create or replace function claim_is_taken(v_run runs, v_old effects, p jsonb) returns boolean
 language sql immutable as $$
   select case when is_gone(v_old, p) then false else case v_old.state
-    when 'compensated' then false
+    -- Taken back by the run itself: led from an older checkpoint, it does not do it again by itself.
+    when 'compensated' then is_same_step(v_run, v_old, p)
     when 'failed' then is_same_step(v_run, v_old, p) and v_old.args_hash = p ->> 'args_hash'
                        and not coalesce(v_old.outcome ? 'resolved_by', false)
     else true end end
@@ -167,9 +168,8 @@ language plpgsql set search_path = public, pg_temp as $$
 declare v_jti text; v_code text;
 begin
   -- A state can be set to something else under the same key: what it is now decides, not what it was set to.
-  if is_done_by_origin(v_run, v_old, p) then v_code := 'forked';
-  elsif v_old.args_hash <> p ->> 'args_hash'
-     and not ((p ->> 'sets_state')::boolean and v_old.state in ('done', 'unverified')) then v_code := 'key_reused';
+  if v_old.state = 'compensated' or is_done_by_origin(v_run, v_old, p) then v_code := 'forked';
+  elsif v_old.args_hash <> p ->> 'args_hash' and not (p ->> 'sets_state')::boolean then v_code := 'key_reused';
   elsif v_old.state in ('done', 'unverified', 'failed') then
     v_code := case when is_same_step(v_run, v_old, p) then 'recorded' else 'replay' end;
   elsif v_old.state = 'in_doubt' then v_code := 'in_doubt';
@@ -179,6 +179,7 @@ begin
                                  and r.status in ('queued', 'running', 'waiting')) then 'in_flight'
                    else 'in_doubt' end;
   elsif v_old.fence = v_run.fence then v_code := 'in_flight';
+  elsif v_old.args_hash <> p ->> 'args_hash' then v_code := 'in_doubt';
   else
     v_code := 'unfinished';
     v_jti := permits.issue(v_old.id, v_run.id, true, p);
@@ -189,6 +190,12 @@ begin
     case when v_old.args_hash = p ->> 'args_hash' then v_old.outcome else v_old.outcome - 'result' end;
 end $$;
 revoke execute on function claim_again(runs, effects, jsonb) from public;
+
+-- The keys of what a claimed effect takes back once it is done.
+create or replace function keys_freed(v_run runs, p jsonb) returns jsonb language sql immutable as $$
+  select coalesce(jsonb_agg(key_of(v_run, x)), '[]') from jsonb_array_elements(coalesce(p -> 'reverses', '[]')) x
+$$;
+revoke execute on function keys_freed(runs, jsonb) from public;
 
 -- Takes the natural key, budget, approval and permit of a write, and journals the intent: all or nothing.
 create or replace function claim(p jsonb)
@@ -224,11 +231,11 @@ begin
   v_jti := permits.issue(v_id, v_run.id, false, p);
   v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
-                       currency, plan_hash, policy, approval, permit, fence, cost, event, sent)
+                       currency, plan_hash, policy, approval, permit, fence, cost, event, sent, frees, compensates)
   values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key',
           coalesce(v_old.generation + 1, 0), p ->> 'digest', p -> 'args', p ->> 'args_hash',
           (p ->> 'amount')::bigint, p ->> 'currency', p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence,
-          p -> 'cost', v_event, clock_timestamp());
+          p -> 'cost', v_event, clock_timestamp(), keys_freed(v_run, p), p ->> 'compensates');
   perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
@@ -270,24 +277,25 @@ end $$;
 revoke execute on function register_send(jsonb) from public;
 grant execute on function register_send(jsonb) to cs_app;
 
--- Frees the keys of what a settled effect takes back: the effect that its run names, and in any run those of its declared
--- reverse with the same arguments, so that what was done, undone and done again can be undone again. Answers with what the entry says of it.
-create or replace function free_reversed(v_run runs, v_effect effects, p jsonb) returns jsonb
+-- Frees the keys of what an effect takes back that is done now: the effect that its plan names, and in any run those of
+-- its declared reverse with the same arguments, so that what was done, undone and done again can be undone again.
+-- Answers with what the entry says of it.
+create or replace function free_reversed(v_effect effects) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare v_ids text[];
 begin
   with freed as (
     update effects e set state = 'compensated'
      where e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id
-       and (e.id = p ->> 'compensates' and e.run = v_effect.run
-            or e.key = any (array(select key_of(v_run, x) from jsonb_array_elements(p -> 'reverses') x)) and e.args = v_effect.args)
+       and (e.id = v_effect.compensates and e.run = v_effect.run
+            or e.key = any (array(select jsonb_array_elements_text(v_effect.frees))) and e.args = v_effect.args)
     returning e.id
   )
   select array_agg(f.id order by f.id) into v_ids from freed f;
   return case when v_ids is null then '{}'
-              else jsonb_build_object('compensates', coalesce(p ->> 'compensates', v_ids[1]), 'frees', v_ids) end;
+              else jsonb_build_object('compensates', coalesce(v_effect.compensates, v_ids[1]), 'frees', v_ids) end;
 end $$;
-revoke execute on function free_reversed(runs, effects, jsonb) from public;
+revoke execute on function free_reversed(effects) from public;
 
 -- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
 -- only from who holds the latest permit, because a predecessor's is no longer the last word.
@@ -319,7 +327,7 @@ begin
          settled = case v_state when 'in_doubt' then null else clock_timestamp() end
    where e.id = v_effect.id;
   delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
-  if v_state = 'done' then v_about := v_about || free_reversed(v_run, v_effect, p); end if;
+  if v_state = 'done' then v_about := v_about || free_reversed(v_effect); end if;
   v_about := v_about || jsonb_build_object('kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome',
     'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}');
   if v_state = 'in_doubt' then
@@ -446,11 +454,14 @@ begin
   delete from permits.permit t where t.effect = p_effect and t.consumed is null;
   update effects e set state = p_state, settled = clock_timestamp(),
          outcome = coalesce(e.outcome, '{}') || jsonb_build_object('resolved_by', current_principal(), 'note', p_note)
+           -- A service that said ok under a key and did nothing will do nothing under it any more.
+           || case when v.state = 'unverified' and p_state = 'failed' then '{"is_key_dead": true}' else '{}' end::jsonb
    where e.id = p_effect;
   -- What is unverified was settled before, so that nothing is reserved for it.
   perform journal_record(v_run, case when v.state <> 'unverified' then negative(v.cost) end,
     case when v.state <> 'unverified' then v.cost end, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
-      'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost));
+      'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost)
+      || case p_state when 'done' then free_reversed(v) else '{}' end);
   return query select 'ok', p_state, v.run;
 end $$;
 revoke execute on function resolve_effect(text, text, text) from public;

@@ -141,6 +141,7 @@ class Gateway:
     ) -> tuple[Claim, Confirmation]:
         """Claim; what was done before is looked at, and a state that is so no more is claimed anew."""
         body, confirmation = effects.request(lease, admission, decision), Confirmation("unchecked")
+        body |= {"reverses": reversed_keys(admission, self._catalog), "compensates": admission.action.compensates}
         claim = await self._claim(lease, body)
         while claim.code in ("replay", "forked"):
             confirmation = await self._calls.look(lease, admission, claim)
@@ -182,7 +183,6 @@ class Gateway:
             cost=performance.cost,
             attempt=performance.sends,
             extra=performance.check | ({"progress": action.progress} if action.progress else {}),
-            frees={"compensates": action.compensates, "reverses": reversed_keys(admission, self._catalog)},
         )
         match settlement.code:
             case "superseded":
@@ -263,7 +263,10 @@ class Gateway:
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         if not is_skipped:
             message = f"done before as effect {effect!r}, which cannot be confirmed now: {confirmation.message}"
-            return replace(outcome, state="unverified", code="unverified", message=answers.plain(message))
+            result = {**outcome.result, "already_done": 1}
+            return replace(
+                outcome, state="unverified", code="unverified", message=answers.plain(message), result=result
+            )
         observed = confirmation.observed
         result = {**outcome.result, **(observed or {})}
         return replace(

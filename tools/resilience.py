@@ -1,5 +1,6 @@
 """Retries of one tool call: time-outs, back-off, read-back before a write is repeated; called by the gateway."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -255,6 +256,11 @@ async def bounded(tool: Tool, work: Callable[[], Awaitable[T]]) -> T:
         raise Temporary("tool_failed", f"{tool.name!r} gave no answer within {tool.timeout} s") from None
     except ControlError:
         raise
+    except asyncio.CancelledError:
+        # A task of the tool's own that was cancelled is its breakdown; this one may be told to stop.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        raise Temporary("tool_failed", f"{tool.name!r} broke down: something in it was cancelled") from None
     except Exception as error:
         # An adapter's own mistake after it may have acted: treated like a lost reply, never as a refusal.
         _LOG.exception("tool %s raised", tool.name)

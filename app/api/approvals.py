@@ -222,6 +222,9 @@ def _refusal(answer: Mapping[str, Any], remedy: str) -> Refusal:
 async def _edit(services: Services, caller: Caller, approval: str, decision: DecisionRequest) -> dict[str, Any]:
     """Return the new arguments of an edit and, if policies are at hand, whom they would ask about it."""
     record = await approvals.show(services.database, caller.access, approval)
+    if record.approval.kind == "audit":
+        message = f"approval {approval!r} asks about what was done; accept it, take it back or reject it with a reason"
+        raise Permanent("wrong_decision", message)
     if len(record.items) != 1:
         raise Permanent("invalid_arguments", f"approval {approval!r} asks for {len(record.items)} actions together; "
                         "only a single action can be edited: reject it with a reason instead")  # fmt: skip

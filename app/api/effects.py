@@ -80,5 +80,5 @@ def _advice(row: EffectRow) -> str:
     return (
         f"sent {row.attempts} times, last at {row.sent or row.claimed:%Y-%m-%d %H:%M:%S} UTC, looked at {row.looks} "
         f"times: look at the service of {row.tool!r} for {row.send_key!r}, then say what you found with "
-        f"`countersign effects resolve {row.id} done|failed --note ...`"
+        f"`countersign effects resolve {row.id} done|failed --note ...`, or answer the question that its run has open"
     )

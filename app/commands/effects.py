@@ -76,7 +76,9 @@ def resolve(
     show(
         answer,
         as_json,
-        lambda result: say(f"effect {effect} is {result['state']}; continue: countersign runs resume {result['run']}"),
+        lambda result: say(
+            f"effect {effect} is {result['state']}; if its run is stopped: countersign runs resume {result['run']}"
+        ),
     )
 
 

@@ -135,7 +135,7 @@ def _gate(data: Data) -> str:
     if data.get("code") == "audit_failed":
         return (
             f"the audit failed, people decide: countersign approvals show {data['approval']}\n"
-            f"  accept it, undo it, or leave it: countersign approvals approve|take-back|reject {data['approval']}"
+            f"  accept, undo or leave it: countersign approvals approve|take-back|reject {data['approval']} -r WHY"
         )
     return (
         f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "

@@ -16,6 +16,11 @@ def undo_name(step: str) -> str:
     return step + _UNDO
 
 
+def contested_name(plan_hash: str, action: str, effect: str) -> str:
+    """Return the name under which people accept an outcome: of this action of this plan, with this effect."""
+    return f"{plan_hash[:16]}:{action}:{effect}"
+
+
 def step_name(action: str) -> str:
     """Return the step of an action; what takes a step back counts as a step of its own."""
     return action if action.endswith(_UNDO) else action.partition("#")[0]

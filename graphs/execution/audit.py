@@ -114,7 +114,9 @@ def _steps(plan: Plan, state: State, record: _Record) -> Iterator[str]:
         if step.effect == "read" or result is None or result.get("skipped"):
             continue
         count = _int(result.get("batches"), 1) - _int(result.get("failed"), 0)
-        outcomes, skips = record.completions(step.id), record.of("skipped", step.id)
+        outcomes = record.completions(step.id)
+        # What is contradicted stands in the results only once people have accepted it.
+        skips = [*record.of("skipped", step.id), *record.of("contradicted", step.id)]
         if len({body["step"] for body in (*outcomes, *skips)}) < count:
             yield f"step {step.id!r} reports {count} actions done, the journal has {len(outcomes)}"
         elif not skips and len(outcomes) == count:

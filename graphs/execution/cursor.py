@@ -5,6 +5,7 @@ Adoption enters a plan; the researcher and the executor conclude an action with 
 
 from collections.abc import Mapping
 
+from graphs.execution.action_names import contested_name
 from graphs.execution.binding import BoundStep, StepValues
 from graphs.execution.recovery import manual_steps, to_undo
 from graphs.planning.plan import Plan
@@ -61,7 +62,8 @@ def _accept(state: State, current: BoundStep, outcome: Outcome) -> Update:
 def _contest(state: State, current: BoundStep, outcome: Outcome, reason: str) -> Update:
     """Leave what is not as expected to the auditor, unless people have accepted it as it is."""
     result = _summary(current, outcome)
-    if current.name in state.get("accepted", []):
+    name = contested_name(current.plan_hash, current.name, outcome.effect or "")
+    if name in state.get("accepted", []):
         return _pass(state, current, result)
     message = f"step {current.name!r}: {reason}"
     contest = Contest(problems=[message], action=current.name, effect=outcome.effect or "", result=result)

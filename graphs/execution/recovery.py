@@ -49,7 +49,9 @@ async def bind_undo(state: State, id: str, invocation: Invocation, cut: CutRows)
 def contested_results(state: State, plan: Plan, contest: Contest) -> dict[str, dict[str, Json]]:
     """Return the results with what was reported for the contested step, so that it can be taken back as well."""
     results, cursor = {**state.get("results", {})}, state.get("cursor", 0)
-    if contest["action"] and contest["result"] and cursor < len(plan.steps):
+    # What another run did is not this run's to take back.
+    is_own = contest["result"] and "already_done" not in contest["result"]
+    if contest["action"] and is_own and cursor < len(plan.steps):
         results.setdefault(plan.steps[cursor].id, contest["result"])
     return results
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from langgraph.types import interrupt
 
 from graphs.execution import recovery
-from graphs.execution.action_names import action_name, undo_name
+from graphs.execution.action_names import action_name, contested_name, undo_name
 from graphs.execution.capabilities import Invocation, Node, ReadAnswers, ReadStanding
 from graphs.execution.plans import plan_of
 from graphs.state import Contest, Obstacle, Override, Question, State, Update
@@ -61,8 +61,8 @@ def _after_audit(state: State, contest: Contest, view: ApprovalView, approval: s
     if view.status == "void":
         return {"outcome": Obstacle(state="unverified", message="; ".join(contest["problems"]))}
     if view.status == "approved":
-        accepted = [*state.get("accepted", []), *contest["problems"], *filter(None, [contest["action"]])]
-        return {"outcome": None, "contest": None, "accepted": accepted}
+        name = contested_name(state.get("plan_hash", ""), contest["action"], contest["effect"])
+        return {"outcome": None, "contest": None, "accepted": [*state.get("accepted", []), *contest["problems"], name]}
     plan, results = plan_of(state), recovery.contested_results(state, plan_of(state), contest)
     message = f"{'; '.join(contest['problems'][:5])} ({view.reason or view.status})"
     if view.status == "taken_back":

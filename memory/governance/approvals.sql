@@ -77,7 +77,7 @@ begin
              current_principal()) from approval_items i
             where i.approval = p_approval and e.id = i.effect and e.state = 'unverified' returning e.* loop
     perform journal_extend(v.run, jsonb_build_object('kind', 'resolved', 'effect', v.id, 'state', 'done',
-      'by', current_principal(), 'approval', p_approval, 'step', v.step, 'tool', v.tool));
+      'by', current_principal(), 'approval', p_approval, 'step', v.step, 'tool', v.tool) || free_reversed(v));
   end loop;
 end $$;
 revoke execute on function accept_audited(text) from public;

@@ -59,10 +59,13 @@ class Threads(BasePostgresSaver):
     async def _note_origin(self, lease: Lease, run: object) -> None:
         """Remember whose request a run carries out that goes on from another run's checkpoint: it is no licence to act.
 
-        Raises LeaseLost if another leads the run.
+        Raises LeaseLost if another leads the run, Permanent("conflict") if it has acted for another request.
         """
         if isinstance(run, str) and run != lease.run:
             row = await self._database.call(lease.access, "note_origin", lease.run, lease.fence, run)
+            if row["code"] == "conflict":
+                message = f"run {lease.run!r} has acted and cannot go on from run {run!r}; start another run for that"
+                raise Permanent("conflict", message)
             if row["code"] != "ok":
                 raise LeaseLost(lease.run)
 

@@ -136,14 +136,21 @@ end $$;
 revoke execute on function prune_checkpoints(jsonb) from public;
 grant execute on function prune_checkpoints(jsonb) to cs_app;
 
--- Remembers that a run goes on from another run's checkpoint: it carries out that run's request, under its keys.
+-- Remembers that a run goes on from another run's checkpoint: it carries out that run's request, under its keys. The
+-- last one counts until the run has acted; then its keys do not change any more.
 create or replace function note_origin(p_run text, p_fence int, p_from text)
 returns table (code text)
 language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_run runs; v_origin text := coalesce((select f.origin from runs f where f.id = p_from), p_from);
 begin
-  update runs r set origin = coalesce(r.origin, (select f.origin from runs f where f.id = p_from), p_from)
-   where r.id = p_run and r.fence = p_fence and r.status = 'running';
-  return query select case when found then 'ok' else 'lease_lost' end;
+  select * into v_run from runs r where r.id = p_run for no key update;
+  code := case
+    when v_run.fence is distinct from p_fence or v_run.status <> 'running' then 'lease_lost'
+    when v_origin = coalesce(v_run.origin, v_run.id) then 'ok'
+    when exists (select 1 from effects e where e.run = p_run) then 'conflict'
+    else 'ok' end;
+  if code = 'ok' then update runs r set origin = nullif(v_origin, p_run) where r.id = p_run; end if;
+  return next;
 end $$;
 revoke execute on function note_origin(text, int, text) from public;
 grant execute on function note_origin(text, int, text) to cs_app;

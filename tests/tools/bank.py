@@ -98,8 +98,10 @@ class Bank:
             raise Temporary("tool_failed", "nobody there", is_unsent=True)
         now = self.clock.monotonic()
         has_settled = now - self.last.get(call.key, -SETTLES) >= SETTLES
-        self.sends, self.last[call.key] = self.sends + 1, now
+        self.sends += 1
         is_final = reply.status in FINAL and has_settled
+        # What was refused for good is not at work any more.
+        self.last[call.key] = now - SETTLES if is_final else now
         is_known = self.is_keyed and any(commit.key == call.key for commit in self.commits)
         if (reply.arrives or reply.status == 200) and not (is_final or is_known or is_lie):
             delay = 0.0 if reply.status == 200 else reply.works * SETTLES

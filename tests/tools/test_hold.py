@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,7 +123,8 @@ async def test_an_approval_that_was_used_is_used_up(desk: Desk) -> None:
     await desk.decide(approval, "bob")
     first = await desk.gateway.perform(lease, refund(lease))
     await desk.gateway.perform(lease, act(lease, tool="shop.undo", compensates=first.effect))
-    assert await desk.ask(lease, refund(lease)) != approval
+    assert (await desk.gateway.perform(lease, refund(lease))).state == "unverified", "the same step is not repeated"
+    assert await desk.ask(lease, replace(refund(lease), step="again")) != approval
     assert desk.shop.effects == ["shop:a", "undo:a"]
 
 

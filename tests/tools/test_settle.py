@@ -140,7 +140,7 @@ async def test_what_an_ended_run_left_unfinished_can_be_resolved(desk: Desk) -> 
     """R80"""
     lease, other = await desk.run(), await desk.run()
     claim = await _die_in_call(desk, lease, act(lease), with_effect=True)
-    with pytest.raises(Permanent, match="only effects in doubt"):
+    with pytest.raises(Permanent, match="resolve what is in doubt"):
         await _resolve(desk, str(claim.effect), "done")
     await desk.end(lease, "failed", "internal")
     with pytest.raises(Halt, match="in_doubt"):

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from memory.postgres.database import Database
+from memory.runs.records import Lease
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.observed import Hall, open_hall, refuse
 from tests.tools.support import Desk, act
 from tools import effects
-from tools.action import Outcome
+from tools.action import Json, Outcome
+from tools.admission import reversed_keys
 from tools.tool import ServiceRefusal
 
 pytestmark = pytest.mark.anyio
@@ -146,3 +148,44 @@ async def test_after_a_failure_the_key_stays_unless_the_service_says_that_it_is_
         assert (await perform(desk, "hall.book")).state == "failed"
         keys = world.calls
     assert ((await perform(desk, "hall.book")).state, keys) == ("done", ["book:a", "book:a", "book:a#1", "book:a#1"])
+
+
+async def test_a_reverse_frees_the_key_whoever_finds_out_that_it_was_done(hall: tuple[Desk, Hall]) -> None:
+    """Also if its reply was lost and a person says that it was done."""
+    desk, world = hall
+    await perform(desk, "hall.book")
+    lease = await desk.run()
+    claim = await effects.claim(desk.database, lease, claim_of(desk, lease, "hall.unbook"))
+    await desk.end(lease, "stopped", "killed")
+    world.booked["a"] = 0
+    async with desk.database.transaction(desk.access("bob")) as connection:
+        await effects.resolve(connection, str(claim.effect), "done", "seen at the counter")
+    assert ((await perform(desk, "hall.book")).state, world.booked) == ("done", {"a": 1})
+
+
+def claim_of(desk: Desk, lease: Lease, name: str) -> dict[str, Json]:
+    """Return a claim as the gateway makes it."""
+    admission, decision = desk.judge(act(lease, tool=name))
+    return {**effects.request(lease, admission, decision), "reverses": reversed_keys(admission, desk.catalog)}
+
+
+async def test_led_from_an_older_checkpoint_a_run_does_not_do_again_what_it_took_back(hall: tuple[Desk, Hall]) -> None:
+    desk, world = hall
+    lease = await desk.run()
+    for name, step in (("hall.book", "s1"), ("hall.unbook", "s2")):
+        await desk.gateway.perform(lease, act(lease, tool=name, step=step))
+    again = await desk.gateway.perform(lease, act(lease, tool="hall.book", step="s1"))
+    assert (again.state, world.booked) == ("unverified", {"a": 0})
+
+
+async def test_a_key_under_which_a_service_lied_is_not_used_again(hall: tuple[Desk, Hall]) -> None:
+    """It said ok and did nothing; once people say so, another attempt goes under another key."""
+    desk, world = hall
+    world.lies = True
+    lease = await desk.run()
+    outcome = await desk.gateway.perform(lease, act(lease, tool="hall.book"))
+    await desk.end(lease, "failed", "audit_failed")
+    async with desk.database.transaction(desk.access("bob")) as connection:
+        await effects.resolve(connection, str(outcome.effect), "failed", "not there")
+    world.lies = False
+    assert ((await perform(desk, "hall.book")).state, world.calls) == ("done", ["book:a", "book:a#1"])

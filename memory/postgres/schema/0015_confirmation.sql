@@ -17,3 +17,6 @@ drop function if exists take_doubts(text[], int, int);
 
 -- The run whose request a fork carries out: the keys of its writes are that run's.
 alter table runs add column origin text;
+
+-- The keys of what an effect takes back once it is done, whoever finds that out, and the effect that its plan names.
+alter table effects add column frees jsonb not null default '[]', add column compensates text;
