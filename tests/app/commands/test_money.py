@@ -22,10 +22,11 @@ Ask = Callable[..., Awaitable[Lease]]
 
 
 @pytest.fixture
-async def hold(a: httpx2.AsyncClient, ask: Ask) -> Callable[..., Awaitable[str]]:
-    """Return a factory of open questions about an amount."""
+async def hold(a: httpx2.AsyncClient, ask: Ask, urls: Urls, bob: Principal) -> Callable[..., Awaitable[str]]:
+    """Return a factory of open questions about an amount, which carol could decide."""
 
     async def make(exposure: int, currency: str | None, **fields: Any) -> str:
+        await limits.put(urls.owner, bob.tenant, Limit("carol", currency or "EUR", 10**9, 10**9))
         run = (await a.post("/api/runs", json={"message": "pay"})).json()["run"]
         await ask(run, exposure=exposure, exposure_currency=currency, amount=exposure, currency=currency, **fields)
         return f"ask-{run}"
