@@ -41,6 +41,15 @@ def digest_of_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def has_long_number(value: object) -> bool:
+    """Return whether a value holds an integer beyond 64 bits, which no checkpoint, sum or condition takes."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    if isinstance(value, Mapping):
+        return any(map(has_long_number, cast(Mapping[str, object], value).values()))
+    return isinstance(value, list | tuple) and any(map(has_long_number, cast(Sequence[object], value)))
+
+
 def _refuse_floats(value: object) -> None:
     if isinstance(value, float):
         raise TypeError(f"{value!r} is a float; money and counts are integers in minor units")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from memory.errors import Permanent
 from tools import arguments, facts
-from tools.action import Action, Json, canonical, digest, digest_of_lines
+from tools.action import Action, Json, canonical, digest, digest_of_lines, has_long_number
 from tools.amounts import amount
 from tools.catalog import Catalog
 from tools.money import Money
@@ -96,6 +96,8 @@ def _derive(action: Action, tool: Tool, model: BaseModel) -> AdmittedAction:
     args = cast(dict[str, Json], model.model_dump(mode="json"))
     if "\\u0000" in canonical(args):
         raise ValueError("text with a NUL character can be neither recorded nor compared")
+    if has_long_number(args):
+        raise ValueError("a number beyond 64 bits can be neither summed nor compared with a limit")
     summaries = {name: _summary(value) for name, value in args.items()}
     args_hash = digest(summaries)
     target = _target(tool, model)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from tools.action import Json, canonical
+from tools.action import Json, canonical, has_long_number
 from tools.resilience import Attempt
 
 _LARGEST_RESULT = 8_000
@@ -20,10 +20,15 @@ def plain(text: str) -> str:
 
 
 def is_small(value: object, largest: int = _LARGEST_RESULT) -> bool:
-    """Return whether a value is an exact JSON object of at most `largest` bytes; floats and NULs are not exact."""
+    """Return whether a value is an exact JSON object of at most `largest` bytes.
+
+    Floats, NULs and integers beyond 64 bits are not exact for all who read it.
+    """
     try:
         text = canonical(cast(Json, value)) if isinstance(value, Mapping) else ""
-        return bool(text) and len(text.encode()) <= largest and "\\u0000" not in text
+        if not text or len(text.encode()) > largest:
+            return False
+        return "\\u0000" not in text and not has_long_number(cast(object, value))
     except (TypeError, ValueError, RecursionError):
         return False
 

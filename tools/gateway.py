@@ -283,7 +283,8 @@ class Gateway:
         refusal = replace(decision, verdict="deny", code=code, message=why or f"refused at the claim: {code}")
         outcome = await self._refuse(lease, admission.action, refusal)
         if code in HALTING:
-            raise Halt(code, f"step {admission.action.step!r} was not performed: {why or code}")
+            # Only of now: a predecessor of this attempt may have sent it, and its effect is still open.
+            raise Halt(code, f"step {admission.action.step!r} was not sent now: {why or code}")
         return outcome
 
     async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Response
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
@@ -15,7 +15,7 @@ from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
 from memory.runs.rows import MIXED
-from tools import arguments
+from tools import admission, arguments
 from tools.action import Action
 from tools.approval_request import foresee
 from tools.money import text
@@ -245,14 +245,12 @@ async def _edit(services: Services, caller: Caller, approval: str, decision: Dec
 
 
 def _strict_arguments(tool: Tool, edited: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
-        return arguments.parse(tool.arguments, edited).model_dump(mode="json")
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    # Strictly: a text is no number, whatever it looks like; forms convert where the person sees it.
+    if problems := admission.refusals(tool, edited):
         raise Refusal(
             "invalid_arguments", f"{tool.name!r} does not take this: {'; '.join(problems)}", problems=problems
-        ) from None
+        )
+    return arguments.parse(tool.arguments, edited).model_dump(mode="json")
 
 
 async def _sample(services: Services, caller: Caller, approval: Approval) -> list[Any]:

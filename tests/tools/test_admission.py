@@ -137,6 +137,7 @@ def test_equal_calls_are_recognised_across_runs_and_plans() -> None:
         {"rows": ROWS, "note": "\ud800"},
         {"rows": ROWS, "note": 0.5},
         {"rows": ROWS, "tags": "drop table"},
+        {"rows": {**ROWS, "count": 2**63}},
     ],
     ids=str,
 )

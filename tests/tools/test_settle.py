@@ -8,7 +8,7 @@ import pytest
 from memory.errors import Halt, LeaseLost, Permanent
 from memory.runs import records
 from tests.tools.support import Desk, act
-from tools import effects
+from tools import effects, kills
 from tools.action import Action, Cost
 from tools.effects import Claim, Settlement
 
@@ -53,6 +53,22 @@ async def test_a_successor_does_what_its_predecessor_did_not(desk: Desk) -> None
     row = await effects.show(desk.database, lease.access, "shop:a")
     assert (outcome.state, desk.shop.effects, row.attempts) == ("done", ["shop:a"], 2)
     assert await desk.kinds(lease) == ["requested", "proposed", "permitted", "outcome"]
+
+
+async def test_a_successor_that_is_stopped_says_nothing_of_what_its_predecessor_did(desk: Desk) -> None:
+    """The switch was pulled between the two: the effect stays open, and the resume finds it."""
+    lease, bob = await desk.run(), desk.access("bob")
+    await _die_in_call(desk, lease, act(lease), with_effect=True)
+    report = await kills.kill(desk.database, bob, "tool", "shop.charge")
+    successor = await desk.retake(lease)
+    with pytest.raises(Halt, match="'s-a' was not sent now: killed"):
+        await desk.gateway.perform(successor, act(successor))
+    row = await effects.show(desk.database, lease.access, "shop:a")
+    assert (row.state, [claim.run for claim in report.open]) == ("claimed", [lease.run])
+    await desk.end(successor, "stopped", "killed")
+    await kills.unkill(desk.database, bob, "tool", "shop.charge")
+    outcome = await desk.gateway.perform(await desk.resume(lease.run), act(lease))
+    assert (outcome.state, desk.shop.effects, desk.shop.calls) == ("done", ["shop:a"], 1)
 
 
 async def test_a_zombie_that_comes_back_with_a_success_has_reported_a_fact_once(desk: Desk) -> None:
