@@ -4,13 +4,13 @@ A look-up asks a service what it remembers of our request and confirms nothing; 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from memory.clock import Clock
 from memory.errors import ControlError, Temporary
 from tools import answers
-from tools.action import Json, canonical, digest
+from tools.action import Json, Outcome, canonical, digest
 from tools.resilience import backoff, bounded
 from tools.tool import Call, Observation, Tool
 
@@ -44,6 +44,20 @@ class Confirmation:
     def backs(self, tool: Tool, *, is_done: bool) -> bool:
         """Return whether a step may be skipped for an earlier effect; only what has no read is taken on trust."""
         return self.is_checked or (tool.observe is None and is_done)
+
+    def skip(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of a step that was done before and is still so, with what is to be seen of it now."""
+        result = {**outcome.result, **(self.observed or {})}
+        return replace(
+            outcome, state="skipped", code=None, message="already done", result=result, observed=self.observed,
+            checked=self.is_checked,
+        )  # fmt: skip
+
+    def contest(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of a step that was done before and is not to be seen any more."""
+        message = f"done before as effect {outcome.effect!r}, which cannot be confirmed now: {self.message}"
+        result = {**outcome.result, "already_done": 1}
+        return replace(outcome, state="unverified", code="unverified", message=answers.plain(message), result=result)
 
     def as_json(self) -> dict[str, Json]:
         """Return the confirmation as it stands in the settled entry: the facts by their digest."""

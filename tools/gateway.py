@@ -261,18 +261,7 @@ class Gateway:
             "message": answers.plain(confirmation.message),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
-        if not is_skipped:
-            message = f"done before as effect {effect!r}, which cannot be confirmed now: {confirmation.message}"
-            result = {**outcome.result, "already_done": 1}
-            return replace(
-                outcome, state="unverified", code="unverified", message=answers.plain(message), result=result
-            )
-        observed = confirmation.observed
-        result = {**outcome.result, **(observed or {})}
-        return replace(
-            outcome, state="skipped", code=None, message="already done", result=result, observed=observed,
-            checked=confirmation.is_checked,
-        )  # fmt: skip
+        return confirmation.skip(outcome) if is_skipped else confirmation.contest(outcome)
 
     async def _stop(
         self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode, why: str = ""
