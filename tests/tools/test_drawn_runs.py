@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -123,7 +124,9 @@ class Stand:
                 thing, now = f"payment/{self.prefix}-{move.item}", self.bank.clock.monotonic()
                 self.bank.commits.append(Commit(now, "hand", thing, -self.bank.standing(thing)))
             case "look":
-                await self.workers[0].look_again()
+                # Whoever dies while looking has settled nothing; the next look comes later.
+                with suppress(Crash):
+                    await self.workers[0].look_again()
             case "kill":
                 await self.kill(move)
             case _:
