@@ -120,8 +120,8 @@ def _derive(action: Action, tool: Tool, model: BaseModel) -> AdmittedAction:
 
 
 def reversed_keys(admission: AdmittedAction, catalog: Catalog) -> list[Json]:
-    """Return the keys of the events that an action, once done, leaves no more: those of its reverse, whichever of the
-    two is called the other's, with its arguments.
+    """Return the keys that an action frees once it is done: of tools that it takes back, and of the one that takes it
+    back, with its arguments.
     """
     keys: list[Json] = []
     for name, card in catalog.cards.items():

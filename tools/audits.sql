@@ -30,21 +30,23 @@ begin
   perform void_run_approvals(v_run.id, 'approval_stale');
   select * into v_effect from effects e where e.id = p #>> '{shown,effect}';
   select * into v_sum from contested_sum(v_run.id, v_effect.id);
-  insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure, currency,
-                         step, plan_hash, policy, rules, pins, shown, expires, authors)
+  insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure,
+                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors)
   values (v_run.tenant, v_id, 'audit', v_run.id, 1 + (select count(*) from approvals a where a.run = v_run.id),
           v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''),
-          v_sum.amount, v_sum.currency, p #>> '{shown,step}', coalesce(v_run.plan_hash, ''), (select a.policy from authority a), '["audit"]', '[]',
-          p -> 'shown', clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
+          v_sum.amount, v_sum.currency, p #>> '{shown,step}', coalesce(v_run.plan_hash, ''),
+          (select a.policy from authority a), '["audit"]', '[]', p -> 'shown',
+          clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
           authors_of(v_run.id, array[p #>> '{shown,step}'], coalesce(v_run.plan -> 'cites', '[]')));
   insert into approval_items (tenant, approval, digest, step, tool, amount, currency, effect)
-  values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_sum.amount, v_sum.currency,
-          v_effect.id);
+  values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_sum.amount,
+          v_sum.currency, v_effect.id);
   -- What nobody may accept alone, two may together.
   update approvals a set need = 2 where a.id = v_id and voters_left(a, '') = 0;
   perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
-    'need', (select a.need from approvals a where a.id = v_id), 'groups', array['ops', 'finance', 'admin'], 'exposure', v_sum.amount, 'currency', v_sum.currency, 'code', 'audit_failed',
-    'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
+    'need', (select a.need from approvals a where a.id = v_id), 'groups', array['ops', 'finance', 'admin'],
+    'exposure', v_sum.amount, 'currency', v_sum.currency,
+    'code', 'audit_failed', 'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
   return query select 'ok', v_id;
 end $$;
 revoke execute on function open_audit(jsonb) from public;

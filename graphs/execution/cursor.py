@@ -28,6 +28,7 @@ def enter(plan: Plan) -> Update:
         "tally": {},
         "outcome": None,
         "questions": {},
+        "accepted": [],
         "stale": False,
     }
 

@@ -52,7 +52,9 @@ def _open_problems(state: State, finding: AuditFinding) -> list[str]:
     """Return what people have to decide about; once they have, or a failure leads to the end anyway, nothing."""
     if state.get("failure") or (state.get("outcome") or {}).get("state", "unverified") != "unverified":
         return []
-    return [problem for problem in finding.problems if problem not in state.get("accepted", [])]
+    # An outcome in question now is another one than any that was accepted, also if its words are the same.
+    accepted = [] if state.get("outcome") else state.get("accepted", [])
+    return [problem for problem in finding.problems if problem not in accepted]
 
 
 def _wait(problems: list[str], approval: str) -> Obstacle:

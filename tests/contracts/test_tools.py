@@ -38,7 +38,6 @@ def test_a_write_says_how_a_lost_reply_is_found_out(card: ToolCard) -> None:
 
 @pytest.mark.parametrize("card", WRITES, ids=lambda card: card.name)
 def test_the_target_of_a_shipped_write_can_be_looked_at(card: ToolCard) -> None:
-    """R8"""
     assert card.is_observed
 
 

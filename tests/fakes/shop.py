@@ -51,7 +51,7 @@ class Shop:
 
     def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return no services: these tools are the service."""
-        return _NO_SERVICES
+        return NO_SERVICES
 
     async def pay(self, key: str, rows: list[tuple[str, int]]) -> Mapping[str, Json]:
         """Pay orders under a key; a key that is known answers as before."""
@@ -86,7 +86,7 @@ class _NoServices:
         raise NotImplementedError
 
 
-_NO_SERVICES: BusinessServices = _NoServices()
+NO_SERVICES: BusinessServices = _NoServices()
 
 
 def tools(shop: Shop) -> list[Tool]:

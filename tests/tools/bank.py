@@ -10,6 +10,7 @@ from typing import Any
 
 from memory.errors import Temporary
 from tests.conftest import VirtualClock
+from tests.fakes.shop import NO_SERVICES
 from tests.tools.support import POLICY, Item
 from tools.action import Json, Role
 from tools.money import Money
@@ -76,7 +77,7 @@ class Bank:
 
     def bind(self, role: Role, run: str, *, permit: str | None = None, key: str | None = None) -> BusinessServices:
         """Return no services: these tools are the service."""
-        return _Nothing()
+        return NO_SERVICES
 
     def of(self, key: str, *, lag: float = 0.0) -> list[Commit]:
         """Return what happened under a key, as far as it is shown."""
@@ -127,17 +128,6 @@ class Bank:
 
     def _is_past(self, commit: Commit, lag: float) -> bool:
         return commit.at + lag * SETTLES <= self.clock.monotonic()
-
-
-class _Nothing:
-    async def get(self, service: str, path: str, params: Mapping[str, str | int] | None = None) -> Any:
-        raise NotImplementedError
-
-    async def post(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
-        raise NotImplementedError
-
-    async def find_operation(self, service: str, key: str) -> Mapping[str, Any]:
-        raise NotImplementedError
 
 
 def _key(name: str) -> Callable[[Item], str]:

@@ -79,7 +79,6 @@ async def test_what_is_not_seen_after_the_service_must_have_settled_is_contradic
 
 
 async def test_changed_too_much_is_contradicted_as_well(hall: tuple[Desk, Hall]) -> None:
-    """R8"""
     desk, world = hall
     world.booked["a"] = 1
     outcome = await perform(desk, "hall.book")

@@ -251,7 +251,6 @@ _NUMBER = Counter[str]()
 async def test_no_event_happens_twice_and_no_outcome_is_untrue(
     database: Database, people: Mapping[str, Principal], clock: VirtualClock, story: Story
 ) -> None:
-    """R18 R70"""
     bank = Bank(clock, story.is_keyed, replies=list(story.replies), looks=list(story.looks))
     desk = await open_desk(database, people, clock, tools=tools(bank), policy=RULES)
     other = Gateway(database, desk.catalog, desk.policy, bank, clock)
