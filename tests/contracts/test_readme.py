@@ -164,6 +164,7 @@ def test_the_files_of_the_readme_are_tested_without_being_named_anywhere(strange
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_tool_a_policy_a_runbook_and_a_flow_work_from_their_files_alone(stranger: Stranger) -> None:
     """R30 R140 R129: the page's commands, as they stand there; then somebody of operations countersigns."""
     stranger.add_files(FILES)
