@@ -20,6 +20,8 @@ _MARGIN = 0.05
 """Seconds that a wait for a proof is longer than it must be, so that no rounding spoils it."""
 _PATIENCE = 5.0
 """Seconds that a call waits for a proof; what takes longer is left in doubt, and looked at again by a duty."""
+_AWAY = 20.0
+"""Seconds that a call waits for a service that cannot be reached; its attempts never left, so they do not count."""
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR)
 
 Result = Mapping[str, Json]
@@ -68,18 +70,47 @@ async def call_tool(
 
 
 async def _read(tool: Tool, arguments: object, call: Call, clock: Clock) -> Attempt:
-    message = f"{tool.name!r} allows no attempt"
-    for number in range(1, tool.attempts + 1):
+    tries = _Tries(tool, clock)
+    while True:
         try:
-            return Attempt("done", await bounded(tool, lambda: tool.run(arguments, call)), attempts=number)
-        except Temporary as error:
-            message = str(error)
-            _log(tool, number, error)
-            if number < tool.attempts:
-                await clock.sleep(backoff(number, error.delay))
+            return Attempt("done", await bounded(tool, lambda: tool.run(arguments, call)), attempts=tries.made + 1)
         except ControlError as error:
-            return Attempt("failed", message=str(error), attempts=number)
-    return Attempt("failed", message=f"{NO_ANSWER} ({tool.attempts} tried): {message}", attempts=tool.attempts)
+            tries.note(error)
+            if not isinstance(error, Temporary):
+                return Attempt("failed", message=str(error), attempts=tries.made)
+            if not await tries.wait(error):
+                return Attempt("failed", message=f"{NO_ANSWER} ({tries.made} tried): {error}", attempts=tries.made)
+
+
+@dataclass(slots=True)
+class _Tries:
+    """Attempts of one call: those that left are counted, those that never left are bounded by time."""
+
+    tool: Tool
+    clock: Clock
+    made: int = 0
+    left: int = 0
+    away_since: float | None = None
+
+    def note(self, error: ControlError) -> None:
+        """Count and log an attempt that failed."""
+        self.made += 1
+        _LOG.log(_LEVELS[min(self.made, 3) - 1], "%s failed, attempt %d: %s", self.tool.name, self.made, error)
+
+    async def wait(self, error: ControlError) -> bool:
+        """Wait until the next attempt is due; answers False if there is none."""
+        if not self._allows_another(error):
+            return False
+        await self.clock.sleep(backoff(self.made, getattr(error, "delay", _FIRST_DELAY)))
+        return True
+
+    def _allows_another(self, error: ControlError) -> bool:
+        if isinstance(error, Temporary) and error.is_unsent:
+            now = self.clock.monotonic()
+            self.away_since = now if self.away_since is None else self.away_since
+            return now - self.away_since < _AWAY
+        self.left, self.away_since = self.left + 1, None
+        return self.left < self.tool.attempts
 
 
 async def _always() -> str | None:
@@ -107,20 +138,19 @@ class _Write:
             self._note_send()
             if conclusion := await self._find_out(0):
                 return conclusion
-        for number in range(1, self.tool.attempts + 1):
-            if (number > 1 or took_over) and (refusal := await self.may_send()):
-                return await self._stop(refusal, number - 1)
-            delay = _FIRST_DELAY
+        tries = _Tries(self.tool, self.clock)
+        while True:
+            if (tries.made or took_over) and (refusal := await self.may_send()):
+                return await self._stop(refusal, tries.made)
             try:
-                return Attempt("done", await self._send(), attempts=number)
+                return Attempt("done", await self._send(), attempts=tries.made + 1)
             except ControlError as error:
-                self.message, delay = str(error), getattr(error, "delay", delay)
-                _log(self.tool, number, error)
-                if conclusion := await self._after(error, number):
+                tries.note(error)
+                self.message = str(error)
+                if conclusion := await self._after(error, tries.made):
                     return conclusion
-            if number < self.tool.attempts:
-                await self.clock.sleep(backoff(number, delay))
-        return await self._conclude(self.tool.attempts)
+                if not await tries.wait(error):
+                    return await self._conclude(tries.made)
 
     async def _send(self) -> Result:
         return await bounded(self.tool, lambda: self.tool.run(self.arguments, self.call))
@@ -211,21 +241,15 @@ class _Write:
 
     async def _look(self) -> Result | None:
         """Return what the service recorded under our key, empty if nothing, None if it cannot be asked."""
-        for number in range(1, self.tool.attempts + 1):
+        tries = _Tries(self.tool, self.clock)
+        while True:
             self.last_look = self.clock.monotonic()
             try:
                 return await look_up(self.tool, self.arguments, self.call)
-            except Temporary as error:
-                _LOG.warning("read-back of %s failed, attempt %d: %s", self.tool.name, number, error)
-                await self.clock.sleep(backoff(number, error.delay))
             except ControlError as error:
-                _LOG.warning("read-back of %s refused: %s", self.tool.name, error)
-                return None
-        return None
-
-
-def _log(tool: Tool, number: int, error: ControlError) -> None:
-    _LOG.log(_LEVELS[min(number, 3) - 1], "%s failed, attempt %d: %s", tool.name, number, error)
+                tries.note(error)
+                if not (isinstance(error, Temporary) and await tries.wait(error)):
+                    return None
 
 
 def backoff(number: int, base: float) -> float:

@@ -104,8 +104,16 @@ CASES: dict[str, tuple[Script, dict[str, Any], str, list[str]]] = {
     ),
     "lost, unkeyed, settled long after": (Script([SILENCE], [EMPTY, EMPTY]), LATE, "unknown", ["run", "look"]),
     "never sent, then done": (Script([UNSENT, RECORD]), {}, "done", ["run", "run"]),
-    "never sent": (Script([UNSENT, UNSENT, UNSENT]), {}, "failed", ["run", "run", "run"]),
-    "lost, then never sent": (Script([SILENCE, UNSENT, UNSENT]), KEYED, "unknown", ["run", "run", "run"]),
+    "what never left does not count": (Script([*[UNSENT] * 5, RECORD]), {"attempts": 1}, "done", ["run"] * 6),
+    "lost, then never sent, then done": (
+        Script([SILENCE, *[UNSENT] * 4, RECORD]), {**KEYED, "attempts": 2}, "done", ["run"] * 6
+    ),
+    "lost, and nobody to ask for a while": (
+        Script([SILENCE], [*[UNSENT] * 5, RECORD]), {**KEYED, "attempts": 1}, "done", ["run", *["look"] * 6]
+    ),
+    "a read waits for a service that is away": (
+        Script([*[UNSENT] * 5, RECORD]), {"effect": "read", "attempts": 1}, "done", ["run"] * 6
+    ),
     "a mistake of the adapter": (Script([KeyError("id")], [RECORD]), KEYED, "done", ["run", "look"]),
     "silent to the end": (Script([SILENCE] * 3, [EMPTY] * 3), KEYED, "unknown", ["run", "look"] * 3),
     "silent to the end, but settled": (
@@ -132,6 +140,20 @@ async def test_what_a_failure_leads_to(clock: VirtualClock, name: str) -> None:
     script, options, state, calls = CASES[name]
     attempt = await call_tool(script.tool(**options), NoArguments(), CALL, clock)
     assert (attempt.state, script.calls) == (state, calls)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "options", "state"),
+    [([], {}, "failed"), ([SILENCE], KEYED, "unknown"), ([], {"effect": "read"}, "failed")],
+    ids=["a write that never left", "a write whose reply was lost", "a read"],
+)
+async def test_a_service_that_stays_away_is_given_up_after_some_time(
+    clock: VirtualClock, earlier: Sequence[Answer], options: dict[str, Any], state: str
+) -> None:
+    start = clock.monotonic()
+    attempt = await call_tool(Script([*earlier, *[UNSENT] * 99]).tool(**options), NoArguments(), CALL, clock)
+    assert attempt.state == state
+    assert 20 <= clock.monotonic() - start < 30
 
 
 async def test_a_successor_looks_before_it_sends(clock: VirtualClock) -> None:
