@@ -1,4 +1,4 @@
-"""Lines of an export, as `docs/journal.md` describes them: everything that a stranger needs to check a tenant, or one run.
+"""Lines of an export, as `docs/journal.md` describes them: all that a stranger needs to check a tenant, or one run.
 
 The API sends them to whoever asks for them, and to the verifier when the journal is to be checked here.
 """
@@ -29,7 +29,8 @@ select json_build_object('line', 'entry', 'run', run, 'seq', seq, 'prev', encode
   from journal where %s::text is null or run = any (related_runs(%s)) order by run, seq
 """
 _ROWS: LiteralString = """
-select json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text', g ->> 2, 'rows', g ->> 3)::text as line
+select json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text', g ->> 2, 'rows', g ->> 3)::text
+         as line
   from governed_rows(%s) g
 """
 _PAGE = 500

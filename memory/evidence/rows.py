@@ -1,4 +1,4 @@
-"""Governed rows: what people read in tables and the journal must agree with; adopted once, when a release brings stamps.
+"""Governed rows, which people read in tables and the journal agrees with: adopted once, when a release brings stamps.
 
 Every function that changes such a row puts it into the entry that says so (`rows.sql`), where its stamp is made.
 """

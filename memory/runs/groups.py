@@ -33,7 +33,7 @@ insert into results (handle, run, name, count, total, currency, digest, shape)
 select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0), {SHARED_CURRENCY},
        rows_digest(string_agg(r.row, E'\n' order by r.ord)), (select shape from results where handle = %(source)s)
   from unnest(%(handles)s::text[], %(names)s::text[]) as n (handle, name)
-  left join result_rows r on r.handle = n.handle group by n.handle, n.name
+  left join result_rows r on r.handle = n.handle group by n.handle, n.name order by n.name
 """
 
 
