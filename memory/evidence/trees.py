@@ -1,4 +1,4 @@
-"""Merkle trees of RFC 6962: roots of leaves, and proofs that some leaves are in a tree; for the log and for receipts."""
+"""Merkle trees of RFC 6962: roots of leaves, proofs that some leaves are in a tree; for the log and for receipts."""
 
 from collections.abc import Collection, Sequence
 from hashlib import sha256
@@ -37,7 +37,7 @@ def _proof(hashes: Sequence[bytes], positions: Sequence[int]) -> list[bytes]:
 
 
 class Frontier:
-    """A tree that only grows: the roots of its complete parts, from which the root over all leaves follows at any size."""
+    """A tree that only grows, kept as the roots of its complete parts; the root of all follows at any size."""
 
     def __init__(self, hashes: Sequence[bytes] = ()) -> None:
         self.size = 0
