@@ -51,7 +51,11 @@ _SERIES = ("run", "position", "number")
 
 
 class Wrong(ValueError):
-    """Something is not as the page says; the text is a sentence about it."""
+    """Something is not as the page says; the text is a sentence about it, `seq` the entry if it is an earlier one."""
+
+    def __init__(self, sentence: str, seq: int = 0) -> None:
+        super().__init__(sentence)
+        self.seq = seq
 
 
 class Problem(NamedTuple):
@@ -262,7 +266,8 @@ class _Chain:
     def __init__(self, line: Mapping[str, Any], leaves: list[tuple[int, int, str, str]], limit: datetime) -> None:
         self.line, self.run, self.leaves, self.limit = line, line["run"], leaves, limit
         self.seq, self.head = 0, sha256(b"countersign journal " + _utf8(self.run)).digest()
-        self.tree, self.spent, self.gone, self.agreed = _Tree(), [0, 0, 0, 0], set[int](), 0
+        self.tree, self.spent, self.gone, self.forgotten = _Tree(), [0, 0, 0, 0], set[int](), 0
+        self.sure = 0  # the last entry that the log vouches for, with all before it
 
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Take the next entry and return its facts."""
@@ -283,7 +288,9 @@ class _Chain:
         elif self.leaves[0][1] == self.seq:
             position, *leaf = self.leaves.pop(0)
             if leaf != [self.seq, head.hex(), self.tree.root()]:
-                raise Wrong(f"leaf {position} of the log has another entry here, or others before it")
+                sentence = f"from here to entry {self.seq}, some are not those that leaf {position} of the log took in"
+                raise Wrong(sentence, self.sure + 1)
+            self.sure = self.seq
         return facts
 
     def _note(self, facts: Mapping[str, Any], *, is_wordless: bool) -> None:
@@ -294,7 +301,7 @@ class _Chain:
             self.gone.add(self.seq)
         if facts["kind"] == "forgotten" and type(facts.get("entries")) is list:
             entries = self.gone.intersection(seq for seq in facts["entries"] if type(seq) is int)
-            self.gone, self.agreed = self.gone - entries, self.agreed + len(entries)
+            self.gone, self.forgotten = self.gone - entries, self.forgotten + len(entries)
 
     def end(self) -> list[tuple[int, str]]:
         """Return the entries at which the chain is not as the log and the run's row have it, with what is wrong."""
@@ -357,9 +364,9 @@ class ExportCheck:
     def _check_order(self, name: str) -> None:
         if name != "entry":
             self._end_chain()
-        if _RANKS[name] < self._rank or self._rank == _RANKS["end"] or (name == "export") != (self._rank < 0):
-            raise Wrong("it stands in the wrong place")
-        self._rank = _RANKS[name]
+        rank, self._rank = self._rank, max(self._rank, _RANKS[name])
+        if _RANKS[name] < rank or rank == _RANKS["end"] or (name == "export") != (self.counts["lines"] == 1):
+            self._note({"line": self.counts["lines"]}, f"a line {name!r} stands in the wrong place")
         if self.run is not None and name in ("key", "leaf", "head"):
             raise Wrong("an export of one run has no such line")
 
@@ -385,11 +392,11 @@ class ExportCheck:
         self._roots.append(self._tree.root())
         leaf = _read(line["text"], "text of a leaf")
         leaves = self._leaves.setdefault(leaf["run"], [])
+        if leaf["seq"] <= (leaves[-1][1] if leaves else 0):
+            raise Wrong("it takes in nothing new of its run")
         leaves.append((position, leaf["seq"], leaf["head"], leaf["root"]))
         if line["position"] != position:
             raise Wrong(f"leaf {position} should stand here")
-        if leaf["seq"] <= (leaves[-2][1] if leaves[1:] else 0):
-            raise Wrong("it takes in nothing new of its run")
 
     def _take_head(self, line: Mapping[str, Any]) -> None:
         self.counts["heads"] += 1
@@ -420,6 +427,7 @@ class ExportCheck:
 
     def _take_entry(self, line: Mapping[str, Any]) -> None:
         self.counts["entries"] += 1
+        self._keep_stamps(line)
         chain = self._chain
         if chain is None or chain.run != line["run"]:
             raise Wrong("it stands outside its chain")
@@ -428,8 +436,7 @@ class ExportCheck:
             if f"run {chain.run}" not in self._series:
                 self._check_texts(chain.add(line))
         except Wrong as error:
-            self._note({"run": chain.run, "seq": seq}, str(error))
-        self._keep_stamps(line)
+            self._note({"run": chain.run, "seq": error.seq or seq}, str(error))
 
     def _check_texts(self, facts: Mapping[str, Any]) -> None:
         for kind in ("cards", "policy") if facts.get("cards") is not None else ():
@@ -464,7 +471,7 @@ class ExportCheck:
     def _end_chain(self) -> None:
         chain, self._chain = self._chain, None
         if chain is not None:
-            self.counts["forgotten"] += chain.agreed
+            self.counts["forgotten"] += chain.forgotten
             for seq, sentence in chain.end():
                 self._note({"run": chain.run, "seq": seq}, sentence)
 

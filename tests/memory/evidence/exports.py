@@ -106,7 +106,13 @@ class Tenant:
         text, salt = json.dumps(words, ensure_ascii=False), str(UUID(int=self.seconds << 64 | 0xABCDEF))
         body = {"kind": kind, "at": time(self.seconds), **facts} | ({"sealed": seal(text, salt)} if words else {})
         kept = {"words": text, "salt": salt} if words else {"words": None, "salt": None}
-        entry = {"line": "entry", "run": run, "seq": len(chain) + 1, "body": json.dumps(body, ensure_ascii=False), **kept}
+        entry = {
+            "line": "entry",
+            "run": run,
+            "seq": len(chain) + 1,
+            "body": json.dumps(body, ensure_ascii=False),
+            **kept,
+        }
         link(entry, bytes.fromhex(chain[-1]["hash"]) if chain else genesis(run))
         chain.append(entry)
         return entry

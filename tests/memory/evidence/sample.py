@@ -25,7 +25,9 @@ def sample(key: Ed25519PrivateKey | None = KEY, *, person: str = "bob") -> Tenan
     rows = [("votes", f"q1/{person}", row(approver=person, decision="approve"))]
     tenant.add("run-a", "vote", {"reason": "looks right"}, rows=rows, by=person, decision="approve")
     tenant.add("run-a", "approval", rows=[("approvals", "q1", row(run="run-a", status="approved", need=1))])
-    tenant.add("run-a", "permitted", rows=[("effects", "e1", row(run="run-a", state="claimed"))], effect="e1", **verdict)
+    tenant.add(
+        "run-a", "permitted", rows=[("effects", "e1", row(run="run-a", state="claimed"))], effect="e1", **verdict
+    )
     tenant.digests["h1"] = hexhash("the stored rows")
     rows = [
         ("effects", "e1", row(run="run-a", state="done", amount=1250)),
