@@ -21,12 +21,12 @@ select json_build_object('line', 'chain', 'run', coalesce(r.id, j.run), 'seq', r
        coalesce(r.id, j.run) as run
   from runs r full join (select distinct run from journal) j on j.run = r.id
  where %s::text is null or coalesce(r.id, j.run) = any (related_runs(%s))
- order by run
+ order by coalesce(r.id, j.run) collate "C"
 """
 _ENTRIES: LiteralString = """
 select json_build_object('line', 'entry', 'run', run, 'seq', seq, 'prev', encode(prev, 'hex'), 'hash',
          encode(hash, 'hex'), 'body', body, 'words', words, 'salt', salt)::text as line, run
-  from journal where %s::text is null or run = any (related_runs(%s)) order by run, seq
+  from journal where %s::text is null or run = any (related_runs(%s)) order by run collate "C", seq
 """
 _ROWS: LiteralString = """
 select json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text', g ->> 2, 'rows', g ->> 3)::text
