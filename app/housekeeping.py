@@ -1,4 +1,4 @@
-"""Background duties of a worker: sweeping lost runs, tidying, heartbeats and vectors; started by `app.worker`.
+"""Background duties of a worker: sweeping lost runs, tidying, heartbeats, vectors and logs; started by `app.worker`.
 
 Nobody's rows can end it: what goes wrong with one duty is logged with its cause and noted for `doctor`, and the next
 duty is done all the same.
@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from memory.embeddings.embedder import Embedder
 from memory.errors import ControlError
+from memory.evidence import log
+from memory.evidence.signing_key import SigningKey
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
 from memory.runs import queue, records, transcripts
@@ -24,7 +26,10 @@ BEAT_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
+LOG_SECONDS = 1.0
 _PAUSE_AFTER_ERROR = 5.0
+_LOG_NOTE_SECONDS = 60.0
+"""How often a log without news is noted, so that `doctor` sees that it is looked after."""
 _VECTORS_SECONDS = 5.0
 _VECTORS_AWAY_SECONDS = 60.0
 _MAX_BATCHES = 100
@@ -142,6 +147,36 @@ async def embed_on(database: Database, embedder: Embedder) -> None:
             pause = loop.time() - began
         await attempt("noting vectors", duties.note(database, "vectors", _error_name(result)))
         await asyncio.sleep(pause)
+
+
+async def extend_logs(database: Database, key: SigningKey | None) -> int:
+    """Take what is new into the log of every tenant; returns the number of heads made.
+
+    The trouble of one tenant keeps no other from its log; the last is raised when all had their turn.
+    """
+    count, trouble = 0, None
+    for tenant in await log.tenants_with_news(database):
+        result = await attempt(f"the log of tenant {tenant!r}", log.extend(database, tenant, key))
+        if isinstance(result, Exception):
+            trouble = result
+        else:
+            count += result
+    if trouble:
+        raise trouble
+    return count
+
+
+async def extend_log_on(database: Database, key: SigningKey | None) -> None:
+    """Extend the logs for ever, once a second while there is news."""
+    loop = asyncio.get_running_loop()
+    await attempt("a look for missed news", log.note_missed_news(database))
+    noted = -_LOG_NOTE_SECONDS
+    while True:
+        result = await attempt("the log", extend_logs(database, key))
+        if result or loop.time() - noted > _LOG_NOTE_SECONDS:
+            await attempt("noting the log", duties.note(database, "log", _error_name(result)))
+            noted = loop.time()
+        await asyncio.sleep(_PAUSE_AFTER_ERROR if isinstance(result, Exception) else LOG_SECONDS)
 
 
 async def attempt(name: str, work: Awaitable[T]) -> T | Exception:

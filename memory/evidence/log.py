@@ -4,7 +4,7 @@ Each extension appends a leaf for every chain that grew and a head over all leav
 transaction, so that no crash leaves a head that should have one without it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ async def standing(database: Database, access: Access) -> LogStanding | None:
     return LogStanding(**rows[0]) if rows else None
 
 
-async def _row(connection: Connection, query: str, values: list[object]) -> dict[str, Any]:
+async def _row(connection: Connection, query: str, values: Sequence[object]) -> dict[str, Any]:
     row = await (await connection.execute(query.encode(), values)).fetchone()
     assert row is not None, "the function has one row"
     return row
