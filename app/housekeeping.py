@@ -5,6 +5,7 @@ duty is done all the same.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from typing import TypeVar
@@ -28,8 +29,8 @@ TIDY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
 LOG_SECONDS = 1.0
 _PAUSE_AFTER_ERROR = 5.0
-_LOG_NOTE_SECONDS = 60.0
-"""How often a log without news is noted, so that `doctor` sees that it is looked after."""
+_LOG_NOTE_ROUNDS = 60
+"""After so many rounds without news it is noted, too, that the logs are looked after."""
 _VECTORS_SECONDS = 5.0
 _VECTORS_AWAY_SECONDS = 60.0
 _MAX_BATCHES = 100
@@ -166,16 +167,19 @@ async def extend_logs(database: Database, key: SigningKey | None) -> int:
     return count
 
 
-async def extend_log_on(database: Database, key: SigningKey | None) -> None:
+async def note_logs(database: Database, key: SigningKey | None, *, quietly: bool) -> int | Exception:
+    """Extend the logs once and note how it went for `doctor`; `quietly` only if there was something new, or trouble."""
+    result = await attempt("the log", extend_logs(database, key))
+    if result or not quietly:
+        await attempt("noting the log", duties.note(database, "log", _error_name(result)))
+    return result
+
+
+async def extend_logs_on(database: Database, key: SigningKey | None) -> None:
     """Extend the logs for ever, once a second while there is news."""
-    loop = asyncio.get_running_loop()
     await attempt("a look for missed news", log.note_missed_news(database))
-    noted = -_LOG_NOTE_SECONDS
-    while True:
-        result = await attempt("the log", extend_logs(database, key))
-        if result or loop.time() - noted > _LOG_NOTE_SECONDS:
-            await attempt("noting the log", duties.note(database, "log", _error_name(result)))
-            noted = loop.time()
+    for count in itertools.count():
+        result = await note_logs(database, key, quietly=bool(count % _LOG_NOTE_ROUNDS))
         await asyncio.sleep(_PAUSE_AFTER_ERROR if isinstance(result, Exception) else LOG_SECONDS)
 
 

@@ -251,7 +251,7 @@ async def work(
                 group.create_task(housekeeping.look_on(database, waiting, deps.look_again), name="doubts")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
-                group.create_task(housekeeping.extend_log_on(database, key), name="log")
+                group.create_task(housekeeping.extend_logs_on(database, key), name="log")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
         except* ControlError as errors:
             raise _first(errors) from None
