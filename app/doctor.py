@@ -28,7 +28,7 @@ _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
-_UNSIGNED = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
+_SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
@@ -201,7 +201,7 @@ async def _signatures(settings: Settings, is_embedded: bool, database: Database)
     if standing is None and (settings.signing_key or is_embedded):
         return Diagnosis("signatures", "ok", "the log has no head yet; the first will be signed")
     text = "the log is unsigned: whoever owns the database can write it anew"
-    return Diagnosis("signatures", "warn", text, _UNSIGNED)
+    return Diagnosis("signatures", "warn", text, _SIGNING_ADVICE)
 
 
 async def _unready(check: str, database: Database) -> Diagnosis | None:

@@ -13,13 +13,13 @@ from memory.governance.policy_version import installation
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
-ROUND_RUNS, ROUND_ENTRIES = 500, 20_000
-"""Chains and entries that one transaction takes in at most."""
+MOST_CHAINS, MOST_ENTRIES = 500, 20_000
+"""What one transaction takes in, so that it is a matter of milliseconds."""
 _ROUNDS = 20
 _HEADS = "select number, text, signature from log_heads where number > %s order by number"
 _STANDING = """
 select h.size, h.text::jsonb ->> 'key' as key,
-       (select count(*) from log_heads u where u.signature is null) as unsigned
+       (select count(*) from log_heads u where u.signature is null) as unsigned_heads
   from log_heads h order by h.number desc limit 1
 """
 
@@ -40,28 +40,37 @@ class LogStanding:
     size: int
     key: str
     """Id of the key that signed the last head; empty if none did."""
-    unsigned: int
-    """Heads without a signature."""
+    unsigned_heads: int
 
 
-async def extend(database: Database, tenant: str, key: SigningKey | None, *, rounds: int = _ROUNDS) -> int:
+async def extend(
+    database: Database,
+    tenant: str,
+    key: SigningKey | None,
+    *,
+    most_chains: int = MOST_CHAINS,
+    most_entries: int = MOST_ENTRIES,
+) -> int:
     """Take in what is new in a tenant's chains; returns the number of heads made, 0 if nothing was new.
 
-    Each round is a transaction of its own; another process that is at it is waited for.
+    Each of a few rounds is a transaction of its own, which takes in so many chains and entries at most; another process
+    that is at it is waited for.
     """
     count = 0
-    for _ in range(rounds):
-        is_new, has_more = await _extend_once(database, tenant, key)
+    for _ in range(_ROUNDS):
+        is_new, has_more = await _extend_once(database, tenant, key, [most_chains, most_entries])
         count += is_new
         if not has_more:
             break
     return count
 
 
-async def _extend_once(database: Database, tenant: str, key: SigningKey | None) -> tuple[bool, bool]:
+async def _extend_once(
+    database: Database, tenant: str, key: SigningKey | None, bounds: Sequence[int]
+) -> tuple[bool, bool]:
     """Run one round; returns whether there is a new head, and whether there may be more news."""
     async with database.transaction(installation(tenant)) as connection:
-        values = [key.public if key else None, ROUND_RUNS, ROUND_ENTRIES]
+        values = [key.public if key else None, *bounds]
         row = await _row(connection, "select * from extend_log(%s, %s, %s)", values)
         if row["number"] is not None and key is not None:
             signed = await _row(

@@ -44,7 +44,7 @@ async def test_a_worker_takes_what_its_runs_did_into_a_signed_log(
     await asyncio.gather(task, return_exceptions=True)
     standing = await log.standing(database, installation(alice.tenant))
     assert standing
-    assert (standing.key, standing.unsigned) == (KEY.id, 0)
+    assert (standing.key, standing.unsigned_heads) == (KEY.id, 0)
 
 
 async def test_the_trouble_of_one_tenant_keeps_no_other_from_its_log(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from memory.errors import ControlError
+from memory.errors import ControlError, Temporary
 from memory.evidence import log, trees
 from memory.evidence.signing_key import SigningKey, draw
 from memory.governance import journal
@@ -130,28 +130,22 @@ async def test_entries_that_commit_after_later_ones_are_not_overlooked(desk: Des
     await verify_log(desk.database, tenant)
 
 
-async def test_bounds_split_the_work_and_lose_nothing(
-    desk: Desk, tenant: str, lease: Lease, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bounds_split_the_work_and_lose_nothing(desk: Desk, tenant: str, lease: Lease) -> None:
     for other in [await desk.run() for _ in range(3)]:
         await note(desk, other, 5)
-    monkeypatch.setattr(log, "ROUND_RUNS", 2)
-    monkeypatch.setattr(log, "ROUND_ENTRIES", 4)
-    assert await log.extend(desk.database, tenant, KEY) > 3
+    assert await log.extend(desk.database, tenant, KEY, most_chains=2, most_entries=4) > 3
     await verify_log(desk.database, tenant)
     assert await ends(desk.database, tenant)
 
 
 async def test_an_extender_that_dies_before_it_signs_leaves_nothing(
-    desk: Desk, tenant: str, lease: Lease, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, tenant: str, lease: Lease, superuser: Connect
 ) -> None:
-    def die(self: SigningKey, text: str) -> bytes:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SigningKey, "sign", die)
-        with pytest.raises(KeyboardInterrupt):
-            await log.extend(desk.database, tenant, KEY)
+    with pytest.raises(Temporary):
+        async with superuser() as above, desk.database.transaction(installation(tenant)) as connection:
+            await connection.execute("select * from extend_log(%s, 9, 99)", [KEY.public])
+            await above.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+            await connection.execute("select sign_head(1, repeat('x', 64)::bytea)")
     assert await rows(desk.database, tenant, "log_leaves") == []
     assert await log.extend(desk.database, tenant, KEY) == 1
     await verify_log(desk.database, tenant)
@@ -161,7 +155,7 @@ async def test_without_a_key_heads_say_so(desk: Desk, tenant: str, lease: Lease)
     await log.extend(desk.database, tenant, None)
     await verify_log(desk.database, tenant, None)
     standing = await log.standing(desk.database, installation(tenant))
-    assert standing == log.LogStanding(size=2, key="", unsigned=1)
+    assert standing == log.LogStanding(size=2, key="", unsigned_heads=1)
 
 
 async def test_a_change_of_the_key_is_on_record_and_old_keys_stay(desk: Desk, tenant: str, lease: Lease) -> None:
