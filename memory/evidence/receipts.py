@@ -110,7 +110,7 @@ def _fitted(frame: Mapping[str, Any], entries: Sequence[_Entry], hashes: Sequenc
             if len(text) <= MOST_BYTES:
                 return text
             if entry["words"] is not None:
-                del entry["words"], entry["salt"]
+                entry |= {"words": None, "salt": None}
                 text = _text({**frame, "entries": shown, "proof": proof})
         if len(text) <= MOST_BYTES:
             return text

@@ -141,11 +141,14 @@ async def test_bounds_split_the_work_and_lose_nothing(desk: Desk, tenant: str, l
 async def test_an_extender_that_dies_before_it_signs_leaves_nothing(
     desk: Desk, tenant: str, lease: Lease, superuser: Connect
 ) -> None:
-    with pytest.raises(Temporary):
+    async def die() -> None:
         async with superuser() as above, desk.database.transaction(installation(tenant)) as connection:
             await connection.execute("select * from extend_log(%s, 9, 99)", [KEY.public])
             await above.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
             await connection.execute("select sign_head(1, repeat('x', 64)::bytea)")
+
+    with pytest.raises(Temporary):
+        await die()
     assert await rows(desk.database, tenant, "log_leaves") == []
     assert await log.extend(desk.database, tenant, KEY) == 1
     await verify_log(desk.database, tenant)

@@ -1,8 +1,12 @@
 """Receipts: one effect proved in less than 8 KiB, from a run of any length, with nothing but what the receipt holds."""
 
+import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from memory.errors import Permanent, Temporary
-from memory.evidence import log, receipts
+from memory.evidence import log, receipts, verifier
 from memory.evidence.signing_key import SigningKey, draw
 from memory.governance import journal
 from memory.postgres.database import Connection, Database
@@ -69,6 +73,7 @@ def hash_of(run: str, entry: Mapping[str, Any]) -> bytes:
 def check(content: bytes, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
     """Return the facts of a receipt's entries, once it holds as the page says."""
     assert len(content) < 8 * 1024
+    assert verifier.check_receipt(content, [key.public] if key else []) == []
     value = json.loads(content)
     assert content == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
     leaf, head = json.loads(value["leaf"]["text"]), json.loads(value["head"]["text"])
@@ -79,7 +84,7 @@ def check(content: bytes, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
     assert root({place: text}, head["size"], value["leaf"]["proof"]) == head["root"]
     facts = [json.loads(entry["body"]) for entry in value["entries"]]
     for entry, body in zip(value["entries"], facts, strict=True):
-        if entry.get("words"):
+        if entry["words"]:
             assert body["sealed"] == sha256(UUID(entry["salt"]).bytes + entry["words"].encode()).hexdigest()
     assert [body["effect"] for body in facts if body["kind"] == "permitted"] == [value["effect"]]
     if key:
@@ -91,6 +96,11 @@ def check(content: bytes, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
 
 def kinds(content: bytes) -> list[str]:
     return [body["kind"] for body in check(content)]
+
+
+def texts(content: bytes) -> set[str]:
+    """Return the kinds of the entries whose words a receipt shows."""
+    return {json.loads(entry["body"])["kind"] for entry in json.loads(content)["entries"] if entry["words"]}
 
 
 async def lengthen(owner: Connection, lease: Lease, count: int, body: Mapping[str, Any]) -> None:
@@ -109,7 +119,7 @@ async def test_an_effect_is_proved_with_request_verdict_and_outcome(desk: Desk) 
     await desk.gateway.perform(lease, act(lease))
     content = await receipt_of(desk, await effect_of(desk, lease))
     assert kinds(content) == ["requested", "proposed", "permitted", "outcome"]
-    assert all("words" in entry for entry in json.loads(content)["entries"])
+    assert texts(content) == {"requested", "proposed", "outcome"}
 
 
 async def test_what_people_agreed_to_names_their_votes(desk: Desk) -> None:
@@ -124,7 +134,37 @@ async def test_what_people_agreed_to_names_their_votes(desk: Desk) -> None:
     assert [body["by"] for body in check(content) if body["kind"] == "vote"] == ["bob", "carol"]
 
 
-async def test_a_run_of_ten_thousand_entries_makes_a_receipt_no_longer(desk: Desk, owner: Connection) -> None:
+async def strangers_refusal(content: bytes, folder: Path) -> str:
+    """Return why a fresh interpreter, with nothing but the verifier, refuses a receipt; nothing if it does not."""
+    (folder / "receipt.json").write_bytes(content)
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(verifier.__file__),
+        str(folder / "receipt.json"),
+        "--key",
+        KEY.public.hex(),
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    return "" if process.returncode == 0 else (out + err).decode() or "refused"
+
+
+async def test_one_byte_changed_anywhere_is_refused(desk: Desk, tmp_path: Path) -> None:
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease))
+    content = await receipt_of(desk, await effect_of(desk, lease))
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        assert verifier.check_receipt(bytes(changed), [KEY.public]), content[place - 20 : place + 20]
+    assert await strangers_refusal(content.replace(b'"seq":1,', b'"seq":2,'), tmp_path)
+
+
+async def test_a_run_of_ten_thousand_entries_makes_a_receipt_no_longer(
+    desk: Desk, owner: Connection, tmp_path: Path
+) -> None:
     lease = await desk.run()
     await lengthen(owner, lease, 4000, {"kind": "note"})
     action = act(lease, tool="shop.refund", amount=5000)
@@ -137,6 +177,7 @@ async def test_a_run_of_ten_thousand_entries_makes_a_receipt_no_longer(desk: Des
     effect = await effect_of(desk, lease)
     await lengthen(owner, lease, 1000, {"kind": "note"})
     content = await receipt_of(desk, effect)
+    assert not await strangers_refusal(content, tmp_path)
     assert kinds(content).count("vote") == 2
     assert {"proposed", "permitted", "outcome"} <= set(kinds(content))
 
@@ -169,7 +210,7 @@ async def test_words_go_first_the_longest_before_others(desk: Desk, owner: Conne
     await lengthen(owner, lease, 1, {"kind": "resolved", "effect": effect, "note": "\u2028é" * 3000})
     content = await receipt_of(desk, effect)
     assert kinds(content) == ["requested", "proposed", "permitted", "outcome", "resolved"]
-    assert ["words" in entry for entry in json.loads(content)["entries"]] == [True, True, True, True, False]
+    assert texts(content) == {"requested", "proposed", "outcome"}
 
 
 async def test_an_effect_that_is_not_settled_has_one(desk: Desk) -> None:
