@@ -98,6 +98,8 @@ begin
     values (p_run.tenant, p_run.id, v_seq, v_head, v_hash, v_text, v_words, v_salt, v_body ->> 'by');
     v_head := v_hash;
   end loop;
+  -- What the log of the tenant has to take in (memory/evidence/log.sql).
+  insert into journal_news (tenant, run) values (p_run.tenant, p_run.id);
   if p_reserve is null and p_spend is null then
     update runs set seq = v_seq, head = v_head where id = p_run.id;
     return v_seq;
