@@ -3,6 +3,7 @@
 The API sends them to whoever asks for them, and to the verifier when the journal is to be checked here.
 """
 
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any, LiteralString
 
@@ -13,6 +14,19 @@ VERSION = 1
 _HEADER: LiteralString = """
 select json_build_object('line', 'export', 'version', %s::int, 'tenant', current_tenant(), 'at', to_char(
          transaction_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'run', %s::text)::text as line
+"""
+_KEYS: LiteralString = """
+select json_build_object('line', 'key', 'id', id, 'public', encode(public, 'hex'))::text as line
+  from signing_keys order by since, id
+"""
+_LEAVES: LiteralString = """
+select json_build_object('line', 'leaf', 'position', position, 'text', text)::text as line
+  from log_leaves order by position
+"""
+_HEADS: LiteralString = """
+select json_build_object('line', 'head', 'number', number, 'text', text, 'signature', encode(signature, 'hex'))::text
+         as line
+  from log_heads order by number
 """
 _CHAINS: LiteralString = """
 select json_build_object('line', 'chain', 'run', coalesce(r.id, j.run), 'seq', r.seq, 'head', encode(r.head, 'hex'),
@@ -34,13 +48,14 @@ select json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text'
   from governed_rows(%s) g
 """
 _PAGE = 500
+_numbers = itertools.count()
 
 
 async def lines(connection: Connection, run: str | None = None) -> AsyncIterator[str]:
     """Yield the export of the entered tenant, or of one run, line by line without line feeds.
 
-    The caller's transaction must see one snapshot (`Database.snapshot`). Raises Permanent("not_found") for a run that
-    nothing is known of.
+    The caller's transaction must see one moment (`Database.snapshot`). Raises Permanent("not_found") for a run of which
+    nothing is there.
     """
     count = 0
     async for line in _all(connection, run):
@@ -50,14 +65,17 @@ async def lines(connection: Connection, run: str | None = None) -> AsyncIterator
 
 
 async def _all(connection: Connection, run: str | None) -> AsyncIterator[str]:
+    has_chain = False
     async for row in _stream(connection, _HEADER, VERSION, run):
         yield row["line"]
-    has_chain = False
+    for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
+        async for row in _stream(connection, query):
+            yield row["line"]
     async for row in _chains(connection, run):
-        has_chain = True
+        has_chain = has_chain or row["run"] == run
         yield row["line"]
     if run is not None and not has_chain:
-        raise Permanent("not_found", f"there is no run {run!r} to verify or export")
+        raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists the last ones")
     async for row in _stream(connection, _ROWS, run):
         yield row["line"]
 
@@ -74,8 +92,8 @@ async def _chains(connection: Connection, run: str | None) -> AsyncIterator[dict
 
 
 async def _stream(connection: Connection, query: LiteralString, *values: object) -> AsyncIterator[dict[str, Any]]:
-    # Named, so that rows come page by page; two of them may be open at once.
-    async with connection.cursor(name=f"export_{abs(hash(query))}") as cursor:
+    # Named, so that rows come page by page; two may be open at once.
+    async with connection.cursor(name=f"export_{next(_numbers)}") as cursor:
         cursor.itersize = _PAGE
         await cursor.execute(query, list(values))
         async for row in cursor:
