@@ -9,6 +9,7 @@ from app.addresses import Addresses
 from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
+from memory.evidence import texts
 from memory.governance import limits, policy_version, principals
 from memory.governance.principals import NewKey
 from memory.knowledge import versions
@@ -54,14 +55,14 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
     # Before anything is changed: what these folders hold may be wrong.
-    version = load_policies(settings, Catalog.discover(settings.tools_dir).cards).version
+    policies = load_policies(settings, Catalog.discover(settings.tools_dir).cards)
     migrations = await migrate(addresses.owner_url, FUNCTIONS)
     await admit(addresses.owner_url, addresses.app)
     is_new = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
     await limits.account_in(addresses.owner_url, settings.tenant, settings.accounting_currency)
     database = await Database.open(addresses.app, size=2)
     try:
-        return SetUp(migrations, is_new, *await _fill(settings, database, version, activate=activate))
+        return SetUp(migrations, is_new, *await _fill(settings, database, policies, activate=activate))
     finally:
         await database.close()
 
@@ -115,8 +116,18 @@ def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySe
     return policies
 
 
-async def _fill(settings: Settings, database: Database, version: str, *, activate: bool) -> tuple[str, tuple[str, ...]]:
+async def keep_texts(settings: Settings, database: Database, policies: PolicySet) -> None:
+    """Keep what verdicts will rest on, before anything is judged: entries name these texts by their hashes."""
     access = policy_version.installation(settings.tenant)
+    await texts.keep(database, access, "policy", policies.text)
+    await texts.keep(database, access, "cards", policies.cards_text)
+
+
+async def _fill(
+    settings: Settings, database: Database, policies: PolicySet, *, activate: bool
+) -> tuple[str, tuple[str, ...]]:
+    access, version = policy_version.installation(settings.tenant), policies.version
+    await keep_texts(settings, database, policies)
     documents = runbooks.load(*own_and_shipped(runbooks.FOLDER, settings.runbook_dir))
     await versions.import_items(database, access, map(runbooks.item, documents))
     active = await policy_version.policy(database, access)

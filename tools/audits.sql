@@ -46,7 +46,8 @@ begin
   perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
     'need', (select a.need from approvals a where a.id = v_id), 'groups', array['ops', 'finance', 'admin'],
     'exposure', v_sum.amount, 'currency', v_sum.currency,
-    'code', 'audit_failed', 'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1));
+    'code', 'audit_failed', 'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1,
+    'checkpoint', p ->> 'checkpoint'));
   return query select 'ok', v_id;
 end $$;
 revoke execute on function open_audit(jsonb) from public;

@@ -243,7 +243,7 @@ begin
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
       'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins', 'amount', p -> 'amount',
-      'currency', p -> 'currency')
+      'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint') || coalesce(p -> 'judged', '{}')
       || case when is_gone(v_old, p) then jsonb_build_object('supersedes', v_old.id, 'check', p -> 'gone_check')
          else '{}' end);
   return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;
@@ -314,7 +314,8 @@ begin
   if v_state <> 'done' and v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then
     return query select 'superseded', v_effect.state, v_effect.outcome; return;
   end if;
-  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id);
+  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id,
+    'checkpoint', p ->> 'checkpoint');
   if is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
      and (p #>> '{attempt,stopped_by}' = 'killed' and v_state <> 'done' or v_state = 'failed'
           and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null)) then
@@ -427,11 +428,12 @@ begin
   perform journal_extend(v_run.id,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
-      'amount', p -> 'amount', 'currency', p -> 'currency'),
+      'amount', p -> 'amount', 'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint'),
     jsonb_build_object('kind', 'held', 'step', p ->> 'step', 'approval', p ->> 'id', 'need', (p ->> 'need')::int,
       'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'currency', p -> 'exposure_currency',
       'rules', p -> 'rules', 'policy', p ->> 'policy', 'pins', p -> 'pins', 'plan', p ->> 'plan',
-      'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires, 'authors', to_jsonb(v_draft.authors)));
+      'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires, 'authors', to_jsonb(v_draft.authors),
+      'checkpoint', p ->> 'checkpoint') || coalesce(p -> 'judged', '{}'));
   return query select 'held', p ->> 'id';
 end $$;
 revoke execute on function hold(jsonb) from public;

@@ -59,7 +59,7 @@ begin
   perform spend(v_call.run, jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0,
                                                'millis', 0));
   perform journal_extend(v_call.run, jsonb_build_object('kind', 'model_call', 'role', v_call.role,
-    'prompt', p ->> 'prompt_digest', 'model_call', v_call.id,
+    'prompt', p ->> 'prompt_digest', 'model_call', v_call.id, 'checkpoint', p ->> 'checkpoint',
     'cost', jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0, 'millis', 0)));
   return query select 'ok';
 end $$;

@@ -39,7 +39,8 @@ return p_body - array['kind', 'key', 'at', 'user', 'by', 'to', 'role', 'step', '
   'checkpoint', 'policy', 'rules', 'approval', 'permit', 'call', 'pins', 'state', 'attempt', 'cost', 'compensates',
   'code', 'need', 'groups', 'amount', 'exposure', 'currency', 'actions', 'expires', 'decision', 'channel',
   'nonce', 'status', 'id', 'version', 'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
-  'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors'];
+  'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors',
+  'verdict', 'cards', 'schema'];
 revoke execute on function journal_words(jsonb) from public;
 
 -- What the chain holds of the words.
