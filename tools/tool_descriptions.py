@@ -110,5 +110,5 @@ def _described(name: str, fields: Mapping[str, Any]) -> KeptDescription:
 
 def _texts(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in cast(list[object], values)):
-        raise ValueError("a list of texts is something else")
+        raise ValueError("it describes a list of texts in another form")
     return tuple(cast(list[str], values))
