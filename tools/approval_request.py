@@ -41,7 +41,7 @@ def compose(
     need = max(request.decision.need for request in requests)
     return {
         **effects.request(lease, first.admission, first.decision),
-        "judged": _judged(first, need),
+        "judged": _verdict_of(first, need),
         "id": str(new_id(clock)),
         "nonce": new_id(clock).hex,
         "need": need,
@@ -75,10 +75,10 @@ def sum_of(requests: Sequence[ApprovalRequest]) -> Money | None:
     return total((request.admission.amount for request in requests), subject)
 
 
-def _judged(first: ApprovalRequest, need: int) -> dict[str, Json]:
+def _verdict_of(first: ApprovalRequest, need: int) -> dict[str, Json]:
     """Return the verdict on the first action with what the round demands; `need_alone` is what it needs by itself."""
-    judged = judgement.record(first.admission, first.decision)
-    return judged if need == first.decision.need else {**judged, "need": need, "need_alone": first.decision.need}
+    record = judgement.record(first.admission, first.decision)
+    return record if need == first.decision.need else {**record, "need": need, "need_alone": first.decision.need}
 
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:

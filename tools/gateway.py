@@ -276,9 +276,9 @@ class Gateway:
         return outcome
 
     async def _refuse(
-        self, lease: Lease, action: Action, decision: Decision, judged: AdmittedAction | None = None
+        self, lease: Lease, action: Action, decision: Decision, admission: AdmittedAction | None = None
     ) -> Outcome:
-        """Deny; the entry names what the verdict rested on if policy `judged` the action, and no policy otherwise."""
+        """Deny; with `admission` the decision is policy's, and the entry names what it rested on."""
         body = {
             "kind": "denied",
             "role": action.role,
@@ -289,7 +289,7 @@ class Gateway:
             "plan": action.plan_hash,
             "message": answers.plain(decision.message),
             "checkpoint": action.checkpoint,
-            **(judgement.record(judged, decision) if judged else {}),
+            **(judgement.record(admission, decision) if admission else {}),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         return Outcome("denied", code=decision.code, message=decision.message)

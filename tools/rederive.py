@@ -17,7 +17,7 @@ from tools.action import Decision
 from tools.policy import PolicySet
 from tools.tool_descriptions import ToolDescriptions
 
-_JUDGED = frozenset({"permitted", "held", "read", "denied"})
+_VERDICT_KINDS = frozenset({"permitted", "held", "read", "denied"})
 """Kinds of entries that stand for a verdict."""
 Verdict = Mapping[str, Any]
 """What is compared: verdict, code, need, groups and rules."""
@@ -37,8 +37,8 @@ class Difference:
 class Problem:
     """A place of the file that cannot be believed, or without which a verdict cannot be computed."""
 
-    place: str
-    what: str
+    location: str
+    message: str
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class _Judge:
         self._texts: dict[str, str] = {}
         self._descriptions: dict[str, ToolDescriptions] = {}
         self._sets: dict[tuple[str, str], PolicySet | None] = {}
-        self._lost: dict[tuple[str, int], None] = {}
+        self._gaps: dict[tuple[str, int], None] = {}
         self._result = Rederivation()
 
     def keep(self, line: Line) -> None:
@@ -100,66 +100,66 @@ class _Judge:
 
     def take(self, entry: ExportedEntry) -> None:
         """Judge an entry again, if it stands for a verdict."""
-        if not (entry.problem or entry.facts.get("kind") in ("forgotten", *_JUDGED)):
+        if not (entry.problem or entry.facts.get("kind") in ("forgotten", *_VERDICT_KINDS)):
             return
         if entry.problem:
-            self._report(_place(entry.run, entry.seq), entry.problem)
+            self._report(_location(entry.run, entry.seq), entry.problem)
         elif entry.facts["kind"] == "forgotten":
             self._agree(entry)
-        elif _is_judged(entry.facts):
+        elif _has_verdict(entry.facts):
             self._judge(entry)
         elif _is_old(entry.facts):
             self._result.without_facts += 1
 
     def close(self) -> Rederivation:
         """Return the result; words that nobody forgot were taken away."""
-        for run, seq in self._lost:
-            self._report(_place(run, seq), "its words are gone, and nobody forgot them")
+        for run, seq in self._gaps:
+            self._report(_location(run, seq), "its words are gone, and nobody forgot them")
         return self._result
 
     def _agree(self, entry: ExportedEntry) -> None:
         numbers = entry.facts.get("entries")
         for number in cast(list[object], numbers) if isinstance(numbers, list) else []:
-            place = (entry.run, number) if type(number) is int else None
-            if place in self._lost:
-                del self._lost[place]
+            address = (entry.run, number) if type(number) is int else None
+            if address in self._gaps:
+                del self._gaps[address]
                 self._result.forgotten += 1
 
     def _judge(self, entry: ExportedEntry) -> None:
         if entry.has_lost_words:
-            self._lost[entry.run, entry.seq] = None
+            self._gaps[entry.run, entry.seq] = None
             return
         facts, words = entry.facts, entry.words or {}
         try:
             verdict_facts = judgement.facts_of(words.get("facts"))
             names = [_name(facts, field) for field in ("role", "tool", "policy", "cards", "schema")]
         except ValueError as error:
-            self._report(_place(entry.run, entry.seq), str(error))
+            self._report(_location(entry.run, entry.seq), str(error))
             return
         role, tool, policy, cards, schema = names
-        policies = self._policies(policy, cards, _place(entry.run, entry.seq))
+        policies = self._policies(policy, cards, _location(entry.run, entry.seq))
         if policies is None:
             self._result.without_text += 1
         elif not self._has_schema(cards, tool, schema):
-            self._report(_place(entry.run, entry.seq), f"tool {tool!r} is described with another schema")
+            self._report(_location(entry.run, entry.seq), f"tool {tool!r} is described with another schema")
         else:
-            self._compare(entry, _recorded(facts, words), _computed(policies.decide(role, tool, verdict_facts)))
+            self._compare(entry, _record_of(facts, words), _verdict_of(policies.decide(role, tool, verdict_facts)))
 
-    def _compare(self, entry: ExportedEntry, recorded: Verdict, computed: Verdict) -> None:
+    def _compare(self, entry: ExportedEntry, record: Verdict, verdict: Verdict) -> None:
         # As texts: to Python `true`, `1` and `1.0` are the same.
-        if json.dumps(recorded, sort_keys=True) == json.dumps(computed, sort_keys=True):
+        if json.dumps(record, sort_keys=True) == json.dumps(verdict, sort_keys=True):
             self._result.equal += 1
         else:
-            self._result.different.append(Difference(entry.run, entry.seq, recorded, computed))
+            self._result.different.append(Difference(entry.run, entry.seq, record, verdict))
 
-    def _policies(self, policy: str, cards: str, place: str) -> PolicySet | None:
+    def _policies(self, policy: str, cards: str, location: str) -> PolicySet | None:
         """Return the set by which an entry was judged; None, and one problem for each set, if there is none."""
         address = ("" if self._files is not None else policy, cards)
         if address not in self._sets:
             try:
                 self._sets[address] = self._build(policy, cards)
             except (ValueError, Permanent) as error:
-                self._report(place, str(error))
+                self._report(location, str(error))
                 self._sets[address] = None
         return self._sets[address]
 
@@ -169,20 +169,20 @@ class _Judge:
         self._descriptions[cards] = descriptions
         return PolicySet(files, descriptions.tools, descriptions.accounting)
 
-    def _text(self, hash: str, what: str) -> str:
+    def _text(self, hash: str, kind: str) -> str:
         if hash not in self._texts:
-            raise ValueError(f"the {what} {hash!r} that it names is not in the file")
+            raise ValueError(f"the {kind} {hash!r} that it names is not in the file")
         return self._texts[hash]
 
     def _has_schema(self, cards: str, tool: str, schema: str) -> bool:
         description = self._descriptions[cards].tools.get(tool)
         return description is not None and description.schema_hash == schema
 
-    def _report(self, place: str, what: str) -> None:
-        self._result.problems.append(Problem(place, what))
+    def _report(self, location: str, message: str) -> None:
+        self._result.problems.append(Problem(location, message))
 
 
-def _is_judged(facts: Mapping[str, Any]) -> bool:
+def _has_verdict(facts: Mapping[str, Any]) -> bool:
     return "verdict" in facts
 
 
@@ -198,12 +198,12 @@ def _name(facts: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _recorded(facts: Mapping[str, Any], words: Mapping[str, Any]) -> Verdict:
+def _record_of(facts: Mapping[str, Any], words: Mapping[str, Any]) -> Verdict:
     need = words.get("need_alone", facts.get("need"))
     return _verdict(facts.get("verdict"), facts.get("code"), need, facts.get("groups"), facts.get("rules"))
 
 
-def _computed(decision: Decision) -> Verdict:
+def _verdict_of(decision: Decision) -> Verdict:
     groups, rules = sorted(decision.groups), list(decision.rules)
     return _verdict(decision.verdict, decision.code, decision.need, groups, rules)
 
@@ -214,5 +214,5 @@ def _verdict(verdict: object, code: object, need: object, groups: object, rules:
     return {"verdict": verdict, "code": code, "need": need, "groups": groups, "rules": names}
 
 
-def _place(run: str, seq: int) -> str:
+def _location(run: str, seq: int) -> str:
     return f"run {run!r}, entry {seq}"

@@ -70,7 +70,7 @@ class ToolDescriptions:
 
 def text_of(tools: Mapping[str, ToolDescription], accounting: str) -> str:
     """Return the one text that describes these tools."""
-    described = {
+    descriptions = {
         name: {
             "effect": tool.effect,
             "facts": {fact: list(values) for fact, values in tool.facts.items()},
@@ -79,7 +79,7 @@ def text_of(tools: Mapping[str, ToolDescription], accounting: str) -> str:
         }
         for name, tool in tools.items()
     }
-    return canonical({"accounting": accounting, "tools": described})
+    return canonical({"accounting": accounting, "tools": descriptions})
 
 
 def hash_of(text: str) -> str:
@@ -91,7 +91,7 @@ def read(text: str) -> ToolDescriptions:
     """Return what a text describes; raises ValueError for one that no release like this one wrote."""
     try:
         value = json.loads(text)
-        tools = {name: _described(name, fields) for name, fields in value["tools"].items()}
+        tools = {name: _description(name, fields) for name, fields in value["tools"].items()}
         descriptions = ToolDescriptions(tools, value["accounting"])
         is_ours = text_of(tools, descriptions.accounting) == text
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -101,7 +101,7 @@ def read(text: str) -> ToolDescriptions:
     return descriptions
 
 
-def _described(name: str, fields: Mapping[str, Any]) -> KeptDescription:
+def _description(name: str, fields: Mapping[str, Any]) -> KeptDescription:
     if {*fields} != _FIELDS or fields["effect"] not in _EFFECTS:
         raise ValueError(f"the description of tool {name!r} has another form")
     facts = {fact: _texts(values) for fact, values in fields["facts"].items()}

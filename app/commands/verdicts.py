@@ -43,8 +43,8 @@ def policy(file: _SomeExport = None, at: _At = None, as_json: AsJson = False) ->
 
     moment = at.replace(tzinfo=UTC) if at else None
     if file is None:
-        when = moment.isoformat() if moment else None
-        show(ask(lambda api: api.get("/api/journal/policy", at=when)), as_json, _print_policy)
+        time = moment.isoformat() if moment else None
+        show(ask(lambda api: api.get("/api/journal/policy", at=time)), as_json, _print_policy)
         return
     try:
         answer = policy_history.find_in(file, moment).as_json()
@@ -68,7 +68,7 @@ def _print_verdicts(result: Mapping[str, Any]) -> None:
         recorded, computed = _in_words(difference["recorded"]), _in_words(difference["computed"])
         say(f"run {difference['run']!r}, entry {difference['seq']}: recorded {recorded}, computed {computed}")
     for problem in problems[:_SHOWN]:
-        say(_on_one_line(f"{problem['place']}: {problem['what']}"))
+        say(_on_one_line(f"{problem['location']}: {problem['message']}"))
     if (more := max(len(different), _SHOWN) + max(len(problems), _SHOWN) - 2 * _SHOWN) > 0:
         say(f"and {more:,} more; --json prints all")
     say(

@@ -33,7 +33,7 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
 
     async def auditor(state: State, invocation: Invocation) -> Update:
         if not state.get("plan"):
-            return {"end": _placed(_end_without_plan(state), invocation)}
+            return {"end": _end_of(_end_without_plan(state), invocation)}
         plan = plan_of(state)
         story = await entries(invocation.lease)
         finding = compare(plan, state, story)
@@ -42,7 +42,7 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
         if not (problems and ask):
             update = _conclude(state, plan, finding, problems, _currencies(story))
             end = update.get("end")
-            return {**update, "end": _placed(end, invocation)} if end else update
+            return {**update, "end": _end_of(end, invocation)} if end else update
         contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
         approval = await ask(invocation.lease, _question(state, plan, contest))
         return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
@@ -50,9 +50,9 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
     return auditor
 
 
-def _placed(end: End, invocation: Invocation) -> End:
+def _end_of(end: End, invocation: Invocation) -> End:
     """Return an end whose entry names the checkpoint that it was found from."""
-    return {**end, "body": {**end["body"], **invocation.lease.place}}
+    return {**end, "body": {**end["body"], **invocation.lease.step_facts}}
 
 
 def _open_problems(state: State, finding: AuditFinding) -> list[str]:

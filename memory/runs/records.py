@@ -36,8 +36,8 @@ class Lease:
     """The checkpoint from which the step started that acts under it; entries of the step name it."""
 
     @property
-    def place(self) -> dict[str, str]:
-        """Return what an entry of the step says of its place; nothing outside of steps."""
+    def step_facts(self) -> dict[str, str]:
+        """Return what each entry of the step says of where it was written; nothing outside of steps."""
         return {"checkpoint": self.checkpoint} if self.checkpoint else {}
 
 
@@ -110,7 +110,7 @@ async def adopt(
     facts: Mapping[str, Any],
 ) -> None:
     """Make this the plan that the run follows, with its budget; journaled unless it is so already."""
-    body = {"plan": plan, "hash": plan_hash, "facts": {**facts, **lease.place}, **budget}
+    body = {"plan": plan, "hash": plan_hash, "facts": {**facts, **lease.step_facts}, **budget}
     row = await database.call(lease.access, "adopt_plan", lease.run, lease.fence, body)
     _check_lease(lease, row, "adopt_plan")
 

@@ -183,7 +183,7 @@ async def test_whatever_is_changed_in_an_entry_is_named(desk: Desk, tmp_path: Pa
 
     result = again(exports.changed(lines, first("held", change)), tmp_path)
     (problem,) = result.problems
-    assert f"run {run!r}, entry" in problem.place
+    assert f"run {run!r}, entry" in problem.location
     assert not result.ok
 
 
@@ -197,7 +197,7 @@ async def test_a_changed_text_is_named_and_so_is_what_rests_on_it(desk: Desk, tm
             return {**line, "text": line["text"] + " "} if line.get("kind") == kind else None
 
         result = again(exports.changed(lines, change), tmp_path)
-        assert (result.problems[0].place, result.equal) == (f"line {number}", 0)
+        assert (result.problems[0].location, result.equal) == (f"line {number}", 0)
         assert result.without_text == len(judged(lines))
 
 
@@ -207,7 +207,7 @@ async def test_words_that_were_forgotten_are_no_difference_and_words_that_were_t
     await work(desk)
     everything = await exports.lines_of(desk.database, desk.access("alice"))
     taken = exports.changed(everything, first("held", lambda line: {**line, "words": None, "salt": None}))
-    assert "nobody forgot them" in again(taken, tmp_path).problems[0].what
+    assert "nobody forgot them" in again(taken, tmp_path).problems[0].message
     await erasure.forget_person(desk.database, desk.people["alice"], requester="alice")
     lines = await exports.lines_of(desk.database, desk.access("alice"))
     result = again(lines, tmp_path)
@@ -248,4 +248,4 @@ async def test_a_tool_with_another_schema_than_was_described_is_named(desk: Desk
     await work(desk)
     lines = await exports.lines_of(desk.database, desk.access("alice"))
     result = again(exports.changed(lines, first("held", lambda line: rehashed(line, schema="0" * 64))), tmp_path)
-    assert "another schema" in result.problems[0].what
+    assert "another schema" in result.problems[0].message
