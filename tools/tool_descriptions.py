@@ -53,11 +53,8 @@ class KeptDescription:
     facts: Mapping[str, tuple[str, ...]]
     inapplicable: tuple[str, ...]
     schema: Mapping[str, Any]
-
-    @property
-    def schema_hash(self) -> str:
-        """Return the hash of the argument schema."""
-        return digest(self.schema)
+    schema_hash: str
+    """Hash of the argument schema, by which entries name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,8 @@ def _description(name: str, fields: Mapping[str, Any]) -> KeptDescription:
     if {*fields} != _FIELDS or fields["effect"] not in _EFFECTS:
         raise ValueError(f"the description of tool {name!r} has another form")
     facts = {fact: _texts(values) for fact, values in fields["facts"].items()}
-    return KeptDescription(name, fields["effect"], facts, _texts(fields["inapplicable"]), fields["schema"])
+    inapplicable, schema = _texts(fields["inapplicable"]), fields["schema"]
+    return KeptDescription(name, fields["effect"], facts, inapplicable, schema, digest(schema))
 
 
 def _texts(values: object) -> tuple[str, ...]:
