@@ -9,7 +9,7 @@ from app.addresses import Addresses
 from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
-from memory.evidence import texts
+from memory.evidence import rows, texts
 from memory.governance import limits, policy_version, principals
 from memory.governance.principals import NewKey
 from memory.knowledge import versions
@@ -57,6 +57,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     # Before anything is changed: what these folders hold may be wrong.
     policies = load_policies(settings, Catalog.discover(settings.tools_dir).cards)
     migrations = await migrate(addresses.owner_url, FUNCTIONS)
+    await rows.adopt(addresses.owner_url)
     await admit(addresses.owner_url, addresses.app)
     is_new = await principals.create_tenant(addresses.owner_url, settings.tenant, people(settings.tenant))
     await limits.account_in(addresses.owner_url, settings.tenant, settings.accounting_currency)

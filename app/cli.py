@@ -37,7 +37,7 @@ _CODES = (
 app = typer.Typer(name="countersign", help=_ABOUT, epilog=_CODES, no_args_is_help=True, add_completion=True)
 for command in (serve.up, serve.demo, serve.serve, serve.worker, serve.world, serve.migrate, serve.doctor):
     app.command(rich_help_panel="Start")(command)
-for command in (runs.chat, effects.explain, kill.kill, kill.unkill):
+for command in (runs.chat, effects.explain, effects.receipt, kill.kill, kill.unkill):
     app.command()(command)
 for command in (verdicts.policy, verdicts.rederive):
     journal.journal.command()(command)

@@ -1,4 +1,4 @@
-"""Exports for tests, made from the tables as `docs/journal.md` describes them, and changed as somebody might."""
+"""Exports of tests, changed as somebody might change them."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from memory.evidence.lines import lines as export_lines
 from memory.governance.journal import chain_hash, seal
 from memory.postgres.database import Database
 from memory.scope import Access
@@ -15,20 +16,9 @@ Line = dict[str, Any]
 
 
 async def lines_of(database: Database, access: Access) -> list[Line]:
-    """Return the lines of an export that judging again looks at."""
-    texts = await database.rows(access, "select kind, hash, text from texts order by kind, hash")
-    chains = await database.rows(access, "select id as run, seq, encode(head, 'hex') as head from runs order by id")
-    entries = await database.rows(
-        access,
-        "select run, seq, encode(prev, 'hex') as prev, encode(hash, 'hex') as hash, body, words, salt::text as salt "
-        "from journal order by run, seq",
-    )
-    lines: list[Line] = [{"line": "export", "version": 1, "tenant": access.principal.tenant, "run": None}]
-    lines += ({"line": "text", **text} for text in texts)
-    for chain in chains:
-        lines.append({"line": "chain", **chain})
-        lines += ({"line": "entry", **entry} for entry in entries if entry["run"] == chain["run"])
-    return lines
+    """Return the lines of an export but for its last."""
+    async with database.snapshot(access) as connection:
+        return [json.loads(line) async for line in export_lines(connection)][:-1]
 
 
 def write(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:

@@ -17,7 +17,7 @@ revoke execute on function contested_sum(text, text) from public;
 create or replace function open_audit(p jsonb)
 returns table (code text, approval text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_sum record; v_effect effects;
+declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_sum record; v_effect effects; v_round approvals; v_item approval_items;
 begin
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
   if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
@@ -31,23 +31,26 @@ begin
   select * into v_effect from effects e where e.id = p #>> '{shown,effect}';
   select * into v_sum from contested_sum(v_run.id, v_effect.id);
   insert into approvals (tenant, id, kind, run, round, requester, need, groups, requester_excluded, nonce, exposure,
-                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors)
+                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors, checkpoint)
   values (v_run.tenant, v_id, 'audit', v_run.id, 1 + (select count(*) from approvals a where a.run = v_run.id),
           v_run.requester, 1, array['ops', 'finance', 'admin'], true, replace(gen_random_uuid()::text, '-', ''),
           v_sum.amount, v_sum.currency, p #>> '{shown,step}', coalesce(v_run.plan_hash, ''),
           (select a.policy from authority a), '["audit"]', '[]', p -> 'shown',
           clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int),
-          authors_of(v_run.id, array[p #>> '{shown,step}'], coalesce(v_run.plan -> 'cites', '[]')));
+          authors_of(v_run.id, array[p #>> '{shown,step}'], coalesce(v_run.plan -> 'cites', '[]')),
+          p ->> 'checkpoint')
+  returning * into v_round;
   insert into approval_items (tenant, approval, digest, step, tool, amount, currency, effect)
   values (v_run.tenant, v_id, p ->> 'digest', p #>> '{shown,step}', coalesce(v_effect.tool, ''), v_sum.amount,
-          v_sum.currency, v_effect.id);
+          v_sum.currency, v_effect.id) returning * into v_item;
   -- What nobody may accept alone, two may together.
-  update approvals a set need = 2 where a.id = v_id and voters_left(a, '') = 0;
-  perform journal_extend(v_run.id, jsonb_build_object('kind', 'held', 'step', p #>> '{shown,step}', 'approval', v_id,
-    'need', (select a.need from approvals a where a.id = v_id), 'groups', array['ops', 'finance', 'admin'],
-    'exposure', v_sum.amount, 'currency', v_sum.currency,
-    'code', 'audit_failed', 'problems', p #> '{shown,problems}', 'plan', v_run.plan_hash, 'actions', 1,
-    'checkpoint', p ->> 'checkpoint'));
+  if voters_left(v_round, '') = 0 then
+    update approvals a set need = 2 where a.id = v_id returning a.* into v_round;
+  end if;
+  perform journal_extend(v_run.id, held_entry(v_round) || jsonb_build_object('code', 'audit_failed',
+    'problems', p #> '{shown,problems}',
+    'items', jsonb_build_array(to_jsonb(v_item) - array['tenant', 'approval', 'consumed']),
+    'rows', jsonb_build_array(governed_row(v_round), governed_row(v_item))));
   return query select 'ok', v_id;
 end $$;
 revoke execute on function open_audit(jsonb) from public;

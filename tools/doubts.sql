@@ -5,7 +5,7 @@
 create or replace function heal_doubt(p jsonb)
 returns table (code text, woken boolean)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v effects;
+declare v_run runs; v effects; v_freed jsonb := '{"rows": []}';
 begin
   select r.* into v_run from runs r
    where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
@@ -13,12 +13,15 @@ begin
   if v.state is distinct from 'in_doubt' or v.looks <> (p ->> 'looks')::int then
     return query select 'overtaken', false; return;
   end if;
-  update effects e set state = p ->> 'state', outcome = p -> 'outcome', settled = clock_timestamp() where e.id = v.id;
+  update effects e set state = p ->> 'state', outcome = p -> 'outcome', settled = clock_timestamp() where e.id = v.id
+  returning e.* into v;
   delete from permits.permit t where t.effect = v.id and t.consumed is null;
-  perform journal_record(v_run, negative(v.cost), v.cost, jsonb_build_object('kind', 'outcome', 'step', v.step,
-    'tool', v.tool, 'effect', v.id, 'state', p ->> 'state', 'outcome', p -> 'outcome', 'cost', v.cost,
-    'attempt', jsonb_build_object('number', v.attempts, 'read_back', true, 'looks', v.looks))
-    || coalesce(p -> 'extra', '{}') || case p ->> 'state' when 'done' then free_reversed(v) else '{}' end);
+  if v.state = 'done' then v_freed := free_reversed(v); end if;
+  perform journal_record(v_run, negative(v.cost), v.cost, journal_told_by_app(coalesce(p -> 'extra', '{}')) || v_freed
+    || jsonb_build_object('kind', 'outcome', 'step', v.step, 'tool', v.tool, 'effect', v.id, 'state', p ->> 'state',
+      'outcome', p -> 'outcome', 'cost', v.cost,
+      'attempt', jsonb_build_object('number', v.attempts, 'read_back', true, 'looks', v.looks),
+      'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v))));
   return query select 'ok', wake_doubter(v.run);
 end $$;
 revoke execute on function heal_doubt(jsonb) from public;
@@ -39,10 +42,10 @@ begin
               and r.status in ('queued', 'running', 'waiting')) then
     return false;
   end if;
-  perform journal_extend(p_run, jsonb_build_object('kind', 'resumed', 'key', 'resumed:' || v_run.attempt,
-    'user', v_run.requester, 'reason', 'the doubt is settled'));
   update runs set status = 'queued', attempt = attempt + 1, reason = null, message = '', ended = null,
-         cancel = null, beat = clock_timestamp() where runs.id = p_run;
+         cancel = null, beat = clock_timestamp() where runs.id = p_run returning * into v_run;
+  perform journal_extend(p_run, jsonb_build_object('kind', 'resumed', 'key', 'resumed:' || v_run.attempt - 1,
+    'user', v_run.requester, 'reason', 'the doubt is settled', 'rows', jsonb_build_array(governed_row(v_run))));
   return true;
 end $$;
 revoke execute on function wake_doubter(text) from public;

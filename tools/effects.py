@@ -167,7 +167,7 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> C
 
 async def register_send(database: Database, lease: Lease, claim: Claim) -> SendRefusal | None:
     """Register one more send of a claimed effect; returns why it may not be sent, or None. Raises LeaseLost."""
-    body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence}
+    body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence, "checkpoint": lease.checkpoint}
     row = await database.call(lease.access, "register_send", body)
     match member(_SEND_CODES, row["code"], "register_send"):
         case "ok":

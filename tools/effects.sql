@@ -165,7 +165,7 @@ revoke execute on function claim_is_taken(runs, effects, jsonb) from public;
 create or replace function claim_again(v_run runs, v_old effects, p jsonb)
 returns table (code text, effect text, permit text, send_key text, state text, outcome jsonb)
 language plpgsql set search_path = public, pg_temp as $$
-declare v_jti text; v_code text;
+declare v_jti text; v_code text; v_effect effects;
 begin
   -- A state can be set to something else under the same key: what it is now decides, not what it was set to.
   if v_old.state = 'compensated' or is_done_by_origin(v_run, v_old, p) then v_code := 'forked';
@@ -184,7 +184,10 @@ begin
     v_code := 'unfinished';
     v_jti := permits.issue(v_old.id, v_run.id, true, p);
     update effects e set fence = v_run.fence, permit = permits.fingerprint(v_jti)
-     where e.id = v_old.id;
+     where e.id = v_old.id returning e.* into v_effect;
+    perform journal_record(v_run, null, null, jsonb_build_object('kind', 'retaken', 'step', v_old.step,
+      'tool', v_old.tool, 'effect', v_old.id, 'permit', left(v_effect.permit, 16), 'checkpoint', p ->> 'checkpoint',
+      'rows', jsonb_build_array(governed_row(v_effect))));
   end if;
   return query select v_code, v_old.id, v_jti, event_key_of(v_old.key, event_of(v_old)), v_old.state,
     case when v_old.args_hash = p ->> 'args_hash' then v_old.outcome else v_old.outcome - 'result' end;
@@ -203,7 +206,7 @@ returns table (code text, effect text, permit text, send_key text, state text, o
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_run runs; v_old effects; v_code text; v_id text := gen_random_uuid()::text; v_jti text; v_approval text;
-  v_print text; v_event int;
+  v_print text; v_event int; v_effect effects; v_rows jsonb := '[]';
 begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
@@ -223,11 +226,16 @@ begin
     if v_approval is null then
       return query select 'approval_required', null, null, null, null, null::jsonb; return;
     end if;
-    update approval_items i set consumed = clock_timestamp(), effect = v_id
-     where i.approval = v_approval and i.digest = p ->> 'digest';
+    with used as (
+      update approval_items i set consumed = clock_timestamp(), effect = v_id
+       where i.approval = v_approval and i.digest = p ->> 'digest' returning governed_row(i) as row)
+    select jsonb_agg(u.row) into v_rows from used u;
   end if;
   v_event := next_event(v_old, p);
-  if is_gone(v_old, p) then update effects e set superseded_by = v_id where e.id = v_old.id; end if;
+  if is_gone(v_old, p) then
+    update effects e set superseded_by = v_id where e.id = v_old.id returning e.* into v_effect;
+    v_rows := v_rows || jsonb_build_array(governed_row(v_effect));
+  end if;
   v_jti := permits.issue(v_id, v_run.id, false, p);
   v_print := permits.fingerprint(v_jti);
   insert into effects (tenant, id, run, step, role, tool, user_id, key, generation, digest, args, args_hash, amount,
@@ -235,7 +243,8 @@ begin
   values (v_run.tenant, v_id, v_run.id, p ->> 'step', p ->> 'role', p ->> 'tool', p ->> 'user', p ->> 'key',
           coalesce(v_old.generation + 1, 0), p ->> 'digest', p -> 'args', p ->> 'args_hash',
           (p ->> 'amount')::bigint, p ->> 'currency', p ->> 'plan', p ->> 'policy', v_approval, v_print, v_run.fence,
-          p -> 'cost', v_event, clock_timestamp(), keys_freed(v_run, p), p ->> 'compensates');
+          p -> 'cost', v_event, clock_timestamp(), keys_freed(v_run, p), p ->> 'compensates')
+  returning * into v_effect;
   perform journal_record(v_run, p -> 'cost', null,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
@@ -243,7 +252,8 @@ begin
     jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
       'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins', 'amount', p -> 'amount',
-      'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint') || coalesce(p -> 'judged', '{}')
+      'currency', p -> 'currency', 'digest', p ->> 'digest', 'checkpoint', p ->> 'checkpoint',
+      'rows', v_rows || jsonb_build_array(governed_row(v_effect))) || journal_told_by_app(coalesce(p -> 'judged', '{}'))
       || case when is_gone(v_old, p) then jsonb_build_object('supersedes', v_old.id, 'check', p -> 'gone_check')
          else '{}' end);
   return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;
@@ -270,7 +280,11 @@ begin
     when v_run.cancel is not null then 'cancelled'
     else 'ok' end;
   if code = 'ok' then
-    update effects e set attempts = e.attempts + 1, sent = clock_timestamp() where e.id = v_effect.id;
+    update effects e set attempts = e.attempts + 1, sent = clock_timestamp() where e.id = v_effect.id
+    returning e.* into v_effect;
+    perform journal_record(v_run, null, null, jsonb_build_object('kind', 'resent', 'step', v_effect.step,
+      'tool', v_effect.tool, 'effect', v_effect.id, 'attempt', jsonb_build_object('number', v_effect.attempts),
+      'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_effect))));
   end if;
   return next;
 end $$;
@@ -279,21 +293,21 @@ grant execute on function register_send(jsonb) to cs_app;
 
 -- Frees the keys of what an effect takes back that is done now: the effect that its plan names, and in any run those of
 -- its declared reverse with the same arguments, so that what was done, undone and done again can be undone again.
--- Answers with what the entry says of it.
+-- Answers with what the entry says of it, and the rows that changed.
 create or replace function free_reversed(v_effect effects) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
-declare v_ids text[];
+declare v_ids text[]; v_rows jsonb;
 begin
   with freed as (
     update effects e set state = 'compensated'
      where e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id
        and (e.id = v_effect.compensates and e.run = v_effect.run
             or e.key = any (array(select jsonb_array_elements_text(v_effect.frees))) and e.args = v_effect.args)
-    returning e.id
+    returning e.id, governed_row(e) as row
   )
-  select array_agg(f.id order by f.id) into v_ids from freed f;
-  return case when v_ids is null then '{}'
-              else jsonb_build_object('compensates', coalesce(v_effect.compensates, v_ids[1]), 'frees', v_ids) end;
+  select array_agg(f.id order by f.id), coalesce(jsonb_agg(f.row), '[]') into v_ids, v_rows from freed f;
+  return jsonb_build_object('rows', v_rows) || case when v_ids is null then '{}'
+    else jsonb_build_object('compensates', coalesce(v_effect.compensates, v_ids[1]), 'frees', v_ids) end;
 end $$;
 revoke execute on function free_reversed(effects) from public;
 
@@ -302,7 +316,7 @@ revoke execute on function free_reversed(effects) from public;
 create or replace function settle(p jsonb)
 returns table (code text, state text, outcome jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_effect effects; v_state text := p ->> 'state'; v_about jsonb;
+declare v_run runs; v_effect effects; v_state text := p ->> 'state'; v_about jsonb; v_freed jsonb := '{"rows": []}';
 begin
   select r.* into v_run from runs r
    where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
@@ -326,11 +340,12 @@ begin
   end if;
   update effects e set state = v_state, outcome = p -> 'outcome',
          settled = case v_state when 'in_doubt' then null else clock_timestamp() end
-   where e.id = v_effect.id;
+   where e.id = v_effect.id returning e.* into v_effect;
   delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
-  if v_state = 'done' then v_about := v_about || free_reversed(v_effect); end if;
-  v_about := v_about || jsonb_build_object('kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome',
-    'attempt', p -> 'attempt') || coalesce(p -> 'extra', '{}');
+  if v_state = 'done' then v_freed := free_reversed(v_effect); end if;
+  v_about := v_about || journal_told_by_app(coalesce(p -> 'extra', '{}')) || v_freed || jsonb_build_object(
+    'kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome', 'attempt', p -> 'attempt',
+    'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v_effect)));
   if v_state = 'in_doubt' then
     perform journal_record(v_run, null, null, v_about);
   else
@@ -368,7 +383,7 @@ grant execute on function begin_read(jsonb) to cs_app;
 create or replace function end_read(p jsonb)
 returns table (code text, body jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_old jsonb; v_body jsonb := (p -> 'body') || '{"kind": "read"}';
+declare v_run runs; v_old jsonb; v_body jsonb := journal_told_by_app(p -> 'body') || '{"kind": "read"}';
 begin
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
   if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
@@ -388,7 +403,8 @@ grant execute on function end_read(jsonb) to cs_app;
 create or replace function hold(p jsonb)
 returns table (code text, approval text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v_last approvals; v_code text; v_expires timestamptz; v_draft approvals;
+declare v_run runs; v_last approvals; v_code text; v_expires timestamptz; v_draft approvals; v_round approvals;
+  v_items jsonb;
 begin
   perform authority_lock_shared();
   v_code := authority_refusal(p);
@@ -416,24 +432,25 @@ begin
   perform void_run_approvals(v_run.id, 'approval_stale');
   v_expires := clock_timestamp() + make_interval(secs => (p ->> 'ttl')::int);
   insert into approvals (tenant, id, run, round, requester, need, groups, requester_excluded, nonce, exposure,
-                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors)
+                         currency, step, plan_hash, policy, rules, pins, shown, expires, authors, checkpoint)
   values (v_run.tenant, p ->> 'id', v_run.id,
           1 + (select count(*) from approvals a where a.run = v_run.id), v_run.requester, (p ->> 'need')::int,
           array(select jsonb_array_elements_text(p -> 'groups')), (p ->> 'requester_excluded')::boolean, p ->> 'nonce',
           (p ->> 'exposure')::bigint, p ->> 'exposure_currency', p ->> 'step', p ->> 'plan', p ->> 'policy',
-          p -> 'rules', p -> 'pins', p -> 'shown', v_expires, v_draft.authors);
-  insert into approval_items (tenant, approval, digest, step, tool, amount, currency)
-  select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount, x.currency
-    from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint, currency text);
+          p -> 'rules', p -> 'pins', p -> 'shown', v_expires, v_draft.authors, p ->> 'checkpoint')
+  returning * into v_round;
+  with asked as (
+    insert into approval_items (tenant, approval, digest, step, tool, amount, currency)
+    select v_run.tenant, p ->> 'id', x.digest, x.step, x.tool, x.amount, x.currency
+      from jsonb_to_recordset(p -> 'items') as x (digest text, step text, tool text, amount bigint, currency text)
+    returning governed_row(approval_items) as row)
+  select jsonb_agg(a.row) into v_items from asked a;
   perform journal_extend(v_run.id,
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
       'amount', p -> 'amount', 'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint'),
-    jsonb_build_object('kind', 'held', 'step', p ->> 'step', 'approval', p ->> 'id', 'need', (p ->> 'need')::int,
-      'groups', p -> 'groups', 'exposure', (p ->> 'exposure')::bigint, 'currency', p -> 'exposure_currency',
-      'rules', p -> 'rules', 'policy', p ->> 'policy', 'pins', p -> 'pins', 'plan', p ->> 'plan',
-      'actions', jsonb_array_length(p -> 'items'), 'expires', v_expires, 'authors', to_jsonb(v_draft.authors),
-      'checkpoint', p ->> 'checkpoint') || coalesce(p -> 'judged', '{}'));
+    journal_told_by_app(coalesce(p -> 'judged', '{}')) || held_entry(v_round) || jsonb_build_object(
+      'items', p -> 'items', 'rows', jsonb_build_array(governed_row(v_round)) || v_items));
   return query select 'held', p ->> 'id';
 end $$;
 revoke execute on function hold(jsonb) from public;
@@ -443,7 +460,7 @@ grant execute on function hold(jsonb) to cs_app;
 create or replace function resolve_effect(p_effect text, p_state text, p_note text)
 returns table (code text, state text, run text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs; v effects;
+declare v_run runs; v effects; v_old text; v_freed jsonb := '{"rows": []}';
 begin
   perform demand_group(array['ops', 'finance', 'admin'], 'settle what is in doubt');
   select r.* into v_run from runs r where r.id = (select e.run from effects e where e.id = p_effect) for no key update;
@@ -453,17 +470,19 @@ begin
      and (v.state not in ('claimed', 'unverified') or v_run.status in ('queued', 'running', 'waiting')) then
     return query select 'conflict', v.state, v.run; return;
   end if;
+  v_old := v.state;
   delete from permits.permit t where t.effect = p_effect and t.consumed is null;
   update effects e set state = p_state, settled = clock_timestamp(),
          outcome = coalesce(e.outcome, '{}') || jsonb_build_object('resolved_by', current_principal(), 'note', p_note)
            -- A service that said ok under a key and did nothing will do nothing under it any more.
            || case when v.state = 'unverified' and p_state = 'failed' then '{"is_key_dead": true}' else '{}' end::jsonb
-   where e.id = p_effect;
+   where e.id = p_effect returning e.* into v;
+  if p_state = 'done' then v_freed := free_reversed(v); end if;
   -- What is unverified was settled before, so that nothing is reserved for it.
-  perform journal_record(v_run, case when v.state <> 'unverified' then negative(v.cost) end,
-    case when v.state <> 'unverified' then v.cost end, jsonb_build_object('kind', 'resolved', 'effect', p_effect,
-      'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool, 'cost', v.cost)
-      || case p_state when 'done' then free_reversed(v) else '{}' end);
+  perform journal_record(v_run, case when v_old <> 'unverified' then negative(v.cost) end,
+    case when v_old <> 'unverified' then v.cost end, v_freed || jsonb_build_object('kind', 'resolved',
+      'effect', p_effect, 'state', p_state, 'by', current_principal(), 'note', p_note, 'step', v.step, 'tool', v.tool,
+      'cost', v.cost, 'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v))));
   return query select 'ok', p_state, v.run;
 end $$;
 revoke execute on function resolve_effect(text, text, text) from public;

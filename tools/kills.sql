@@ -27,12 +27,14 @@ revoke execute on function void_permits(text, text) from public;
 -- not enough: `end_writers` is for whoever stands in its way.
 create or replace function kill(p_kind text, p_name text, p_reason text)
 returns table (code text) language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '500ms' as $$
+declare v_kill kills;
 begin
   insert into kills (tenant, kind, name, reason, by)
   values (current_tenant(), p_kind, p_name, p_reason, current_principal()) on conflict do nothing;
+  select * into v_kill from kills k where k.kind = p_kind and k.name = p_name;
   perform void_permits(p_kind, p_name);
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'kill', 'scope', p_kind, 'name', p_name,
-    'by', current_principal(), 'reason', p_reason));
+    'by', current_principal(), 'reason', p_reason, 'rows', jsonb_build_array(governed_row(v_kill))));
   return query select 'ok';
 end $$;
 revoke execute on function kill(text, text, text) from public;
@@ -110,7 +112,7 @@ begin
   delete from kills k where k.kind = p_kind and k.name = p_name;
   if not found then return query select 'not_found'; return; end if;
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'unkill', 'scope', p_kind, 'name', p_name,
-    'by', current_principal()));
+    'by', current_principal(), 'rows', jsonb_build_array(deleted_row('kills', p_kind || '/' || p_name))));
   return query select 'ok';
 end $$;
 revoke execute on function unkill(text, text) from public;

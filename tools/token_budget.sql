@@ -10,17 +10,6 @@ language sql set search_path = public, pg_temp as $$
 $$;
 revoke execute on function reserve(text, jsonb, int) from public;
 
--- Spends budget outside the gateway, under the same lock.
-create or replace function spend(p_run text, p_cost jsonb) returns void
-language sql set search_path = public, pg_temp as $$
-  update runs set spent_tokens = spent_tokens + (p_cost ->> 'tokens')::bigint,
-                  spent_micros = spent_micros + (p_cost ->> 'micros')::bigint,
-                  spent_calls = spent_calls + (p_cost ->> 'calls')::bigint,
-                  spent_millis = spent_millis + (p_cost ->> 'millis')::bigint
-   where id = p_run
-$$;
-revoke execute on function spend(text, jsonb) from public;
-
 -- Before a call to a model: stop switch, fence and budget; nothing is asked unless this says go.
 create or replace function reserve_tokens(p jsonb)
 returns table (code text, call bigint)
@@ -47,20 +36,19 @@ grant execute on function reserve_tokens(jsonb) to cs_app;
 create or replace function spend_tokens(p jsonb)
 returns table (code text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_call model_calls;
+declare
+  v_call model_calls; v_run runs;
+  v_cost jsonb := jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0, 'millis', 0);
 begin
-  perform 1 from runs r where r.id = p ->> 'run' for no key update;
+  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
   select * into v_call from model_calls c
    where c.run = p ->> 'run' and c.used is null order by c.id desc limit 1 for update;
   if not found then return query select 'not_found'; return; end if;
   update model_calls c set used = (p ->> 'used')::bigint, prompt_digest = p ->> 'prompt_digest',
          prompt = p ->> 'prompt', answer = p ->> 'answer' where c.id = v_call.id;
-  perform reserve(v_call.run, jsonb_build_object('tokens', v_call.reserved, 'micros', 0, 'calls', 0), -1);
-  perform spend(v_call.run, jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0,
-                                               'millis', 0));
-  perform journal_extend(v_call.run, jsonb_build_object('kind', 'model_call', 'role', v_call.role,
-    'prompt', p ->> 'prompt_digest', 'model_call', v_call.id, 'checkpoint', p ->> 'checkpoint',
-    'cost', jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0, 'millis', 0)));
+  perform journal_record(v_run, jsonb_build_object('tokens', -v_call.reserved), v_cost, jsonb_build_object(
+    'kind', 'model_call', 'role', v_call.role, 'prompt', p ->> 'prompt_digest', 'model_call', v_call.id,
+    'checkpoint', p ->> 'checkpoint', 'cost', v_cost));
   return query select 'ok';
 end $$;
 revoke execute on function spend_tokens(jsonb) from public;

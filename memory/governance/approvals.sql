@@ -3,20 +3,30 @@
 -- Ends an open question and wakes its run; the caller holds the run row's lock.
 create or replace function close_approval(p_approval text, p_status text, p_reason text, p_by text, p_edited jsonb)
 returns boolean language plpgsql set search_path = public, pg_temp as $$
-declare v_run text; v_woken boolean;
+declare v approvals; v_woken boolean;
 begin
   update approvals a set status = p_status, reason = p_reason, decided_by = p_by, edited = p_edited,
          decided = clock_timestamp(),
          valid_until = case p_status when 'approved' then clock_timestamp() + interval '1 hour' end
-   where a.id = p_approval and a.status = 'open' returning a.run into v_run;
+   where a.id = p_approval and a.status = 'open' returning a.* into v;
   if not found then return false; end if;
-  perform journal_extend(v_run, jsonb_build_object('kind', 'approval', 'approval', p_approval, 'status', p_status,
-    'reason', p_reason, 'by', p_by));
+  perform journal_extend(v.run, jsonb_build_object('kind', 'approval', 'approval', p_approval, 'status', p_status,
+    'reason', p_reason, 'by', p_by, 'edited', p_edited, 'valid_until', v.valid_until,
+    'rows', jsonb_build_array(governed_row(v))));
   update runs set status = 'queued', waits_for = null, reason = null, beat = clock_timestamp()
-   where id = v_run and status = 'waiting' and waits_for = p_approval returning true into v_woken;
+   where id = v.run and status = 'waiting' and waits_for = p_approval returning true into v_woken;
   return coalesce(v_woken, false);
 end $$;
 revoke execute on function close_approval(text, text, text, text, jsonb) from public;
+
+-- What the entry of a round that was opened says of it: who is asked, about how much, and what they are shown.
+create or replace function held_entry(v approvals) returns jsonb language sql stable
+return jsonb_build_object('kind', 'held', 'approval', v.id, 'step', v.step, 'round', v.round, 'requester', v.requester,
+  'requester_excluded', v.requester_excluded, 'need', v.need, 'groups', v.groups, 'exposure', v.exposure,
+  'currency', v.currency, 'rules', v.rules, 'policy', v.policy, 'pins', v.pins, 'plan', v.plan_hash,
+  'actions', (select count(*) from approval_items i where i.approval = v.id), 'expires', v.expires,
+  'authors', v.authors, 'checkpoint', v.checkpoint, 'shown', v.shown);
+revoke execute on function held_entry(approvals) from public;
 
 -- Voids what a run asks.
 create or replace function void_run_approvals(p_run text, p_reason text) returns void
@@ -71,13 +81,15 @@ revoke execute on function vote_refusal(approvals, jsonb, text) from public;
 -- Takes people's word for the effects of an audit question that they accepted; the caller holds the run row's lock.
 create or replace function accept_audited(p_approval text) returns void
 language plpgsql set search_path = public, pg_temp as $$
-declare v effects;
+declare v effects; v_freed jsonb;
 begin
   for v in update effects e set state = 'done', outcome = e.outcome || jsonb_build_object('resolved_by',
              current_principal()) from approval_items i
             where i.approval = p_approval and e.id = i.effect and e.state = 'unverified' returning e.* loop
-    perform journal_extend(v.run, jsonb_build_object('kind', 'resolved', 'effect', v.id, 'state', 'done',
-      'by', current_principal(), 'approval', p_approval, 'step', v.step, 'tool', v.tool) || free_reversed(v));
+    v_freed := free_reversed(v);
+    perform journal_extend(v.run, v_freed || jsonb_build_object('kind', 'resolved', 'effect', v.id, 'state', 'done',
+      'by', current_principal(), 'approval', p_approval, 'step', v.step, 'tool', v.tool,
+      'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v))));
   end loop;
 end $$;
 revoke execute on function accept_audited(text) from public;
@@ -109,7 +121,7 @@ revoke execute on function agreement(approvals) from public;
 create or replace function decide(p jsonb)
 returns table (code text, run text, status text, votes int, need int, decided_by text, woken boolean)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v approvals; v_code text; v_votes int; v_kind text := p ->> 'decision'; v_key text; v_woken boolean := false;
+declare v approvals; v_vote votes; v_code text; v_votes int; v_kind text := p ->> 'decision'; v_key text; v_woken boolean := false;
 begin
   select a.run into v.run from approvals a where a.id = p ->> 'approval';
   perform 1 from runs r where r.id = v.run for no key update;
@@ -126,24 +138,27 @@ begin
   v_key := vote_key(p);
   if v_code is null and v_key is null and p ->> 'credential' is not null then v_code := 'forbidden'; end if;
   if v_code is not null then
-    if v_code = 'no_approver_left' then perform keep_proposal(v, p); end if;
+    if v_code = 'no_approver_left' then v := propose_edit(v, p); end if;
     perform journal_extend(v.run, jsonb_build_object('kind', 'vote_refused', 'approval', v.id,
-      'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key) || edit_words(p));
+      'by', current_principal(), 'decision', v_kind, 'code', v_code, 'credential', v_key, 'checkpoint', v.checkpoint)
+      || case v_code when 'no_approver_left' then jsonb_build_object('rows', jsonb_build_array(governed_row(v)))
+                     else '{}' end || edit_words(p));
     v_votes := agreement(v);
     return query select v_code, v.run, v.status, v_votes, v.need, v.decided_by, v_woken; return;
   end if;
   if v_kind = 'ask' then
     perform journal_extend(v.run, jsonb_build_object('kind', 'question', 'approval', v.id, 'by', current_principal(),
-      'to', v.requester, 'question', p ->> 'reason', 'credential', v_key));
+      'to', v.requester, 'question', p ->> 'reason', 'credential', v_key, 'checkpoint', v.checkpoint));
     v_votes := agreement(v);
     return query select 'ok', v.run, 'open', v_votes, v.need, null::text, false; return;
   end if;
   insert into votes (tenant, approval, approver, decision, reason, channel, nonce, key)
   values (v.tenant, v.id, current_principal(), v_kind, coalesce(p ->> 'reason', ''), p ->> 'channel', p ->> 'nonce',
-          v_key);
+          v_key) returning * into v_vote;
   perform journal_extend(v.run, jsonb_build_object('kind', 'vote', 'approval', v.id, 'by', current_principal(),
     'decision', v_kind, 'reason', p ->> 'reason', 'channel', p ->> 'channel', 'nonce', p ->> 'nonce',
-    'credential', v_key) || edit_words(p));
+    'credential', v_key, 'checkpoint', v.checkpoint, 'rows', jsonb_build_array(governed_row(v_vote)))
+    || edit_words(p));
   v_votes := agreement(v);
   if v_kind = 'reject' then
     v_woken := close_approval(v.id, 'rejected', p ->> 'reason', current_principal(), null);

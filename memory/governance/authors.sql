@@ -67,14 +67,15 @@ language sql stable set search_path = public, pg_temp as $$
 $$;
 revoke execute on function edited_round(approvals, jsonb) from public;
 
--- Keeps an edit that was refused because it would leave nobody to approve it: the requester may take it over.
-create or replace function keep_proposal(v approvals, p jsonb) returns void
+-- Keeps an edit that was refused because it would leave nobody to approve it, and returns the round: the requester may
+-- take it over.
+create or replace function propose_edit(v approvals, p jsonb) returns approvals
 language sql set search_path = public, pg_temp as $$
   update approvals a set proposal = jsonb_build_object('by', current_principal(), 'edited', p -> 'edited',
          'demand', p -> 'demand', 'reason', p ->> 'reason', 'nonce', gen_random_uuid()::text, 'at', clock_timestamp())
-   where a.id = v.id
+   where a.id = v.id returning a.*
 $$;
-revoke execute on function keep_proposal(approvals, jsonb) from public;
+revoke execute on function propose_edit(approvals, jsonb) from public;
 
 -- Whether too few people could approve the edit that a round keeps even if its writer were none of its authors.
 create or replace function is_short_of_voters(v approvals) returns boolean
@@ -121,7 +122,8 @@ begin
     update approvals a set authors = authors_of(a.run, steps_of(a), a.pins) where a.id = v.id;
   end if;
   perform journal_extend(v.run, jsonb_build_object('kind', 'taken_over', 'approval', v.id, 'by', current_principal(),
-    'authors', to_jsonb(v_editors), 'channel', p ->> 'channel', 'credential', vote_key(p)));
+    'authors', to_jsonb(v_editors), 'channel', p ->> 'channel', 'credential', vote_key(p), 'checkpoint', v.checkpoint,
+    'rows', (select jsonb_agg(governed_row(a)) from approvals a where a.run = v.run)));
   return query select 'ok', v.run, (select a.status from approvals a where a.id = v.id), v_editors, v_woken;
 end $$;
 revoke execute on function take_over(jsonb) from public;

@@ -23,6 +23,7 @@ _CHAINS = b"""
 """
 _ENTRY = "run, seq, prev, hash, body, words, salt"
 _AppendCode = Literal["ok", "lease_lost", "not_found", "forbidden"]
+_PROOFS = frozenset({"sealed", "rows"})
 _APPEND_CODES: tuple[_AppendCode, ...] = get_args(_AppendCode)
 
 
@@ -42,10 +43,12 @@ class JournalEntry:
 
     @property
     def body(self) -> Mapping[str, Any]:
-        """Return facts and words as one object; its fields depend on the kind, and nodes record kinds of their own."""
+        """Return facts and words as one object, without seal and stamps; its fields depend on the kind.
+
+        Nodes record kinds of their own.
+        """
         body = {**json.loads(self.words or "{}"), **json.loads(self.text)}
-        body.pop("sealed", None)
-        return body
+        return {name: value for name, value in body.items() if name not in _PROOFS}
 
     @property
     def kind(self) -> str:

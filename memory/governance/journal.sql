@@ -40,8 +40,13 @@ return p_body - array['kind', 'key', 'at', 'user', 'by', 'to', 'role', 'step', '
   'code', 'need', 'groups', 'amount', 'exposure', 'currency', 'actions', 'expires', 'decision', 'channel',
   'nonce', 'status', 'id', 'version', 'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
   'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors',
-  'verdict', 'cards', 'schema'];
+  'verdict', 'cards', 'schema', 'spent', 'origin', 'round', 'requester', 'requester_excluded', 'limits', 'valid_until'];
 revoke execute on function journal_words(jsonb) from public;
+
+-- An entry as a node or a tool wants it, without what only the journal itself may say of it.
+create or replace function journal_told_by_app(p_body jsonb) returns jsonb language sql immutable parallel safe
+return p_body - array['at', 'sealed', 'rows', 'spent'];
+revoke execute on function journal_told_by_app(jsonb) from public;
 
 -- What the chain holds of the words.
 create or replace function journal_seal(p_words text, p_salt uuid) returns text language sql immutable parallel safe
@@ -50,19 +55,32 @@ revoke execute on function journal_seal(text, uuid) from public;
 
 -- An entry as it was told, or what is left of it.
 create or replace function journal_told(p journal) returns jsonb language sql stable
-return coalesce(p.words::jsonb, '{}') || (p.body::jsonb - 'sealed');
+return coalesce(p.words::jsonb, '{}') - 'rows' || (p.body::jsonb - 'sealed');
 revoke execute on function journal_told(journal) from public;
 
 -- Extends the chain of a run and moves its budget with the same update; the caller holds the run row's lock.
--- Bodies are objects with at least `kind`; costs are objects {tokens, micros, calls, millis} or null for nothing.
+-- Bodies are objects with at least `kind`, and `rows` as `governed_row` gives them if the entry comes with changes of rows;
+-- costs are objects {tokens, micros, calls, millis} or null for nothing.
 create or replace function journal_record(p_run runs, p_reserve jsonb, p_spend jsonb, variadic p_bodies jsonb[])
 returns int language plpgsql set search_path = public, pg_temp as $$
 declare
   v_seq int := p_run.seq; v_head bytea := p_run.head; v_hash bytea; v_text text; v_body jsonb; v_rest jsonb;
-  v_words text; v_salt uuid;
+  v_words text; v_salt uuid; v_spent jsonb := '{}';
 begin
+  if p_spend is not null then
+    v_spent := jsonb_build_object('spent', jsonb_build_array(
+      p_run.spent_tokens + coalesce((p_spend ->> 'tokens')::bigint, 0),
+      p_run.spent_micros + coalesce((p_spend ->> 'micros')::bigint, 0),
+      p_run.spent_calls + coalesce((p_spend ->> 'calls')::bigint, 0),
+      p_run.spent_millis + coalesce((p_spend ->> 'millis')::bigint, 0)));
+  end if;
   foreach v_body in array p_bodies loop
     v_seq := v_seq + 1;
+    v_body := v_body || v_spent;
+    if v_body ? 'rows' then
+      v_body := v_body - 'rows' || case v_body -> 'rows' when '[]' then '{}'
+                                   else jsonb_build_object('rows', stamps(v_body -> 'rows')) end;
+    end if;
     v_rest := journal_words(v_body);
     if v_rest = '{}' then
       v_words := null;
@@ -80,6 +98,8 @@ begin
     values (p_run.tenant, p_run.id, v_seq, v_head, v_hash, v_text, v_words, v_salt, v_body ->> 'by');
     v_head := v_hash;
   end loop;
+  -- What the log of the tenant has to take in (memory/evidence/log.sql).
+  insert into journal_news (tenant, run) values (p_run.tenant, p_run.id);
   if p_reserve is null and p_spend is null then
     update runs set seq = v_seq, head = v_head where id = p_run.id;
     return v_seq;
@@ -129,7 +149,8 @@ create or replace function is_reserved_kind(p_kind text) returns boolean languag
   select coalesce(p_kind in ('requested', 'planned', 'proposed', 'permitted', 'outcome', 'interrupted', 'resolved',
     'read', 'held', 'vote', 'vote_refused', 'question', 'approval', 'kill', 'unkill', 'policy', 'knowledge',
     'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned',
-    'knowledge_approved', 'taken_over') or p_kind like any (array['key\_%', 'person\_%']), true)
+    'knowledge_approved', 'taken_over', 'retaken', 'resent', 'forked', 'kept', 'adopted', 'signing_key')
+    or p_kind like any (array['key\_%', 'person\_%']), true)
 $$;
 revoke execute on function is_reserved_kind(text) from public;
 
@@ -149,6 +170,7 @@ begin
     select journal_told(j) into v_old from journal j where j.run = p_run and j.key = p_body ->> 'key';
     if found then return query select 'ok', false, v_old; return; end if;
   end if;
+  p_body := journal_told_by_app(p_body);
   perform journal_record(v_run, null, null, p_body);
   return query select 'ok', true, p_body;
 end $$;

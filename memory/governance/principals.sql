@@ -51,7 +51,10 @@ begin
   perform journal_extend(authority_chain_of((v_old || v_new) ->> 'tenant'), jsonb_build_object('kind',
     case tg_op when 'INSERT' then 'person_added' when 'DELETE' then 'person_removed' else 'person_changed' end,
     'person', (v_old || v_new) ->> 'id', 'changed', v_changed,
-    'by', coalesce(current_principal(), session_user), 'channel', session_user));
+    'by', coalesce(current_principal(), session_user), 'channel', session_user,
+    'rows', case when tg_op <> 'DELETE' then jsonb_build_array(governed_row(new)) else '[]' end
+      || case when v_old ->> 'id' is distinct from v_new ->> 'id' and tg_op <> 'INSERT'
+              then jsonb_build_array(deleted_row('principals', v_old ->> 'id')) else '[]' end));
   return null;
 end $$;
 revoke execute on function journal_person() from public;
@@ -73,7 +76,8 @@ begin
   if v_kind is not null then
     perform journal_extend(authority_chain_of(v.tenant), jsonb_build_object('kind', v_kind, 'id', v.id,
       'person', v.principal, 'status', case when v.hash is null then 'claim' else 'usable' end, 'expires', v.expires,
-      'by', coalesce(current_principal(), session_user), 'channel', session_user));
+      'by', coalesce(current_principal(), session_user), 'channel', session_user,
+      'rows', jsonb_build_array(case tg_op when 'DELETE' then deleted_row('keys', v.id) else governed_row(v) end)));
   end if;
   return null;
 end $$;

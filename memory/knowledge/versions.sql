@@ -76,7 +76,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_by text := current_principal();
   v_shipped boolean := is_installation();
-  v_version int; v_current int; v_old text; v_woken text[] := '{}';
+  v_version int; v_current int; v_old text; v_woken text[] := '{}'; v_item knowledge;
 begin
   if v_by is null or p ->> 'trust' is distinct from 'human'
      or exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
@@ -109,9 +109,11 @@ begin
   end if;
   insert into knowledge (id, version, kind, title, body, digest, owner, review_by, note, published_by)
   values (p ->> 'id', v_version, p ->> 'kind', p ->> 'title', p ->> 'body', p ->> 'digest', p ->> 'owner',
-          (p ->> 'review_by')::date, coalesce(p ->> 'note', ''), v_by);
+          (p ->> 'review_by')::date, coalesce(p ->> 'note', ''), v_by)
+  returning * into v_item;
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge', 'id', p ->> 'id',
-    'version', v_version, 'digest', p ->> 'digest', 'by', v_by));
+    'version', v_version, 'digest', p ->> 'digest', 'by', v_by,
+    'rows', jsonb_build_array(governed_row(v_item))));
   if v_current is null or v_version > v_current then
     delete from knowledge_vectors v where v.id = p ->> 'id';
     insert into knowledge_vectors (id, version, kind, embedder) values (p ->> 'id', v_version, p ->> 'kind', '');
@@ -128,7 +130,7 @@ grant execute on function publish_knowledge(jsonb, vector[], vector) to cs_app;
 create or replace function approve_knowledge(p_id text, p_version int, p_reason text)
 returns table (code text, publisher text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v knowledge; v_by text := current_principal();
+declare v knowledge; v_by text := current_principal(); v_approval knowledge_approvals; v_rounds jsonb;
 begin
   if exists (select 1 from unnest(current_writes() || current_reads()) s where s like 'run:%') then
     return query select 'forbidden', null::text; return;
@@ -139,12 +141,16 @@ begin
   if not found then return query select 'not_found', null::text; return; end if;
   if v.published_by = v_by then return query select 'author_excluded', v_by; return; end if;
   insert into knowledge_approvals (id, version, approver, reason) values (p_id, p_version, v_by, p_reason)
-  on conflict do nothing;
+  on conflict do nothing returning * into v_approval;
   if not found then return query select 'known', v.published_by; return; end if;
-  update approvals a set authors = authors_of(a.run, steps_of(a), a.pins)
-   where a.status = 'open' and a.pins @> jsonb_build_array(jsonb_build_object('id', p_id, 'version', p_version));
+  with freed as (
+    update approvals a set authors = authors_of(a.run, steps_of(a), a.pins)
+     where a.status = 'open' and a.pins @> jsonb_build_array(jsonb_build_object('id', p_id, 'version', p_version))
+    returning governed_row(a) as row)
+  select coalesce(jsonb_agg(f.row), '[]') into v_rounds from freed f;
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'knowledge_approved', 'id', p_id,
-    'version', p_version, 'digest', v.digest, 'by', v_by, 'person', v.published_by, 'reason', p_reason));
+    'version', p_version, 'digest', v.digest, 'by', v_by, 'person', v.published_by, 'reason', p_reason,
+    'rows', v_rounds || jsonb_build_array(governed_row(v_approval))));
   return query select 'ok', v.published_by;
 end $$;
 revoke execute on function approve_knowledge(text, int, text) from public;

@@ -9,7 +9,7 @@ from typing import Any, cast
 import psycopg
 from pgvector import SparseVector
 from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
@@ -102,6 +102,19 @@ class Database:
         async with self._pooled_connection() as connection, connection.transaction():
             await self.enter(connection, access)
             yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, access: Access) -> AsyncGenerator[Connection]:
+        """Read for one access in a transaction whose statements all see the same moment; raises as `transaction`."""
+        async with self._pooled_connection() as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            try:
+                async with connection.transaction():
+                    await self.enter(connection, access)
+                    yield connection
+            finally:
+                if not connection.closed:
+                    await connection.set_isolation_level(None)
 
     async def enter(self, connection: Connection, access: Access) -> None:
         """Go on for another access within a transaction under way; what was done so far is committed with the rest."""

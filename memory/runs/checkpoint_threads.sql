@@ -149,7 +149,11 @@ begin
     when v_origin = coalesce(v_run.origin, v_run.id) then 'ok'
     when exists (select 1 from effects e where e.run = p_run) then 'conflict'
     else 'ok' end;
-  if code = 'ok' then update runs r set origin = nullif(v_origin, p_run) where r.id = p_run; end if;
+  if code = 'ok' and v_origin <> coalesce(v_run.origin, v_run.id) then
+    update runs r set origin = nullif(v_origin, p_run) where r.id = p_run returning * into v_run;
+    perform journal_record(v_run, null, null, jsonb_build_object('kind', 'forked', 'origin', v_run.origin,
+      'rows', jsonb_build_array(governed_row(v_run))));
+  end if;
   return next;
 end $$;
 revoke execute on function note_origin(text, int, text) from public;

@@ -110,7 +110,7 @@ async def adopt(
     facts: Mapping[str, Any],
 ) -> None:
     """Make this the plan that the run follows, with its budget; journaled unless it is so already."""
-    body = {"plan": plan, "hash": plan_hash, "facts": {**facts, **lease.step_facts}, **budget}
+    body = {"plan": plan, "hash": plan_hash, "facts": facts, "checkpoint": lease.checkpoint or None, **budget}
     row = await database.call(lease.access, "adopt_plan", lease.run, lease.fence, body)
     _check_lease(lease, row, "adopt_plan")
 

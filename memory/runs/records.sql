@@ -1,10 +1,15 @@
 -- The life of a run: start, lease, wait, resume, end. Called by records.py.
 
+-- What a run may spend: tokens, millionths of the accounting currency, calls.
+create or replace function limits_of(v runs) returns jsonb language sql immutable
+return jsonb_build_array(v.limit_tokens, v.limit_micros, v.limit_calls);
+revoke execute on function limits_of(runs) from public;
+
 -- Accepts a request: one run on one thread, refused as `busy` while the thread has an open one.
 create or replace function start_run(p jsonb)
 returns table (code text, id text, open_run text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_open text;
+declare v_open text; v_run runs;
 begin
   perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || (p ->> 'thread')));
   select r.id into v_open from runs r
@@ -13,10 +18,13 @@ begin
   insert into runs
     (tenant, id, thread, flow, requester, input, correlation, head, limit_tokens, limit_micros, limit_calls)
   values (current_tenant(), p ->> 'id', p ->> 'thread', p ->> 'flow', current_principal(), p -> 'input',
-          p ->> 'correlation', journal_genesis(p ->> 'id'), (p ->> 'tokens')::bigint, (p ->> 'micros')::bigint, (p ->> 'calls')::bigint);
-  perform journal_extend(p ->> 'id', jsonb_build_object(
+          p ->> 'correlation', journal_genesis(p ->> 'id'), (p ->> 'tokens')::bigint, (p ->> 'micros')::bigint,
+          (p ->> 'calls')::bigint)
+  returning * into v_run;
+  perform journal_record(v_run, null, null, jsonb_build_object(
     'kind', 'requested', 'key', 'requested', 'user', current_principal(), 'thread', p ->> 'thread',
-    'correlation', p ->> 'correlation', 'input', p -> 'input'));
+    'correlation', p ->> 'correlation', 'input', p -> 'input', 'limits', limits_of(v_run),
+    'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok', p ->> 'id', null::text;
 end $$;
 revoke execute on function start_run(jsonb) from public;
@@ -37,9 +45,10 @@ begin
     update runs set plan = p -> 'plan', plan_hash = p ->> 'hash',
            limit_tokens = (p ->> 'tokens')::bigint, limit_micros = (p ->> 'micros')::bigint,
            limit_calls = (p ->> 'calls')::bigint
-     where runs.id = p_run;
-    perform journal_extend(p_run, (p -> 'facts')
-      || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash'));
+     where runs.id = p_run returning * into v_run;
+    perform journal_record(v_run, null, null, journal_told_by_app(p -> 'facts')
+      || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash', 'steps', p -> 'plan',
+        'limits', limits_of(v_run), 'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_run))));
   end if;
   return query select 'ok';
 end $$;
@@ -58,11 +67,12 @@ begin
     return query select 'lease_lost'; return;
   end if;
   perform void_run_approvals(p_run, 'run_ended');
-  perform journal_extend(p_run, p_body || jsonb_build_object('kind', 'ended', 'key', 'ended:' || v_run.attempt,
-    'status', p_status, 'reason', p_reason, 'plan', v_run.plan_hash));
   update runs set status = p_status, reason = p_reason, message = p_message, worker = null,
          ended = clock_timestamp(), waits_for = null
-   where runs.id = p_run;
+   where runs.id = p_run returning * into v_run;
+  perform journal_record(v_run, null, null, journal_told_by_app(p_body) || jsonb_build_object('kind', 'ended',
+    'key', 'ended:' || v_run.attempt, 'status', p_status, 'reason', p_reason, 'message', p_message,
+    'plan', v_run.plan_hash, 'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok';
 end $$;
 revoke execute on function finish_run(text, int, text, text, text, jsonb) from public;
@@ -82,10 +92,10 @@ begin
               and r.status in ('queued', 'running', 'waiting')) then
     return query select 'busy', v_run.status; return;
   end if;
-  perform journal_extend(p_run, jsonb_build_object('kind', 'resumed', 'key', 'resumed:' || v_run.attempt,
-    'user', current_principal()));
   update runs set status = 'queued', attempt = attempt + 1, reason = null, message = '', ended = null,
-         cancel = null, beat = clock_timestamp() where runs.id = p_run;
+         cancel = null, beat = clock_timestamp() where runs.id = p_run returning * into v_run;
+  perform journal_record(v_run, null, null, jsonb_build_object('kind', 'resumed', 'key', 'resumed:' || v_run.attempt - 1,
+    'user', current_principal(), 'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok', 'queued';
 end $$;
 revoke execute on function resume_run(text) from public;
@@ -133,9 +143,10 @@ begin
   select * into v_run from runs r where r.id = p_run for no key update;
   if not found or v_run.requester <> current_principal() then return query select 'not_found', false; return; end if;
   if v_run.status <> 'waiting' or v_run.waits_for <> 'clarify' then return query select 'conflict', false; return; end if;
-  perform journal_extend(p_run, jsonb_build_object('kind', 'answered', 'user', current_principal(), 'text', p_text));
   update runs set answers = answers || to_jsonb(p_text), status = 'queued', waits_for = null, beat = clock_timestamp()
-   where id = p_run;
+   where id = p_run returning * into v_run;
+  perform journal_record(v_run, null, null, jsonb_build_object('kind', 'answered', 'user', current_principal(),
+    'text', p_text, 'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok', true;
 end $$;
 revoke execute on function answer_run(text, text) from public;
@@ -145,25 +156,25 @@ grant execute on function answer_run(text, text) to cs_app;
 create or replace function cancel_run(p_run text, p_reason text)
 returns table (code text, status text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs;
+declare v_run runs; v_was text;
 begin
   select * into v_run from runs r where r.id = p_run for no key update;
   if not found then return query select 'not_found', null::text; return; end if;
   if v_run.status in ('done', 'failed', 'denied', 'cancelled') then
     return query select 'conflict', v_run.status; return;
   end if;
-  perform journal_extend(p_run, jsonb_build_object('kind', 'cancel', 'by', current_principal(), 'reason', p_reason));
-  if v_run.status = 'running' then
-    update runs r set cancel = p_reason where r.id = p_run;
-    return query select 'ok', 'running'; return;
-  end if;
-  update runs r set status = 'cancelled', cancel = p_reason, reason = 'cancelled', ended = clock_timestamp(),
-         waits_for = null where r.id = p_run;
+  v_was := v_run.status;
+  update runs r set cancel = p_reason where r.id = p_run returning * into v_run;
+  perform journal_record(v_run, null, null, jsonb_build_object('kind', 'cancel', 'by', current_principal(),
+    'reason', p_reason, 'rows', jsonb_build_array(governed_row(v_run))));
+  if v_was = 'running' then return query select 'ok', v_was; return; end if;
   perform void_run_approvals(p_run, 'cancelled');
-  if v_run.status <> 'stopped' then
-    perform journal_extend(p_run, jsonb_build_object('kind', 'ended', 'key', 'ended:' || v_run.attempt,
-      'status', 'cancelled', 'reason', 'cancelled', 'plan', v_run.plan_hash));
-  end if;
+  update runs r set status = 'cancelled', reason = 'cancelled', ended = clock_timestamp(), waits_for = null
+   where r.id = p_run returning * into v_run;
+  -- A stopped run has ended before; that it will not go on is another ending.
+  perform journal_record(v_run, null, null, jsonb_build_object('kind', 'ended',
+    'key', 'ended:' || v_run.attempt || case v_was when 'stopped' then ':cancelled' else '' end, 'status', 'cancelled',
+    'reason', 'cancelled', 'plan', v_run.plan_hash, 'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok', 'cancelled';
 end $$;
 revoke execute on function cancel_run(text, text) from public;

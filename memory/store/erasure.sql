@@ -53,24 +53,45 @@ end $$;
 revoke execute on function erase_run(text) from public;
 grant execute on function erase_run(text) to cs_app;
 
--- Empties the entries of these runs and what this person said in other runs, and says so in each chain.
-create or replace function forget_words(p_user text, p_runs text[]) returns int
+-- Empties the entries of these runs, what this person said in other runs and how those ended that they refused, and says
+-- so in each chain, with new stamps of the rows of which nothing is on record any more.
+create or replace function forget_words(p_user text, p_runs text[], p_judged text[]) returns int
 language plpgsql set search_path = public, pg_temp as $$
-declare v record; v_all int := 0;
+declare v record; v_all int := 0; v_rows jsonb;
 begin
   for v in select j.run, array_agg(j.seq order by j.seq) as entries from journal j
             where j.words is not null
-              and (j.run = any (p_runs) or (j.tenant = current_tenant() and j.author = p_user))
+              and (j.run = any (p_runs) or j.run = any (p_judged) and j.kind = 'ended'
+                   or (j.tenant = current_tenant() and j.author = p_user))
             group by j.run order by j.run loop
     perform 1 from runs r where r.id = v.run for no key update;
+    select coalesce(jsonb_agg(jsonb_build_array(s.row -> 0, s.row -> 1)), '[]') into v_rows from (
+      select r.row from journal j, jsonb_array_elements(j.words::jsonb -> 'rows') as r (row)
+       where jsonb_typeof(j.words::jsonb -> 'rows') = 'array' and j.run = v.run and j.seq = any (v.entries)
+      union all select g from governed_rows(v.run) g) s;
     update journal j set words = null, salt = null where j.run = v.run and j.seq = any (v.entries);
     perform journal_extend(v.run, jsonb_build_object('kind', 'forgotten', 'by', current_principal(),
-                                                     'entries', to_jsonb(v.entries)));
+                                                     'entries', to_jsonb(v.entries),
+                                                     'rows', governed_rows_at(v_rows)));
     v_all := v_all + cardinality(v.entries);
   end loop;
   return v_all;
 end $$;
-revoke execute on function forget_words(text, text[]) from public;
+revoke execute on function forget_words(text, text[], text[]) from public;
+
+-- The governed rows beside their runs' that lose words of a person: [table, key] of each.
+create or replace function rows_of_person(p_user text, p_judged text[]) returns jsonb
+language sql stable set search_path = public, pg_temp as $$
+  select coalesce(jsonb_agg(jsonb_build_array(x.name, x.key)), '[]') from (
+    select 'keys' as name, k.id as key from keys k where k.principal = p_user
+    union all select 'kills', k.kind || '/' || k.name from kills k where k.by = p_user
+    union all select 'votes', v.approval || '/' || v.approver from votes v where v.approver = p_user
+    union all select 'approvals', a.id from approvals a where a.decided_by = p_user or a.proposal ->> 'by' = p_user
+    union all select 'knowledge_approvals', w.id || '/' || w.version || '/' || w.approver
+                from knowledge_approvals w where w.approver = p_user
+    union all select 'runs', r from unnest(p_judged) r) x
+$$;
+revoke execute on function rows_of_person(text, text[]) from public;
 
 -- Takes the words out of rows that stay because they say what was done. What the business answered stays with them.
 create or replace function forget_sayings(p_user text, p_runs text[]) returns void
@@ -137,7 +158,7 @@ revoke execute on function forget_memories(text, text[]) from public;
 create or replace function forget_person(p_person text)
 returns table (code text, about text, counts jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_about text; v_runs text[]; v_judged text[]; v_threads text[]; v_counts jsonb;
+declare v_about text; v_runs text[]; v_judged text[]; v_threads text[]; v_counts jsonb; v_rows jsonb;
 begin
   if current_principal() is null or current_principal() <> p_person and not is_of(array['admin']) then
     return query select 'forbidden', null::text, null::jsonb; return;
@@ -162,13 +183,14 @@ begin
 
   v_counts := forget_memories(p_person, v_runs) || forget_work(v_runs, v_threads)
               || jsonb_build_object('runs', cardinality(v_runs));
+  v_rows := rows_of_person(p_person, v_judged);
   perform forget_sayings(p_person, v_runs);
   -- What they refused a colleague with was that run's answer, and stands in its graph's state.
   update runs r set message = '' where r.id = any (v_judged);
-  v_counts := v_counts || jsonb_build_object('words', forget_words(p_person, v_runs));
+  v_counts := v_counts || jsonb_build_object('words', forget_words(p_person, v_runs, v_judged));
   v_about := encode(memory_hmac('person' || chr(10) || p_person), 'hex');
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'forgotten', 'person', v_about,
-    'by', current_principal(), 'counts', v_counts));
+    'by', current_principal(), 'counts', v_counts, 'rows', governed_rows_at(v_rows)));
   return query select 'ok', v_about, v_counts;
 end $$;
 revoke execute on function forget_person(text) from public;

@@ -52,7 +52,7 @@ async def test_a_successor_does_what_its_predecessor_did_not(desk: Desk) -> None
     outcome = await desk.gateway.perform(await desk.retake(lease), act(lease))
     row = await effects.show(desk.database, lease.access, "shop:a")
     assert (outcome.state, desk.shop.effects, row.attempts) == ("done", ["shop:a"], 2)
-    assert await desk.kinds(lease) == ["requested", "proposed", "permitted", "outcome"]
+    assert await desk.kinds(lease) == ["requested", "proposed", "permitted", "retaken", "resent", "outcome"]
 
 
 async def test_a_successor_that_is_stopped_says_nothing_of_what_its_predecessor_did(desk: Desk) -> None:

@@ -13,3 +13,6 @@ alter table texts enable row level security, force row level security;
 create policy tenant on texts
   using (tenant = (select current_tenant())) with check (tenant = (select current_tenant()));
 grant select on texts to cs_app;
+
+-- Where the step that kept a result started from; null in rows from before.
+alter table results add column checkpoint text;

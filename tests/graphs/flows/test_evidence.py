@@ -25,7 +25,18 @@ HARD = """
 forbid (principal, action == Action::"shop.pay", resource) when { context.amount == 13 };
 """
 NODE_KINDS = {
-    *("clarify", "recalled", "contract_violation", "model_call", "planned", "read", "proposed", "held", "permitted"),
+    *(
+        "clarify",
+        "recalled",
+        "contract_violation",
+        "model_call",
+        "planned",
+        "read",
+        "kept",
+        "proposed",
+        "held",
+        "permitted",
+    ),
     *("outcome", "skipped", "audited", "denied", "ended"),
 }
 
@@ -49,7 +60,7 @@ class Thinking(Stage):
                 question = Clarify(question="which?", candidates=[])
                 return Proposal(clarify=question, violations=[{"role": "planner", "field": "json", "attempt": 1}])
             check = read("after", "shop.count", expect="result.paid == 7", audit=True)
-            steps = plan(pay("a"), pay("b"), check, pay("c", 13), source="runbook")
+            steps = plan(read(), pay("a"), pay("b"), check, pay("c", 13), source="runbook")
             return Proposal(plan=steps, clarify=None, recalled={"shown": ["m1"], "cited": []})
 
         return propose

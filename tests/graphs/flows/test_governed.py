@@ -27,6 +27,7 @@ async def test_a_given_plan_enters_past_the_planner_and_is_done(stages: Stages) 
     assert trace(await stage.entries(row.id)) == [
         "requested",
         "planned",
+        "kept",
         "read orders",
         "proposed pay_a",
         "permitted pay_a",
@@ -174,7 +175,7 @@ async def test_a_plan_of_the_planners_is_recorded_and_run(stages: Stages) -> Non
     await stage.driver().drive(run)
     assert (stage.shop.payments, results[1]["orders"]["count"]) == ({"a": 100}, 25)
     kinds = [entry.kind for entry in await stage.entries(run)]
-    assert kinds[:5] == ["requested", "contract_violation", "planned", "read", "planned"]
+    assert kinds[:6] == ["requested", "contract_violation", "planned", "kept", "read", "planned"]
 
 
 async def test_nothing_wrong_ends_without_any_effect(stages: Stages) -> None:

@@ -1,0 +1,18 @@
+"""Governed rows, which people read in tables and the journal agrees with: adopted once, when a release brings stamps.
+
+Every function that changes such a row puts it into the entry that says so (`rows.sql`), where its stamp is made.
+"""
+
+import psycopg
+
+from memory.errors import Temporary
+
+
+async def adopt(owner_url: str) -> int:
+    """Stamp the rows of every tenant that were written before there were stamps; returns how many, later none."""
+    try:
+        async with await psycopg.AsyncConnection.connect(owner_url, connect_timeout=10) as connection:
+            cursor = await connection.execute("select adopt_rows()")
+            return int((await cursor.fetchone() or (0,))[0])
+    except psycopg.OperationalError as error:
+        raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
