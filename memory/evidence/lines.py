@@ -50,8 +50,8 @@ select json_build_object('line', 'entry', 'run', run, 'seq', seq, 'prev', encode
   from journal where %s::text is null or run = any (related_runs(%s)) order by run collate "C", seq
 """
 _ROWS: LiteralString = """
-select json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text', g ->> 2, 'rows', g ->> 3)::text
-         as line
+select json_strip_nulls(json_build_object('line', 'row', 'table', g ->> 0, 'key', g ->> 1, 'text', g ->> 2,
+         'rows', g ->> 3))::text as line
   from governed_rows(%s) g
 """
 _PAGE = 500

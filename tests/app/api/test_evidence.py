@@ -60,14 +60,14 @@ async def test_what_is_unknown_has_no_receipt(a: httpx2.AsyncClient, effect: str
 
 
 async def test_a_log_that_cannot_be_written_keeps_nobody_from_reading(
-    a: httpx2.AsyncClient, effect: str, owner: Connection, tenant: str
+    b: httpx2.AsyncClient, effect: str, owner: Connection, tenant: str
 ) -> None:
     """Heads and entries are shown as they are; a receipt says that the log has not taken the run in."""
     constraint = f"alter table log_leaves add constraint full_disk check (tenant <> '{tenant}')"
     await owner.execute(constraint.encode())
     try:
         paths = ("/api/journal/heads", "/api/journal/export", "/api/journal/verify", f"/api/effects/{effect}/receipt")
-        answers = [(await a.get(path)).status_code for path in paths]
+        answers = [(await b.get(path)).status_code for path in paths]
     finally:
         await owner.execute("alter table log_leaves drop constraint full_disk")
     assert answers == [200, 200, 200, 503]
