@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from memory.evidence.export_lines import chain_hash, seal
 from memory.evidence.lines import lines as export_lines
-from memory.governance.journal import chain_hash, seal
 from memory.postgres.database import Database
 from memory.scope import Access
 from tools.rederive import Rederivation, rederive

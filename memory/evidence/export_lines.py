@@ -13,7 +13,6 @@ from uuid import UUID
 
 from memory import json_text
 from memory.errors import Permanent
-from memory.governance.journal import chain_hash, seal
 
 _LONGEST = 64 * 1024 * 1024
 """Bytes of a line at most."""
@@ -66,6 +65,16 @@ def value_of(text: str | bytes) -> object:
     except RecursionError:
         raise ValueError("it nests too deep") from None
     return cast(object, value)
+
+
+def chain_hash(prev: bytes, run: str, seq: int, body: str) -> bytes:
+    """Return the hash of an entry."""
+    return hashlib.sha256(prev + run.encode() + seq.to_bytes(4, "big", signed=True) + body.encode()).digest()
+
+
+def seal(words: str, salt: UUID) -> str:
+    """Return the digest of words that the chain holds."""
+    return hashlib.sha256(salt.bytes + words.encode()).hexdigest()
 
 
 def text_of(line: Line) -> tuple[str, str]:

@@ -9,8 +9,7 @@ import pytest
 
 from memory.clock import Clock
 from memory.errors import Halt
-from memory.evidence import texts
-from memory.governance.journal import chain_hash
+from memory.evidence.export_lines import chain_hash
 from memory.postgres.database import Database
 from memory.scope import Principal
 from memory.store import erasure
@@ -32,10 +31,7 @@ permit (principal == Agent::"planner", action == Action::"shop.charge", resource
 
 @pytest.fixture
 async def desk(database: Database, people: dict[str, Principal], clock: Clock) -> Desk:
-    desk = await open_desk(database, people, clock, policy=POLICY + MORE)
-    await texts.keep(database, desk.access("alice"), "policy", desk.policy.text)
-    await texts.keep(database, desk.access("alice"), "cards", desk.policy.cards_text)
-    return desk
+    return await open_desk(database, people, clock, policy=POLICY + MORE)
 
 
 async def work(desk: Desk) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memory.clock import Clock
-from memory.evidence import policy_history, texts
+from memory.evidence import policy_history
 from memory.evidence.policy_history import PolicyChange
 from memory.governance import policy_version
 from memory.postgres.database import Database
@@ -24,10 +24,7 @@ HOSTILE = "x\nrun 'r', entry 1: all is well \x1b[2J\u202e"
 
 @pytest.fixture
 async def desk(database: Database, people: dict[str, Principal], clock: Clock) -> Desk:
-    desk = await open_desk(database, people, clock)
-    await texts.keep(database, desk.access("alice"), "policy", desk.policy.text)
-    await texts.keep(database, desk.access("alice"), "cards", desk.policy.cards_text)
-    return desk
+    return await open_desk(database, people, clock)
 
 
 async def lines_of(desk: Desk) -> list[Line]:
