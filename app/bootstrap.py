@@ -1,5 +1,7 @@
 """Set-up of a database: migrations, people, policies and runbooks; called at start-up and by `migrate`."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,6 +135,12 @@ async def _fill(
     await versions.import_items(database, access, map(runbooks.item, documents))
     active = await policy_version.policy(database, access)
     # Another release's policies stay in force until a person migrates: starting a process must not change rules.
-    if active is None or (activate and active != version):
+    if active in (None, _former_version(policies)) or (activate and active != version):
         return version, tuple(await policy_version.activate(database, access, version))
     return active, ()
+
+
+def _former_version(policies: PolicySet) -> str:
+    """Return how the release before called the same files: they get their new name without being other rules."""
+    files: dict[str, str] = json.loads(policies.text)
+    return hashlib.sha256("".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()).hexdigest()

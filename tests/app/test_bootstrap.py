@@ -1,5 +1,7 @@
 """Folders of one's own at start-up: what they say is judged before anything is put in force."""
 
+import hashlib
+import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from app.wiring import open_system
 from memory.errors import Permanent
 from memory.evidence import texts
 from memory.governance import policy_version
+from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from tests.scenarios.town import KEYS
 from tools.catalog import Catalog
@@ -121,3 +124,20 @@ async def test_what_verdicts_will_rest_on_is_kept_before_anything_is_judged(urls
             assert await texts.read(system.database, access, "cards", system.policy.cards) == system.policy.cards_text
             rows = await system.database.rows(access, "select count(*) as n from texts where kind = 'policy'")
             assert rows[0]["n"] == count
+
+
+@pytest.mark.anyio
+async def test_the_same_rules_stay_in_force_over_an_upgrade_and_others_wait_for_a_person(
+    urls: Urls, database: Database, tmp_path: Path
+) -> None:
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False)
+    chosen = Settings.model_validate({"data_dir": tmp_path, "tenant": f"t-{uuid4().hex[:10]}", **KEYS})
+    access = policy_version.installation(chosen.tenant)
+    first = (await bootstrap.set_up(chosen, addresses)).policy
+    policies = bootstrap.load_policies(chosen, Catalog.discover().cards)
+    files: dict[str, str] = json.loads(policies.text)
+    text = "".join(f"{name}\0{files[name]}\0" for name in sorted(files))
+    await policy_version.activate(database, access, hashlib.sha256(text.encode()).hexdigest())
+    assert (await bootstrap.set_up(chosen, addresses)).policy == first
+    await policy_version.activate(database, access, "0" * 64)
+    assert (await bootstrap.set_up(chosen, addresses)).policy == "0" * 64
