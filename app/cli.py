@@ -22,6 +22,7 @@ from app.commands import (
     serve,
     tools,
     transcripts,
+    verdicts,
 )
 from app.commands.terminal import FAILURE, INTERRUPTION, OK, emit, exit_code, note
 from memory.errors import ControlError
@@ -38,6 +39,8 @@ for command in (serve.up, serve.demo, serve.serve, serve.worker, serve.world, se
     app.command(rich_help_panel="Start")(command)
 for command in (runs.chat, effects.explain, effects.receipt, kill.kill, kill.unkill):
     app.command()(command)
+for command in (verdicts.policy, verdicts.rederive):
+    journal.journal.command()(command)
 app.add_typer(runs.runs, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(effects.effects, name="effects")

@@ -110,6 +110,7 @@ async def open_system(
         database = await Database.open(addresses.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)
+        await bootstrap.keep_texts(settings, database, policy)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
         queue = await stack.enter_async_context(Queue.open(addresses.app))
         feed = await stack.enter_async_context(Feed.open(addresses.app))

@@ -28,6 +28,13 @@ select json_build_object('line', 'head', 'number', number, 'text', text, 'signat
          as line
   from log_heads order by number
 """
+_TEXTS: LiteralString = """
+select json_build_object('line', 'text', 'kind', t.kind, 'hash', t.hash, 'text', t.text)::text as line
+  from texts t
+ where %s::text is null or exists (select from journal j where j.run = any (related_runs(%s))
+                                    and j.body::json ->> t.kind = t.hash)
+ order by t.kind, t.hash
+"""
 _CHAINS: LiteralString = """
 select json_build_object('line', 'chain', 'run', coalesce(r.id, j.run), 'seq', r.seq, 'head', encode(r.head, 'hex'),
          'spent', case when r.id is not null then
@@ -71,6 +78,8 @@ async def _all(connection: Connection, run: str | None) -> AsyncIterator[str]:
     for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
         async for row in _stream(connection, query):
             yield row["line"]
+    async for row in _stream(connection, _TEXTS, run, run):
+        yield row["line"]
     async for row in _chains(connection, run):
         has_chain = has_chain or row["run"] == run
         yield row["line"]

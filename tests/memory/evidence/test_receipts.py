@@ -119,7 +119,7 @@ async def test_an_effect_is_proved_with_request_verdict_and_outcome(desk: Desk) 
     await desk.gateway.perform(lease, act(lease))
     content = await receipt_of(desk, await effect_of(desk, lease))
     assert kinds(content) == ["requested", "proposed", "permitted", "outcome"]
-    assert texts(content) == {"requested", "proposed", "outcome"}
+    assert texts(content) == {"requested", "proposed", "permitted", "outcome"}
 
 
 async def test_what_people_agreed_to_names_their_votes(desk: Desk) -> None:
@@ -210,7 +210,7 @@ async def test_words_go_first_the_longest_before_others(desk: Desk, owner: Conne
     await lengthen(owner, lease, 1, {"kind": "resolved", "effect": effect, "note": "\u2028é" * 3000})
     content = await receipt_of(desk, effect)
     assert kinds(content) == ["requested", "proposed", "permitted", "outcome", "resolved"]
-    assert texts(content) == {"requested", "proposed", "outcome"}
+    assert texts(content) == {"requested", "proposed", "permitted", "outcome"}
 
 
 async def test_an_effect_that_is_not_settled_has_one(desk: Desk) -> None:

@@ -125,6 +125,7 @@ def test_trigger_stands_beside_the_module_that_owns_its_table() -> None:
         ("memory/evidence/log.sql", "log_heads"),
         ("memory/evidence/log.sql", "log_leaves"),
         ("memory/evidence/log.sql", "signing_keys"),
+        ("memory/evidence/texts.sql", "texts"),
         ("memory/governance/journal.sql", "journal"),
         ("memory/governance/principals.sql", "keys"),
         ("memory/governance/principals.sql", "principals"),
