@@ -47,7 +47,7 @@ _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "list": (li
 _TYPES.update({f"{name}?": (*kinds, type(None)) for name, kinds in _TYPES.items()})
 _RANKS = {"export": 0, "key": 1, "leaf": 2, "head": 3, "text": 4, "chain": 5, "entry": 5, "row": 6, "end": 7}
 _PLACES = {"leaf": ["position"], "head": ["number"], "text": ["hash"], "entry": ["run", "seq"], "row": ["table", "key"]}
-_SERIES = ("run", "position", "number")
+_SERIES = ("run", "position", "number", "kept head")
 
 
 class Wrong(ValueError):

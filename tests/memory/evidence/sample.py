@@ -33,7 +33,7 @@ def sample(key: Ed25519PrivateKey | None = KEY, *, person: str = "bob") -> Tenan
         ("effects", "e1", row(run="run-a", state="done", amount=1250)),
         ("results", "h1", row(run="run-a", digest=tenant.digests["h1"])),
     ]
-    tenant.add("run-a", "outcome", {"outcome": "paid"}, rows=rows, effect="e1", spent=[5, 10, 1, 90])
+    tenant.add("run-a", "outcome", {"outcome": "paid, é"}, rows=rows, effect="e1", spent=[5, 10, 1, 90])
     tenant.extend()
     rows = [("runs", "run-b", row(id="run-b", requester="alice")), ("kills", "tool/refund", row(by="alice"))]
     tenant.add("run-b", "requested", {"goal": "Alice asks"}, rows=rows)
