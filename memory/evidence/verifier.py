@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,9 +43,10 @@ _FIELDS = {  # of every object, as the page has them; `?` may be null
     "leaf of a receipt": "position:int text:str proof:list",
     "head of a receipt": "text:str signature:str?",
 }
-_SHAPES = {name: dict(part.split(":") for part in fields.split()) for name, fields in _FIELDS.items()}
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "list": (list,), "dict": (dict,)}
-_TYPES.update({f"{name}?": (*kinds, type(None)) for name, kinds in _TYPES.items()})
+_SHAPES = {
+    name: {field: {kind.rstrip("?"), "NoneType" if kind[-1] == "?" else kind} for field, kind in pairs}
+    for name, pairs in ((name, [part.split(":") for part in fields.split()]) for name, fields in _FIELDS.items())
+}
 _RANKS = {"export": 0, "key": 1, "leaf": 2, "head": 3, "text": 4, "chain": 5, "entry": 5, "row": 6, "end": 7}
 _PLACES = {"leaf": ["position"], "head": ["number"], "text": ["hash"], "entry": ["run", "seq"], "row": ["table", "key"]}
 _SERIES = ("run", "position", "number", "kept head")
@@ -68,8 +70,12 @@ class Problem(NamedTuple):
         return " ".join(f"{name} {_show(value)}" for name, value in self.place.items()) + f": {self.sentence}"
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _show(value: object) -> str:
-    text = ascii(value) if type(value) in (str, int) else type(value).__name__
+    text = ascii(value) if _kind(value) in ("str", "int") else f"a {_kind(value)}"
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -87,50 +93,37 @@ def _refuse(constant: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse)
 
 
-def _read(text: str | bytes, name: str | None = None) -> dict[str, Any]:
+def _read(text: str | bytes, name: str = "") -> dict[str, Any]:
     """Return the object that a JSON text is; if it has a name, with exactly the fields of that name."""
     try:
         value = _DECODER.decode(text if isinstance(text, str) else text.decode())
-    except Wrong:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise Wrong("it is not JSON in UTF-8, or nested too deeply") from error
-    if type(value) is not dict:
+    except RecursionError:
+        raise Wrong("it is nested too deeply") from None
+    if _kind(value) != "dict":
         raise Wrong("it is no JSON object")
     return _shaped(value, name) if name else value
 
 
 def _shaped(value: Any, name: str) -> dict[str, Any]:
     shape = _SHAPES[name]
-    if type(value) is not dict or value.keys() != shape.keys():
+    if _kind(value) != "dict" or value.keys() != shape.keys():
         raise Wrong(f"a field is missing or too many; the fields of a {name} are {', '.join(shape)}")
-    for field, kind in shape.items():
-        if type(value[field]) not in _TYPES[kind]:
-            raise Wrong(f"its {field} is a {type(value[field]).__name__}")
+    for field, kinds in shape.items():
+        if _kind(value[field]) not in kinds:
+            raise Wrong(f"its {field} is {_show(value[field])}")
     return value
 
 
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise Wrong("a text has half a character") from error
-
-
 def _unhex(text: object, size: int) -> bytes:
-    if type(text) is not str or len(text) != 2 * size or set(text) - set("0123456789abcdef"):
+    if not isinstance(text, str) or not re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text):
         raise Wrong(f"{_show(text)} is not {size} bytes in lower-case hexadecimal")
     return bytes.fromhex(text)
 
 
 def _time(text: str) -> datetime:
-    try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
-    except ValueError:
-        moment = datetime.min
-    if moment.year < 1970 or moment.isoformat(timespec="microseconds") + "Z" != text:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text, re.ASCII) or text < "1970":
         raise Wrong(f"{_show(text)} is no time like 2026-11-30T09:00:00.000000Z")
-    return moment
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # Signatures: Ed25519 of RFC 8032, without the cofactor; each key and signature has only one spelling.
@@ -194,7 +187,7 @@ def _check_head(line: Mapping[str, Any], key: str, keys: Mapping[str, bytes], *,
         return
     if key not in keys:
         raise Wrong(f"it is signed by the key {_show(key)}, which was not given" if key else "it is unsigned")
-    check_signature(keys[key], _utf8(line["text"]), _unhex(line["signature"], 64))
+    check_signature(keys[key], line["text"].encode(), _unhex(line["signature"], 64))
 
 
 # Trees and chains.
@@ -242,20 +235,19 @@ def _root_by_proof(leaves: Mapping[int, bytes], size: int, proof: list[Any]) -> 
 def _entry_hash(prev: bytes, run: str, entry: Mapping[str, Any]) -> bytes:
     if not 0 < entry["seq"] < 1 << 31:
         raise Wrong(f"{_show(entry['seq'])} is no number of an entry")
-    return sha256(prev + _utf8(run) + entry["seq"].to_bytes(4, "big") + _utf8(entry["body"])).digest()
+    return sha256(prev + run.encode() + entry["seq"].to_bytes(4, "big") + entry["body"].encode()).digest()
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of an entry, whose words must be those that it seals, or be gone."""
     facts, words, salt = _read(entry["body"]), entry["words"], entry["salt"]
-    if type(facts.get("kind")) is not str or type(facts.get("at")) is not str:
+    if _kind(facts.get("kind")) != "str" or _kind(facts.get("at")) != "str":
         raise Wrong("its facts lack their kind or time")
     if words is None and salt is None:
         return facts
-    raw = _unhex((salt or "").replace("-", ""), 16)
-    if words is None or str(UUID(bytes=raw)) != salt:
-        raise Wrong("its words are missing, or their salt is no UUID")
-    if facts.get("sealed") != sha256(raw + _utf8(words)).hexdigest():
+    if words is None or salt is None or str(UUID(salt)) != salt:
+        raise Wrong("its words or their salt are missing, or it is no UUID")
+    if facts.get("sealed") != sha256(UUID(salt).bytes + words.encode()).hexdigest():
         raise Wrong("its words are not what was recorded")
     return facts
 
@@ -265,7 +257,7 @@ class _Chain:
 
     def __init__(self, line: Mapping[str, Any], leaves: list[tuple[int, int, str, str]], limit: datetime) -> None:
         self.line, self.run, self.leaves, self.limit = line, line["run"], leaves, limit
-        self.seq, self.head = 0, sha256(b"countersign journal " + _utf8(self.run)).digest()
+        self.seq, self.head = 0, sha256(b"countersign journal " + self.run.encode()).digest()
         self.tree, self.spent, self.gone, self.forgotten = _Tree(), [0, 0, 0, 0], set[int](), 0
         self.sure = 0  # the last entry that the log vouches for, with all before it
 
@@ -295,12 +287,12 @@ class _Chain:
 
     def _note(self, facts: Mapping[str, Any], *, is_wordless: bool) -> None:
         self.spent = facts.get("spent", self.spent)
-        if type(self.spent) is not list or [type(count) for count in self.spent] != [int] * 4:
+        if _kind(self.spent) != "list" or list(map(_kind, self.spent)) != ["int"] * 4:
             raise Wrong("what it says was spent is no list of four numbers")
         if is_wordless and "sealed" in facts:
             self.gone.add(self.seq)
-        if facts["kind"] == "forgotten" and type(facts.get("entries")) is list:
-            entries = self.gone.intersection(seq for seq in facts["entries"] if type(seq) is int)
+        if facts["kind"] == "forgotten" and _kind(facts.get("entries")) == "list":
+            entries = self.gone.intersection(seq for seq in facts["entries"] if _kind(seq) == "int")
             self.gone, self.forgotten = self.gone - entries, self.forgotten + len(entries)
 
     def end(self) -> list[tuple[int, str]]:
@@ -345,13 +337,13 @@ class ExportCheck:
         try:
             value = _read(line)
             name = value.get("line")
-            if type(name) is not str or name not in _RANKS:
+            if _kind(name) != "str" or name not in _RANKS:
                 raise Wrong("it is no line of an export")
             _shaped(value, "row of results" if value.get("table") == "results" else name)
             place = {field: value[field] for field in _PLACES.get(name, ())} or place
             self._check_order(name)
             getattr(self, "_take_" + name)(value)
-        except Wrong as error:
+        except ValueError as error:
             self._note(place, str(error))
 
     def _note(self, place: Mapping[str, Any], sentence: str) -> None:
@@ -388,7 +380,7 @@ class ExportCheck:
     def _take_leaf(self, line: Mapping[str, Any]) -> None:
         position = self.counts["leaves"]
         self.counts["leaves"] += 1
-        self._tree.add(_utf8(line["text"]))
+        self._tree.add(line["text"].encode())
         self._roots.append(self._tree.root())
         leaf = _read(line["text"], "text of a leaf")
         leaves = self._leaves.setdefault(leaf["run"], [])
@@ -401,7 +393,7 @@ class ExportCheck:
     def _take_head(self, line: Mapping[str, Any]) -> None:
         self.counts["heads"] += 1
         self.counts["unsigned"] += line["signature"] is None
-        previous, self._previous = self._previous, sha256(_utf8(line["text"])).hexdigest()
+        previous, self._previous = self._previous, sha256(line["text"].encode()).hexdigest()
         head = _read(line["text"], "text of a head")
         size, self._size = self._size, head["size"]
         if line["number"] != self.counts["heads"]:
@@ -414,7 +406,7 @@ class ExportCheck:
         _check_head(line, head["key"], self._keys, has_pins=bool(self.pins))
 
     def _take_text(self, line: Mapping[str, Any]) -> None:
-        if line["hash"] != sha256(_utf8(line["text"])).hexdigest():
+        if line["hash"] != sha256(line["text"].encode()).hexdigest():
             raise Wrong("its text is another one")
         self._texts.add((line["kind"], line["hash"]))
 
@@ -435,8 +427,8 @@ class ExportCheck:
         try:
             if f"run {chain.run}" not in self._series:
                 self._check_texts(chain.add(line))
-        except Wrong as error:
-            self._note({"run": chain.run, "seq": error.seq or seq}, str(error))
+        except ValueError as error:
+            self._note({"run": chain.run, "seq": getattr(error, "seq", 0) or seq}, str(error))
 
     def _check_texts(self, facts: Mapping[str, Any]) -> None:
         for kind in ("cards", "policy") if facts.get("cards") is not None else ():
@@ -445,10 +437,9 @@ class ExportCheck:
 
     def _keep_stamps(self, line: Mapping[str, Any]) -> None:
         """Keep what the latest stamps say, whether their chain holds or not: rows are compared with all of them."""
-        stamps = [] if line["words"] is None else _read(line["words"]).get("rows", [])
-        for stamp in stamps if type(stamps) is list else [stamps]:
-            kinds = [type(part).__name__ for part in stamp] if type(stamp) is list else []
-            if kinds not in (["str", "str", "int", "str"], ["str", "str", "int", "NoneType"]):
+        stamps: Any = [] if line["words"] is None else _read(line["words"]).get("rows", [])
+        for stamp in stamps if _kind(stamps) == "list" else [stamps]:
+            if _kind(stamp) != "list" or " ".join(map(_kind, stamp)) not in ("str str int str", "str str int NoneType"):
                 raise Wrong("its words have a stamp that is none")
             table, key, number, digest = stamp
             if (table, key) not in self._stamps or self._stamps[table, key][0] < number:
@@ -461,7 +452,7 @@ class ExportCheck:
             raise Wrong("its stored rows are not those of its digest")
         if seq == 0 and self.run is None:
             raise Wrong("no entry says that it was written, or it stands here twice")
-        if seq and digest != sha256(_utf8(line["text"])).hexdigest():
+        if seq and digest != sha256(line["text"].encode()).hexdigest():
             raise Wrong(f"it is not as entry {seq} of run {_show(run)} says")
 
     def _take_end(self, line: Mapping[str, Any]) -> None:
@@ -503,7 +494,7 @@ class ExportCheck:
                 raise Wrong("the export has no log of this tenant")
             if not 0 <= head["size"] < len(self._roots) or self._roots[head["size"]] != head["root"]:
                 raise Wrong("the log was rewritten: its first leaves are others, or fewer")
-        except Wrong as error:
+        except ValueError as error:
             self._note(place, str(error))
 
     def notes(self) -> list[str]:
@@ -526,10 +517,10 @@ def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
     value = _read(text, "receipt")
     leaf, head = _shaped(value["leaf"], "leaf of a receipt"), _shaped(value["head"], "head of a receipt")
     entries = [_shaped(entry, "entry of a receipt") for entry in value["entries"]]
-    if any(type(part) is not str for part in value["proof"] + leaf["proof"]):
+    if {*map(_kind, value["proof"] + leaf["proof"])} - {"str"}:
         raise Wrong("a proof is no list of hashes")
     spelling = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-    if value["receipt"] != 1 or _utf8(spelling) != text:
+    if value["receipt"] != 1 or spelling.encode() != text:
         raise Wrong("its version is not 1, or it is not spelled in the one way that there is")
     run, took, covers = value["run"], _read(leaf["text"], "text of a leaf"), _read(head["text"], "text of a head")
     hashes = {entry["seq"] - 1: _entry_hash(_unhex(entry["prev"], 32), run, entry) for entry in entries}
@@ -540,7 +531,7 @@ def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
         raise Wrong("no entry permits its effect")
     if took["run"] != run or _root_by_proof(hashes, took["seq"], value["proof"]) != took["root"]:
         raise Wrong("its entries are not those that its leaf took in")
-    log = _root_by_proof({leaf["position"]: _utf8(leaf["text"])}, covers["size"], leaf["proof"])
+    log = _root_by_proof({leaf["position"]: leaf["text"].encode()}, covers["size"], leaf["proof"])
     if covers["tenant"] != value["tenant"] or log != covers["root"]:
         raise Wrong("its leaf is not in the log of its head")
     _time(covers["at"])
@@ -556,7 +547,7 @@ def check_receipt(text: bytes, keys: Iterable[bytes] = ()) -> list[Problem]:
     """Return why a receipt does not hold; nothing if it does."""
     try:
         receipt(text, keys)
-    except Wrong as error:
+    except ValueError as error:
         return [Problem({"receipt": 1}, str(error))]
     return []
 
@@ -609,7 +600,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = options.file
         with open(0 if name == "-" else name, "rb") as stream:
             problems, notes = _check(stream, keys, heads)
-    except (OSError, Wrong) as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"{_show(name)} cannot be read: {str(error)!a}\n")
         return 2
     if options.json:
