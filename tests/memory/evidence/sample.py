@@ -21,13 +21,12 @@ def sample(key: Ed25519PrivateKey | None = KEY, *, person: str = "bob") -> Tenan
     tenant.add("run-a", "planned", plan="p1")
     tenant.extend()
     rows = [("approvals", "q1", row(run="run-a", status="open", need=1))]
-    tenant.add("run-a", "held", {"shown": "12.50 to Alice"}, rows=rows, approval="q1", **verdict)
+    tenant.add("run-a", "held", {"shown": "12.50 to Alice"}, rows, approval="q1", **verdict)
     rows = [("votes", f"q1/{person}", row(approver=person, decision="approve"))]
     tenant.add("run-a", "vote", {"reason": "looks right"}, rows=rows, by=person, decision="approve")
     tenant.add("run-a", "approval", rows=[("approvals", "q1", row(run="run-a", status="approved", need=1))])
-    tenant.add(
-        "run-a", "permitted", rows=[("effects", "e1", row(run="run-a", state="claimed"))], effect="e1", **verdict
-    )
+    claim = [("effects", "e1", row(run="run-a", state="claimed"))]
+    tenant.add("run-a", "permitted", None, claim, effect="e1", **verdict)
     tenant.digests["h1"] = hexhash("the stored rows")
     rows = [
         ("effects", "e1", row(run="run-a", state="done", amount=1250)),

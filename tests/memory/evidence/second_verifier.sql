@@ -97,7 +97,7 @@ insert into problems select jsonb_build_object('position', min(position)), 'a wr
 insert into breaks select run, case when vanished then 1 when seq > last then last + 1 else before + 1 end,
        'not what the log took in', case when seq <= last then seq end from takes where not agrees and seq > before;
 insert into breaks select e.run, e.place, 'old, and not in the log', e.place from links e, header h
- where (e.facts ->> 'at')::timestamptz < h.at - interval '10 minutes'
+ where (e.facts ->> 'at')::timestamptz not between h.at - interval '10 minutes' and h.at + interval '10 minutes'
    and e.place > coalesce((select max(seq) from takes t where t.run = e.run), 0);
 insert into problems select distinct on (run) jsonb_build_object('run', run, 'seq', seq), sentence from breaks
  order by run, met nulls last, seq;
@@ -105,11 +105,11 @@ insert into problems select distinct on (run) jsonb_build_object('run', run, 'se
 create temp table heads as
 select (row_number() over (order by n))::int as place, (v ->> 'number')::int as number, v ->> 'text' as text, x.*,
        lag(size, 1, 0) over (order by n) as smaller, coalesce(pg_temp.hash(lag(v ->> 'text') over (order by n)), '') as before
-  from lines, jsonb_to_record((v ->> 'text')::jsonb) as x (tenant text, size int, root text, previous text)
+  from lines, jsonb_to_record((v ->> 'text')::jsonb) as x (tenant text, size int, root text, previous text, at timestamptz)
  where kind = 'head';
 insert into problems select jsonb_build_object('number', min(number)), 'a wrong head' from heads
  where number <> place or previous <> before or size <= smaller or size > (select count(*) from leaves)
-    or tenant is distinct from (select h.tenant from header h)
+    or tenant is distinct from (select h.tenant from header h) or at > (select h.at + interval '10 minutes' from header h)
     or root <> pg_temp.root(array(select convert_to(f.text, 'UTF8') from leaves f where f.place < size order by f.place))
 having count(*) > 0;
 insert into problems select jsonb_build_object('number', (select count(*) + 1 from heads)), 'no head over all leaves'

@@ -78,7 +78,9 @@ def test_heads_kept_elsewhere_are_an_export_or_its_lines_of_heads(run: Run) -> N
         assert run(EXPORT, "--heads", "kept", kept=text).returncode == 0
         result = run(forged, "--heads", "kept", kept=text)
         assert result.returncode == 6
-        assert result.stdout.startswith(b"kept head 3: the log was rewritten")
+        assert result.stdout.startswith(
+            b"kept head 3: its first 3 leaves are not those that are here: the log was rewritten"
+        )
     assert run(EXPORT, "--heads", "kept", kept=b"").returncode == 2
 
 
