@@ -193,6 +193,9 @@ def _check_head(line: Mapping[str, Any], key: str, keys: Mapping[str, bytes], *,
 # Trees and chains.
 
 
+_Leaf = tuple[int, int, str, str]  # position, seq, head, root
+
+
 class _Tree:
     """A tree that grows, kept as the roots of its complete parts."""
 
@@ -242,22 +245,26 @@ def _entry_hash(prev: bytes, run: str, entry: Mapping[str, Any]) -> bytes:
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of an entry, whose words must be those that it seals, or be gone."""
-    facts, words, salt = _read(entry["body"]), entry["words"], entry["salt"]
+    facts = _read(entry["body"])
     if _kinds([facts.get("kind"), facts.get("at")]) != "str str":
         raise Wrong("its facts lack their kind or time")
-    if (words, salt) != (None, None):
-        if None in (words, salt) or str(UUID(salt)) != salt:
-            raise Wrong("its words or their salt are missing, or it is no UUID")
-        if facts.get("sealed") != sha256(UUID(salt).bytes + words.encode()).hexdigest():
-            raise Wrong("its words are not what was recorded")
+    if (entry["words"], entry["salt"]) != (None, None):
+        _check_seal(entry["words"], entry["salt"], facts.get("sealed"))
     return facts
 
 
-class _Chain:
-    """The chain of one run, computed again entry by entry; leaves are (position, seq, head, root)."""
+def _check_seal(words: str | None, salt: str | None, sealed: object) -> None:
+    if words is None or salt is None or str(UUID(salt)) != salt:
+        raise Wrong("its words or their salt are missing, or it is no UUID")
+    if sealed != sha256(UUID(salt).bytes + words.encode()).hexdigest():
+        raise Wrong("its words are not what was recorded")
 
-    def __init__(self, line: Mapping[str, Any], leaves: list[tuple[int, int, str, str]], time: datetime | None) -> None:
-        self.line, self.run, self.leaves, self.time = line, line["run"], leaves[::-1], time
+
+class _Chain:
+    """The chain of one run, computed again entry by entry; what no leaf has must be of a time within `window`."""
+
+    def __init__(self, line: Mapping[str, Any], leaves: list[_Leaf], window: tuple[datetime, datetime]) -> None:
+        self.line, self.run, self.leaves, self.window = line, line["run"], leaves[::-1], window
         self.seq, self.head = 0, sha256(b"countersign journal " + self.run.encode()).digest()
         self.tree, self.spent, self.gone, self.forgotten = _Tree(), [0, 0, 0, 0], set[int](), 0
         self.place = self.sure = 0  # the entry in hand; the last one that the log vouches for, with all before it
@@ -292,7 +299,7 @@ class _Chain:
     def _compare(self, time: str) -> None:
         """Compare the chain with what the log took in, if it did so at this entry."""
         if not self.leaves:
-            if self.time and abs(_time(time) - self.time) > _TEN_MINUTES:
+            if not self.window[0] <= _time(time) <= self.window[1]:
                 raise Wrong("it is not of the last ten minutes, and the log did not take it in")
         elif self.leaves[-1][1] == self.seq:
             position, *leaf = self.leaves.pop()
@@ -328,13 +335,14 @@ class ExportCheck:
         self.counts: Counter[str] = Counter({name: 0 for name in ("entries", "runs", "rows", "leaves", "heads")})
         self.tenant, self.run = "", None
         self.pins = {key_id(key): key for key in keys}
-        self._keys, self._kept, self._time = dict(self.pins), list(heads), None
+        self._keys, self._kept, self._window = dict(self.pins), list(heads), (datetime.min, datetime.max)
         self._tree, self._roots, self._size, self._previous = _Tree(), [_Tree().root()], 0, ""
-        self._leaves: dict[str, list[tuple[int, int, str, str]]] = {}
+        self._leaves: dict[str, list[_Leaf]] = {}
         self._texts: set[tuple[str, str]] = set()
         self._stamps: dict[tuple[str, str], tuple[int, str | None, str, int]] = {}
         self._chain: _Chain | None = None
-        self._rank, self._last_run, self._has_run, self._series = -1, "", False, set[str]()
+        self._rank, self._last_run, self._series = -1, "", set[str]()
+        self._lack: str | None = None  # the run that was exported, if only one was, until its chain comes
 
     def feed(self, line: str | bytes) -> None:
         """Take the next line."""
@@ -369,10 +377,12 @@ class ExportCheck:
             raise Wrong("an export of one run has no such line")
 
     def _take_export(self, line: Mapping[str, Any]) -> None:
-        self.tenant, self.run = line["tenant"], line["run"]
+        self.tenant, self.run, self._lack = line["tenant"], line["run"], line["run"]
         if line["version"] != 1:
             raise Wrong("its version is not 1")
-        self._time = _time(line["at"]) if self.run is None else None
+        time = _time(line["at"])
+        if self.run is None:
+            self._window = time - _TEN_MINUTES, time + _TEN_MINUTES
 
     def _take_key(self, line: Mapping[str, Any]) -> None:
         public = _unhex(line["public"], 32)
@@ -407,7 +417,7 @@ class ExportCheck:
         if head["size"] <= size:
             raise Wrong("it covers no more leaves than the head before it")
         self._check_leaves(head)
-        if self._time and _time(head["at"]) - self._time > _TEN_MINUTES:
+        if _time(head["at"]) > self._window[1]:
             raise Wrong("it is younger than the export")
         _check_head(line, head["key"], self._keys, has_pins=bool(self.pins))
 
@@ -424,8 +434,9 @@ class ExportCheck:
         self.counts["runs"] += 1
         if line["run"] <= self._last_run and self.counts["runs"] > 1:
             self._note({"run": line["run"], "seq": 1}, "its chain stands twice, or behind one that comes after it")
-        self._last_run, self._has_run = line["run"], self._has_run or line["run"] == self.run
-        self._chain = _Chain(line, self._leaves.pop(line["run"], []), self._time)
+        self._last_run = line["run"]
+        self._lack = None if line["run"] == self._lack else self._lack
+        self._chain = _Chain(line, self._leaves.pop(line["run"], []), self._window)
 
     def _take_entry(self, line: Mapping[str, Any]) -> None:
         self.counts["entries"] += 1
@@ -459,12 +470,16 @@ class ExportCheck:
     def _take_row(self, line: Mapping[str, Any]) -> None:
         self.counts["rows"] += 1
         _, digest, run, seq = self._stamps.pop((line["table"], line["key"]), (0, "", "", 0))
-        if line.get("rows") != (_read(line["text"]).get("digest") if "rows" in line else None):
-            raise Wrong("its stored rows are not those of its digest")
+        if "rows" in line:
+            self._check_result(line)
         if seq == 0 and self.run is None:
             raise Wrong("no entry says that it was written, or it stands here twice")
         if seq and digest != sha256(line["text"].encode()).hexdigest():
             raise Wrong(f"it is not as entry {seq} of run {_show(run)} says")
+
+    def _check_result(self, line: Mapping[str, Any]) -> None:
+        if _read(line["text"]).get("digest") != line["rows"]:
+            raise Wrong("its stored rows are not those of its digest")
 
     def _take_end(self, line: Mapping[str, Any]) -> None:
         if line["lines"] != self.counts["lines"] - 1:
@@ -482,15 +497,15 @@ class ExportCheck:
         self._end_chain()
         if self._rank != _RANKS["end"]:
             self._note({"line": self.counts["lines"] + 1}, "the export is cut: its end is missing")
-        if self.run is not None and not self._has_run:
+        if self._lack is not None:
             self._note({"run": self.run, "seq": 1}, "the run that was exported is missing")
+        if self.pins and not self.counts["heads"]:
+            self._note({"number": 1}, "it is missing: nothing here is signed by a key that was given")
         self._finish_log()
         self._miss_rows()
         return self.problems
 
     def _finish_log(self) -> None:
-        if self.pins and not self.counts["heads"]:
-            self._note({"number": 1}, "it is missing: nothing here is signed by a key that was given")
         if self._size != len(self._roots) - 1:
             self._note({"number": self.counts["heads"] + 1}, "it is missing: no head covers the last leaves")
         for run, leaves in self._leaves.items():
