@@ -71,6 +71,10 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
+def _word(value: Any) -> str:
+    return value if _kind(value) == "str" else ""
+
+
 def _kinds(values: Any) -> str:
     return " ".join(map(_kind, values)) if _kind(values) == "list" else "no list"
 
@@ -350,10 +354,10 @@ class ExportCheck:
         place: dict[str, Any] = {"line": self.counts["lines"]}
         try:
             value = _read(line)
-            name = str(value.get("line"))
+            name = _word(value.get("line"))
             if name not in _RANKS:
                 raise Wrong("it is no line of an export")
-            _shaped(value, {"results": "row of results"}.get(str(value.get("table")), name))
+            _shaped(value, {"results": "row of results"}.get(_word(value.get("table")), name))
             place = {field: value[field] for field in _PLACES.get(name, ())} or place
             self._check_order(name)
             getattr(self, "_take_" + name)(value)
@@ -452,7 +456,7 @@ class ExportCheck:
 
     def _check_texts(self, facts: Mapping[str, Any]) -> None:
         for kind in ("cards", "policy") if facts.get("cards") is not None else ():
-            if (kind, str(facts.get(kind))) not in self._texts and facts.get(kind) is not None:
+            if (kind, _word(facts.get(kind))) not in self._texts and facts.get(kind) is not None:
                 raise Wrong(f"the text is missing that it names as its {kind}, {_show(facts[kind])}")
 
     def _keep_stamps(self, line: Mapping[str, Any]) -> None:

@@ -130,6 +130,8 @@ BROKEN = {
     "deep": FIRST + b"\n" + b"[" * 1_000_000 + b"\n" + REST,
     "a list": FIRST + b"\n[]\n" + REST,
     "NaN": FIRST + b'\n{"line": NaN}\n' + REST,
+    "a line that is a deep list": FIRST + b'\n{"line": ' + b"[" * 900 + b"]" * 900 + b"}\n" + REST,
+    "a table that is a deep list": FIRST + b'\n{"line": "row", "table": ' + b"[" * 900 + b"]" * 900 + b"}\n" + REST,
     "a line that is a list": FIRST + b'\n{"line": []}\n' + REST,
     "a line of another name": FIRST + b'\n{"line": "note"}\n' + REST,
     "a member twice": EXPORT.replace(b'"line": "entry"', b'"line": "entry", "line": "entry"', 1),
