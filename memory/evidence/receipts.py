@@ -107,16 +107,22 @@ def _fitted(frame: Mapping[str, Any], entries: Sequence[_Entry], hashes: Sequenc
     text = b""
     for selection in _selections(entries):
         proof = [part.hex() for part in trees.proof(hashes, [entry.seq - 1 for entry in selection])]
-        views = [dict(entry.fields) for entry in selection]
-        text = _text({**frame, "entries": views, "proof": proof})
-        for entry in sorted(views, key=lambda entry: len(entry["words"] or ""), reverse=True):
-            if len(text) <= MOST_BYTES:
-                return text
-            if entry["words"] is not None:
-                entry |= {"words": None, "salt": None}
-                text = _text({**frame, "entries": views, "proof": proof})
+        text = _with_words({**frame, "proof": proof}, selection)
         if len(text) <= MOST_BYTES:
-            return text
+            break
+    return text
+
+
+def _with_words(frame: Mapping[str, Any], entries: Sequence[_Entry]) -> bytes:
+    """Return a receipt of these entries with as many of their words as there is room for, the shortest first."""
+    views = [{**entry.fields, "words": None, "salt": None} for entry in entries]
+    text = _text({**frame, "entries": views})
+    for number in sorted(range(len(entries)), key=lambda number: len(entries[number].fields["words"] or "")):
+        views[number] = dict(entries[number].fields)
+        fuller = _text({**frame, "entries": views})
+        if len(fuller) > MOST_BYTES:
+            break
+        text = fuller
     return text
 
 
