@@ -5,84 +5,74 @@
 
 from collections.abc import Mapping
 
-Place = Mapping[str, str | int]
 
-JOURNAL: Mapping[str, tuple[str, str, int]] = {
-    "a fact edited": (
-        "update journal set body = replace(body, 'alice', 'mallo') where run = '{run}' and seq = 1",
-        "run",
-        1,
-    ),
-    "a person edited": (
-        "update journal set body = replace(body, '\"by\": \"bob\"', '\"by\": \"eve\"') where run = '{run}' and kind = 'vote'",
-        "run",
-        0,
-    ),
-    "a verdict edited": (
-        "update journal set body = replace(body, '\"policy\": \"', '\"policy\": \"0') where run = '{run}' and kind = 'permitted'",
-        "run",
-        0,
-    ),
-    "a need edited": (
-        "update journal set body = replace(body, '\"need\": 1', '\"need\": 0') where run = '{run}' and kind = 'held'",
-        "run",
-        0,
-    ),
-    "a digest edited": (
-        "update journal set body = replace(body, '\"digest\": \"', '\"digest\": \"0') where run = '{run}' and kind = 'permitted'",
-        "run",
-        0,
-    ),
-    "an outcome edited": (
-        "update journal set body = replace(body, '\"done\"', '\"failed\"') where run = '{run}' and kind = 'outcome'",
-        "run",
-        0,
-    ),
+def _put(old: str, new: str, kind: str) -> str:
+    """Return an edit of the entry of a kind."""
+    return f"update journal set body = replace(body, '{old}', '{new}') where run = '{{run}}' and kind = '{kind}'"
+
+
+_OF_RUN = "where run = '{run}'"
+JOURNAL: Mapping[str, tuple[str, int]] = {
+    "a fact edited": (_put("alice", "mallo", "requested"), 1),
+    "a person edited": (_put('"by": "bob"', '"by": "eve"', "vote"), 0),
+    "a verdict edited": (_put('"policy": "', '"policy": "0', "permitted"), 0),
+    "a need edited": (_put('"need": 1', '"need": 0', "held"), 0),
+    "a digest edited": (_put('"digest": "', '"digest": "0', "permitted"), 0),
+    "an outcome edited": (_put('"done"', '"failed"', "outcome"), 0),
     "a time edited": (
-        "update journal set body = regexp_replace(body, '\"at\": \"20..', '\"at\": \"1999') where run = '{run}' and seq = 3",
-        "run",
+        f'update journal set body = replace(body, \'"at": "20\', \'"at": "19\') {_OF_RUN} and seq = 3',
         3,
     ),
-    "a space added": ("update journal set body = body || ' ' where run = '{run}' and seq = 2", "run", 2),
+    "a space added": (f"update journal set body = body || ' ' {_OF_RUN} and seq = 2", 2),
     "words edited": (
-        "update journal set words = replace(words, 'looks right', 'unread') where run = '{run}' and kind = 'vote'",
-        "run",
+        f"update journal set words = replace(words, 'looks right', 'unread') {_OF_RUN} and kind = 'vote'",
         0,
     ),
-    "words gone": ("update journal set words = null, salt = null where run = '{run}' and kind = 'vote'", "run", 0),
-    "a salt changed": ("update journal set salt = gen_random_uuid() where run = '{run}' and kind = 'vote'", "run", 0),
-    "a hash changed": ("update journal set hash = sha256(hash) where run = '{run}' and seq = 2", "run", 2),
+    "words gone": (f"update journal set words = null, salt = null {_OF_RUN} and kind = 'vote'", 0),
+    "a salt changed": (f"update journal set salt = gen_random_uuid() {_OF_RUN} and kind = 'vote'", 0),
+    "a hash changed": (f"update journal set hash = sha256(hash) {_OF_RUN} and seq = 2", 2),
     "two entries swapped": (
-        "update journal set seq = seq + 100 where run = '{run}' and seq in (2, 3); "
-        "update journal set seq = case seq when 102 then 3 else 2 end where run = '{run}' and seq > 100",
-        "run",
+        f"update journal set seq = seq + 100 {_OF_RUN} and seq in (2, 3); "
+        f"update journal set seq = case seq when 102 then 3 else 2 end {_OF_RUN} and seq > 100",
         2,
     ),
-    "one in the middle deleted": ("delete from journal where run = '{run}' and seq = 3", "run", 3),
-    "the last deleted": ("delete from journal where run = '{run}' and kind = 'ended'", "run", 0),
-    "all deleted": ("delete from journal where run = '{run}'", "run", 1),
+    "one in the middle deleted": (f"delete from journal {_OF_RUN} and seq = 3", 3),
+    "the last deleted": (f"delete from journal {_OF_RUN} and kind = 'ended'", 0),
+    "all deleted": (f"delete from journal {_OF_RUN}", 1),
     "one inserted at the end": (
-        "insert into journal (tenant, run, seq, prev, hash, body, words, salt) select l.tenant, l.run, l.seq + 1, l.hash, "
-        "sha256(l.hash || convert_to(l.run, 'UTF8') || int4send(l.seq + 1) || convert_to(v.body, 'UTF8')), v.body, "
-        "v.words, v.salt from journal l join journal v on v.run = l.run and v.kind = 'vote' "
-        "where l.run = '{run}' and l.kind = 'ended'",
-        "run",
+        "insert into journal (tenant, run, seq, prev, hash, body, words, salt) "
+        "select l.tenant, l.run, l.seq + 1, l.hash, sha256(l.hash || convert_to(l.run, 'UTF8') || int4send(l.seq + 1) "
+        "|| convert_to(v.body, 'UTF8')), v.body, v.words, v.salt "
+        "from journal l join journal v on v.run = l.run and v.kind = 'vote' where l.run = '{run}' and l.kind = 'ended'",
         0,
     ),
-    "one moved to another run": (
-        "update journal set run = '{other}', seq = 999 where run = '{run}' and kind = 'vote'",
-        "run",
+    "one moved to another run": (f"update journal set run = '{{other}}', seq = 999 {_OF_RUN} and kind = 'vote'", 0),
+    "one moved to another tenant": (f"reset role; update journal set tenant = 'x' {_OF_RUN} and seq = 4", 4),
+    "the head turned back": ("update runs set seq = seq - 1 where id = '{run}'", 0),
+    "the chain turned back": (
+        "update runs r set seq = j.seq, head = j.hash from journal j where r.id = '{run}' and j.run = r.id and j.seq = 3; "
+        f"delete from journal {_OF_RUN} and seq > 3",
         0,
     ),
-    "one moved to another tenant": (
-        "reset role; update journal set tenant = 'x' where run = '{run}' and seq = 4",
-        "run",
-        4,
+    "its end written anew, and its head": (
+        "update journal set body = replace(body, 'done', 'fail') where run = '{run}' and kind = 'ended'; "
+        "update journal set hash = sha256(prev || convert_to(run, 'UTF8') || int4send(seq) || convert_to(body, 'UTF8')) "
+        "where run = '{run}' and kind = 'ended'; "
+        "update runs r set head = j.hash from journal j where r.id = '{run}' and j.run = r.id and j.kind = 'ended'",
+        0,
     ),
-    "the head turned back": ("update runs set seq = seq - 1 where id = '{run}'", "run", 0),
+    "the heads of two runs swapped": (
+        "update runs r set head = o.head, seq = o.seq from runs o "
+        "where r.id in ('{run}', '{other}') and o.id in ('{run}', '{other}') and o.id <> r.id",
+        0,
+    ),
+    "a run removed whole, with all its rows": (
+        "delete from journal where run = '{run}'; delete from votes; delete from approval_items; delete from approvals; "
+        "delete from effects where run = '{run}'; delete from runs where id = '{run}'",
+        1,
+    ),
     "an act of administration edited": (
         'update journal set body = replace(body, \'"scope": "tool"\', \'"scope": "all"\') where kind = \'kill\'',
-        "run",
         0,
     ),
 }

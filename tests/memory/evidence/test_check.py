@@ -23,13 +23,9 @@ from tools import kills
 pytestmark = pytest.mark.anyio
 
 
-TABLES = (
-    "journal runs effects approvals approval_items votes results result_rows principals keys kills authority "
-    "knowledge knowledge_approvals log_leaves log_heads"
-).split()
-ALWAYS = [
-    (table, f"{table}_no_{act}") for table in ("journal", "log_leaves", "log_heads") for act in ("change", "truncate")
-]
+TABLES = ("journal", "runs", "effects", "approvals", "approval_items", "votes", "results", "result_rows", "principals")
+TABLES += ("keys", "kills", "authority", "knowledge", "knowledge_approvals", "log_leaves", "log_heads")
+ALWAYS = [f"{table} enable always trigger {table}_no" for table in ("journal", "log_leaves", "log_heads")]
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,9 @@ async def tamper(above: Connection, office: Office, statements: str) -> None:
         await above.execute("reset role")
         for table in TABLES:
             await above.execute(f"alter table {table} enable trigger all".encode())
-        for table, trigger in ALWAYS:
-            await above.execute(f"alter table {table} enable always trigger {trigger}".encode())
+        for trigger in ALWAYS:
+            await above.execute(f"alter table {trigger}_change".encode())
+            await above.execute(f"alter table {trigger}_truncate".encode())
 
 
 async def test_an_untouched_office_holds(desk: Desk, office: Office) -> None:
@@ -125,7 +122,7 @@ async def test_an_untouched_office_holds(desk: Desk, office: Office) -> None:
 @pytest.mark.parametrize("edit", JOURNAL)
 async def test_an_edited_journal_is_named(desk: Desk, office: Office, superuser: Connect, edit: str) -> None:
     """R113: the first wrong entry of the chain."""
-    statements, _, seq = JOURNAL[edit]
+    statements, seq = JOURNAL[edit]
     async with superuser() as above:
         await tamper(above, office, statements)
     chain = f"authority-{office.tenant}" if "kind = 'kill'" in statements else office.run
