@@ -98,23 +98,25 @@ def _refuse(constant: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse)
 
 
-def _read(text: str | bytes, name: str = "") -> dict[str, Any]:
-    """Return the object that a JSON text is; if it has a name, with exactly the fields of that name."""
+def _read(text: str | bytes) -> dict[str, Any]:
+    """Return the object that a JSON text is."""
     try:
-        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
+        text = text if isinstance(text, str) else text.decode()
+        value, end = _DECODER.raw_decode(text)
     except RecursionError:
         raise Wrong("it is nested too deeply") from None
-    if _kind(value) != "dict":
-        raise Wrong("it is no JSON object")
-    return _shaped(value, name) if name else value
+    if _kind(value) != "dict" or text[end:].strip(" \t\r\n"):
+        raise Wrong("it is not one JSON object")
+    return value
 
 
 def _shaped(value: Any, name: str) -> dict[str, Any]:
+    """Return an object if it has exactly the fields that the page names."""
     shape = _SHAPES[name]
     if _kind(value) != "dict" or value.keys() != shape.keys():
         raise Wrong(f"a field is missing or too many; the fields of a {name} are {', '.join(shape)}")
     for field, kinds in shape.items():
-        if _kind(value[field]) not in kinds:
+        if type(value[field]).__name__ not in kinds:
             raise Wrong(f"its {field} is {_show(value[field])}")
     return value
 
@@ -258,9 +260,12 @@ def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_seal(words: str | None, salt: str | None, sealed: object) -> None:
-    if words is None or salt is None or str(UUID(salt)) != salt:
-        raise Wrong("its words or their salt are missing, or it is no UUID")
-    if sealed != sha256(UUID(salt).bytes + words.encode()).hexdigest():
+    if words is None or salt is None:
+        raise Wrong("of its words and their salt one is missing")
+    number = UUID(salt)
+    if str(number) != salt:
+        raise Wrong("its salt is not spelled as a UUID is")
+    if sealed != sha256(number.bytes + words.encode()).hexdigest():
         raise Wrong("its words are not what was recorded")
 
 
@@ -292,8 +297,6 @@ class _Chain:
 
     def _note(self, facts: Mapping[str, Any], *, is_empty: bool) -> None:
         self.spent = facts.get("spent", self.spent)
-        if _kinds(self.spent) != "int int int int":
-            raise Wrong("what it says was spent is no list of four numbers")
         if is_empty:
             self.gone.add(self.seq)
         if facts["kind"] == "forgotten" and {*_kinds(facts.get("entries")).split()} == {"int"}:
@@ -351,18 +354,18 @@ class ExportCheck:
     def feed(self, line: str | bytes) -> None:
         """Take the next line."""
         self.counts["lines"] += 1
-        place: dict[str, Any] = {"line": self.counts["lines"]}
+        value, name = dict[str, Any](), ""
         try:
             value = _read(line)
             name = _word(value.get("line"))
             if name not in _RANKS:
                 raise Wrong("it is no line of an export")
             _shaped(value, {"results": "row of results"}.get(_word(value.get("table")), name))
-            place = {field: value[field] for field in _PLACES.get(name, ())} or place
             self._check_order(name)
             getattr(self, "_take_" + name)(value)
         except ValueError as error:
-            self._note(place, str(error))
+            fields = [field for field in _PLACES.get(name, ()) if _kind(value.get(field)) in ("str", "int")]
+            self._note({field: value[field] for field in fields} or {"line": self.counts["lines"]}, str(error))
 
     def _note(self, place: Mapping[str, Any], sentence: str) -> None:
         """Note a problem; of a chain, of leaves and of heads only the first, for others follow from it."""
@@ -400,7 +403,7 @@ class ExportCheck:
         self.counts["leaves"] += 1
         self._tree.add(line["text"].encode())
         self._roots.append(self._tree.root())
-        leaf = _read(line["text"], "text of a leaf")
+        leaf = _shaped(_read(line["text"]), "text of a leaf")
         leaves = self._leaves.setdefault(leaf["run"], [])
         if leaf["seq"] <= (leaves[-1][1] if leaves else 0):
             raise Wrong("it takes in nothing new of its run")
@@ -412,7 +415,7 @@ class ExportCheck:
         self.counts["heads"] += 1
         self.counts["unsigned"] += line["signature"] is None
         previous, self._previous = self._previous, sha256(line["text"].encode()).hexdigest()
-        head = _read(line["text"], "text of a head")
+        head = _shaped(_read(line["text"]), "text of a head")
         size, self._size = self._size, head["size"]
         if line["number"] != self.counts["heads"]:
             raise Wrong(f"head {self.counts['heads']} should stand here")
@@ -438,6 +441,8 @@ class ExportCheck:
         self.counts["runs"] += 1
         if line["run"] <= self._last_run and self.counts["runs"] > 1:
             self._note({"run": line["run"], "seq": 1}, "its chain stands twice, or behind one that comes after it")
+        if _kinds(line["spent"]) not in ("int int int int", "no list"):
+            raise Wrong("what its run's row has spent is not four numbers")
         self._last_run = line["run"]
         self._lack = None if line["run"] == self._lack else self._lack
         self._chain = _Chain(line, self._leaves.pop(line["run"], []), self._window)
@@ -476,9 +481,11 @@ class ExportCheck:
         _, digest, run, seq = self._stamps.pop((line["table"], line["key"]), (0, "", "", 0))
         if "rows" in line:
             self._check_result(line)
-        if seq == 0 and self.run is None:
+        if seq == 0:
+            if self.run is not None:
+                return
             raise Wrong("no entry says that it was written, or it stands here twice")
-        if seq and digest != sha256(line["text"].encode()).hexdigest():
+        if digest != sha256(line["text"].encode()).hexdigest():
             raise Wrong(f"it is not as entry {seq} of run {_show(run)} says")
 
     def _check_result(self, line: Mapping[str, Any]) -> None:
@@ -527,7 +534,7 @@ class ExportCheck:
         """Compare the log with a head that was kept elsewhere."""
         place: dict[str, Any] = {"kept head": 0}
         try:
-            head = _read(text, "text of a head")
+            head = _shaped(_read(text), "text of a head")
             place = {"kept head": head["size"]}
             if (self.run, self.tenant) != (None, head["tenant"]):
                 raise Wrong("the export has no log of this tenant")
@@ -537,12 +544,13 @@ class ExportCheck:
 
     def notes(self) -> list[str]:
         """Return what was checked, and what a reader must know beside the problems."""
+        heads, unsigned = self.counts["heads"], self.counts["unsigned"]
         remarks = [", ".join(f"{count} {name}" for name, count in self.counts.items())]
         if self.run is not None:
             one = f"only run {_show(self.run)} was exported: no log was checked, and rows only where a stamp is here"
             return [*remarks, one]
-        if self.counts["unsigned"] or not self.counts["heads"]:
-            remarks.append(f"unsigned: {self.counts['unsigned']} of {self.counts['heads']} heads")
+        if heads - unsigned < max(heads, 1):
+            remarks.append(f"unsigned: {unsigned} of {heads} heads")
         if self._keys.keys() - self.pins.keys():
             remarks.append("the keys came with the file; pin them with --key")
         return remarks
@@ -553,7 +561,7 @@ class ExportCheck:
 
 def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
     """Return a receipt if it holds; else raise Wrong, which says why not."""
-    value = _read(text, "receipt")
+    value = _shaped(_read(text), "receipt")
     leaf, head = _shaped(value["leaf"], "leaf of a receipt"), _shaped(value["head"], "head of a receipt")
     entries = [_shaped(entry, "entry of a receipt") for entry in value["entries"]]
     if {*_kinds(value["proof"] + leaf["proof"]).split()} - {"str"}:
@@ -561,7 +569,8 @@ def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
     spelling = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
     if value["receipt"] != 1 or spelling.encode() != text:
         raise Wrong("its version is not 1, or it is not spelled in the one way that there is")
-    run, took, covers = value["run"], _read(leaf["text"], "text of a leaf"), _read(head["text"], "text of a head")
+    took, covers = _shaped(_read(leaf["text"]), "text of a leaf"), _shaped(_read(head["text"]), "text of a head")
+    run = value["run"]
     hashes = {entry["seq"] - 1: _entry_hash(_unhex(entry["prev"], 32), run, entry) for entry in entries}
     facts = [_facts(entry) for entry in entries]
     if list(hashes) != sorted(hashes) or len(hashes) < len(entries):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory.evidence import verifier
@@ -98,6 +98,7 @@ def test_what_is_no_point_is_refused(edge: bytes) -> None:
     assert not is_right(public, text, edge + signature[32:])
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=64), st.integers(0, 511))
 def test_both_ways_agree(secret: bytes, text: bytes, bit: int) -> None:
     key = Ed25519PrivateKey.from_private_bytes(secret)

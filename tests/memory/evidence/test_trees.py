@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory.evidence.trees import Frontier, leaf_hash, proof, root
@@ -69,6 +69,7 @@ def root_by_proof(leaves: dict[int, bytes], size: int, parts: list[bytes]) -> by
     return top
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=4), max_size=70))
 def test_a_tree_that_grows_has_the_defined_root_at_every_size(leaves: list[bytes]) -> None:
     frontier = Frontier()
@@ -78,6 +79,7 @@ def test_a_tree_that_grows_has_the_defined_root_at_every_size(leaves: list[bytes
     assert frontier.root() == definition(leaves)
 
 
+@settings(deadline=None)
 @given(st.data(), st.lists(st.binary(max_size=4), min_size=1, max_size=70))
 def test_a_proof_gives_the_root_for_any_choice_of_leaves(data: st.DataObject, leaves: list[bytes]) -> None:
     positions = data.draw(st.sets(st.sampled_from(range(len(leaves)))))
@@ -86,6 +88,7 @@ def test_a_proof_gives_the_root_for_any_choice_of_leaves(data: st.DataObject, le
     assert root_by_proof(subset, len(leaves), parts) == definition(leaves)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.data())
 def test_a_proof_of_one_leaf_grows_with_the_logarithm(size: int, data: st.DataObject) -> None:
     leaves = [leaf_hash(b"%d" % n) for n in range(size)]

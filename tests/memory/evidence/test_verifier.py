@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory.evidence.verifier import ExportCheck, Problem
@@ -156,6 +156,7 @@ def meaning(text: bytes) -> object:
     return values
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(EXPORT) - 1), st.integers(1, 255))
 def test_any_other_byte_is_found(position: int, change: int) -> None:
     text = EXPORT[:position] + bytes([EXPORT[position] ^ change]) + EXPORT[position + 1 :]
@@ -163,6 +164,7 @@ def test_any_other_byte_is_found(position: int, change: int) -> None:
         assert meaning(text) == meaning(EXPORT)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_cut_is_found(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(EXPORT) - 2))
@@ -179,6 +181,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.data(), _JSON)
 def test_any_value_in_any_field_has_an_answer(data: st.DataObject, value: object) -> None:
     lines = sample().export()
