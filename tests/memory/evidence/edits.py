@@ -50,14 +50,14 @@ JOURNAL: Mapping[str, tuple[str, int]] = {
     "one moved to another tenant": (f"reset role; update journal set tenant = 'x' {_OF_RUN} and seq = 4", 4),
     "the head turned back": ("update runs set seq = seq - 1 where id = '{run}'", 0),
     "the chain turned back": (
-        "update runs r set seq = j.seq, head = j.hash from journal j where r.id = '{run}' and j.run = r.id and j.seq = 3; "
+        "update runs r set seq = 3, head = j.hash from journal j where r.id = '{run}' and j.run = r.id and j.seq = 3; "
         f"delete from journal {_OF_RUN} and seq > 3",
         0,
     ),
     "its end written anew, and its head": (
         "update journal set body = replace(body, 'done', 'fail') where run = '{run}' and kind = 'ended'; "
-        "update journal set hash = sha256(prev || convert_to(run, 'UTF8') || int4send(seq) || convert_to(body, 'UTF8')) "
-        "where run = '{run}' and kind = 'ended'; "
+        "update journal set hash = sha256(prev || convert_to(run, 'UTF8') || int4send(seq) || "
+        "convert_to(body, 'UTF8')) where run = '{run}' and kind = 'ended'; "
         "update runs r set head = j.hash from journal j where r.id = '{run}' and j.run = r.id and j.kind = 'ended'",
         0,
     ),
@@ -67,12 +67,12 @@ JOURNAL: Mapping[str, tuple[str, int]] = {
         0,
     ),
     "a run removed whole, with all its rows": (
-        "delete from journal where run = '{run}'; delete from votes; delete from approval_items; delete from approvals; "
-        "delete from effects where run = '{run}'; delete from runs where id = '{run}'",
+        "delete from journal where run = '{run}'; delete from votes; delete from approval_items; "
+        "delete from approvals; delete from effects where run = '{run}'; delete from runs where id = '{run}'",
         1,
     ),
     "an act of administration edited": (
-        'update journal set body = replace(body, \'"scope": "tool"\', \'"scope": "all"\') where kind = \'kill\'',
+        """update journal set body = replace(body, '"scope": "tool"', '"scope": "all"') where kind = 'kill'""",
         0,
     ),
 }
