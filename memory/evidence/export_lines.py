@@ -49,7 +49,7 @@ def read(path: Path) -> Iterator[Line]:
     """Yield the lines of an export; raises Permanent("bad_request") for what is none, or not all of one."""
     try:
         with path.open("rb") as file:
-            yield from _whole(file)
+            yield from _lines_of(file)
     except OSError as error:
         raise Permanent("bad_request", f"{str(path)!r} cannot be read: {error.strerror}") from None
 
@@ -113,7 +113,7 @@ def _problem(line: Line, run: str, seq: int, facts: Mapping[str, Any]) -> str:
     return "" if is_sealed else "its words are not what was recorded"
 
 
-def _whole(file: BinaryIO) -> Iterator[Line]:
+def _lines_of(file: BinaryIO) -> Iterator[Line]:
     """Yield every line; the first must say that this is an export, the last that it is all of it."""
     last: Line | None = None
     for number, text in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):

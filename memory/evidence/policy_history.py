@@ -74,7 +74,7 @@ async def changes(database: Database, access: Access) -> list[PolicyChange]:
 
 async def find(database: Database, access: Access, at: datetime | None) -> PolicyInForce:
     """Return the set in force at a moment, by default now; raises Permanent("not_found") before the first."""
-    change = _required(in_force(await changes(database, access), at))
+    change = _demand(in_force(await changes(database, access), at))
     text = await texts.read(database, access, "policy", change.policy)
     return PolicyInForce(change, None if text is None else files_of(text))
 
@@ -99,7 +99,7 @@ def find_in(path: Path, at: datetime | None) -> PolicyInForce:
                 records += _change_in(export_lines.entry_of(line))
         except ValueError as error:
             raise Permanent("journal_broken", f"line {line.number} of the export: {error}") from None
-    change = _required(in_force(records, at))
+    change = _demand(in_force(records, at))
     text = policies.get(change.policy)
     return PolicyInForce(change, None if text is None else files_of(text))
 
@@ -120,7 +120,7 @@ def _change_in(entry: ExportedEntry) -> list[PolicyChange]:
     return [change_of(entry.seq, entry.facts)] if entry.facts.get("kind") == "policy" else []
 
 
-def _required(change: PolicyChange | None) -> PolicyChange:
+def _demand(change: PolicyChange | None) -> PolicyChange:
     if change is None:
         raise Permanent("not_found", "no policy was in force then, as far as this journal goes")
     return change
