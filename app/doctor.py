@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.supervisor import answers
 from memory.embeddings.providers import embedder_of, id_of
 from memory.errors import ControlError
-from memory.evidence import log
+from memory.evidence import checks, log
 from memory.governance import policy_version
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
@@ -68,6 +68,7 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
             await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
             await _run_check("housekeeping", database, _housekeeping),
             await _run_check("room for memories", database, _room),
+            await _run_check("journal", database, _journal),
             await _run_check("signatures", database, partial(_signatures, settings, addresses.is_embedded)),
         ]
     finally:
@@ -202,6 +203,22 @@ async def _signatures(settings: Settings, is_embedded: bool, database: Database)
         return Diagnosis("signatures", "ok", "the log has no head yet; the first will be signed")
     text = "the log is unsigned: whoever owns the database can write it anew"
     return Diagnosis("signatures", "warn", text, _SIGNING_ADVICE)
+
+
+async def _journal(database: Database) -> Diagnosis:
+    """Return when the journals of all tenants last held, and where the first does not."""
+    if unready := await _unready("journal", database):
+        return unready
+    standings = await checks.standings(database)
+    for standing in standings:
+        if standing.broken is not None:
+            place = f"{standing.tenant!r} does not hold, first seen {_ago(standing.broken)}: {standing.first}"
+            held = f"; it last held {_ago(standing.held)}" if standing.held is not None else ""
+            return Diagnosis("journal", "fail", place + held, "`countersign journal verify` names every place")
+    if not standings:
+        return Diagnosis("journal", "warn", "not checked yet", "workers check it: `countersign worker` or `up`")
+    oldest = max(standing.checked for standing in standings)
+    return Diagnosis("journal", "ok", f"every chain, row and head held, last looked at {_ago(oldest)}")
 
 
 async def _unready(check: str, database: Database) -> Diagnosis | None:

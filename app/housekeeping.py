@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from memory.embeddings.embedder import Embedder
 from memory.errors import ControlError
-from memory.evidence import log
+from memory.evidence import checks, log
+from memory.evidence.check import Check
 from memory.evidence.signing_key import SigningKey
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
@@ -24,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 # A person waits for a run whose worker died, so sweeps are frequent; tidying concerns nobody's present request.
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
@@ -181,6 +183,16 @@ async def extend_logs_on(database: Database, key: SigningKey | None) -> None:
     for count in itertools.count():
         result = await note_logs(database, key, quietly=bool(count % _LOG_NOTE_ROUNDS))
         await asyncio.sleep(_PAUSE_AFTER_ERROR if isinstance(result, Exception) else LOG_SECONDS)
+
+
+async def check_journals_on(database: Database) -> None:
+    """Check for ever what every tenant has on record, each as soon as it is due."""
+    while True:
+        result = await attempt("a check of the journal", checks.check_due(database))
+        if isinstance(result, Check) and not result.ok:
+            _LOG.error("a journal does not hold: %s", result.problems[0])
+        await attempt("noting the check", duties.note(database, "journal", _error_name(result)))
+        await asyncio.sleep(CHECK_SECONDS if result is None or isinstance(result, Exception) else 0)
 
 
 async def attempt(name: str, work: Awaitable[T]) -> T | Exception:

@@ -252,6 +252,7 @@ async def work(
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(housekeeping.extend_logs_on(database, key), name="log")
+                group.create_task(housekeeping.check_journals_on(database), name="journal")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
         except* ControlError as errors:
             raise _first(errors) from None

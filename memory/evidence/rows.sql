@@ -1,4 +1,4 @@
--- Governed rows as texts, and their stamps in the journal. Called by rows.py and lines.py, and by all functions that change
+-- Governed rows as texts, and their stamps in the journal. Called by rows.py, and by all functions that change
 -- such a row: they put it into the entry that says so.
 
 -- A row as [table, key, text]; null columns are left out, so that a column that comes later changes no text.
@@ -69,28 +69,6 @@ revoke execute on function governed_row(knowledge) from public;
 create or replace function governed_row(v knowledge_approvals) returns jsonb language sql stable set timezone = 'UTC'
 return governed_text('knowledge_approvals', v.id || '/' || v.version || '/' || v.approver, to_jsonb(v));
 revoke execute on function governed_row(knowledge_approvals) from public;
-
--- All governed rows of the entered tenant, or those of one run. Of results also the digest of the rows that are kept.
-create or replace function governed_rows(p_run text) returns setof jsonb
-language sql stable security definer set search_path = public, pg_temp as $$
-  select governed_row(r) from runs r where r.kind = 'run' and r.id = coalesce(p_run, r.id)
-  union all select governed_row(e) from effects e where e.run = coalesce(p_run, e.run)
-  union all select governed_row(a) from approvals a where a.run = coalesce(p_run, a.run)
-  union all select governed_row(i) from approvals a join approval_items i on i.approval = a.id
-             where a.run = coalesce(p_run, a.run)
-  union all select governed_row(v) from approvals a join votes v on v.approval = a.id where a.run = coalesce(p_run, a.run)
-  union all select governed_row(h) || to_jsonb((select rows_digest(string_agg(w.row, E'\n' order by w.ord))
-                                                  from result_rows w where w.handle = h.handle))
-              from results h where h.run = coalesce(p_run, h.run)
-  union all select governed_row(q) from principals q where p_run is null
-  union all select governed_row(k) from keys k where p_run is null
-  union all select governed_row(k) from kills k where p_run is null
-  union all select governed_row(a) from authority a where p_run is null
-  union all select governed_row(k) from knowledge k where p_run is null
-  union all select governed_row(w) from knowledge_approvals w where p_run is null
-$$;
-revoke execute on function governed_rows(text) from public;
-grant execute on function governed_rows(text) to cs_app;
 
 -- One governed row by its table and key, also if it is gone.
 create or replace function governed_row_at(p_table text, p_key text) returns jsonb

@@ -149,7 +149,7 @@ create or replace function is_reserved_kind(p_kind text) returns boolean languag
   select coalesce(p_kind in ('requested', 'planned', 'proposed', 'permitted', 'outcome', 'interrupted', 'resolved',
     'read', 'held', 'vote', 'vote_refused', 'question', 'approval', 'kill', 'unkill', 'policy', 'knowledge',
     'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned',
-    'knowledge_approved', 'taken_over', 'retaken', 'resent', 'forked', 'kept', 'adopted', 'signing_key')
+    'knowledge_approved', 'taken_over', 'retaken', 'resent', 'forked', 'kept', 'adopted', 'signing_key', 'alert')
     or p_kind like any (array['key\_%', 'person\_%']), true)
 $$;
 revoke execute on function is_reserved_kind(text) from public;
