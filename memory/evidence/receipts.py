@@ -43,14 +43,14 @@ select string_agg(hash, ''::bytea order by seq) as hashes from journal where run
 class _Entry:
     seq: int
     kind: str
-    shown: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
 
 async def receipt(connection: Connection, effect: str) -> bytes:
     """Return the receipt of an effect by its id, within the caller's transaction.
 
     Raises Permanent("not_found") for an effect that was never permitted, Temporary("unavailable") for one that the log
-    has not taken in.
+    has not taken in, and Permanent("journal_broken") where entries or leaves are missing.
     """
     claim = await _row(connection, _CLAIM, [effect])
     if claim is None:
@@ -85,35 +85,44 @@ async def _hashes(connection: Connection, run: str, last: int) -> list[bytes]:
     """Return the hashes of a run's tree, leaf by leaf; bodies stay where they are."""
     row = await _row(connection, _HASHES, [run, last])
     stored = bytes(row["hashes"]) if row and row["hashes"] else b""
+    if len(stored) != last * _HASH:
+        message = f"run {run!r} lacks entries that its log names; `countersign journal verify` says which"
+        raise Permanent("journal_broken", message)
     return [trees.leaf_hash(stored[start : start + _HASH]) for start in range(0, len(stored), _HASH)]
 
 
 def _entry(row: Mapping[str, Any]) -> _Entry:
-    shown = {
+    fields = {
         "seq": row["seq"],
         "prev": bytes(row["prev"]).hex(),
         "body": row["body"],
         "words": row["words"],
         "salt": row["salt"] and str(row["salt"]),
     }
-    return _Entry(row["seq"], row["kind"], shown)
+    return _Entry(row["seq"], row["kind"], fields)
 
 
 def _fitted(frame: Mapping[str, Any], entries: Sequence[_Entry], hashes: Sequence[bytes]) -> bytes:
     """Return the fullest receipt that is small enough."""
     text = b""
-    for kept in _selections(entries):
-        proof = [part.hex() for part in trees.proof(hashes, [entry.seq - 1 for entry in kept])]
-        shown = [dict(entry.shown) for entry in kept]
-        text = _text({**frame, "entries": shown, "proof": proof})
-        for entry in sorted(shown, key=lambda entry: len(entry["words"] or ""), reverse=True):
-            if len(text) <= MOST_BYTES:
-                return text
-            if entry["words"] is not None:
-                entry |= {"words": None, "salt": None}
-                text = _text({**frame, "entries": shown, "proof": proof})
+    for selection in _selections(entries):
+        proof = [part.hex() for part in trees.proof(hashes, [entry.seq - 1 for entry in selection])]
+        text = _with_words({**frame, "proof": proof}, selection)
         if len(text) <= MOST_BYTES:
-            return text
+            break
+    return text
+
+
+def _with_words(frame: Mapping[str, Any], entries: Sequence[_Entry]) -> bytes:
+    """Return a receipt of these entries with as many of their words as there is room for, the shortest first."""
+    views = [{**entry.fields, "words": None, "salt": None} for entry in entries]
+    text = _text({**frame, "entries": views})
+    for number in sorted(range(len(entries)), key=lambda number: len(entries[number].fields["words"] or "")):
+        views[number] = dict(entries[number].fields)
+        fuller = _text({**frame, "entries": views})
+        if len(fuller) > MOST_BYTES:
+            break
+        text = fuller
     return text
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,20 +43,18 @@ _FIELDS = {  # of every object, as the page has them; `?` may be null
     "leaf of a receipt": "position:int text:str proof:list",
     "head of a receipt": "text:str signature:str?",
 }
-_SHAPES = {name: dict(part.split(":") for part in fields.split()) for name, fields in _FIELDS.items()}
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "list": (list,), "dict": (dict,)}
-_TYPES.update({f"{name}?": (*kinds, type(None)) for name, kinds in _TYPES.items()})
+_SHAPES = {
+    name: {field: {kind.rstrip("?"), "NoneType" if kind[-1] == "?" else kind} for field, kind in pairs}
+    for name, pairs in ((name, [part.split(":") for part in fields.split()]) for name, fields in _FIELDS.items())
+}
 _RANKS = {"export": 0, "key": 1, "leaf": 2, "head": 3, "text": 4, "chain": 5, "entry": 5, "row": 6, "end": 7}
 _PLACES = {"leaf": ["position"], "head": ["number"], "text": ["hash"], "entry": ["run", "seq"], "row": ["table", "key"]}
-_SERIES = ("run", "position", "number")
+_TEN_MINUTES = timedelta(minutes=10)
+_SERIES = ("run", "position", "number", "kept head")
 
 
 class Wrong(ValueError):
-    """Something is not as the page says; the text is a sentence about it, `seq` the entry if it is an earlier one."""
-
-    def __init__(self, sentence: str, seq: int = 0) -> None:
-        super().__init__(sentence)
-        self.seq = seq
+    """Something is not as the page says; the text is a sentence about it."""
 
 
 class Problem(NamedTuple):
@@ -68,8 +67,20 @@ class Problem(NamedTuple):
         return " ".join(f"{name} {_show(value)}" for name, value in self.place.items()) + f": {self.sentence}"
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _word(value: Any) -> str:
+    return value if _kind(value) == "str" else ""
+
+
+def _kinds(values: Any) -> str:
+    return " ".join(map(_kind, values)) if _kind(values) == "list" else "no list"
+
+
 def _show(value: object) -> str:
-    text = ascii(value) if type(value) in (str, int) else type(value).__name__
+    text = ascii(value) if _kind(value) in ("str", "int") else f"a {_kind(value)}"
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -87,50 +98,37 @@ def _refuse(constant: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse)
 
 
-def _read(text: str | bytes, name: str | None = None) -> dict[str, Any]:
+def _read(text: str | bytes, name: str = "") -> dict[str, Any]:
     """Return the object that a JSON text is; if it has a name, with exactly the fields of that name."""
     try:
         value = _DECODER.decode(text if isinstance(text, str) else text.decode())
-    except Wrong:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise Wrong("it is not JSON in UTF-8, or nested too deeply") from error
-    if type(value) is not dict:
+    except RecursionError:
+        raise Wrong("it is nested too deeply") from None
+    if _kind(value) != "dict":
         raise Wrong("it is no JSON object")
     return _shaped(value, name) if name else value
 
 
 def _shaped(value: Any, name: str) -> dict[str, Any]:
     shape = _SHAPES[name]
-    if type(value) is not dict or value.keys() != shape.keys():
+    if _kind(value) != "dict" or value.keys() != shape.keys():
         raise Wrong(f"a field is missing or too many; the fields of a {name} are {', '.join(shape)}")
-    for field, kind in shape.items():
-        if type(value[field]) not in _TYPES[kind]:
-            raise Wrong(f"its {field} is a {type(value[field]).__name__}")
+    for field, kinds in shape.items():
+        if _kind(value[field]) not in kinds:
+            raise Wrong(f"its {field} is {_show(value[field])}")
     return value
 
 
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise Wrong("a text has half a character") from error
-
-
 def _unhex(text: object, size: int) -> bytes:
-    if type(text) is not str or len(text) != 2 * size or set(text) - set("0123456789abcdef"):
+    if not isinstance(text, str) or not re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text):
         raise Wrong(f"{_show(text)} is not {size} bytes in lower-case hexadecimal")
     return bytes.fromhex(text)
 
 
 def _time(text: str) -> datetime:
-    try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
-    except ValueError:
-        moment = datetime.min
-    if moment.year < 1970 or moment.isoformat(timespec="microseconds") + "Z" != text:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text, re.ASCII) or text < "1970":
         raise Wrong(f"{_show(text)} is no time like 2026-11-30T09:00:00.000000Z")
-    return moment
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # Signatures: Ed25519 of RFC 8032, without the cofactor; each key and signature has only one spelling.
@@ -190,14 +188,16 @@ def key_id(public: bytes) -> str:
 
 def _check_head(line: Mapping[str, Any], key: str, keys: Mapping[str, bytes], *, has_pins: bool) -> None:
     """Check the signature of a head, if it has one; where keys were pinned it must."""
-    if line["signature"] is None and not key and not has_pins:
-        return
-    if key not in keys:
-        raise Wrong(f"it is signed by the key {_show(key)}, which was not given" if key else "it is unsigned")
-    check_signature(keys[key], _utf8(line["text"]), _unhex(line["signature"], 64))
+    if line["signature"] is not None or key or has_pins:
+        if key not in keys:
+            raise Wrong(f"it is not signed by a key that was given; it names {_show(key)}")
+        check_signature(keys[key], line["text"].encode(), _unhex(line["signature"], 64))
 
 
 # Trees and chains.
+
+
+_Leaf = tuple[int, int, str, str]  # position, seq, head, root
 
 
 class _Tree:
@@ -223,17 +223,19 @@ def _root_by_proof(leaves: Mapping[int, bytes], size: int, proof: list[Any]) -> 
     """Return the root of a tree of which some leaves are there, by their positions; the proof has the other parts."""
     others = iter(proof)
 
-    def root(start: int, end: int) -> bytes:
-        if not any(start <= position < end for position in leaves):
+    def root(start: int, end: int, positions: list[int]) -> bytes:
+        if not positions:
             return _unhex(next(others, None), 32)
         if end - start == 1:
             return sha256(b"\0" + leaves[start]).digest()
         half = start + (1 << (end - start - 1).bit_length() - 1)
-        return sha256(b"\1" + root(start, half) + root(half, end)).digest()
+        left = [position for position in positions if position < half]
+        parts = root(start, half, left) + root(half, end, positions[len(left) :])
+        return sha256(b"\1" + parts).digest()
 
-    if not leaves or not all(0 <= position < size < 1 << 62 for position in leaves):
+    if not leaves or not 0 <= min(leaves) <= max(leaves) < size < 1 << 62:
         raise Wrong("a tree does not have such leaves")
-    top = root(0, size)
+    top = root(0, size, sorted(leaves))
     if next(others, others) is not others:
         raise Wrong("a proof is longer than its tree needs")
     return top.hex()
@@ -242,36 +244,39 @@ def _root_by_proof(leaves: Mapping[int, bytes], size: int, proof: list[Any]) -> 
 def _entry_hash(prev: bytes, run: str, entry: Mapping[str, Any]) -> bytes:
     if not 0 < entry["seq"] < 1 << 31:
         raise Wrong(f"{_show(entry['seq'])} is no number of an entry")
-    return sha256(prev + _utf8(run) + entry["seq"].to_bytes(4, "big") + _utf8(entry["body"])).digest()
+    return sha256(prev + run.encode() + entry["seq"].to_bytes(4, "big") + entry["body"].encode()).digest()
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of an entry, whose words must be those that it seals, or be gone."""
-    facts, words, salt = _read(entry["body"]), entry["words"], entry["salt"]
-    if type(facts.get("kind")) is not str or type(facts.get("at")) is not str:
+    facts = _read(entry["body"])
+    if _kinds([facts.get("kind"), facts.get("at")]) != "str str":
         raise Wrong("its facts lack their kind or time")
-    if words is None and salt is None:
-        return facts
-    raw = _unhex((salt or "").replace("-", ""), 16)
-    if words is None or str(UUID(bytes=raw)) != salt:
-        raise Wrong("its words are missing, or their salt is no UUID")
-    if facts.get("sealed") != sha256(raw + _utf8(words)).hexdigest():
-        raise Wrong("its words are not what was recorded")
+    if (entry["words"], entry["salt"]) != (None, None):
+        _check_seal(entry["words"], entry["salt"], facts.get("sealed"))
     return facts
 
 
-class _Chain:
-    """The chain of one run, computed again entry by entry; leaves are (position, seq, head, root)."""
+def _check_seal(words: str | None, salt: str | None, sealed: object) -> None:
+    if words is None or salt is None or str(UUID(salt)) != salt:
+        raise Wrong("its words or their salt are missing, or it is no UUID")
+    if sealed != sha256(UUID(salt).bytes + words.encode()).hexdigest():
+        raise Wrong("its words are not what was recorded")
 
-    def __init__(self, line: Mapping[str, Any], leaves: list[tuple[int, int, str, str]], limit: datetime) -> None:
-        self.line, self.run, self.leaves, self.limit = line, line["run"], leaves, limit
-        self.seq, self.head = 0, sha256(b"countersign journal " + _utf8(self.run)).digest()
+
+class _Chain:
+    """The chain of one run, computed again entry by entry; what no leaf has must be of a time within `window`."""
+
+    def __init__(self, line: Mapping[str, Any], leaves: list[_Leaf], window: tuple[datetime, datetime]) -> None:
+        self.line, self.run, self.leaves, self.window = line, line["run"], leaves[::-1], window
+        self.seq, self.head = 0, sha256(b"countersign journal " + self.run.encode()).digest()
         self.tree, self.spent, self.gone, self.forgotten = _Tree(), [0, 0, 0, 0], set[int](), 0
-        self.sure = 0  # the last entry that the log vouches for, with all before it
+        self.place = self.sure = 0  # the entry in hand; the last one that the log vouches for, with all before it
 
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Take the next entry and return its facts."""
-        if entry["seq"] != self.seq + 1:
+        """Take the next entry and return its facts; if it raises Wrong, `place` is where."""
+        self.place = self.seq + 1
+        if entry["seq"] != self.place:
             raise Wrong(f"it is missing; entry {_show(entry['seq'])} follows instead")
         if entry["prev"] != self.head.hex():
             raise Wrong("it does not continue the entry before it")
@@ -279,29 +284,35 @@ class _Chain:
         if entry["hash"] != head.hex():
             raise Wrong("its facts are not what was recorded")
         facts = _facts(entry)
-        self.seq, self.head = self.seq + 1, head
+        self.seq, self.head = self.place, head
         self.tree.add(head)
-        self._note(facts, is_wordless=entry["words"] is None)
-        if not self.leaves:
-            if self.limit > datetime.min and _time(facts["at"]) < self.limit:
-                raise Wrong("it is older than ten minutes, and the log did not take it in")
-        elif self.leaves[0][1] == self.seq:
-            position, *leaf = self.leaves.pop(0)
-            if leaf != [self.seq, head.hex(), self.tree.root()]:
-                sentence = f"from here to entry {self.seq}, some are not those that leaf {position} of the log took in"
-                raise Wrong(sentence, self.sure + 1)
-            self.sure = self.seq
+        self._note(facts, is_empty=entry["words"] is None and "sealed" in facts)
+        self._compare(facts["at"])
         return facts
 
-    def _note(self, facts: Mapping[str, Any], *, is_wordless: bool) -> None:
+    def _note(self, facts: Mapping[str, Any], *, is_empty: bool) -> None:
         self.spent = facts.get("spent", self.spent)
-        if type(self.spent) is not list or [type(count) for count in self.spent] != [int] * 4:
+        if _kinds(self.spent) != "int int int int":
             raise Wrong("what it says was spent is no list of four numbers")
-        if is_wordless and "sealed" in facts:
+        if is_empty:
             self.gone.add(self.seq)
-        if facts["kind"] == "forgotten" and type(facts.get("entries")) is list:
-            entries = self.gone.intersection(seq for seq in facts["entries"] if type(seq) is int)
+        if facts["kind"] == "forgotten" and {*_kinds(facts.get("entries")).split()} == {"int"}:
+            entries = self.gone.intersection(facts["entries"])
             self.gone, self.forgotten = self.gone - entries, self.forgotten + len(entries)
+
+    def _compare(self, time: str) -> None:
+        """Compare the chain with what the log took in, if it did so at this entry."""
+        if not self.leaves:
+            if not self.window[0] <= _time(time) <= self.window[1]:
+                raise Wrong("it is not of the last ten minutes, and the log did not take it in")
+        elif self.leaves[-1][1] == self.seq:
+            position, *leaf = self.leaves.pop()
+            if leaf != [self.seq, self.head.hex(), self.tree.root()]:
+                self.place = self.sure + 1
+                raise Wrong(
+                    f"from here to entry {self.seq}, some are not those that leaf {position} of the log took in"
+                )
+            self.sure = self.seq
 
     def end(self) -> list[tuple[int, str]]:
         """Return the entries at which the chain is not as the log and the run's row have it, with what is wrong."""
@@ -309,15 +320,13 @@ class _Chain:
         if self.gone:
             problems.append((min(self.gone), "its words are gone, and no later entry says that they were forgotten"))
         if self.leaves:
-            problems.append((self.seq + 1, f"it is missing; leaf {self.leaves[0][0]} of the log goes further"))
-        if last is None or head is None:
+            problems.append((self.seq + 1, f"it is missing; leaf {self.leaves[-1][0]} of the log goes further"))
+        if last is None:
             problems.append((1, "its run has no row"))
         elif last != self.seq:
             problems.append((max(0, min(last, self.seq)) + 1, f"the run's row ends with entry {_show(last)}"))
-        elif head != self.head.hex():
-            problems.append((max(1, last), "the run's row has another hash"))
-        elif self.line["spent"] != self.spent:
-            problems.append((max(1, last), "the run's row has spent something else"))
+        elif (head, self.line["spent"]) != (self.head.hex(), self.spent):
+            problems.append((max(1, last), "the run's row has another hash, or spent something else"))
         return sorted(problems)
 
 
@@ -330,13 +339,14 @@ class ExportCheck:
         self.counts: Counter[str] = Counter({name: 0 for name in ("entries", "runs", "rows", "leaves", "heads")})
         self.tenant, self.run = "", None
         self.pins = {key_id(key): key for key in keys}
-        self._keys, self._kept, self._limit = dict(self.pins), list(heads), datetime.min
+        self._keys, self._kept, self._window = dict(self.pins), list(heads), (datetime.min, datetime.max)
         self._tree, self._roots, self._size, self._previous = _Tree(), [_Tree().root()], 0, ""
-        self._leaves: dict[str, list[tuple[int, int, str, str]]] = {}
+        self._leaves: dict[str, list[_Leaf]] = {}
         self._texts: set[tuple[str, str]] = set()
         self._stamps: dict[tuple[str, str], tuple[int, str | None, str, int]] = {}
         self._chain: _Chain | None = None
-        self._rank, self._last_run, self._has_run, self._series = -1, "", False, set[str]()
+        self._rank, self._last_run, self._series = -1, "", set[str]()
+        self._lack: str | None = None  # the run that was exported, if only one was, until its chain comes
 
     def feed(self, line: str | bytes) -> None:
         """Take the next line."""
@@ -344,14 +354,14 @@ class ExportCheck:
         place: dict[str, Any] = {"line": self.counts["lines"]}
         try:
             value = _read(line)
-            name = value.get("line")
-            if type(name) is not str or name not in _RANKS:
+            name = _word(value.get("line"))
+            if name not in _RANKS:
                 raise Wrong("it is no line of an export")
-            _shaped(value, "row of results" if value.get("table") == "results" else name)
+            _shaped(value, {"results": "row of results"}.get(_word(value.get("table")), name))
             place = {field: value[field] for field in _PLACES.get(name, ())} or place
             self._check_order(name)
             getattr(self, "_take_" + name)(value)
-        except Wrong as error:
+        except ValueError as error:
             self._note(place, str(error))
 
     def _note(self, place: Mapping[str, Any], sentence: str) -> None:
@@ -371,12 +381,12 @@ class ExportCheck:
             raise Wrong("an export of one run has no such line")
 
     def _take_export(self, line: Mapping[str, Any]) -> None:
-        self.tenant, self.run = line["tenant"], line["run"]
+        self.tenant, self.run, self._lack = line["tenant"], line["run"], line["run"]
         if line["version"] != 1:
             raise Wrong("its version is not 1")
         time = _time(line["at"])
         if self.run is None:
-            self._limit = time - timedelta(minutes=10)
+            self._window = time - _TEN_MINUTES, time + _TEN_MINUTES
 
     def _take_key(self, line: Mapping[str, Any]) -> None:
         public = _unhex(line["public"], 32)
@@ -388,7 +398,7 @@ class ExportCheck:
     def _take_leaf(self, line: Mapping[str, Any]) -> None:
         position = self.counts["leaves"]
         self.counts["leaves"] += 1
-        self._tree.add(_utf8(line["text"]))
+        self._tree.add(line["text"].encode())
         self._roots.append(self._tree.root())
         leaf = _read(line["text"], "text of a leaf")
         leaves = self._leaves.setdefault(leaf["run"], [])
@@ -401,20 +411,26 @@ class ExportCheck:
     def _take_head(self, line: Mapping[str, Any]) -> None:
         self.counts["heads"] += 1
         self.counts["unsigned"] += line["signature"] is None
-        previous, self._previous = self._previous, sha256(_utf8(line["text"])).hexdigest()
+        previous, self._previous = self._previous, sha256(line["text"].encode()).hexdigest()
         head = _read(line["text"], "text of a head")
         size, self._size = self._size, head["size"]
         if line["number"] != self.counts["heads"]:
             raise Wrong(f"head {self.counts['heads']} should stand here")
-        if head["previous"] != previous or head["tenant"] != self.tenant:
+        if (head["previous"], head["tenant"]) != (previous, self.tenant):
             raise Wrong("it does not name the head before it, or is another tenant's")
-        if not size < head["size"] < len(self._roots) or head["root"] != self._roots[head["size"]]:
-            raise Wrong(f"its leaves are not the first {_show(head['size'])} that are here")
-        _time(head["at"])
+        if head["size"] <= size:
+            raise Wrong("it covers no more leaves than the head before it")
+        self._check_leaves(head)
+        if _time(head["at"]) > self._window[1]:
+            raise Wrong("it is younger than the export")
         _check_head(line, head["key"], self._keys, has_pins=bool(self.pins))
 
+    def _check_leaves(self, head: Mapping[str, Any]) -> None:
+        if not 0 <= head["size"] < len(self._roots) or head["root"] != self._roots[head["size"]]:
+            raise Wrong(f"its first {_show(head['size'])} leaves are not those that are here: the log was rewritten")
+
     def _take_text(self, line: Mapping[str, Any]) -> None:
-        if line["hash"] != sha256(_utf8(line["text"])).hexdigest():
+        if line["hash"] != sha256(line["text"].encode()).hexdigest():
             raise Wrong("its text is another one")
         self._texts.add((line["kind"], line["hash"]))
 
@@ -422,8 +438,9 @@ class ExportCheck:
         self.counts["runs"] += 1
         if line["run"] <= self._last_run and self.counts["runs"] > 1:
             self._note({"run": line["run"], "seq": 1}, "its chain stands twice, or behind one that comes after it")
-        self._last_run, self._has_run = line["run"], self._has_run or line["run"] == self.run
-        self._chain = _Chain(line, self._leaves.pop(line["run"], []), self._limit)
+        self._last_run = line["run"]
+        self._lack = None if line["run"] == self._lack else self._lack
+        self._chain = _Chain(line, self._leaves.pop(line["run"], []), self._window)
 
     def _take_entry(self, line: Mapping[str, Any]) -> None:
         self.counts["entries"] += 1
@@ -431,38 +448,42 @@ class ExportCheck:
         chain = self._chain
         if chain is None or chain.run != line["run"]:
             raise Wrong("it stands outside its chain")
-        seq = chain.seq + 1
         try:
             if f"run {chain.run}" not in self._series:
                 self._check_texts(chain.add(line))
-        except Wrong as error:
-            self._note({"run": chain.run, "seq": error.seq or seq}, str(error))
+        except ValueError as error:
+            self._note({"run": chain.run, "seq": chain.place}, str(error))
 
     def _check_texts(self, facts: Mapping[str, Any]) -> None:
         for kind in ("cards", "policy") if facts.get("cards") is not None else ():
-            if (kind, str(facts.get(kind))) not in self._texts and facts.get(kind) is not None:
+            if (kind, _word(facts.get(kind))) not in self._texts and facts.get(kind) is not None:
                 raise Wrong(f"the text is missing that it names as its {kind}, {_show(facts[kind])}")
 
     def _keep_stamps(self, line: Mapping[str, Any]) -> None:
         """Keep what the latest stamps say, whether their chain holds or not: rows are compared with all of them."""
-        stamps = [] if line["words"] is None else _read(line["words"]).get("rows", [])
-        for stamp in stamps if type(stamps) is list else [stamps]:
-            kinds = [type(part).__name__ for part in stamp] if type(stamp) is list else []
-            if kinds not in (["str", "str", "int", "str"], ["str", "str", "int", "NoneType"]):
+        stamps: Any = _read(line["words"] or "{}").get("rows", [])
+        if {*_kinds(stamps).split()} - {"list"}:
+            raise Wrong("its words have no list of stamps")
+        for stamp in stamps:
+            if _kinds(stamp) not in ("str str int str", "str str int NoneType"):
                 raise Wrong("its words have a stamp that is none")
             table, key, number, digest = stamp
-            if (table, key) not in self._stamps or self._stamps[table, key][0] < number:
+            if number > self._stamps.get((table, key), (0,))[0]:
                 self._stamps[table, key] = number, digest, line["run"], line["seq"]
 
     def _take_row(self, line: Mapping[str, Any]) -> None:
         self.counts["rows"] += 1
         _, digest, run, seq = self._stamps.pop((line["table"], line["key"]), (0, "", "", 0))
-        if line["table"] == "results" and _read(line["text"]).get("digest") != line["rows"]:
-            raise Wrong("its stored rows are not those of its digest")
+        if "rows" in line:
+            self._check_result(line)
         if seq == 0 and self.run is None:
             raise Wrong("no entry says that it was written, or it stands here twice")
-        if seq and digest != sha256(_utf8(line["text"])).hexdigest():
+        if seq and digest != sha256(line["text"].encode()).hexdigest():
             raise Wrong(f"it is not as entry {seq} of run {_show(run)} says")
+
+    def _check_result(self, line: Mapping[str, Any]) -> None:
+        if _read(line["text"]).get("digest") != line["rows"]:
+            raise Wrong("its stored rows are not those of its digest")
 
     def _take_end(self, line: Mapping[str, Any]) -> None:
         if line["lines"] != self.counts["lines"] - 1:
@@ -480,18 +501,27 @@ class ExportCheck:
         self._end_chain()
         if self._rank != _RANKS["end"]:
             self._note({"line": self.counts["lines"] + 1}, "the export is cut: its end is missing")
-        if self.run is not None and not self._has_run:
+        if self._lack is not None:
             self._note({"run": self.run, "seq": 1}, "the run that was exported is missing")
+        if self.pins and not self.counts["heads"]:
+            self._note({"number": 1}, "it is missing: nothing here is signed by a key that was given")
+        self._finish_log()
+        self._miss_rows()
+        return self.problems
+
+    def _finish_log(self) -> None:
+        if self._size != len(self._roots) - 1:
+            self._note({"number": self.counts["heads"] + 1}, "it is missing: no head covers the last leaves")
         for run, leaves in self._leaves.items():
             self._note({"run": run, "seq": 1}, f"the run is missing; leaf {leaves[0][0]} of the log names it")
+        for text in self._kept:
+            self._compare(text)
+
+    def _miss_rows(self) -> None:
+        """Note the stamps whose rows did not come; an export of one run has stamps of other rows, too."""
         for (table, key), (_, digest, run, seq) in self._stamps.items() if self.run is None else ():
             if digest is not None:
                 self._note({"table": table, "key": key}, f"it is missing; entry {seq} of run {_show(run)} has it")
-        if self._size != len(self._roots) - 1:
-            self._note({"number": self.counts["heads"] + 1}, "it is missing: no head covers the last leaves")
-        for text in self._kept:
-            self._compare(text)
-        return self.problems
 
     def _compare(self, text: str) -> None:
         """Compare the log with a head that was kept elsewhere."""
@@ -499,23 +529,23 @@ class ExportCheck:
         try:
             head = _read(text, "text of a head")
             place = {"kept head": head["size"]}
-            if self.run is not None or head["tenant"] != self.tenant:
+            if (self.run, self.tenant) != (None, head["tenant"]):
                 raise Wrong("the export has no log of this tenant")
-            if not 0 <= head["size"] < len(self._roots) or self._roots[head["size"]] != head["root"]:
-                raise Wrong("the log was rewritten: its first leaves are others, or fewer")
-        except Wrong as error:
+            self._check_leaves(head)
+        except ValueError as error:
             self._note(place, str(error))
 
     def notes(self) -> list[str]:
-        """Return what a reader must know beside the problems."""
-        heads, unsigned, forgotten = (self.counts[name] for name in ("heads", "unsigned", "forgotten"))
-        one = f"only run {_show(self.run)} was exported: no log was checked, and rows only where a stamp is here"
+        """Return what was checked, and what a reader must know beside the problems."""
         remarks = [", ".join(f"{count} {name}" for name, count in self.counts.items())]
-        remarks += [f"{forgotten} entries had their words forgotten"] if forgotten else []
         if self.run is not None:
+            one = f"only run {_show(self.run)} was exported: no log was checked, and rows only where a stamp is here"
             return [*remarks, one]
-        remarks += [f"unsigned: {unsigned} of {heads} heads"] if unsigned or not heads else []
-        return remarks + (["the keys came with the file; pin them with --key"] if self._keys and not self.pins else [])
+        if self.counts["unsigned"] or not self.counts["heads"]:
+            remarks.append(f"unsigned: {self.counts['unsigned']} of {self.counts['heads']} heads")
+        if self._keys.keys() - self.pins.keys():
+            remarks.append("the keys came with the file; pin them with --key")
+        return remarks
 
 
 # Receipts.
@@ -526,10 +556,10 @@ def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
     value = _read(text, "receipt")
     leaf, head = _shaped(value["leaf"], "leaf of a receipt"), _shaped(value["head"], "head of a receipt")
     entries = [_shaped(entry, "entry of a receipt") for entry in value["entries"]]
-    if any(type(part) is not str for part in value["proof"] + leaf["proof"]):
+    if {*_kinds(value["proof"] + leaf["proof"]).split()} - {"str"}:
         raise Wrong("a proof is no list of hashes")
     spelling = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-    if value["receipt"] != 1 or _utf8(spelling) != text:
+    if value["receipt"] != 1 or spelling.encode() != text:
         raise Wrong("its version is not 1, or it is not spelled in the one way that there is")
     run, took, covers = value["run"], _read(leaf["text"], "text of a leaf"), _read(head["text"], "text of a head")
     hashes = {entry["seq"] - 1: _entry_hash(_unhex(entry["prev"], 32), run, entry) for entry in entries}
@@ -540,7 +570,7 @@ def receipt(text: bytes, keys: Iterable[bytes] = ()) -> dict[str, Any]:
         raise Wrong("no entry permits its effect")
     if took["run"] != run or _root_by_proof(hashes, took["seq"], value["proof"]) != took["root"]:
         raise Wrong("its entries are not those that its leaf took in")
-    log = _root_by_proof({leaf["position"]: _utf8(leaf["text"])}, covers["size"], leaf["proof"])
+    log = _root_by_proof({leaf["position"]: leaf["text"].encode()}, covers["size"], leaf["proof"])
     if covers["tenant"] != value["tenant"] or log != covers["root"]:
         raise Wrong("its leaf is not in the log of its head")
     _time(covers["at"])
@@ -556,7 +586,7 @@ def check_receipt(text: bytes, keys: Iterable[bytes] = ()) -> list[Problem]:
     """Return why a receipt does not hold; nothing if it does."""
     try:
         receipt(text, keys)
-    except Wrong as error:
+    except ValueError as error:
         return [Problem({"receipt": 1}, str(error))]
     return []
 
@@ -567,6 +597,8 @@ def check_receipt(text: bytes, keys: Iterable[bytes] = ()) -> list[Problem]:
 def _check(stream: IO[bytes], keys: list[bytes], heads: list[str]) -> tuple[list[Problem], list[str]]:
     first = stream.readline()
     value = _read(first)
+    if "receipt" in value and heads:
+        raise Wrong("a receipt has one head and is not compared with others; check an export")
     if "receipt" in value:
         remarks = ["receipt" + "".join(f", {name} {_show(value.get(name))}" for name in ("effect", "run", "tenant"))]
         remarks += ["unsigned"] if not value.get("key") else []
@@ -609,7 +641,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = options.file
         with open(0 if name == "-" else name, "rb") as stream:
             problems, notes = _check(stream, keys, heads)
-    except (OSError, Wrong) as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"{_show(name)} cannot be read: {str(error)!a}\n")
         return 2
     if options.json:

@@ -21,19 +21,18 @@ def sample(key: Ed25519PrivateKey | None = KEY, *, person: str = "bob") -> Tenan
     tenant.add("run-a", "planned", plan="p1")
     tenant.extend()
     rows = [("approvals", "q1", row(run="run-a", status="open", need=1))]
-    tenant.add("run-a", "held", {"shown": "12.50 to Alice"}, rows=rows, approval="q1", **verdict)
+    tenant.add("run-a", "held", {"shown": "12.50 to Alice"}, rows, approval="q1", **verdict)
     rows = [("votes", f"q1/{person}", row(approver=person, decision="approve"))]
     tenant.add("run-a", "vote", {"reason": "looks right"}, rows=rows, by=person, decision="approve")
     tenant.add("run-a", "approval", rows=[("approvals", "q1", row(run="run-a", status="approved", need=1))])
-    tenant.add(
-        "run-a", "permitted", rows=[("effects", "e1", row(run="run-a", state="claimed"))], effect="e1", **verdict
-    )
+    claim = [("effects", "e1", row(run="run-a", state="claimed"))]
+    tenant.add("run-a", "permitted", None, claim, effect="e1", **verdict)
     tenant.digests["h1"] = hexhash("the stored rows")
     rows = [
         ("effects", "e1", row(run="run-a", state="done", amount=1250)),
         ("results", "h1", row(run="run-a", digest=tenant.digests["h1"])),
     ]
-    tenant.add("run-a", "outcome", {"outcome": "paid"}, rows=rows, effect="e1", spent=[5, 10, 1, 90])
+    tenant.add("run-a", "outcome", {"outcome": "paid, é"}, rows=rows, effect="e1", spent=[5, 10, 1, 90])
     tenant.extend()
     rows = [("runs", "run-b", row(id="run-b", requester="alice")), ("kills", "tool/refund", row(by="alice"))]
     tenant.add("run-b", "requested", {"goal": "Alice asks"}, rows=rows)

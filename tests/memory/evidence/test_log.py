@@ -19,6 +19,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect, VirtualClock
+from tests.memory.evidence.tables import untriggered
 from tests.tools.support import Desk, act, open_desk
 
 pytestmark = pytest.mark.anyio
@@ -40,8 +41,8 @@ async def lease(desk: Desk) -> Lease:
 
 async def rows(database: Database, tenant: str, table: str) -> list[dict[str, Any]]:
     """Return a table of the log in order."""
-    place = "position" if table == "log_leaves" else "number"
-    return await database.rows(installation(tenant), f"select * from {table} order by {place}")
+    order = "position" if table == "log_leaves" else "number"
+    return await database.rows(installation(tenant), f"select * from {table} order by {order}")
 
 
 async def verify_log(database: Database, tenant: str, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
@@ -130,6 +131,21 @@ async def test_entries_that_commit_after_later_ones_are_not_overlooked(desk: Des
     await verify_log(desk.database, tenant)
 
 
+async def test_a_chain_with_a_gap_is_taken_in_up_to_it_and_keeps_no_other_out(
+    desk: Desk, tenant: str, lease: Lease, superuser: Connect
+) -> None:
+    other = await desk.run()
+    async with untriggered(superuser, "journal") as connection:
+        await connection.execute("delete from journal where run = %s and seq = 3", [lease.run])
+    for _ in range(2):
+        await log.extend(desk.database, tenant, KEY)
+    leaves = await verify_log(desk.database, tenant)
+    assert {leaf["run"]: leaf["seq"] for leaf in leaves if leaf["run"] in (lease.run, other.run)} == {
+        lease.run: 2,
+        other.run: 1,
+    }
+
+
 async def test_bounds_split_the_work_and_lose_nothing(desk: Desk, tenant: str, lease: Lease) -> None:
     for other in [await desk.run() for _ in range(3)]:
         await note(desk, other, 5)
@@ -215,14 +231,9 @@ async def test_a_run_removed_whole_is_missing_where_a_leaf_names_it(
     desk: Desk, tenant: str, lease: Lease, superuser: Connect
 ) -> None:
     await log.extend(desk.database, tenant, KEY)
-    async with superuser() as connection, connection.transaction():
-        await connection.execute("set local session_replication_role = replica")
-        await connection.execute("alter table journal disable trigger all")
+    async with untriggered(superuser, "journal") as connection:
         for table, column in (("effects", "run"), ("journal", "run"), ("runs", "id")):
             await connection.execute(f"delete from {table} where {column} = %s".encode(), [lease.run])
-        await connection.execute("alter table journal enable trigger all")
-        for name in ("journal_no_change", "journal_no_truncate"):
-            await connection.execute(f"alter table journal enable always trigger {name}".encode())
     leaves = await rows(desk.database, tenant, "log_leaves")
     runs = await desk.database.rows(installation(tenant), "select distinct run from journal")
     assert {leaf["run"] for leaf in leaves} - {row["run"] for row in runs} == {lease.run}

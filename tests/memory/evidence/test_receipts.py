@@ -21,6 +21,7 @@ from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect, VirtualClock
+from tests.memory.evidence.tables import untriggered
 from tests.tools.support import Desk, act, open_desk
 from tools import effects
 
@@ -66,8 +67,8 @@ def root(leaves: Mapping[int, bytes], size: int, proof: list[str]) -> str:
 
 
 def hash_of(run: str, entry: Mapping[str, Any]) -> bytes:
-    place = run.encode() + entry["seq"].to_bytes(4, "big")
-    return sha256(bytes.fromhex(entry["prev"]) + place + entry["body"].encode()).digest()
+    middle = run.encode() + entry["seq"].to_bytes(4, "big")
+    return sha256(bytes.fromhex(entry["prev"]) + middle + entry["body"].encode()).digest()
 
 
 def check(content: bytes, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
@@ -80,8 +81,8 @@ def check(content: bytes, key: SigningKey | None = KEY) -> list[dict[str, Any]]:
     hashes = {entry["seq"] - 1: hash_of(value["run"], entry) for entry in value["entries"]}
     assert (value["run"], value["tenant"]) == (leaf["run"], head["tenant"])
     assert root(hashes, leaf["seq"], value["proof"]) == leaf["root"]
-    place, text = value["leaf"]["position"], value["leaf"]["text"].encode()
-    assert root({place: text}, head["size"], value["leaf"]["proof"]) == head["root"]
+    position, text = value["leaf"]["position"], value["leaf"]["text"].encode()
+    assert root({position: text}, head["size"], value["leaf"]["proof"]) == head["root"]
     facts = [json.loads(entry["body"]) for entry in value["entries"]]
     for entry, body in zip(value["entries"], facts, strict=True):
         if entry["words"]:
@@ -155,10 +156,10 @@ async def test_one_byte_changed_anywhere_is_refused(desk: Desk, tmp_path: Path) 
     lease = await desk.run()
     await desk.gateway.perform(lease, act(lease))
     content = await receipt_of(desk, await effect_of(desk, lease))
-    for place in range(len(content)):
-        changed = bytearray(content)
-        changed[place] ^= 1
-        assert verifier.check_receipt(bytes(changed), [KEY.public]), content[place - 20 : place + 20]
+    for position in range(len(content)):
+        copy = bytearray(content)
+        copy[position] ^= 1
+        assert verifier.check_receipt(bytes(copy), [KEY.public]), content[position - 20 : position + 20]
     assert await strangers_refusal(content.replace(b'"seq":1,', b'"seq":2,'), tmp_path)
 
 
@@ -272,3 +273,20 @@ async def test_what_the_log_has_not_taken_in_is_told(desk: Desk) -> None:
     async with desk.database.transaction(lease.access) as connection:
         with pytest.raises(Temporary, match="has not taken in"):
             await receipts.receipt(connection, effect)
+
+
+@pytest.mark.parametrize(("table", "condition"), [("journal", "seq = 2"), ("log_leaves", "position < 4")])
+async def test_what_is_missing_is_an_error_with_a_name(
+    desk: Desk, superuser: Connect, table: str, condition: str
+) -> None:
+    leases = [await desk.run() for _ in range(3)]
+    for lease in leases:
+        await desk.gateway.perform(lease, act(lease, lease.run))
+        await log.extend(desk.database, desk.people["alice"].tenant, KEY)
+    effect = await effect_of(desk, leases[-1])
+    async with untriggered(superuser, table) as connection:
+        statement = f"delete from {table} where tenant = %s and {condition}"
+        await connection.execute(statement.encode(), [desk.people["alice"].tenant])
+    with pytest.raises(Permanent) as error:
+        await receipt_of(desk, effect)
+    assert error.value.code == "journal_broken"
