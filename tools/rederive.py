@@ -218,7 +218,9 @@ def _flat(value: object) -> object:
     if isinstance(value, list) and all(isinstance(item, str) for item in cast(list[object], value)):
         # The order of rules is that of the files, which is no part of a verdict.
         return sorted(cast(list[str], value))
-    return value if value is None or isinstance(value, str | int) else f"a {type(value).__name__} of another form"
+    if value is None or isinstance(value, str | int):
+        return value
+    return f"a {type(cast(object, value)).__name__} of another form"
 
 
 def _location(run: str, seq: int) -> str:
