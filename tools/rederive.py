@@ -209,9 +209,18 @@ def _verdict_of(decision: Decision) -> Verdict:
 
 
 def _verdict(verdict: object, code: object, need: object, groups: object, rules: object) -> Verdict:
-    # The order of rules is that of the files, which is no part of a verdict.
-    names = sorted(cast(list[object], rules), key=repr) if isinstance(rules, list) else rules
-    return {"verdict": verdict, "code": code, "need": need, "groups": groups, "rules": names}
+    fields = {"verdict": verdict, "code": code, "need": need, "groups": groups, "rules": rules}
+    return {name: _flat(value) for name, value in fields.items()}
+
+
+def _flat(value: object) -> object:
+    """Return a field of a verdict as it can be compared and printed, whatever somebody nests in it."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast(list[object], value)):
+        # The order of rules is that of the files, which is no part of a verdict.
+        return sorted(cast(list[str], value))
+    if value is None or isinstance(value, str | int):
+        return value
+    return f"a {type(cast(object, value)).__name__} of another form"
 
 
 def _location(run: str, seq: int) -> str:

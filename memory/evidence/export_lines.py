@@ -49,7 +49,7 @@ def read(path: Path) -> Iterator[Line]:
     """Yield the lines of an export; raises Permanent("bad_request") for what is none, or not all of one."""
     try:
         with path.open("rb") as file:
-            yield from _whole(file)
+            yield from _lines_of(file)
     except OSError as error:
         raise Permanent("bad_request", f"{str(path)!r} cannot be read: {error.strerror}") from None
 
@@ -79,7 +79,7 @@ def seal(words: str, salt: UUID) -> str:
 
 def text_of(line: Line) -> tuple[str, str]:
     """Return hash and text of a line of kind `text`; raises ValueError if the text has another hash."""
-    hash, text = _text(line, "hash"), _text(line, "text")
+    hash, text = text_in(line, "hash"), text_in(line, "text")
     if hashlib.sha256(text.encode()).hexdigest() != hash:
         raise ValueError(f"the text has not the hash {hash!r}")
     return hash, text
@@ -87,7 +87,7 @@ def text_of(line: Line) -> tuple[str, str]:
 
 def entry_of(line: Line) -> ExportedEntry:
     """Return the entry of a line; raises Permanent("bad_request") for a line in another form."""
-    run, seq = _text(line, "run"), line.fields.get("seq")
+    run, seq = text_in(line, "run"), line.fields.get("seq")
     if type(seq) is not int:
         raise _refusal(line.number, "`seq` is no number")
     facts: Mapping[str, Any] = {}
@@ -103,17 +103,18 @@ def entry_of(line: Line) -> ExportedEntry:
 
 
 def _problem(line: Line, run: str, seq: int, facts: Mapping[str, Any]) -> str:
-    prev, hash = bytes.fromhex(_text(line, "prev")), bytes.fromhex(_text(line, "hash"))
+    prev, hash = bytes.fromhex(text_in(line, "prev")), bytes.fromhex(text_in(line, "hash"))
     if hash != chain_hash(prev, run, seq, line.fields["body"]):
         return "its content is not what was recorded"
     words, salt = line.fields.get("words"), line.fields.get("salt")
     if words is None and salt is None:
         return ""
-    is_sealed = facts.get("sealed") == seal(str(words), UUID(str(salt)))
-    return "" if is_sealed else "its words are not what was recorded"
+    if isinstance(words, str) and isinstance(salt, str) and facts.get("sealed") == seal(words, UUID(salt)):
+        return ""
+    return "its words are not what was recorded"
 
 
-def _whole(file: BinaryIO) -> Iterator[Line]:
+def _lines_of(file: BinaryIO) -> Iterator[Line]:
     """Yield every line; the first must say that this is an export, the last that it is all of it."""
     last: Line | None = None
     for number, text in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
@@ -141,7 +142,8 @@ def _line(number: int, text: bytes) -> Line:
     return Line(number, kind, values)
 
 
-def _text(line: Line, name: str) -> str:
+def text_in(line: Line, name: str) -> str:
+    """Return a field that is a text; raises Permanent("bad_request") for a line in another form."""
     value = line.fields.get(name)
     if not isinstance(value, str):
         raise _refusal(line.number, f"`{name}` is no text")

@@ -53,10 +53,13 @@ def chain_of(tenant: str) -> str:
 
 def change_of(seq: int, facts: Mapping[str, Any]) -> PolicyChange:
     """Return the change that an entry of kind `policy` records; raises ValueError for one in another form."""
-    at = datetime.fromisoformat(str(facts.get("at")))
+    time, policy, person = (facts.get(name) for name in ("at", "policy", "by"))
+    if not (isinstance(time, str) and isinstance(policy, str) and isinstance(person, str)):
+        raise ValueError("it does not say when, which set and by whom")
+    at = datetime.fromisoformat(time)
     if at.tzinfo is None:
         raise ValueError("its time names no zone")
-    return PolicyChange(seq, at, str(facts.get("policy")), str(facts.get("by")))
+    return PolicyChange(seq, at, policy, person)
 
 
 def in_force(changes: Iterable[PolicyChange], at: datetime | None = None) -> PolicyChange | None:
@@ -66,15 +69,18 @@ def in_force(changes: Iterable[PolicyChange], at: datetime | None = None) -> Pol
 
 
 async def changes(database: Database, access: Access) -> list[PolicyChange]:
-    """Return every change on record."""
+    """Return every change on record; raises Permanent("journal_broken") if one was written by somebody else."""
     query = "select seq, body from journal where run = %s and kind = 'policy' order by seq"
     rows = await database.rows(access, query, chain_of(access.principal.tenant))
-    return [change_of(row["seq"], json.loads(row["body"])) for row in rows]
+    try:
+        return [change_of(row["seq"], json.loads(row["body"])) for row in rows]
+    except ValueError as error:
+        raise Permanent("journal_broken", f"an entry of kind policy is not as we write it: {error}") from None
 
 
 async def find(database: Database, access: Access, at: datetime | None) -> PolicyInForce:
     """Return the set in force at a moment, by default now; raises Permanent("not_found") before the first."""
-    change = _required(in_force(await changes(database, access), at))
+    change = _demand(in_force(await changes(database, access), at))
     text = await texts.read(database, access, "policy", change.policy)
     return PolicyInForce(change, None if text is None else files_of(text))
 
@@ -91,7 +97,7 @@ def find_in(path: Path, at: datetime | None) -> PolicyInForce:
     for line in export_lines.read(path):
         try:
             if line.kind == "export":
-                chain = chain_of(str(line.fields.get("tenant")))
+                chain = chain_of(export_lines.text_in(line, "tenant"))
             elif line.kind == "text":
                 hash, text = export_lines.text_of(line)
                 policies[hash] = text
@@ -99,7 +105,7 @@ def find_in(path: Path, at: datetime | None) -> PolicyInForce:
                 records += _change_in(export_lines.entry_of(line))
         except ValueError as error:
             raise Permanent("journal_broken", f"line {line.number} of the export: {error}") from None
-    change = _required(in_force(records, at))
+    change = _demand(in_force(records, at))
     text = policies.get(change.policy)
     return PolicyInForce(change, None if text is None else files_of(text))
 
@@ -120,7 +126,7 @@ def _change_in(entry: ExportedEntry) -> list[PolicyChange]:
     return [change_of(entry.seq, entry.facts)] if entry.facts.get("kind") == "policy" else []
 
 
-def _required(change: PolicyChange | None) -> PolicyChange:
+def _demand(change: PolicyChange | None) -> PolicyChange:
     if change is None:
         raise Permanent("not_found", "no policy was in force then, as far as this journal goes")
     return change

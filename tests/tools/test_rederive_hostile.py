@@ -86,6 +86,7 @@ def test_what_cannot_be_opened_or_is_no_text_is_refused(tmp_path: Path) -> None:
         rederive(tmp_path / "bytes")
 
 
+NEST: Any = json.loads("[" * 900 + "]" * 900)
 ENTRIES: list[dict[str, Any]] = [
     {"body": None},
     {"body": "[]"},
@@ -98,6 +99,8 @@ ENTRIES: list[dict[str, Any]] = [
     {"prev": "x"},
     {"hash": ""},
     {"seq": 2**70},
+    {"words": NEST},
+    {"salt": NEST},
 ]
 
 
@@ -109,10 +112,14 @@ async def test_an_entry_in_another_form_is_named(desk: Desk, tmp_path: Path, odd
     assert (len(result.problems), result.ok) == (1, False)
 
 
-FIELDS: list[dict[str, Any]] = [
-    {"role": 5}, {"tool": None}, {"policy": 1}, {"cards": []}, {"schema": {}}, {"tool": "none"}, {"tool": "@read"},
-    {"policy": "0" * 64}, {"cards": "0" * 64},
-]  # fmt: skip
+NAMES: dict[str, list[Any]] = {
+    "role": [5, NEST],
+    "tool": [None, "none", "@read"],
+    "policy": [1, NEST, "0" * 64],
+    "cards": [[], "0" * 64],
+    "schema": [{}, "0" * 64],
+}
+FIELDS = [{name: value} for name, values in NAMES.items() for value in values]
 
 
 @pytest.mark.parametrize("odd", FIELDS, ids=str)

@@ -111,6 +111,19 @@ async def test_a_text_that_was_changed_in_the_file_is_no_policy(run: Run, desk: 
     assert (ran.code, "has not the hash" in ran.err) == (6, True)
 
 
+@pytest.mark.parametrize("odd", [{"at": "now"}, {"at": "2026-01-01T00:00:00"}, {"policy": [1]}, {"by": 5}], ids=str)
+async def test_a_change_of_policy_in_another_form_is_none(
+    run: Run, desk: Desk, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    def change(line: Line) -> Line | None:
+        is_change = line["line"] == "entry" and '"kind": "policy"' in line["body"]
+        return exports.rehashed(line, **odd) if is_change else None
+
+    lines = exports.changed(await exports.lines_of(desk.database, desk.access("alice")), change)
+    ran = await run("alice", "journal", "policy", str(exports.write(tmp_path / "e", lines)))
+    assert (ran.code, "journal_broken" in ran.err) == (6, True)
+
+
 def test_the_set_of_a_moment_is_the_last_that_came_before_it() -> None:
     begin = datetime(2026, 1, 5, tzinfo=UTC)
     changes = [PolicyChange(n, begin + timedelta(hours=n), f"p{n}", "bob") for n in (1, 2, 3)]
