@@ -23,8 +23,9 @@ from tools import kills
 pytestmark = pytest.mark.anyio
 
 
-TABLES = ("journal", "runs", "effects", "approvals", "approval_items", "votes", "results", "result_rows", "principals")
-TABLES += ("keys", "kills", "authority", "knowledge", "knowledge_approvals", "log_leaves", "log_heads")
+LOG = ("log_leaves", "log_heads")
+PEOPLE = ("principals", "keys", "kills", "authority", "knowledge", "knowledge_approvals")
+TABLES = (*LOG, *PEOPLE, "journal", "runs", "effects", "approvals", "approval_items", "votes", "results", "result_rows")
 ALWAYS = [f"{table} enable always trigger {table}_no" for table in ("journal", "log_leaves", "log_heads")]
 
 
