@@ -99,7 +99,8 @@ def checks(prevention: Prevention, repair: Repair, truth: Counts, figures: Mappi
         _equal("the retry job was paused once", times_performed(repair.entries, "billing.pause_job"), 1),
         _equal("one approval was void when its runbook changed", repair.approvals["voided"], 1),
         _equal("a killed worker was survived", repair.kills, 1),
-        _equal("the journal's chains hold", figures["journal"]["ok"], True),
+        _equal("chains, rows, log and heads hold", figures["journal"]["ok"], True),
+        _equal("the stranger's verifier says so of the export and of a receipt", figures["verdicts"].hold, True),
         ProofCheck(
             "state never holds the rows", figures["ids"] <= 5, f"{figures['ids']} charge ids in its largest value"
         ),

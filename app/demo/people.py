@@ -44,6 +44,13 @@ class Person:
         """Return the answer of a read; raises Permanent with the API's own words if it refuses."""
         return _answer(await self._client.get(path, params=params))
 
+    async def content(self, path: str) -> bytes:
+        """Return what a read answers, byte by byte; raises Permanent with the API's own words if it refuses."""
+        response = await self._client.get(path)
+        if not response.is_success:
+            _answer(response)
+        return response.content
+
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer of a request; raises Permanent with the API's own words if it refuses."""
         return _answer(await self._client.post(path, json=body))

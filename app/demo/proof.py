@@ -1,9 +1,10 @@
-"""Proof of both acts over fresh connections: counts of the world, re-hashed chains, stored bytes."""
+"""Proof of both acts over fresh connections: counts of the world, evidence checked by a stranger, stored bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.demo.evidence import Verdicts, examine
 from app.demo.figures import Counts, Prevention, ProofCheck, Repair, Times, checks, times
 from app.demo.naive import Naive
 from app.demo.people import Person
@@ -24,6 +25,7 @@ class Proof:
     journal: Mapping[str, Any]
     checkpoint_bytes: int
     explanation: Mapping[str, Any]
+    verdicts: Verdicts
     times: Times
     checks: list[ProofCheck]
 
@@ -45,7 +47,9 @@ async def prove(stage: Stage, prevention: Prevention, repair: Repair) -> Proof:
     async with Person("alice", stage.keys["alice"], stage.api) as alice:
         journal = await alice.get("/api/journal/verify")
         explanation = await _explain(alice, repair.run)
-    figures = {"observed": counts, "naive": naive, "journal": journal, "ids": ids}
+    async with Person("bob", stage.keys["bob"], stage.api) as bob:
+        verdicts = await examine(bob, explanation["effect"]["id"], stage.settings.data_dir)
+    figures = {"observed": counts, "naive": naive, "journal": journal, "ids": ids, "verdicts": verdicts}
     return Proof(
         truth=truth,
         counts=counts,
@@ -53,6 +57,7 @@ async def prove(stage: Stage, prevention: Prevention, repair: Repair) -> Proof:
         journal=journal,
         checkpoint_bytes=await inventory.checkpoint_bytes(*location),
         explanation=explanation,
+        verdicts=verdicts,
         times=times(repair),
         checks=checks(prevention, repair, truth, figures),
     )
@@ -107,7 +112,8 @@ def result(prevention: Prevention, repair: Repair, proof: Proof) -> dict[str, An
         },
         "approvals": dict(repair.approvals),
         "kills_survived": repair.kills,
-        "journal_verified": proof.journal["ok"],
+        "journal_verified": proof.journal["ok"] and proof.verdicts.hold,
+        "receipt_bytes": proof.verdicts.receipt_bytes,
         "checkpoint_bytes": proof.checkpoint_bytes,
         "seconds": round(durations.story, 2),
         "gate_seconds": round(durations.gates, 2),

@@ -75,6 +75,8 @@ def _tell_proof(tell: Teller, repair: Repair, proof: Proof) -> None:
     )
     tell.line(f"Checkpoints of the run take {proof.checkpoint_bytes / 1000:,.0f} KB; {proof.journal['entries']:,} "
               f"journal entries in {proof.journal['runs']} chains re-hashed.")  # fmt: skip
+    tell.line(f"The verifier's one file, alone: {proof.verdicts.export['notes'][0]}; "
+              f"receipt of one refund batch: {proof.verdicts.receipt_bytes:,} bytes.")  # fmt: skip
     tell.line("One refund batch, explained:")
     for link in chain(proof.explanation):
         tell.line(f"  {link}")
