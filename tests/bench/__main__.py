@@ -22,6 +22,7 @@ ROWS = (
     ("governed write, 1 lane, p99", "actions", "p99_1", "ms", ""),
     ("governed write, 8 lanes, p50", "actions", "p50_8", "ms", "on 8 runs"),
     ("governed write, 8 lanes, p99", "actions", "p99_8", "ms", ""),
+    ("journal per governed run", "runs", "journal_bytes", "bytes", ""),
     ("decided in one process, claimed in another, p50", "waking", "p50", "ms", "20 ms"),
     ("decided in one process, claimed in another, max", "waking", "max", "ms", ""),
     ("worker killed, run goes on elsewhere, p50", "recovery", "p50", "s", "1 s"),

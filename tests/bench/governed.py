@@ -59,6 +59,12 @@ async def _propose(state: State) -> Proposal:
     return {"plan": Plan.model_validate(fields), "round": 1, "note": ""}
 
 
+_BYTES = """
+select sum(pg_column_size(j.*))::float8 / count(distinct j.run) as bytes from journal j
+ where j.run in (select e.run from journal e where e.kind = 'ended')
+"""
+
+
 def shopping(database: Database, *, seconds: float = 0.0) -> Shopping:
     """Return the product over a fresh shop, whose payments take so long."""
     catalog = Catalog(TOOLS)
@@ -115,7 +121,8 @@ async def runs(ground: Ground) -> dict[str, float]:
         with count_statements() as count_of:
             await _rate(ground, driver, 20, 1)
         figures["statements"] = count_of.statements / 20
-    return figures
+    rows = await ground.database.rows(ground.access, _BYTES)
+    return figures | {"journal_bytes": float(rows[0]["bytes"])}
 
 
 async def _rate(ground: Ground, driver: Driver, count: int, lanes: int) -> float:

@@ -5,11 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from memory.evidence.check import check
+from memory.store import erasure
 from tests import exports
 from tests.scenarios.town import Towns
 from tools.policy import FOLDER, read_files
 
 pytestmark = pytest.mark.slow
+
+
+async def test_whoever_is_forgotten_leaves_evidence_that_holds_and_says_so(towns: Towns, tmp_path: Path) -> None:
+    """R114: for the verifier and for whoever judges again."""
+    async with towns(faults="drop7") as town, town.worker():
+        await town.until_end(await town.ask())
+        await erasure.forget_person(town.system.database, town.access.principal, requester=town.access.principal.id)
+        async with town.system.database.snapshot(town.access) as connection:
+            result = await check(connection)
+        lines = await exports.lines_of(town.system.database, town.access)
+    again = exports.again(lines, tmp_path)
+    assert (result.problems, again.different, again.problems) == ((), [], [])
+    assert result.counts["forgotten"] >= again.forgotten == len(exports.judged(lines)) > 10
 
 
 async def test_a_whole_repair_is_judged_again_and_one_rule_changes_what_it_should(towns: Towns, tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """The service's own check: whatever the tables' owner edits is named, in the journal and in every governed table."""
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from memory.evidence import log
+from memory.evidence import log, verifier
 from memory.evidence.check import Check, check
+from memory.evidence.lines import lines
 from memory.governance import principals
 from memory.knowledge import versions
 from memory.knowledge.models import KnowledgeItem
@@ -139,3 +144,22 @@ async def test_an_edited_row_is_named(desk: Desk, office: Office, superuser: Con
         await tamper(above, office, statements)
     places = {f"{problem.get('table')} {problem.get('key')}" for problem in (await verify(desk)).problems}
     assert place.format(**asdict(office)) in places
+
+
+async def test_a_stranger_with_the_export_finds_the_same_places(
+    desk: Desk, office: Office, superuser: Connect, tmp_path: Path
+) -> None:
+    """R113 R114: the verifier's one file, alone in a fresh interpreter."""
+    async with superuser() as above:
+        for edit in ("a need edited", "words edited", "the head turned back"):
+            await tamper(above, office, JOURNAL[edit][0])
+        for edit in ("effects: another amount", "votes: one added", "kills: released", "principals: a limit"):
+            await tamper(above, office, ROWS[edit][0])
+    result, file = await verify(desk), tmp_path / "export.jsonl"
+    async with desk.database.snapshot(desk.access("bob")) as connection:
+        file.write_text("".join([f"{line}\n" async for line in lines(connection)]))
+    command = [sys.executable, "-I", "-S", verifier.__file__, str(file), "--json"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    report = json.loads((await process.communicate())[0])
+    places = [{**problem["place"], "what": problem["sentence"]} for problem in report["problems"]]
+    assert (process.returncode, len(places) >= 5, places) == (6, True, list(result.problems))
