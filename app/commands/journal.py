@@ -37,7 +37,7 @@ def show_journal(run: Annotated[str, typer.Argument(help="Id of the run.")], as_
 
 @journal.command()
 def verify(run: RunFilter = None, as_json: AsJson = False) -> None:
-    """Recompute the chains; exit code 6 if one does not hold."""
+    """Check chains, rows, log and heads; exit code 6 if something does not hold."""
     verification = ask(lambda api: api.get("/api/journal/verify", run=run))
     show(verification, as_json, _print_verification)
     if not verification["ok"]:
@@ -75,7 +75,10 @@ def _print_entries(answer: Mapping[str, Any]) -> None:
 
 
 def _print_verification(verification: Mapping[str, Any]) -> None:
-    result = "every chain holds" if verification["ok"] else "BROKEN"
-    say(f"{verification['entries']:,} entries of {verification['runs']:,} run(s): {result}")
+    counts = ", ".join(f"{verification[name]:,} {name}" for name in ("entries", "runs", "rows", "leaves", "heads"))
+    say(f"{counts}: {'everything holds' if verification['ok'] else 'BROKEN'}")
     for breach in verification["broken"]:
-        say(f"run {breach['run']}, entry {breach['seq']}: {breach['what']}")
+        place = ", ".join(f"{name} {cell(value)}" for name, value in breach.items() if name != "what")
+        say(f"{place}: {breach['what']}")
+    for note in verification["notes"]:
+        say(f"note: {note}")

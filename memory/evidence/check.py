@@ -23,7 +23,7 @@ class Check:
     counts: Mapping[str, int]
     problems: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
-    """What a reader must know beside the problems, such as that heads are unsigned."""
+    """What a reader must know beside the problems, such as that no head is signed."""
 
     @property
     def ok(self) -> bool:
@@ -45,7 +45,17 @@ async def check(connection: Connection, run: str | None = None) -> Check:
             portion = []
     await asyncio.to_thread(_feed, examination, portion)
     problems = tuple({**problem.place, "what": problem.sentence} for problem in examination.finish())
-    return Check(dict(examination.counts), problems, tuple(examination.notes()))
+    counts = dict(examination.counts)
+    return Check(counts, problems, _notes(counts, run))
+
+
+def _notes(counts: Mapping[str, int], run: str | None) -> tuple[str, ...]:
+    notes = [f"{counts['forgotten']} entries had their words forgotten"] if counts.get("forgotten") else []
+    if run is not None:
+        return (*notes, "log and heads are checked when no run is named")
+    if counts["heads"] and counts.get("unsigned", 0) == counts["heads"]:
+        notes.append("no head is signed: set COUNTERSIGN_SIGNING_KEY, or whoever owns the tables can write all anew")
+    return tuple(notes)
 
 
 def _feed(examination: ExportCheck, portion: list[str]) -> None:
