@@ -9,7 +9,7 @@ from app import auth
 from app.api import idempotency, views
 from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, ServicesDep
 from memory.postgres.database import Connection
-from tools import effects, explanations
+from tools import effect_account, effects, explanations
 from tools.action import OutcomeState
 from tools.effects import EffectRow
 
@@ -39,7 +39,8 @@ async def ls(
 @router.get("/{effect:path}/explain", operation_id="explain_effect")
 async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Tell the whole chain: request, person, plan, verdict, approvals, permit, response; takes an id or natural key."""
-    return views.jsonable(await explanations.explain(services.database, caller.access, effect))
+    explanation = await explanations.explain(services.database, caller.access, effect)
+    return {**views.jsonable(explanation), "warning": views.warning(explanation.differs)}
 
 
 @router.post("/{effect:path}/resolve", operation_id="resolve_effect")
@@ -69,8 +70,9 @@ async def resolve(  # the framework passes each part of a request by name
 @router.get("/{effect:path}", operation_id="show_effect")
 async def show(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Show one effect by its id or its natural key; `advice` says what is known of one in doubt, and what to do."""
-    row = await effects.show(services.database, caller.access, effect)
-    return {**views.jsonable(row), "advice": _advice(row)}
+    account = await effect_account.show(services.database, caller.access, effect)
+    trust = views.trust(account.differs, account.unprotected)
+    return {**views.jsonable(account.effect), "advice": _advice(account.effect), **trust}
 
 
 def _advice(row: EffectRow) -> str:
