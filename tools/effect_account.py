@@ -16,7 +16,7 @@ from tools.effects import EffectRow
 
 # Looked at for whatever takes an effect's place or takes it back, also where its own row does not say so.
 _EFFECT = f"""
-select e.*, accounting_currency() as accounts, clock_timestamp() as now, coalesce(e.id, q.name) as name,
+select e.*, accounting_currency() as accounts, clock_timestamp() as time, coalesce(e.id, q.name) as name,
        (select j.run from journal j where j.effect = coalesce(e.id, q.name) and j.kind = 'permitted' limit 1) as home,
        array(select o.id from effects o
               where o.compensates = e.id or o.frees ? e.key or o.id = e.superseded_by
@@ -24,7 +24,7 @@ select e.*, accounting_currency() as accounts, clock_timestamp() as now, coalesc
   from (select %s::text as name) q left join lateral (
     select {effects.COLUMNS} from effects where id = q.name or key = q.name order by claimed desc limit 1) e on true
 """
-_TERMS = ("accounts", "now", "name", "home", "others")
+_TERMS = ("accounts", "time", "name", "home", "others")
 _MACHINERY = ("looks", "next_look", "cost")
 _BLANK: Mapping[str, Any] = {
     "role": "", "user_id": "", "key": "", "generation": 0, "args": {}, "digest": "", "plan_hash": "", "attempts": 0,
@@ -40,7 +40,7 @@ class EffectAccount:
     effect: EffectRow
     differs: Sequence[str]
     """Fields in which row and journal disagree, and places where the journal does not hold."""
-    unprotected: Sequence[str]
+    row_only: Sequence[str]
     """Fields that only the row holds."""
 
 
@@ -53,7 +53,7 @@ class Telling:
     reading: Reading
     currency: str
     """That of the accounts."""
-    now: datetime
+    time: datetime
     """The database's time."""
 
     @property
@@ -78,7 +78,7 @@ async def show(database: Database, access: Access, effect: str) -> EffectAccount
         telling = await read(connection, effect)
     account = telling.account
     differs = (*account.differs, *telling.reading.differences(telling.run))
-    return EffectAccount(telling.effect, differs, account.unprotected)
+    return EffectAccount(telling.effect, differs, account.row_only)
 
 
 async def read(
@@ -96,7 +96,7 @@ async def read(
     runs = [terms["home"] or row["run"], *chains]
     reading = await stories.read(connection, runs, kinds=kinds, effects=[terms["name"], *terms["others"]])
     story = effect_story.tell(terms["name"], reading.entries, terms["accounts"])
-    return Telling(story, _account(row, story), reading, terms["accounts"], terms["now"])
+    return Telling(story, _account(row, story), reading, terms["accounts"], terms["time"])
 
 
 def _account(row: Mapping[str, Any], story: EffectStory) -> Account:

@@ -21,13 +21,13 @@ class EffectStory:
     facts: Facts = field(default_factory=Facts)
     permission: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The entry that permitted it."""
-    permitted: tuple[str, int] = ("", 0)
+    position: tuple[str, int] = ("", 0)
     """Run and number of that entry."""
 
     @property
     def run(self) -> str:
         """Return the run that had it; empty if no entry says so."""
-        return self.permitted[0]
+        return self.position[0]
 
 
 def tell(effect: str, entries: Iterable[JournalEntry], currency: str) -> EffectStory:
@@ -60,7 +60,7 @@ def names(effect: str, body: Mapping[str, Any]) -> bool:
 
 def _permit(story: EffectStory, entry: JournalEntry, proposal: JournalEntry | None, currency: str) -> None:
     body = entry.body
-    story.permission, story.permitted = body, (entry.run, entry.seq)
+    story.permission, story.position = body, (entry.run, entry.seq)
     story.facts |= {"id": story.id, "run": entry.run, "approval": body.get("approval"), "superseded_by": None}
     story.facts |= {name: body[name] for name in ("step", "tool", "policy", "amount", "digest") if name in body}
     story.facts |= {"currency": body.get("currency") or currency, "claimed": moment(body["at"])}

@@ -101,9 +101,9 @@ class EffectAudit:
     approval: str
     status: str
     problems: Sequence[str]
-    opened: datetime
-    decided: datetime | None
-    decided_by: str | None
+    since: datetime
+    until: datetime | None
+    decider: str | None
     reason: str | None
     votes: Sequence[ApprovalVote]
 
@@ -135,7 +135,7 @@ class Explanation:
     entries: Sequence[EntryReference]
     differs: Sequence[str]
     """Fields in which tables and journal disagree, and places where the journal does not hold."""
-    unprotected: Sequence[str]
+    row_only: Sequence[str]
     """Fields that only a table holds."""
 
 
@@ -146,7 +146,7 @@ async def explain(database: Database, access: Access, effect: str) -> Explanatio
         telling = await effect_account.read(connection, effect, chains=[authority], kinds=_KINDS)
         run = await (await connection.execute(_RUN.encode(), [telling.run])).fetchone()
         entries, acts = telling.reading.of(telling.run), telling.reading.of(authority)
-        tales = round_story.tell(entries, acts, telling.currency, telling.now)
+        tales = round_story.tell(entries, acts, telling.currency, telling.time)
         approval = telling.effect.approval or ""
         book = await rounds.beside_rows(connection, telling.run, tales, approval)
         makers = await _makers(connection, tales, acts)
@@ -161,8 +161,8 @@ async def explain(database: Database, access: Access, effect: str) -> Explanatio
             *(name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.differs)),
             *telling.reading.differences(telling.run),
         ),
-        unprotected=tuple(
-            name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.unprotected)
+        row_only=tuple(
+            name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.row_only)
         ),
     )
 
@@ -249,9 +249,9 @@ def _audit(id: str, tale: RoundStory, makers: Mapping[str, Any]) -> EffectAudit:
         approval=id,
         status=facts.get("status", "open"),
         problems=tale.problems,
-        opened=tale.opened,
-        decided=facts["decided"],
-        decided_by=facts["decided_by"],
+        since=tale.opened,
+        until=facts["decided"],
+        decider=facts["decided_by"],
         reason=facts.get("reason"),
         votes=_votes(tale.votes.values(), makers),
     )

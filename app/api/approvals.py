@@ -80,7 +80,7 @@ async def show(approval: str, services: ServicesDep, caller: CallerDep, response
     record = account.record
     people = await authors.deciders(services.database, caller.access, _terms(record.approval))
     response.headers["ETag"] = f'"{record.approval.nonce}"'
-    view = {**views.approval_view(record, people), **views.trust(account.differs, account.unprotected)}
+    view = {**views.approval_view(record, people), **views.trust(account.differs, account.row_only)}
     return {**view, "sample": await _sample(services, caller, record.approval)}
 
 

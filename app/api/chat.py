@@ -69,7 +69,7 @@ async def _answer(services: Services, caller: Caller, run: Run, gate: Mapping[st
     if not run.has_ended:
         return {**views.answer(run, gate), **views.trust((), ())}
     account = await run_story.show(services.database, caller.access, run.id)
-    return {**views.answer(account.run, gate), **views.trust(account.differs, account.unprotected)}
+    return {**views.answer(account.run, gate), **views.trust(account.differs, account.row_only)}
 
 
 async def _take(

@@ -40,7 +40,9 @@ async def ls(
 async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Tell the whole chain: request, person, plan, verdict, approvals, permit, response; takes an id or natural key."""
     explanation = await explanations.explain(services.database, caller.access, effect)
-    return {**views.jsonable(explanation), "warning": views.warning(explanation.differs)}
+    view = views.jsonable(explanation)
+    trust = views.trust(view.pop("differs"), view.pop("row_only"))
+    return {**view, **trust}
 
 
 @router.post("/{effect:path}/resolve", operation_id="resolve_effect")
@@ -71,7 +73,7 @@ async def resolve(  # the framework passes each part of a request by name
 async def show(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Show one effect by its id or its natural key; `advice` says what is known of one in doubt, and what to do."""
     account = await effect_account.show(services.database, caller.access, effect)
-    trust = views.trust(account.differs, account.unprotected)
+    trust = views.trust(account.differs, account.row_only)
     return {**views.jsonable(account.effect), "advice": _advice(account.effect), **trust}
 
 

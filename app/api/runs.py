@@ -71,7 +71,7 @@ async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, 
     step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
     view = {
         **views.run_view(account.run, account.entries),
-        **views.trust(account.differs, account.unprotected),
+        **views.trust(account.differs, account.row_only),
     }
     # Only whoever asked for the run sees any.
     rows = await previews.read(services.database, caller.access, run, view["result"].get("results") or {})

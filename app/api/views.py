@@ -26,9 +26,9 @@ def jsonable(value: object) -> Any:
     return jsonable_encoder(value)
 
 
-def trust(differs: Sequence[str], unprotected: Sequence[str]) -> dict[str, Any]:
+def trust(differs: Sequence[str], row_only: Sequence[str]) -> dict[str, Any]:
     """Return in which fields journal and tables disagree, what to do then, and which fields only a table holds."""
-    return {"differs": differs, "warning": warning(differs), "unprotected": unprotected}
+    return {"differs": differs, "warning": warning(differs), "unprotected": row_only}
 
 
 def warning(differs: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ class RoundAccount:
     record: ApprovalRecord
     differs: tuple[str, ...]
     """Fields in which tables and journal disagree, and places where the journal does not hold."""
-    unprotected: tuple[str, ...]
+    row_only: tuple[str, ...]
     """Fields that only a table holds."""
 
 
@@ -141,7 +141,7 @@ def _account(rounds: Rounds, id: str, items: Mapping[str, Row], breaks: Sequence
     return RoundAccount(
         record,
         (*(name for part in parts for name in part.differs), *before, *breaks),
-        tuple(name for part in parts for name in part.unprotected),
+        tuple(name for part in parts for name in part.row_only),
     )
 
 
@@ -151,14 +151,14 @@ def _merge(name: str, rows: Mapping[str, Row], facts: Mapping[str, Row] | None, 
         return Account(dict(rows), (), (name,) if rows else ())
     values: dict[str, Row] = {}
     differs = [f"{name}.{key}" for key in rows if key not in facts]
-    unprotected: list[str] = []
+    row_only: list[str] = []
     for key, fact in facts.items():
         account = stories.reconcile(rows.get(key), fact, machinery=("approval",))
         values[key] = {**blank, **account.values}
         is_row = key in rows
         differs += within(f"{name}.{key}", account.differs) if is_row else [f"{name}.{key}"]
-        unprotected += within(f"{name}.{key}", account.unprotected)
-    return Account(values, tuple(differs), tuple(unprotected))
+        row_only += within(f"{name}.{key}", account.row_only)
+    return Account(values, tuple(differs), tuple(row_only))
 
 
 def _proposal(fact: Row | None, row: Row | None) -> Row | None:

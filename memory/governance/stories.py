@@ -72,7 +72,7 @@ class Account:
     values: Mapping[str, Any]
     differs: tuple[str, ...]
     """Fields in which the row says otherwise than the journal."""
-    unprotected: tuple[str, ...]
+    row_only: tuple[str, ...]
     """Fields that only the row holds, so that nothing would show a change."""
 
 

@@ -36,7 +36,7 @@ class RunAccount:
     entries: Sequence[JournalEntry]
     differs: tuple[str, ...]
     """Fields in which row and journal disagree, and places where the journal does not hold."""
-    unprotected: tuple[str, ...]
+    row_only: tuple[str, ...]
     """Fields that only the row holds."""
 
 
@@ -98,7 +98,7 @@ async def show(database: Database, access: Access, run: str) -> RunAccount:
         raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists yours")
     account = compare(row, story)
     differences = (*account.differs, *reading.differences(run))
-    return RunAccount(run_of(account.values), reading.entries, tuple(dict.fromkeys(differences)), account.unprotected)
+    return RunAccount(run_of(account.values), reading.entries, tuple(dict.fromkeys(differences)), account.row_only)
 
 
 def compare(row: Mapping[str, Any] | None, story: RunStory) -> Account:
