@@ -1,4 +1,4 @@
-"""Edits of tables and chains by whoever owns them: triggers and foreign keys are off, as somebody who hides would have it."""
+"""Edits of tables and chains by whoever owns them, with triggers and foreign keys off, as who hides them would do."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -50,8 +50,12 @@ async def delete(superuser: Connect, table: str, where: str) -> None:
 async def columns(superuser: Connect, table: str) -> set[str]:
     """Return the names of a table's columns."""
     async with superuser() as connection:
-        query = "select column_name as name from information_schema.columns where table_schema = 'public' and table_name = %s"
-        return {row["name"] for row in await (await connection.execute(query, [table])).fetchall()}
+        cursor = await connection.execute(
+            "select column_name as name from information_schema.columns "
+            "where table_schema = 'public' and table_name = %s",
+            [table],
+        )
+        return {row["name"] for row in await cursor.fetchall()}
 
 
 async def rewrite(superuser: Connect, run: str, change: Rewrite, *, rehash: bool = True) -> None:
@@ -65,17 +69,17 @@ async def rewrite(superuser: Connect, run: str, change: Rewrite, *, rehash: bool
             change(facts, words)
             text = json.dumps(words) if words else None
             salt: UUID | None = row["salt"] if words else None
-            facts.pop("sealed", None)
-            if text and salt:
-                facts["sealed"] = journal.seal(text, salt)
-            body = json.dumps(facts)
-            prev, hash = head, journal.chain_hash(head, run, row["seq"], body)
-            if not rehash:
-                prev, hash = row["prev"], row["hash"]
+            if rehash:
+                facts = {name: value for name, value in facts.items() if name != "sealed"}
+                facts |= {"sealed": journal.seal(text, salt)} if text and salt else {}
+            is_same = (facts, words) == (json.loads(row["body"]), json.loads(row["words"] or "{}"))
+            body = row["body"] if is_same else json.dumps(facts)
+            hash = journal.chain_hash(head, run, row["seq"], body) if rehash else row["hash"]
+            values = [body, row["words"] if is_same else text, salt, head if rehash else row["prev"], hash]
             head = hash
             await connection.execute(
                 "update journal set body = %s, words = %s, salt = %s, prev = %s, hash = %s where run = %s and seq = %s",
-                [body, text, salt, prev, hash, run, row["seq"]],
+                [*values, run, row["seq"]],
             )
         if rehash:
             await connection.execute("update runs set head = %s where id = %s", [head, run])

@@ -115,7 +115,8 @@ async def test_an_edit_of_a_table_changes_nothing_that_is_shown_and_is_named(  #
     await forge(superuser, table, column, place(story, table), value=value)
     after = await look(story)
     digest = before.record.items[0].digest if look is round_of else ""
-    assert name.replace("DIGEST", digest) in after.differs
+    # Who counts differently also has another number of approvals.
+    assert [other for other in after.differs if not other.endswith("approvals")] == [name.replace("DIGEST", digest)]
     assert replace(after, differs=()) == before
 
 
