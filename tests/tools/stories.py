@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from memory.governance import principals
+from memory.governance import principals, rounds
 from memory.postgres.database import Database
-from memory.runs import records
+from memory.runs import records, run_story
 from memory.runs.records import Lease
 from tests.tools.support import PLENTY, Desk, act
+from tools import effect_account, explanations
 
 PLAN: dict[str, Any] = {"goal": "refund", "steps": [{"id": "s-a"}]}
 
@@ -50,3 +51,18 @@ async def refund(desk: Desk) -> Refund:
     async with desk.database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status="done", reason=None, message="refunded 20.00", body={})
     return Refund(desk, lease, approval, str(outcome.effect))
+
+
+async def differences(desk: Desk) -> list[str]:
+    """Return what any view of this tenant's effects, rounds and runs says of a difference."""
+    access, database = desk.access("alice"), desk.database
+    views = {"effects": effect_account.show, "approvals": rounds.show, "runs where kind = 'run'": run_story.show}
+    names = [
+        f"{table} {row['id']}: {name}"
+        for table, show in views.items()
+        for row in await database.rows(access, f"select id from {table}")
+        for name in (await show(database, access, row["id"])).differs
+    ]
+    effect_rows = await database.rows(access, "select id from effects")
+    chains = [await explanations.explain(database, access, row["id"]) for row in effect_rows]
+    return [*names, *(name for chain in chains for name in chain.differs)]

@@ -39,9 +39,7 @@ async def test_an_effect_without_its_row_is_still_explained_by_its_id(desk: Desk
         await effect_account.show(story.database, story.lease.access, "shop:a")
 
 
-async def test_an_effect_under_another_id_is_one_that_the_journal_does_not_know(
-    desk: Desk, superuser: Connect
-) -> None:
+async def test_an_effect_under_another_id_is_one_that_the_journal_does_not_know(desk: Desk, superuser: Connect) -> None:
     story = await refund(desk)
     await forge(superuser, "effects", "id", f"id = '{story.effect}'")
     account = await effect_account.show(story.database, story.lease.access, "forged")
