@@ -5,7 +5,7 @@ else than what no entry holds.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, cast
 
@@ -22,8 +22,9 @@ with named as materialized (
 ), chain as (
   select j.run, j.seq, j.prev, j.hash, j.body, j.words, j.salt, j.kind, j.effect,
          j.hash = sha256(j.prev || convert_to(j.run, 'UTF8') || int4send(j.seq) || convert_to(j.body, 'UTF8'))
-           and j.prev = coalesce(lag(j.hash) over w, journal_genesis(j.run))
-           and j.seq = coalesce(lag(j.seq) over w, 0) + 1 as holds,
+           as is_whole,
+         j.prev = coalesce(lag(j.hash) over w, journal_genesis(j.run))
+           and j.seq = coalesce(lag(j.seq) over w, 0) + 1 as follows,
          lead(j.kind) over w as next_kind, lead(j.effect) over w as next_effect
     from named n join journal j on j.run = n.run window w as (partition by j.run order by j.seq)
 ), picked as (
@@ -34,10 +35,11 @@ with named as materialized (
            or c.kind = 'permitted' and c.body::jsonb ->> 'approval' = %(approval)s) as is_wanted
     from chain c
 )
-select n.run, r.id is not null as has_row, r.seq as last, r.head, p.seq, p.prev, p.hash, p.body, p.words, p.salt,
-       p.holds, p.is_wanted
+select n.run, r.id is not null as has_row, r.seq as last, r.head,
+       p.kind, p.seq, p.prev, p.hash, p.body, p.words, p.salt, p.is_whole and p.follows as holds, p.is_whole, p.is_wanted
   from named n left join runs r on r.id = n.run
-  left join picked p on p.run = n.run and (p.is_wanted or not p.holds or p.next_kind is null)
+  left join picked p on p.run = n.run
+   and (p.is_wanted or not p.is_whole or not p.follows or p.next_kind is null)
  order by n.run, p.seq
 """
 
@@ -78,7 +80,7 @@ class Account:
 
 @dataclass(slots=True)
 class _Chain:
-    """Entries of one run up to the first break."""
+    """Entries of one run, and the places where their chain does not hold."""
 
     entries: list[JournalEntry] = field(default_factory=list[JournalEntry])
     breaks: list[int] = field(default_factory=list[int])
@@ -90,14 +92,18 @@ class _Chain:
             row["run"], row["seq"], bytes(row["prev"]), bytes(row["hash"]), row["body"], row["words"], row["salt"]
         )
         self.end = (entry.seq, entry.hash)
-        if not row["holds"] or not entry.is_sealed:
+        is_sealed = entry.is_sealed
+        if not row["holds"] or not is_sealed:
             self.breaks.append(entry.seq)
-        if not row["is_wanted"]:
+        # Nothing is told by what somebody edited.
+        if not row["is_wanted"] or not row["is_whole"]:
             return
+        if not is_sealed:
+            entry = replace(entry, words=None, salt=None)
         self.entries.append(entry)
-        if entry.is_forgotten:
+        if entry.words is None and entry.is_forgotten:
             self.blanks.add(entry.seq)
-        elif entry.kind == "forgotten":
+        elif row["kind"] == "forgotten":
             self.blanks -= set(entry.body.get("entries", ()))
 
     def first_break(self, row: Mapping[str, Any]) -> int | None:

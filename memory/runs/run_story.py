@@ -80,8 +80,8 @@ def tell(entries: Iterable[JournalEntry]) -> RunStory:
     story = RunStory()
     for entry in entries:
         body = entry.body
-        if entry.kind in _READERS:
-            _READERS[entry.kind](story, entry, body)
+        if reader := _READERS.get(body["kind"]):
+            reader(story, entry, body)
         if "spent" in body:
             story.facts |= dict(zip(_SPENT, body["spent"], strict=False))
         story.facts["seq"] = entry.seq

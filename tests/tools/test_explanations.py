@@ -108,7 +108,7 @@ def place(story: Refund, table: str) -> str:
 async def test_an_edit_of_a_table_changes_nothing_that_is_shown_and_is_named(  # one edit has this many parts
     desk: Desk, superuser: Connect, *, look: Look, table: str, column: str, value: str, name: str
 ) -> None:
-    """R36 R48: whoever edits `votes.approver` or `effects.amount` changes no explanation."""
+    """Whoever edits a vote or an amount changes no explanation."""
     story = await refund(desk)
     before = await look(story)
     assert before.differs == ()

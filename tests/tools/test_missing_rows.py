@@ -47,7 +47,7 @@ async def test_an_effect_under_another_id_is_one_that_the_journal_does_not_know(
 
 
 async def test_an_approval_without_its_row_still_names_who_voted(desk: Desk, superuser: Connect) -> None:
-    """R48: its votes are told, whatever table is left."""
+    """R48: each vote is told with person, time, channel, decision, comment and key, whatever table is left."""
     story = await refund(desk)
     before = await rounds.show(story.database, story.lease.access, story.approval)
     await delete(superuser, "votes", f"approval = '{story.approval}'")
@@ -58,6 +58,14 @@ async def test_an_approval_without_its_row_still_names_who_voted(desk: Desk, sup
     after = await rounds.show(story.database, story.lease.access, story.approval)
     assert after.record == before.record
     assert after.differs == ("row", "votes.bob", "votes.carol")
+    vote = after.record.votes[0]
+    assert (vote.approver, vote.decision, vote.reason, vote.channel) == (
+        "bob",
+        "approve",
+        "checked the invoice",
+        "test",
+    )
+    assert (vote.key is not None, vote.at.tzinfo is not None) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,6 @@ async def test_an_approval_without_its_row_still_names_who_voted(desk: Desk, sup
 async def test_a_vote_of_somebody_else_is_named_and_not_shown(
     desk: Desk, superuser: Connect, change: str, name: list[str]
 ) -> None:
-    """R48"""
     story = await refund(desk)
     column, value = change.split(" = ")
     await forge(superuser, "votes", column, f"approval = '{story.approval}' and approver = 'bob'", value=value)
@@ -112,7 +119,7 @@ def edit_reason(facts: dict[str, Any], words: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [edit_vote, edit_reason])
 async def test_an_edit_of_an_entry_is_named_by_its_number(desk: Desk, superuser: Connect, change: Any) -> None:
-    """R112: every view of the run says so."""
+    """Every view of the run says so, and tells nothing by it."""
     story = await refund(desk)
     name = f"journal, entry {await seq_of(story, 'vote')}"
     await rewrite(superuser, story.lease.run, change, rehash=False)
@@ -125,6 +132,9 @@ async def test_an_edit_of_an_entry_is_named_by_its_number(desk: Desk, superuser:
     ]
     # Who looks at the effect alone does not read the votes, whose words are not chained.
     assert [name in account.differs for account in accounts] == [True, change is edit_vote, True, True]
+    # Nothing is told by what somebody edited.
+    assert "dave" not in str(accounts)
+    assert "never read" not in str(accounts)
 
 
 @pytest.mark.parametrize("kind", ["vote", "ended", "requested"])
@@ -146,7 +156,7 @@ async def test_words_that_nobody_forgot_are_missing(desk: Desk, superuser: Conne
 
 
 async def test_who_was_forgotten_is_shown_without_words_and_nothing_differs(desk: Desk) -> None:
-    """R102: what stays is that it happened."""
+    """What stays is that it happened."""
     story = await refund(desk)
     await erasure.forget_person(desk.database, desk.people["alice"], requester="alice")
     explanation, access = await explain(story), story.lease.access

@@ -105,7 +105,7 @@ async def test_what_was_taken_back_or_set_anew_is_told_by_the_journal(
 
 
 async def test_who_accepted_what_failed_its_audit_is_explained(hall: tuple[Desk, Hall]) -> None:
-    """R48: who, when and why, beside the response."""
+    """With who, when and why, beside the response."""
     desk, world = hall
     world.lies = True
     lease = await desk.run()
