@@ -35,7 +35,11 @@ notebook: .venv/.stamp
 COMPOSE := .countersign/compose
 NEW := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24), end="")'
 
-secrets: $(COMPOSE)/superuser
+secrets: $(COMPOSE)/superuser $(COMPOSE)/signing_key
+
+# By itself: folders from before have all the others.
+$(COMPOSE)/signing_key: | $(COMPOSE)/superuser
+	@$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $@ && chmod 644 $@
 
 $(COMPOSE)/superuser:
 	@mkdir -p $(COMPOSE) && chmod 700 $(COMPOSE)

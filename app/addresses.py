@@ -3,7 +3,7 @@
 Without an address in the settings, the embedded Postgres of the data folder serves.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,12 @@ from pydantic import SecretStr
 
 from app.settings import Settings
 from memory.errors import Permanent
+from memory.evidence.signing_key import SigningKey, draw
 from memory.postgres.embedded import attach
-from memory.postgres.roles import Secrets
+from memory.postgres.roles import Secrets, password
+
+SIGNING_KEY = "signing-key"
+"""Name of its file in the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,31 @@ def world_port(settings: Settings) -> int:
 def service_keys(settings: Settings) -> Mapping[str, str]:
     """Return the service key of each agent role; drawn once per data folder if the settings have none."""
     return {
-        "researcher": _plain(settings.world_key_read) or _stored_key(settings.data_dir, "world-read"),
-        "executor": _plain(settings.world_key_write) or _stored_key(settings.data_dir, "world-write"),
+        "researcher": _plain(settings.world_key_read) or _stored_secret(settings.data_dir, "world-read"),
+        "executor": _plain(settings.world_key_write) or _stored_secret(settings.data_dir, "world-write"),
     }
 
 
-def _stored_key(folder: Path, name: str) -> str:
+def signing_key(settings: Settings, addresses: Addresses) -> SigningKey | None:
+    """Return the key that signs heads, or None; without a setting an embedded installation has one in its data folder.
+
+    Raises Permanent("configuration") for a stored key that is none.
+    """
+    if settings.signing_key:
+        return SigningKey.of(settings.signing_key.get_secret_value())
+    if not addresses.is_embedded:
+        return None
+    try:
+        return SigningKey.of(_stored_secret(settings.data_dir, SIGNING_KEY, draw))
+    except ValueError as error:
+        path = settings.data_dir / "secrets" / SIGNING_KEY
+        raise Permanent("configuration", f"{str(path)!r} cannot be used: {error}; restore or remove it") from error
+
+
+def _stored_secret(folder: Path, name: str, draw: Callable[[], str] = password) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Secrets(folder / "secrets").of(name)
+        return Secrets(folder / "secrets").of(name, draw)
     except OSError as error:
         raise Permanent(
             "configuration",

@@ -1,5 +1,7 @@
 """Set-up of a database: migrations, people, policies and runbooks; called at start-up and by `migrate`."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from app.addresses import Addresses
 from app.settings import Settings
 from graphs.planning import runbooks
 from memory.errors import Permanent
-from memory.evidence import rows
+from memory.evidence import rows, texts
 from memory.governance import limits, policy_version, principals
 from memory.governance.principals import NewKey
 from memory.knowledge import versions
@@ -55,7 +57,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     `activate` puts the folder's policies in force even if others are, which is a deployment step of its own.
     """
     # Before anything is changed: what these folders hold may be wrong.
-    version = load_policies(settings, Catalog.discover(settings.tools_dir).cards).version
+    policies = load_policies(settings, Catalog.discover(settings.tools_dir).cards)
     migrations = await migrate(addresses.owner_url, FUNCTIONS)
     await rows.adopt(addresses.owner_url)
     await admit(addresses.owner_url, addresses.app)
@@ -63,7 +65,7 @@ async def set_up(settings: Settings, addresses: Addresses, *, activate: bool = F
     await limits.account_in(addresses.owner_url, settings.tenant, settings.accounting_currency)
     database = await Database.open(addresses.app, size=2)
     try:
-        return SetUp(migrations, is_new, *await _fill(settings, database, version, activate=activate))
+        return SetUp(migrations, is_new, *await _fill(settings, database, policies, activate=activate))
     finally:
         await database.close()
 
@@ -117,12 +119,28 @@ def load_policies(settings: Settings, cards: Mapping[str, ToolCard]) -> PolicySe
     return policies
 
 
-async def _fill(settings: Settings, database: Database, version: str, *, activate: bool) -> tuple[str, tuple[str, ...]]:
+async def keep_texts(settings: Settings, database: Database, policies: PolicySet) -> None:
+    """Keep what verdicts will rest on, before anything is judged: entries name these texts by their hashes."""
     access = policy_version.installation(settings.tenant)
+    await texts.keep(database, access, "policy", policies.text)
+    await texts.keep(database, access, "cards", policies.cards_text)
+
+
+async def _fill(
+    settings: Settings, database: Database, policies: PolicySet, *, activate: bool
+) -> tuple[str, tuple[str, ...]]:
+    access, version = policy_version.installation(settings.tenant), policies.version
+    await keep_texts(settings, database, policies)
     documents = runbooks.load(*own_and_shipped(runbooks.FOLDER, settings.runbook_dir))
     await versions.import_items(database, access, map(runbooks.item, documents))
     active = await policy_version.policy(database, access)
     # Another release's policies stay in force until a person migrates: starting a process must not change rules.
-    if active is None or (activate and active != version):
+    if active in (None, _former_version(policies)) or (activate and active != version):
         return version, tuple(await policy_version.activate(database, access, version))
     return active, ()
+
+
+def _former_version(policies: PolicySet) -> str:
+    """Return how the release before called the same files: they get their new name without being other rules."""
+    files: dict[str, str] = json.loads(policies.text)
+    return hashlib.sha256("".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()).hexdigest()

@@ -22,6 +22,7 @@ from app.commands import (
     serve,
     tools,
     transcripts,
+    verdicts,
 )
 from app.commands.terminal import FAILURE, INTERRUPTION, OK, emit, exit_code, note
 from memory.errors import ControlError
@@ -36,8 +37,10 @@ _CODES = (
 app = typer.Typer(name="countersign", help=_ABOUT, epilog=_CODES, no_args_is_help=True, add_completion=True)
 for command in (serve.up, serve.demo, serve.serve, serve.worker, serve.world, serve.migrate, serve.doctor):
     app.command(rich_help_panel="Start")(command)
-for command in (runs.chat, effects.explain, kill.kill, kill.unkill):
+for command in (runs.chat, effects.explain, effects.receipt, kill.kill, kill.unkill):
     app.command()(command)
+for command in (verdicts.policy, verdicts.rederive):
+    journal.journal.command()(command)
 app.add_typer(runs.runs, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(effects.effects, name="effects")

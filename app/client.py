@@ -93,7 +93,7 @@ class Api:
         """Return the answer of a removal."""
         return _object(await self._send("DELETE", path))
 
-    async def lines(self, path: str, **params: str | None) -> AsyncIterator[str]:
+    async def lines(self, path: str, **params: str | int | None) -> AsyncIterator[str]:
         """Yield the lines of an export."""
         query = {name: value for name, value in params.items() if value is not None}
         try:
@@ -103,6 +103,10 @@ class Api:
                     yield line
         except httpx2.TransportError as error:
             raise self._away(error) from error
+
+    async def content(self, path: str) -> bytes:
+        """Return the body of a read as it came, byte by byte."""
+        return (await self._send("GET", path)).content
 
     async def say(self, body: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
         """Send a chat message and yield what becomes of it until the run ends."""

@@ -17,6 +17,8 @@ from app.settings import Settings
 from app.supervisor import answers
 from memory.embeddings.providers import embedder_of, id_of
 from memory.errors import ControlError
+from memory.evidence import checks, log
+from memory.governance import policy_version
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
 from memory.postgres.schema_version import missing, seconds_apart
@@ -26,6 +28,7 @@ _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
+_SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
@@ -65,6 +68,8 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
             await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
             await _run_check("housekeeping", database, _housekeeping),
             await _run_check("room for memories", database, _room),
+            await _run_check("journal", database, _journal),
+            await _run_check("signatures", database, partial(_signatures, settings, addresses.is_embedded)),
         ]
     finally:
         await database.close()
@@ -185,6 +190,35 @@ async def _room(database: Database) -> Diagnosis:
         fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
         return Diagnosis("room for memories", "warn", f"{count:,} scope(s) hold more than their room", fix)
     return Diagnosis("room for memories", "ok", "every scope has room")
+
+
+async def _signatures(settings: Settings, is_embedded: bool, database: Database) -> Diagnosis:
+    """Return whether the last head of the log was signed; before the first one, whether it will be."""
+    if unready := await _unready("signatures", database):
+        return unready
+    standing = await log.standing(database, policy_version.installation(settings.tenant))
+    if standing and standing.key:
+        return Diagnosis("signatures", "ok", f"the log is signed with key {standing.key}")
+    if standing is None and (settings.signing_key or is_embedded):
+        return Diagnosis("signatures", "ok", "the log has no head yet; the first will be signed")
+    text = "the log is unsigned: whoever owns the database can write it anew"
+    return Diagnosis("signatures", "warn", text, _SIGNING_ADVICE)
+
+
+async def _journal(database: Database) -> Diagnosis:
+    """Return when the journals of all tenants last held, and where the first does not."""
+    if unready := await _unready("journal", database):
+        return unready
+    standings = await checks.standings(database)
+    for standing in standings:
+        if standing.broken is not None:
+            place = f"{standing.tenant!r} does not hold, first seen {_ago(standing.broken)}: {standing.first}"
+            held = f"; it last held {_ago(standing.held)}" if standing.held is not None else ""
+            return Diagnosis("journal", "fail", place + held, "`countersign journal verify` names every place")
+    if not standings:
+        return Diagnosis("journal", "warn", "not checked yet", "workers check it: `countersign worker` or `up`")
+    oldest = max(standing.checked for standing in standings)
+    return Diagnosis("journal", "ok", f"every chain, row and head held, last looked at {_ago(oldest)}")
 
 
 async def _unready(check: str, database: Database) -> Diagnosis | None:

@@ -1,16 +1,20 @@
-"""Background duties of a worker: sweeping lost runs, tidying, heartbeats and vectors; started by `app.worker`.
+"""Background duties of a worker: sweeping lost runs, tidying, heartbeats, vectors and logs; started by `app.worker`.
 
 Nobody's rows can end it: what goes wrong with one duty is logged with its cause and noted for `doctor`, and the next
 duty is done all the same.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from typing import TypeVar
 
 from memory.embeddings.embedder import Embedder
 from memory.errors import ControlError
+from memory.evidence import checks, log
+from memory.evidence.check import Check
+from memory.evidence.signing_key import SigningKey
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
 from memory.runs import queue, records, transcripts
@@ -21,10 +25,14 @@ _LOG = logging.getLogger(__name__)
 # A person waits for a run whose worker died, so sweeps are frequent; tidying concerns nobody's present request.
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
+LOG_SECONDS = 1.0
 _PAUSE_AFTER_ERROR = 5.0
+_LOG_NOTE_ROUNDS = 60
+"""After so many rounds without news it is noted, too, that the logs are looked after."""
 _VECTORS_SECONDS = 5.0
 _VECTORS_AWAY_SECONDS = 60.0
 _MAX_BATCHES = 100
@@ -142,6 +150,49 @@ async def embed_on(database: Database, embedder: Embedder) -> None:
             pause = loop.time() - began
         await attempt("noting vectors", duties.note(database, "vectors", _error_name(result)))
         await asyncio.sleep(pause)
+
+
+async def extend_logs(database: Database, key: SigningKey | None) -> int:
+    """Take what is new into the log of every tenant; returns the number of heads made.
+
+    The trouble of one tenant keeps no other from its log; the last is raised when all had their turn.
+    """
+    count, trouble = 0, None
+    for tenant in await log.tenants_with_news(database):
+        result = await attempt(f"the log of tenant {tenant!r}", log.extend(database, tenant, key))
+        if isinstance(result, Exception):
+            trouble = result
+        else:
+            count += result
+    if trouble:
+        raise trouble
+    return count
+
+
+async def note_logs(database: Database, key: SigningKey | None, *, quietly: bool) -> int | Exception:
+    """Extend the logs once and note how it went for `doctor`; `quietly` only if there was something new, or trouble."""
+    result = await attempt("the log", extend_logs(database, key))
+    if result or not quietly:
+        await attempt("noting the log", duties.note(database, "log", _error_name(result)))
+    return result
+
+
+async def extend_logs_on(database: Database, key: SigningKey | None) -> None:
+    """Extend the logs for ever, once a second while there is news."""
+    await attempt("a look for missed news", log.note_missed_news(database))
+    for count in itertools.count():
+        result = await note_logs(database, key, quietly=bool(count % _LOG_NOTE_ROUNDS))
+        await asyncio.sleep(_PAUSE_AFTER_ERROR if isinstance(result, Exception) else LOG_SECONDS)
+
+
+async def check_journals_on(database: Database) -> None:
+    """Check for ever what every tenant has on record, each as soon as it is due."""
+    while True:
+        result = await attempt("a check of the journal", checks.check_due(database))
+        if isinstance(result, Check) and not result.ok:
+            _LOG.error("a journal does not hold: %s", result.problems[0])
+        await attempt("noting the check", duties.note(database, "journal", _error_name(result)))
+        await asyncio.sleep(CHECK_SECONDS if result is None or isinstance(result, Exception) else 0)
 
 
 async def attempt(name: str, work: Awaitable[T]) -> T | Exception:

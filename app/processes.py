@@ -124,6 +124,7 @@ async def _work(system: "System") -> None:
         system.clock,
         lanes=system.settings.lanes,
         flows=system.flows,
+        key=system.signing_key,
     )
 
 

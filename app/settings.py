@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from memory.embeddings.providers import embedder_name
 from memory.errors import Permanent
+from memory.evidence.signing_key import decoded
 from tools.money import DEFAULT
 from tools.money import code as currency_code
 
@@ -37,6 +38,12 @@ class Bounds(BaseModel):
     """Calls of tools."""
 
 
+def _signing_key(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None:
+        decoded(secret.get_secret_value())
+    return secret
+
+
 class Settings(BaseModel):
     """Every setting of `COUNTERSIGN_*`, checked; get one from `load`, which also refuses unknown names."""
 
@@ -56,6 +63,9 @@ class Settings(BaseModel):
     """Key of the researcher at the business services; unset means one made up per data folder."""
     world_key_write: SecretStr | None = None
     """Key of the executor at the business services; unset as above."""
+    signing_key: Annotated[SecretStr | None, AfterValidator(_signing_key)] = None
+    """Key that signs the log: 32 bytes, as 64 hexadecimal digits or in base64; unset means one made up per data folder
+    with the embedded Postgres, and no signatures with an outside one."""
     postgres_bin: Path | None = None
     """Folder of other Postgres programs than the packaged ones."""
     data_dir: Path = Path(".countersign")

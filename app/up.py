@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app import bootstrap
-from app.addresses import Addresses, addresses_of, service_keys, world_port
+from app.addresses import Addresses, addresses_of, service_keys, signing_key, world_port
 from app.processes import listening, run
 from app.settings import Settings
 from app.supervisor import Child, ServerKeeper, answers, environment, supervise, until
@@ -61,6 +61,7 @@ async def _prepare(settings: Settings, addresses: Addresses, keeper: ServerKeepe
     """Set up and return the people's keys; begins again if the embedded server dies in the middle."""
     # Drawn before the children start, which read them from the same folder.
     service_keys(settings)
+    signing_key(settings, addresses)
     for number in range(1, _PREPARATIONS + 1):
         try:
             await bootstrap.set_up(settings, addresses)
@@ -92,8 +93,10 @@ async def _keep(
     port = world_port(settings)
     world = f"http://127.0.0.1:{port}"
     variables = environment(settings)
+    # Whoever only plays the business signs nothing.
+    business = environment(settings.model_copy(update={"signing_key": None}))
     children = [
-        Child("world", ("world", f"--seed={seed}", f"--customers={customers}", f"--port={port}"), variables),
+        Child("world", ("world", f"--seed={seed}", f"--customers={customers}", f"--port={port}"), business),
         Child("serve", ("serve", "--no-worker"), variables),
         Child("worker", ("worker",), variables),
     ]

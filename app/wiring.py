@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app import bootstrap
-from app.addresses import Addresses, service_keys, world_url
+from app.addresses import Addresses, service_keys, signing_key, world_url
 from app.api.dependencies import Services
 from app.settings import Settings
 from graphs.catalog import FlowCatalog
@@ -16,6 +16,7 @@ from graphs.planning.drafting import Drafter, make_drafter
 from memory.clock import Clock, SystemClock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.providers import embedder_of
+from memory.evidence.signing_key import SigningKey
 from memory.governance.feed import Feed
 from memory.knowledge import versions
 from memory.postgres.database import Database
@@ -48,6 +49,8 @@ class System:
     feed: Feed
     clock: Clock
     embedder: Embedder
+    signing_key: SigningKey | None
+    """Signs the heads of logs; None leaves them unsigned."""
 
     @property
     def api_services(self) -> Services:
@@ -63,6 +66,7 @@ class System:
             self.embedder,
             self.flows.names,
             self.policy,
+            self.signing_key,
         )
 
     @property
@@ -106,12 +110,15 @@ async def open_system(
         database = await Database.open(addresses.app, size=settings.lanes + 4)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)
+        await bootstrap.keep_texts(settings, database, policy)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
         queue = await stack.enter_async_context(Queue.open(addresses.app))
         feed = await stack.enter_async_context(Feed.open(addresses.app))
         gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
-        model = _model(settings, database)
-        yield System(settings, database, catalog, flows, policy, services, gateway, model, queue, feed, clock, embedder)
+        model, signer = _model(settings, database), signing_key(settings, addresses)
+        yield System(
+            settings, database, catalog, flows, policy, services, gateway, model, queue, feed, clock, embedder, signer
+        )
 
 
 def _model(settings: Settings, database: Database) -> Model | None:

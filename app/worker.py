@@ -19,6 +19,7 @@ from graphs.nodes.gate import ResumeRefused
 from graphs.state import State
 from memory.clock import Clock
 from memory.errors import ControlError, Halt, LeaseLost, Temporary
+from memory.evidence.signing_key import SigningKey
 from memory.postgres.database import Database
 from memory.postgres.refusals import DriverError, refusal_of
 from memory.runs import endings, records
@@ -223,6 +224,7 @@ async def work(
     *,
     lanes: int = 8,
     flows: FlowCatalog | None = None,
+    key: SigningKey | None = None,
 ) -> None:
     """Take and lead runs until cancelled.
 
@@ -249,6 +251,8 @@ async def work(
                 group.create_task(housekeeping.look_on(database, waiting, deps.look_again), name="doubts")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
+                group.create_task(housekeeping.extend_logs_on(database, key), name="log")
+                group.create_task(housekeeping.check_journals_on(database), name="journal")
                 group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
         except* ControlError as errors:
             raise _first(errors) from None

@@ -3,7 +3,7 @@
 The lease comes with the run as LangGraph's runtime context, so that a node needs to know nothing of LangGraph.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -29,8 +29,8 @@ class AdaptedNode:
         Raises Permanent("configuration") for an answer that is no part of the state: edges lead a run, nodes do not.
         """
         execution = runtime.execution_info
-        invocation = Invocation(runtime.context, execution.checkpoint_id if execution else "")
-        answer = await self.node(state, invocation)
+        lease = replace(runtime.context, checkpoint=execution.checkpoint_id if execution else "")
+        answer = await self.node(state, Invocation(lease))
         if not _is_update(answer):
             raise Permanent("configuration", f"a node answered with {type(answer).__name__}, which is no part of state")
         return answer

@@ -111,7 +111,7 @@ def _adopter(database: Database) -> Adopt:
 
 def _recorder(database: Database) -> Record:
     async def record(lease: Lease, body: Mapping[str, Any]) -> None:
-        await journal.append(database, lease.access, lease.run, body, fence=lease.fence)
+        await journal.append(database, lease.access, lease.run, {**body, **lease.step_facts}, fence=lease.fence)
 
     return record
 

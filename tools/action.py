@@ -134,7 +134,9 @@ class Decision:
     ttl: int = 0
     """Seconds that an approval stays open."""
     policy: str = ""
-    """Hash of the policy set that was evaluated."""
+    """Hash of the policy set that was evaluated; empty if no policy was asked."""
+    cards: str = ""
+    """Hash of the text that described the tools to it."""
     message: str = ""
 
 

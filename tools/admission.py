@@ -47,7 +47,7 @@ class AdmittedAction:
         return digest(
             {
                 "tool": action.tool,
-                "schema": _schema_hash(self.tool),
+                "schema": schema_hash(self.tool),
                 "target": self.facts.target,
                 "args": self.args,
                 "user": action.user,
@@ -158,7 +158,8 @@ def _as_json(amount: Money | None) -> Json:
 
 
 @lru_cache(maxsize=1024)
-def _schema_hash(tool: Tool) -> str:
+def schema_hash(tool: Tool) -> str:
+    """Return the hash of a tool's argument schema."""
     # A tool never changes, and deriving its schema costs more than everything else here.
     return tool.schema_hash
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from memory.clock import Clock, new_id
 from memory.runs.records import Lease
-from tools import effects
+from tools import effects, judgement
 from tools.action import Action, Decision, Json
 from tools.admission import AdmittedAction, admit
 from tools.catalog import Catalog
@@ -38,11 +38,13 @@ def compose(
     )[::-1]
     amount = sum_of(requests)
     exposure = max(filter(None, (first.admission.exposure, amount)), key=lambda money: money.minor, default=None)
+    need = max(request.decision.need for request in requests)
     return {
         **effects.request(lease, first.admission, first.decision),
+        "judged": _verdict_of(first, need),
         "id": str(new_id(clock)),
         "nonce": new_id(clock).hex,
-        "need": max(request.decision.need for request in requests),
+        "need": need,
         "groups": sorted({group for request in requests for group in request.decision.groups}),
         "ttl": min(request.decision.ttl for request in requests),
         "exposure": exposure.minor if exposure else 0,
@@ -71,6 +73,12 @@ def sum_of(requests: Sequence[ApprovalRequest]) -> Money | None:
     subject = "what people would be asked together"
     total((request.admission.exposure for request in requests), subject)
     return total((request.admission.amount for request in requests), subject)
+
+
+def _verdict_of(first: ApprovalRequest, need: int) -> dict[str, Json]:
+    """Return the verdict on the first action with what the round demands; `need_alone` is what it needs by itself."""
+    record = judgement.record(first.admission, first.decision)
+    return record if need == first.decision.need else {**record, "need": need, "need_alone": first.decision.need}
 
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:

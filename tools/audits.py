@@ -27,6 +27,7 @@ async def ask(database: Database, lease: Lease, question: Mapping[str, Json]) ->
         "fence": lease.fence,
         "digest": digest({"run": lease.run, "step": question["step"], "problems": question["problems"]}),
         "ttl": _SECONDS,
+        "checkpoint": lease.checkpoint,
         "shown": question,
     }
     row = await database.call(lease.access, "open_audit", body)

@@ -111,7 +111,9 @@ class Calls:
         action = admission.action
         permit, key = (claim.permit, claim.send_key) if claim else (None, None)
         name = f"{action.plan_hash[:16]}.{action.step}"
-        rows = RunRows(self._database, lease.access, lease.run, name, embedder=self._embedder)
+        rows = RunRows(
+            self._database, lease.access, lease.run, name, embedder=self._embedder, checkpoint=action.checkpoint
+        )
         return Call(
             key=key or "",
             run=lease.run,

@@ -13,6 +13,7 @@ from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.runs.records import Lease
 from memory.scope import Access
+from tools import judgement
 from tools.action import Cost, Decision, Json, Outcome, OutcomeState
 from tools.admission import AdmittedAction
 
@@ -153,6 +154,7 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
         "currency": admission.amount.currency if admission.amount else None,
         "cost": admission.tool.cost.as_json(),
         "checkpoint": action.checkpoint,
+        "judged": judgement.record(admission, decision),
     }
 
 
@@ -166,7 +168,7 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> C
 
 async def register_send(database: Database, lease: Lease, claim: Claim) -> SendRefusal | None:
     """Register one more send of a claimed effect; returns why it may not be sent, or None. Raises LeaseLost."""
-    body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence}
+    body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence, "checkpoint": lease.checkpoint}
     row = await database.call(lease.access, "register_send", body)
     match member(_SEND_CODES, row["code"], "register_send"):
         case "ok":
@@ -188,6 +190,7 @@ async def settle(
     outcome: Mapping[str, Json],
     cost: Cost,
     attempt: Mapping[str, Json],
+    checkpoint: str = "",
     extra: Mapping[str, Json] | None = None,
 ) -> Settlement:
     """Record the outcome of an effect; returns what stands recorded, which may come from another worker.
@@ -203,6 +206,7 @@ async def settle(
         "outcome": outcome,
         "cost": cost.as_json(),
         "attempt": attempt,
+        "checkpoint": checkpoint,
         "extra": extra or {},
     }
     row = await database.call(access, "settle", body)

@@ -284,7 +284,7 @@ begin
     returning e.* into v_effect;
     perform journal_record(v_run, null, null, jsonb_build_object('kind', 'resent', 'step', v_effect.step,
       'tool', v_effect.tool, 'effect', v_effect.id, 'attempt', jsonb_build_object('number', v_effect.attempts),
-      'rows', jsonb_build_array(governed_row(v_effect))));
+      'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_effect))));
   end if;
   return next;
 end $$;
@@ -328,7 +328,8 @@ begin
   if v_state <> 'done' and v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then
     return query select 'superseded', v_effect.state, v_effect.outcome; return;
   end if;
-  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id);
+  v_about := jsonb_build_object('step', v_effect.step, 'tool', v_effect.tool, 'effect', v_effect.id,
+    'checkpoint', p ->> 'checkpoint');
   if is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id)
      and (p #>> '{attempt,stopped_by}' = 'killed' and v_state <> 'done' or v_state = 'failed'
           and not exists (select 1 from permits.permit t where t.jti = p ->> 'permit' and t.consumed is not null)) then

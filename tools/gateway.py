@@ -14,7 +14,7 @@ from memory.errors import Halt, LeaseLost, Permanent
 from memory.governance import authors, journal
 from memory.postgres.database import Database
 from memory.runs.records import Lease
-from tools import answers, doubts, effects
+from tools import answers, doubts, effects, judgement
 from tools.action import Action, Decision, Json, Outcome
 from tools.admission import AdmittedAction, admit, reversed_keys
 from tools.approval_request import ApprovalRequest, compose, sum_of
@@ -62,10 +62,10 @@ class Gateway:
         """
         admission, decision = self._judge(lease, action)
         if admission is None or decision.verdict == "deny":
-            return await self._refuse(lease, action, decision)
+            return await self._refuse(lease, action, decision, admission)
         if action.compensates and not await self._takes_back(lease, admission):
             message = f"{action.tool!r} with these arguments does not take effect {action.compensates!r} back"
-            refusal = replace(decision, verdict="deny", code="invalid_arguments", message=message)
+            refusal = Decision("deny", code="invalid_arguments", message=message)
             return await self._refuse(lease, action, refusal)
         if admission.tool.effect == "read":
             return await self._read(lease, admission, decision)
@@ -93,16 +93,15 @@ class Gateway:
         if isinstance(answer, Outcome):
             return answer
         if answer != "go":
-            return await self._stop(lease, admission, decision, answer)
+            return await self._stop(lease, admission, answer)
         performance = await self._calls.read(lease, admission)
         attempt = performance.attempt
         state = "done" if attempt.state == "done" else "failed"
         # Only a success gets a key and is replayed: a read that failed is tried again after a crash or a resume.
         entry: dict[str, Json] = {
             **({"key": key} if state == "done" else {}),
-            "role": admission.action.role,
+            **judgement.record(admission, decision),
             "step": admission.action.step,
-            "tool": admission.tool.name,
             "call": admission.call_hash,
             "plan": admission.action.plan_hash,
             "state": state,
@@ -132,9 +131,9 @@ class Gateway:
             case "approval_required":
                 return await self._hold(lease, admission, decision, bundle, view)
             case "in_flight":
-                return await self._stop(lease, admission, decision, "in_doubt")
+                return await self._stop(lease, admission, "in_doubt")
             case code:
-                return await self._stop(lease, admission, decision, code)
+                return await self._stop(lease, admission, code)
 
     async def _claim_unless_so(
         self, lease: Lease, admission: AdmittedAction, decision: Decision
@@ -182,6 +181,7 @@ class Gateway:
             outcome=performance.outcome,
             cost=performance.cost,
             attempt=performance.sends,
+            checkpoint=action.checkpoint,
             extra=performance.check | ({"progress": action.progress} if action.progress else {}),
         )
         match settlement.code:
@@ -221,19 +221,19 @@ class Gateway:
                 return Outcome("denied", code=code, approval=approval, message="people did not agree to this")
             case "no_approver_left":
                 shortage = await authors.shortage(self._database, lease.access, question)
-                return await self._stop(lease, admission, decision, code, f"{shortage}; then resume the run")
+                return await self._stop(lease, admission, code, f"{shortage}; then resume the run")
             case refusal:
-                return await self._stop(lease, admission, decision, refusal)
+                return await self._stop(lease, admission, refusal)
 
     def _gather(
         self, lease: Lease, first: ApprovalRequest, bundle: Sequence[Action]
-    ) -> list[ApprovalRequest] | tuple[Action, Decision]:
+    ) -> list[ApprovalRequest] | tuple[Action, Decision, AdmittedAction | None]:
         """Return what people are asked together, or the action that forbids the question and its denial."""
         requests = [first]
         for action in bundle:
             other, verdict = self._judge(lease, action)
             if other is None or verdict.verdict == "deny":
-                return action, verdict
+                return action, verdict, other
             # Other people must be asked for what other groups decide; that question comes with its own step. What
             # anybody may decide, the people of this question may as well.
             if verdict.verdict == "hold" and verdict.groups in (first.decision.groups, frozenset()):
@@ -241,7 +241,7 @@ class Gateway:
         try:
             sum_of(requests)
         except Permanent as error:
-            return first.admission.action, replace(first.decision, verdict="deny", code=error.code, message=str(error))
+            return first.admission.action, Decision("deny", code=error.code, message=str(error)), None
         return requests
 
     async def _skip(self, lease: Lease, admission: AdmittedAction, claim: Claim, confirmation: Confirmation) -> Outcome:
@@ -259,24 +259,26 @@ class Gateway:
             "checked": confirmation.is_checked,
             "check": confirmation.as_json(),
             "message": answers.plain(confirmation.message),
+            "checkpoint": action.checkpoint,
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         return confirmation.skip(outcome) if is_skipped else confirmation.contest(outcome)
 
-    async def _stop(
-        self, lease: Lease, admission: AdmittedAction, decision: Decision, code: StopCode, why: str = ""
-    ) -> Outcome:
+    async def _stop(self, lease: Lease, admission: AdmittedAction, code: StopCode, why: str = "") -> Outcome:
         """Turn a refusal of the database into a halt or a denial."""
         if code == "lease_lost":
             raise LeaseLost(lease.run)
-        refusal = replace(decision, verdict="deny", code=code, message=why or f"refused at the claim: {code}")
+        refusal = Decision("deny", code=code, message=why or f"refused at the claim: {code}")
         outcome = await self._refuse(lease, admission.action, refusal)
         if code in HALTING:
             # Only of now: a predecessor of this attempt may have sent it, and its effect is still open.
             raise Halt(code, f"step {admission.action.step!r} was not sent now: {why or code}")
         return outcome
 
-    async def _refuse(self, lease: Lease, action: Action, decision: Decision) -> Outcome:
+    async def _refuse(
+        self, lease: Lease, action: Action, decision: Decision, admission: AdmittedAction | None = None
+    ) -> Outcome:
+        """Deny; with `admission` the decision is policy's, and the entry names what it rested on."""
         body = {
             "kind": "denied",
             "role": action.role,
@@ -284,10 +286,10 @@ class Gateway:
             "tool": answers.plain(action.tool),
             "user": action.user,
             "code": decision.code,
-            "rules": list(decision.rules),
-            "policy": decision.policy,
             "plan": action.plan_hash,
             "message": answers.plain(decision.message),
+            "checkpoint": action.checkpoint,
+            **(judgement.record(admission, decision) if admission else {}),
         }
         await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
         return Outcome("denied", code=decision.code, message=decision.message)

@@ -4,22 +4,21 @@ Capabilities permit, hard rules forbid for good, approval rules forbid until eno
 reports as an error is a denial, because an erroring `forbid` would otherwise be skipped.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cedarpy
 
-from memory.errors import CODES, Permanent
-from tools import rule_facts
-from tools.action import Decision
-from tools.catalog import ToolCard
+from memory.errors import Permanent
+from tools import policy_rules, rule_facts, tool_descriptions
+from tools.action import Decision, canonical
 from tools.discovery import files_of, text_of
 from tools.money import DEFAULT
+from tools.tool_descriptions import ToolDescription
 from tools.unknown_amounts import StrictRules
 
 # The binding leaves the types of its dictionaries open; whatever it answers is checked here.
@@ -60,42 +59,37 @@ class Facts:
     """What the tool says further, `name=value`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    name: str
-    layer: str
-    need: int
-    groups: frozenset[str]
-    ttl: int
-    code: str
-    message: str
-
-
 class PolicySet:
     """One version of the rules, checked against the tools that exist."""
 
-    def __init__(self, files: Mapping[str, str], cards: Mapping[str, ToolCard], accounting: str = DEFAULT) -> None:
+    def __init__(
+        self, files: Mapping[str, str], cards: Mapping[str, ToolDescription], accounting: str = DEFAULT
+    ) -> None:
         """Parse and validate rules on `accounting` amounts; raises Permanent("configuration") saying what is wrong.
 
         A fact that a tool does not state is no error here: `unstated` names it, and the rule that asks for it denies.
         """
-        self.version = hashlib.sha256(
-            "".join(f"{name}\0{text}\0" for name, text in sorted(files.items())).encode()
-        ).hexdigest()
+        self.text = canonical(dict(files))
+        self.version = tool_descriptions.hash_of(self.text)
+        self.cards_text = tool_descriptions.text_of(cards, accounting)
+        self.cards = tool_descriptions.hash_of(self.cards_text)
         text = "\n".join(files[name] for name in sorted(files))
         self._unattended_tools = _unattended_tools(files, cards)
         self._actions = frozenset(cards) | {"@read", "@write", "@destructive"}
         schema = _schema(cards.values(), self._unattended_tools)
         try:
+            policy_rules.check_size(text)
             self._schema = _CEDAR.Schema.from_str(schema)
             self._policies = _CEDAR.PolicySet.from_str(text)
             self._strict = StrictRules(text)
             findings = _CEDAR.validate_policies(text, self._schema)
             texts = _texts(text)
-            self._rules = {uid: _rule(uid, rule["effect"], rule.get("annotations", {})) for uid, rule in texts.items()}
+            self._rules = {
+                uid: policy_rules.read(uid, rule["effect"], rule.get("annotations", {})) for uid, rule in texts.items()
+            }
             named_rules = [(self._rules[uid].name, rule) for uid, rule in texts.items()]
             self._demands = rule_facts.demands(named_rules, cards, self._unattended_tools)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Permanent("configuration", f"the policies cannot be read: {error}") from error
         if not findings.validation_passed:
             raise Permanent("configuration", "the policies do not fit: " + "; ".join(map(str, findings.errors)))
@@ -105,13 +99,13 @@ class PolicySet:
         self._entities = _CEDAR.Entities.from_json_str(json.dumps(_roles()), self._schema)
 
     @classmethod
-    def load(cls, cards: Mapping[str, ToolCard], *folders: Path, accounting: str = DEFAULT) -> "PolicySet":
+    def load(cls, cards: Mapping[str, ToolDescription], *folders: Path, accounting: str = DEFAULT) -> "PolicySet":
         """Read every `*.cedar` of these folders, by default the shipped one; an empty folder permits nothing.
 
         Raises Permanent("configuration") for a folder that does not exist, for two files of one name, and for a tool
         that does not state a fact at which a rule about it looks.
         """
-        policies = cls(_files(folders or (FOLDER,)), cards, accounting)
+        policies = cls(read_files(folders or (FOLDER,)), cards, accounting)
         if policies.unstated:
             raise Permanent("configuration", "; ".join(policies.unstated[:_SENTENCES]))
         return policies
@@ -123,13 +117,15 @@ class PolicySet:
         looks at a fact that the action leaves open.
         """
         decision = self._judge(role, tool, facts)
-        return decision if decision.verdict == "deny" else self._open_fact(tool, facts) or decision
+        if decision.verdict != "deny":
+            decision = self._open_fact(tool, facts) or decision
+        return replace(decision, policy=self.version, cards=self.cards)
 
     def _judge(self, role: str, tool: str, facts: Facts) -> Decision:
         verdict, rules = self._ask(role, tool, facts)
         if verdict:
             names = tuple(self._rules[rule].name for rule in rules)
-            return Decision("allow", policy=self.version, rules=names)
+            return Decision("allow", rules=names)
         if facts.approvals < self._highest_need and self._only_approvals_lack(rules):
             would_suffice, _ = self._ask(role, tool, facts, approvals=self._highest_need)
             if would_suffice:
@@ -156,7 +152,7 @@ class PolicySet:
             if not demand.is_met(stated):
                 choices = f" (one of {', '.join(sorted(demand.values))})" if demand.values else ""
                 message = f"{tool!r} does not say {demand.fact!r}{choices}, at which rule {demand.rule} looks"
-                return Decision("deny", code="fact_missing", rules=(demand.rule,), policy=self.version, message=message)
+                return Decision("deny", code="fact_missing", rules=(demand.rule,), message=message)
         return None
 
     def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
@@ -207,7 +203,6 @@ class PolicySet:
             need=max(rule.need for rule in lacking),
             groups=groups,
             ttl=min(rule.ttl for rule in lacking),
-            policy=self.version,
         )
 
     def _deny(self, rules: Iterable[str]) -> Decision:
@@ -219,10 +214,11 @@ class PolicySet:
             code, message = hard[0].code, hard[0].message
         names = tuple(rule.name for rule in hard)
         text = f"{message} (rule {', '.join(names)})" if names else message
-        return Decision("deny", code=code, rules=names, policy=self.version, message=text)
+        return Decision("deny", code=code, rules=names, message=text)
 
 
-def _files(folders: Iterable[Path]) -> dict[str, str]:
+def read_files(folders: Iterable[Path]) -> dict[str, str]:
+    """Return the text of every `*.cedar` of these folders by its name; raises Permanent("configuration")."""
     files: dict[str, str] = {}
     for path in (path for folder in folders for path in files_of(folder, "*.cedar", SETTING)):
         if path.name in files:
@@ -248,7 +244,7 @@ def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": kind, "id": name}
 
 
-def _unattended_tools(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -> frozenset[str]:
+def _unattended_tools(files: Mapping[str, str], cards: Mapping[str, ToolDescription]) -> frozenset[str]:
     names: set[str] = set()
     for file, text in files.items():
         for line in _UNATTENDED_LINE.findall(text):
@@ -259,7 +255,7 @@ def _unattended_tools(files: Mapping[str, str], cards: Mapping[str, ToolCard]) -
     return frozenset(names)
 
 
-def _schema(cards: Iterable[ToolCard], alone: frozenset[str]) -> str:
+def _schema(cards: Iterable[ToolDescription], alone: frozenset[str]) -> str:
     lines = [_SCHEMA]
     effects: dict[str, str] = {"@read": "read", "@write": "write", "@destructive": "destructive"}
     effects.update({card.name: card.effect for card in cards})
@@ -280,16 +276,3 @@ def _texts(text: str) -> dict[str, dict[str, Any]]:
             "a template (`?principal`) is no rule until it is linked, which nobody does here; write a rule"
         )
     return policies["staticPolicies"]
-
-
-def _rule(uid: str, effect: str, notes: Mapping[str, str]) -> _Rule:
-    name, layer, code = notes.get("id", uid), notes.get("layer", ""), notes.get("code", "policy_denied")
-    need, ttl = int(notes.get("approvals", 0)), int(notes.get("ttl", 3600))
-    if layer not in {"capability", "hard", "approval"} or (effect == "permit") != (layer == "capability"):
-        raise ValueError(f"rule {name!r}: a permit is @layer(capability), a forbid is @layer(hard) or (approval)")
-    if code not in CODES:
-        raise ValueError(f"rule {name!r}: @code({code}) is not in the closed list")
-    if layer == "approval" and need < 1:
-        raise ValueError(f"rule {name!r}: an approval rule needs @approvals(1) or more")
-    groups = frozenset(part.strip() for part in notes.get("groups", "").split(",") if part.strip())
-    return _Rule(name, layer, need, groups, ttl, code, notes.get("message", "a policy forbids this"))

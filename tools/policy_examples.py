@@ -51,9 +51,9 @@ def check(policies: PolicySet, *folders: Path) -> None:
     for example in read(*folders):
         verdict = example.judged_by(policies)
         if verdict != example.verdict:
-            place = f"policy file {example.file!r}, line {example.line}"
+            location = f"policy file {example.file!r}, line {example.line}"
             promise = f"{example.role} {example.tool} {json.dumps(dict(example.facts))}"
-            message = f"{place}: {promise} is {verdict}, not {example.verdict}; mend the rules or the example"
+            message = f"{location}: {promise} is {verdict}, not {example.verdict}; mend the rules or the example"
             raise Permanent("configuration", message)
 
 

@@ -9,8 +9,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
 
-from tools.catalog import ToolCard
 from tools.facts import BUILT_IN, is_name
+from tools.tool_descriptions import ToolDescription
 
 Expression = Mapping[str, Any]
 """A policy or a part of it, in Cedar's JSON form."""
@@ -54,7 +54,7 @@ def stated(facts: Sequence[str], target: str) -> Mapping[str, str]:
 
 
 def demands(
-    rules: Iterable[tuple[str, Expression]], cards: Mapping[str, ToolCard], unattended: frozenset[str]
+    rules: Iterable[tuple[str, Expression]], cards: Mapping[str, ToolDescription], unattended: frozenset[str]
 ) -> Mapping[str, tuple[FactDemand, ...]]:
     """Return what the rules look at, by the name of each tool and of each effect (`@write`), as examples use it.
 
@@ -65,7 +65,9 @@ def demands(
     return by_tool | {f"@{effect}": tuple(_of_effect(rules, effect, cards)) for effect in _EFFECTS}
 
 
-def _of_tool(rules: Iterable[tuple[str, Expression]], card: ToolCard, is_unattended: bool) -> Iterator[FactDemand]:
+def _of_tool(
+    rules: Iterable[tuple[str, Expression]], card: ToolDescription, is_unattended: bool
+) -> Iterator[FactDemand]:
     action = _Action(card.name, frozenset({card.name, card.effect, "unattended" if is_unattended else card.effect}))
     # A read spends nothing, so it has no amount to state.
     spared = {*card.inapplicable, "amount"} if card.effect == "read" else {*card.inapplicable}
@@ -74,7 +76,7 @@ def _of_tool(rules: Iterable[tuple[str, Expression]], card: ToolCard, is_unatten
 
 
 def _of_effect(
-    rules: Iterable[tuple[str, Expression]], effect: str, cards: Mapping[str, ToolCard]
+    rules: Iterable[tuple[str, Expression]], effect: str, cards: Mapping[str, ToolDescription]
 ) -> Iterator[FactDemand]:
     name = f"@{effect}"
     for rule, fact, _ in _named(rules, _Action(name, frozenset({name, effect})), BUILT_IN):
@@ -91,13 +93,13 @@ def _named(
                 yield rule, fact, frozenset(filter(None, map(itemgetter(1), pairs)))
 
 
-def _vocabulary(fact: str, effect: str, cards: Iterable[ToolCard]) -> frozenset[str]:
+def _vocabulary(fact: str, effect: str, cards: Iterable[ToolDescription]) -> frozenset[str]:
     """Return the values that tools of an effect list for a fact; empty if one of them takes anything."""
     lists = [card.facts[fact] for card in cards if card.effect == effect and fact in card.facts]
     return frozenset[str]().union(*lists) if all(lists) else frozenset[str]()
 
 
-def _problem(card: ToolCard, rule: str, fact: str, values: frozenset[str]) -> str:
+def _problem(card: ToolDescription, rule: str, fact: str, values: frozenset[str]) -> str:
     if fact not in card.facts:
         option = {"amount": "amount=lambda args: ...", "target": "target=lambda args: 'kind/name'"}.get(
             fact, f"facts=(Fact({fact!r}, lambda args: ..., ('value', ...)),)"

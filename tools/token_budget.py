@@ -43,6 +43,7 @@ class TokenMeter:
         """Book what the call took, release the rest and keep prompt and answer."""
         body = {
             "run": lease.run,
+            "checkpoint": lease.checkpoint,
             "used": cost.usage,
             "prompt_digest": cost.prompt_digest,
             "prompt": cost.prompt,

@@ -48,7 +48,7 @@ begin
          prompt = p ->> 'prompt', answer = p ->> 'answer' where c.id = v_call.id;
   perform journal_record(v_run, jsonb_build_object('tokens', -v_call.reserved), v_cost, jsonb_build_object(
     'kind', 'model_call', 'role', v_call.role, 'prompt', p ->> 'prompt_digest', 'model_call', v_call.id,
-    'cost', v_cost));
+    'checkpoint', p ->> 'checkpoint', 'cost', v_cost));
   return query select 'ok';
 end $$;
 revoke execute on function spend_tokens(jsonb) from public;

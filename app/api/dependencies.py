@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +16,18 @@ from app import auth
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.errors import Permanent
+from memory.errors import ControlError, Permanent
+from memory.evidence import log
+from memory.evidence.signing_key import SigningKey
 from memory.governance.feed import Feed
 from memory.postgres.database import Connection, Database
+from memory.postgres.refusals import DriverError
 from memory.runs.records import DEFAULT_FLOW
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
 from tools.policy import PolicySet
 
+_LOG = logging.getLogger(__name__)
 _BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
 _DEEPEST = 100
 """Depth of nested mappings and lists, each mapping counted twice; honest bodies stay far below."""
@@ -59,6 +64,8 @@ class Services:
     """Names of the flows that runs may be led by."""
     rules: PolicySet | None = None
     """The policies of that version, to say whom an edit would ask; without them, those who are asked now."""
+    signing_key: SigningKey | None = None
+    """Signs the heads of logs; None leaves them unsigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,20 @@ async def caller_of(
 
 ServicesDep = Annotated[Services, Depends(services_of)]
 CallerDep = Annotated[Caller, Depends(caller_of)]
+
+
+async def extend_log(services: ServicesDep, caller: CallerDep) -> None:
+    """Take what is new in the caller's tenant into its log, for routes that show evidence.
+
+    Reading goes on if that fails: what is there can be shown all the same.
+    """
+    try:
+        await log.extend(services.database, caller.principal.tenant, services.signing_key)
+    except (ControlError, DriverError) as error:
+        _LOG.warning("the log of tenant %r was not extended: %s", caller.principal.tenant, error)
+
+
+ExtendedLog = Depends(extend_log)
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
 
 

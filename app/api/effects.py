@@ -1,4 +1,4 @@
-"""Effects over HTTP: list, show, explain, and resolve one in doubt; for people and the command line."""
+"""Effects over HTTP: list, show, explain, prove, and resolve one in doubt; for people and the command line."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,8 @@ from pydantic import Field
 
 from app import auth
 from app.api import idempotency, views
-from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, ServicesDep
+from app.api.dependencies import CallerDep, ExtendedLog, Limit, NotBlank, RequestBody, ServicesDep
+from memory.evidence import receipts
 from memory.postgres.database import Connection
 from tools import effect_account, effects, explanations
 from tools.action import OutcomeState
@@ -43,6 +44,16 @@ async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     view = views.jsonable(explanation)
     trust = views.trust(view.pop("differs"), view.pop("row_only"))
     return {**view, **trust}
+
+
+@router.get(
+    "/{effect:path}/receipt", operation_id="effect_receipt", response_class=Response, dependencies=[ExtendedLog]
+)
+async def receipt(effect: str, services: ServicesDep, caller: CallerDep) -> Response:
+    """Prove one effect in less than 8 KiB: its entries, the paths to a head and its signature; takes an id or key."""
+    row = await effects.show(services.database, caller.access, effect)
+    async with services.database.transaction(caller.access) as connection:
+        return Response(await receipts.receipt(connection, row.id), media_type="application/json")
 
 
 @router.post("/{effect:path}/resolve", operation_id="resolve_effect")

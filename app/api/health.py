@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from app.api.dependencies import Services, ServicesDep
 from app.bootstrap import FUNCTIONS
 from memory.errors import ControlError
+from memory.evidence import checks
 from memory.postgres.schema_version import missing
 
 router = APIRouter(tags=["health"])
@@ -22,11 +23,31 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"description": "something that is needed is missing"}})
 async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
-    """Say whether requests can be served: the database answers and has this release's shape."""
+    """Say whether requests can be served: the database answers and has this release's shape.
+
+    A journal that does not hold is told, and keeps nobody from reading.
+    """
     database = await _database(services)
-    if database != "ok":
+    is_ready = database == "ok"
+    if not is_ready:
         response.status_code = 503
-    return {"status": "ok" if database == "ok" else "unavailable", "database": database, "policy": services.policy}
+    journal = await _journal(services) if is_ready else "unknown"
+    status = "ok" if is_ready else "unavailable"
+    return {"status": status, "database": database, "policy": services.policy, "journal": journal}
+
+
+async def _journal(services: Services) -> str:
+    """Return when the journals were last checked; where one does not hold is for those who have a key."""
+    try:
+        standings = await checks.standings(services.database)
+    except ControlError as error:
+        _LOG.warning("the journal's standing is unknown: %s", error)
+        return "unknown"
+    if not standings:
+        return "not checked yet"
+    if broken := [standing.broken for standing in standings if standing.broken is not None]:
+        return f"does not hold, first seen {max(broken):.0f} seconds ago"
+    return f"held {max(standing.checked for standing in standings):.0f} seconds ago"
 
 
 async def _database(services: Services) -> str:

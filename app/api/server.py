@@ -15,6 +15,7 @@ from app.api import (
     kills,
     knowledge,
     memory,
+    policies,
     problems,
     runs,
     tools,
@@ -42,6 +43,7 @@ _ROUTERS = (
     knowledge,
     kills,
     journal,
+    policies,
     keys,
     health,
 )

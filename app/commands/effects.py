@@ -1,6 +1,8 @@
-"""Command group `effects`, and `explain`: the changes that agents made, and the reasons for each."""
+"""Command group `effects`, `explain` and `receipt`: the changes that agents made, the reasons and the proof of each."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -91,6 +93,20 @@ def resolve(
 def explain(effect: EffectId, as_json: AsJson = False) -> None:
     """Tell why an effect happened: request, person, plan, verdict, approvals, permit, response."""
     show(ask(lambda api: api.get(f"/api/effects/{segment(effect)}/explain")), as_json, _print_chain)
+
+
+def receipt(
+    effect: EffectId, out: Annotated[Path | None, typer.Option(help="File to write; the terminal otherwise.")] = None
+) -> None:
+    """Prove one effect to a stranger: its entries, how they stand in the signed log, and the head that says so."""
+    content = ask(lambda api: api.content(f"/api/effects/{segment(effect)}/receipt"))
+    if out:
+        out.write_bytes(content)
+    elif sys.stdout.isatty():
+        # For eyes, what could steer a terminal is shown; a file or a pipe gets every byte.
+        say(content.decode().rstrip("\n"))
+    else:
+        sys.stdout.buffer.write(content)
 
 
 def _print_chain(chain: Mapping[str, Any]) -> None:

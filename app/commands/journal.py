@@ -1,4 +1,4 @@
-"""Command group `journal`: show, verify, export."""
+"""Command group `journal`: show, verify, export, heads."""
 
 import sys
 from collections.abc import Mapping
@@ -42,6 +42,17 @@ def verify(run: RunFilter = None, as_json: AsJson = False) -> None:
     show(verification, as_json, _print_verification)
     if not verification["ok"]:
         raise typer.Exit(6)
+
+
+@journal.command()
+def heads(after: Annotated[int, typer.Option(min=0, help="Number of the last one that you have.")] = 0) -> None:
+    """Print the signed heads of the log as lines of JSON: keep them where nobody of here can change them."""
+
+    async def copy(api: Api) -> None:
+        async for line in api.lines("/api/journal/heads", after=after):
+            sys.stdout.write(line + "\n")
+
+    ask(copy)
 
 
 @journal.command()

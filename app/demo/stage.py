@@ -174,7 +174,9 @@ def _instance(stage: Stage, instance: Instance, seed: int, customers: int) -> Ch
         f"--port={stage.ports[instance.name]}",
         *([] if instance.permits else ["--no-permits"]),
     ]
-    return Child(instance.name, arguments, environment(stage.settings))
+    # Whoever only plays the business signs nothing.
+    own = stage.settings.model_copy(update={"signing_key": None})
+    return Child(instance.name, arguments, environment(own))
 
 
 def _free_ports(count: int) -> list[int]:

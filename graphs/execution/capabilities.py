@@ -22,7 +22,11 @@ class Invocation:
     """One execution of one node: for which lease, and from which checkpoint; data only."""
 
     lease: Lease
-    checkpoint: str = ""
+
+    @property
+    def checkpoint(self) -> str:
+        """Return the checkpoint that the node starts from."""
+        return self.lease.checkpoint
 
 
 class Perform(Protocol):

@@ -33,19 +33,26 @@ def make_auditor(entries: ReadEntries, record: Record, ask: AskAboutAudit | None
 
     async def auditor(state: State, invocation: Invocation) -> Update:
         if not state.get("plan"):
-            return {"end": _end_without_plan(state)}
+            return {"end": _end_of(_end_without_plan(state), invocation)}
         plan = plan_of(state)
         story = await entries(invocation.lease)
         finding = compare(plan, state, story)
         await record(invocation.lease, _entry(state, finding))
         problems = _open_problems(state, finding)
         if not (problems and ask):
-            return _conclude(state, plan, finding, problems, _currencies(story))
+            update = _conclude(state, plan, finding, problems, _currencies(story))
+            end = update.get("end")
+            return {**update, "end": _end_of(end, invocation)} if end else update
         contest: Contest = {**(state.get("contest") or _NO_CONTEST), "problems": problems}
         approval = await ask(invocation.lease, _question(state, plan, contest))
         return {"audit": False, "contest": contest, "outcome": _wait(problems, approval)}
 
     return auditor
+
+
+def _end_of(end: End, invocation: Invocation) -> End:
+    """Return an end whose entry names the checkpoint that it was found from."""
+    return {**end, "body": {**end["body"], **invocation.lease.step_facts}}
 
 
 def _open_problems(state: State, finding: AuditFinding) -> list[str]:

@@ -1,4 +1,4 @@
--- What belongs to the export of one run. Called by lines.py.
+-- What an export holds. Called by lines.py.
 
 -- The chains in which rows of a run are stamped: its own, those of the runs that set its states anew or took its effects
 -- back, and that of administration.
@@ -13,3 +13,25 @@ language sql stable set search_path = public, pg_temp as $$
 $$;
 revoke execute on function related_runs(text) from public;
 grant execute on function related_runs(text) to cs_app;
+
+-- All governed rows of the entered tenant, or those of one run. Of results also the digest of the rows that are kept.
+create or replace function governed_rows(p_run text) returns setof jsonb
+language sql stable security definer set search_path = public, pg_temp as $$
+  select governed_row(r) from runs r where r.kind = 'run' and r.id = coalesce(p_run, r.id)
+  union all select governed_row(e) from effects e where e.run = coalesce(p_run, e.run)
+  union all select governed_row(a) from approvals a where a.run = coalesce(p_run, a.run)
+  union all select governed_row(i) from approvals a join approval_items i on i.approval = a.id
+             where a.run = coalesce(p_run, a.run)
+  union all select governed_row(v) from approvals a join votes v on v.approval = a.id where a.run = coalesce(p_run, a.run)
+  union all select governed_row(h) || to_jsonb((select rows_digest(string_agg(w.row, E'\n' order by w.ord))
+                                                  from result_rows w where w.handle = h.handle))
+              from results h where h.run = coalesce(p_run, h.run)
+  union all select governed_row(q) from principals q where p_run is null
+  union all select governed_row(k) from keys k where p_run is null
+  union all select governed_row(k) from kills k where p_run is null
+  union all select governed_row(a) from authority a where p_run is null
+  union all select governed_row(k) from knowledge k where p_run is null
+  union all select governed_row(w) from knowledge_approvals w where p_run is null
+$$;
+revoke execute on function governed_rows(text) from public;
+grant execute on function governed_rows(text) to cs_app;

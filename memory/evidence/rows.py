@@ -1,4 +1,4 @@
-"""Governed rows: what people read in tables and the journal must agree with; adopted once, when a release brings stamps.
+"""Governed rows, which people read in tables and the journal agrees with: adopted once, when a release brings stamps.
 
 Every function that changes such a row puts it into the entry that says so (`rows.sql`), where its stamp is made.
 """
@@ -9,7 +9,7 @@ from memory.errors import Temporary
 
 
 async def adopt(owner_url: str) -> int:
-    """Stamp the rows of every tenant that were written before there were stamps; returns how many, later none."""
+    """Stamp all rows that were written before there were stamps; returns of how many runs, later of none."""
     try:
         async with await psycopg.AsyncConnection.connect(owner_url, connect_timeout=10) as connection:
             cursor = await connection.execute("select adopt_rows()")

@@ -1,4 +1,4 @@
--- Governed rows as texts, and their stamps in the journal. Called by rows.py and lines.py, and by all functions that change
+-- Governed rows as texts, and their stamps in the journal. Called by rows.py, and by all functions that change
 -- such a row: they put it into the entry that says so.
 
 -- A row as [table, key, text]; null columns are left out, so that a column that comes later changes no text.
@@ -70,28 +70,6 @@ create or replace function governed_row(v knowledge_approvals) returns jsonb lan
 return governed_text('knowledge_approvals', v.id || '/' || v.version || '/' || v.approver, to_jsonb(v));
 revoke execute on function governed_row(knowledge_approvals) from public;
 
--- All governed rows of the entered tenant, or those of one run. Of results also the digest of the rows that are kept.
-create or replace function governed_rows(p_run text) returns setof jsonb
-language sql stable security definer set search_path = public, pg_temp as $$
-  select governed_row(r) from runs r where r.kind = 'run' and r.id = coalesce(p_run, r.id)
-  union all select governed_row(e) from effects e where e.run = coalesce(p_run, e.run)
-  union all select governed_row(a) from approvals a where a.run = coalesce(p_run, a.run)
-  union all select governed_row(i) from approvals a join approval_items i on i.approval = a.id
-             where a.run = coalesce(p_run, a.run)
-  union all select governed_row(v) from approvals a join votes v on v.approval = a.id where a.run = coalesce(p_run, a.run)
-  union all select governed_row(h) || to_jsonb((select rows_digest(string_agg(w.row, E'\n' order by w.ord))
-                                                  from result_rows w where w.handle = h.handle))
-              from results h where h.run = coalesce(p_run, h.run)
-  union all select governed_row(q) from principals q where p_run is null
-  union all select governed_row(k) from keys k where p_run is null
-  union all select governed_row(k) from kills k where p_run is null
-  union all select governed_row(a) from authority a where p_run is null
-  union all select governed_row(k) from knowledge k where p_run is null
-  union all select governed_row(w) from knowledge_approvals w where p_run is null
-$$;
-revoke execute on function governed_rows(text) from public;
-grant execute on function governed_rows(text) to cs_app;
-
 -- One governed row by its table and key, also if it is gone.
 create or replace function governed_row_at(p_table text, p_key text) returns jsonb
 language sql stable set search_path = public, pg_temp as $$
@@ -131,23 +109,33 @@ create or replace function stamps(p_rows jsonb) returns jsonb language sql volat
 $$;
 revoke execute on function stamps(jsonb) from public;
 
--- Stamps the rows of every tenant that were written before there were stamps: what is true of them from now on is what
--- stands there today.
+-- Stamps the rows of every tenant that were written before there were stamps, one entry for each run and one for what
+-- belongs to none: what is true of them from now on is what stands there today.
 create or replace function adopt_rows() returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_tenant text; v_rows jsonb; v_all int := 0;
+declare v_tenant text; v_run runs; v_all int := 0;
 begin
   for v_tenant in select t.id from tenants t where not t.adopted for update loop
     perform enter(v_tenant, null, '{}', null);
-    for v_rows in select jsonb_agg(x.r) from (select r, row_number() over () / 1000 as part from governed_rows(null) r) x
-                   group by x.part order by x.part loop
-      perform journal_extend(authority_chain(), jsonb_build_object('kind', 'adopted', 'rows', v_rows,
-        'counts', jsonb_build_object('rows', jsonb_array_length(v_rows))));
-      v_all := v_all + jsonb_array_length(v_rows);
+    for v_run in select r.* from runs r where r.kind = 'run' order by r.created, r.id for no key update loop
+      perform journal_record(v_run, null, '{}', adopted_entry(v_run.id));
+      v_all := v_all + 1;
     end loop;
+    perform journal_extend(authority_chain(), adopted_entry(null));
     update tenants t set adopted = true where t.id = v_tenant;
   end loop;
   perform enter(null, null, '{}', '{}');
   return v_all;
 end $$;
 revoke execute on function adopt_rows() from public;
+
+-- The entry that adopts the rows of a run, or those that belong to none.
+create or replace function adopted_entry(p_run text) returns jsonb
+language sql stable set search_path = public, pg_temp as $$
+  select jsonb_build_object('kind', 'adopted', 'counts', jsonb_build_object('rows', count(*)),
+                            'rows', coalesce(jsonb_agg(g), '[]'))
+    from governed_rows(p_run) g
+   where p_run is not null
+      or g ->> 0 in ('principals', 'keys', 'kills', 'authority', 'knowledge', 'knowledge_approvals')
+$$;
+revoke execute on function adopted_entry(text) from public;

@@ -98,6 +98,8 @@ begin
     values (p_run.tenant, p_run.id, v_seq, v_head, v_hash, v_text, v_words, v_salt, v_body ->> 'by');
     v_head := v_hash;
   end loop;
+  -- What the log of the tenant has to take in (memory/evidence/log.sql).
+  insert into journal_news (tenant, run) values (p_run.tenant, p_run.id);
   if p_reserve is null and p_spend is null then
     update runs set seq = v_seq, head = v_head where id = p_run.id;
     return v_seq;
@@ -147,7 +149,7 @@ create or replace function is_reserved_kind(p_kind text) returns boolean languag
   select coalesce(p_kind in ('requested', 'planned', 'proposed', 'permitted', 'outcome', 'interrupted', 'resolved',
     'read', 'held', 'vote', 'vote_refused', 'question', 'approval', 'kill', 'unkill', 'policy', 'knowledge',
     'answered', 'cancel', 'resumed', 'ended', 'pruned', 'restored', 'legal_hold', 'forgotten', 'pinned',
-    'knowledge_approved', 'taken_over', 'retaken', 'resent', 'forked', 'kept', 'adopted', 'signing_key')
+    'knowledge_approved', 'taken_over', 'retaken', 'resent', 'forked', 'kept', 'adopted', 'signing_key', 'alert')
     or p_kind like any (array['key\_%', 'person\_%']), true)
 $$;
 revoke execute on function is_reserved_kind(text) from public;

@@ -36,7 +36,9 @@ with named as materialized (
     from chain c
 )
 select n.run, r.id is not null as has_row, r.seq as last, r.head,
-       p.kind, p.seq, p.prev, p.hash, p.body, p.words, p.salt, p.is_whole and p.follows as holds, p.is_whole, p.is_wanted
+       p.kind, p.seq, p.prev, p.hash, p.body, p.words, p.salt, p.is_whole, p.follows, p.is_wanted,
+       p.words is null or p.body::jsonb ->> 'sealed' = encode(
+         sha256(uuid_send(p.salt) || convert_to(p.words, 'UTF8')), 'hex') as is_sealed
   from named n left join runs r on r.id = n.run
   left join picked p on p.run = n.run
    and (p.is_wanted or not p.is_whole or not p.follows or p.next_kind is null)
@@ -92,13 +94,12 @@ class _Chain:
             row["run"], row["seq"], bytes(row["prev"]), bytes(row["hash"]), row["body"], row["words"], row["salt"]
         )
         self.end = (entry.seq, entry.hash)
-        is_sealed = entry.is_sealed
-        if not row["holds"] or not is_sealed:
+        if not (row["is_whole"] and row["follows"] and row["is_sealed"]):
             self.breaks.append(entry.seq)
         # Nothing is told by what somebody edited.
         if not row["is_wanted"] or not row["is_whole"]:
             return
-        if not is_sealed:
+        if not row["is_sealed"]:
             entry = replace(entry, words=None, salt=None)
         self.entries.append(entry)
         if entry.words is None and entry.is_forgotten:

@@ -34,6 +34,9 @@ FORGETTING = 7700
 whether its text was forgotten when it holds its own lock."""
 REEMBEDDING = 7800
 """One worker at a time makes vectors anew; it does not wait but gives up, in a transaction of its own."""
+LOG = 7900
+"""One process at a time extends the log of a tenant, in a transaction of its own; before the row of the chain of
+authority, which gets an entry when the signing key is another one."""
 
 
 async def hold_scope(connection: AsyncConnection[DictRow], scope: Scope | None) -> None:

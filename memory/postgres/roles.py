@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +21,11 @@ DATABASE = "countersign"
 _PLAIN = "nosuperuser nobypassrls nocreatedb nocreaterole noreplication"
 # Without `inherit false` the owner would fall under every policy written `to cs_system` and see all tenants.
 _MEMBER = f"grant {SYSTEM} to {OWNER} with inherit false, set true"
+
+
+def password() -> str:
+    """Return a new password."""
+    return secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +59,22 @@ class Secrets:
 
     folder: Path
 
-    def of(self, role: str) -> str:
-        """Return the password of a role; made up the first time."""
+    def of(self, role: str, draw: Callable[[], str] = password) -> str:
+        """Return the password of a role, or another secret by name; drawn the first time."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         path = self.folder / role
         if not path.exists():
-            # Written aside and renamed, so that a crash never leaves an empty secret behind.
+            # Written aside and linked, so that a crash never leaves an empty secret behind, and of two processes that
+            # draw at once both go on with the first one's.
             draft = self.folder / f".{role}.{os.getpid()}"
             handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             try:
-                os.write(handle, secrets.token_urlsafe(24).encode())
+                os.write(handle, draw().encode())
             finally:
                 os.close(handle)
-            draft.rename(path)
+            with suppress(FileExistsError):
+                path.hardlink_to(draft)
+            draft.unlink()
         return path.read_text()
 
     def urls(self, address: Address, database: str = DATABASE) -> Urls:

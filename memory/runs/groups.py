@@ -29,11 +29,12 @@ with part as (
 select handle, count(*) as count from part group by handle
 """
 _HEADERS = f"""
-insert into results (handle, run, name, count, total, currency, digest, shape)
+insert into results (handle, run, name, count, total, currency, digest, shape, checkpoint)
 select n.handle, %(run)s, n.name, count(r.ord), coalesce(sum(r.amount), 0), {SHARED_CURRENCY},
-       rows_digest(string_agg(r.row, E'\n' order by r.ord)), (select shape from results where handle = %(source)s)
+       rows_digest(string_agg(r.row, E'\n' order by r.ord)), (select shape from results where handle = %(source)s),
+       %(checkpoint)s::text
   from unnest(%(handles)s::text[], %(names)s::text[]) as n (handle, name)
-  left join result_rows r on r.handle = n.handle group by n.handle, n.name
+  left join result_rows r on r.handle = n.handle group by n.handle, n.name order by n.name
 """
 
 
@@ -88,9 +89,17 @@ async def _sort_piece(
     return {row["handle"]: row["count"] for row in await cursor.fetchall()}
 
 
-async def keep_groups(connection: Connection, run: str, source: str, names: Mapping[str, str]) -> None:
+async def keep_groups(
+    connection: Connection, run: str, checkpoint: str | None, source: str, names: Mapping[str, str]
+) -> None:
     """Store what each group is, empty ones too; `names` are the results' names by handle."""
-    values = {"run": run, "source": source, "handles": list(names), "names": list(names.values())}
+    values = {
+        "run": run,
+        "checkpoint": checkpoint,
+        "source": source,
+        "handles": list(names),
+        "names": list(names.values()),
+    }
     await connection.execute(_HEADERS, values)
 
 

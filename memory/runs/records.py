@@ -32,6 +32,13 @@ class Lease:
     input: Mapping[str, Any]
     flow: str = DEFAULT_FLOW
     """Name of the flow that leads the run."""
+    checkpoint: str = ""
+    """The checkpoint from which the step started that acts under it; entries of the step name it."""
+
+    @property
+    def step_facts(self) -> dict[str, str]:
+        """Return what each entry of the step says of where it was written; nothing outside of steps."""
+        return {"checkpoint": self.checkpoint} if self.checkpoint else {}
 
 
 def access_of(principal: Principal, run: str, thread: str) -> Access:
@@ -103,7 +110,7 @@ async def adopt(
     facts: Mapping[str, Any],
 ) -> None:
     """Make this the plan that the run follows, with its budget; journaled unless it is so already."""
-    body = {"plan": plan, "hash": plan_hash, "facts": facts, **budget}
+    body = {"plan": plan, "hash": plan_hash, "facts": facts, "checkpoint": lease.checkpoint or None, **budget}
     row = await database.call(lease.access, "adopt_plan", lease.run, lease.fence, body)
     _check_lease(lease, row, "adopt_plan")
 

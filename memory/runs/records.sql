@@ -47,7 +47,7 @@ begin
            limit_calls = (p ->> 'calls')::bigint
      where runs.id = p_run returning * into v_run;
     perform journal_record(v_run, null, null, journal_told_by_app(p -> 'facts')
-      || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash', 'steps', p -> 'plan',
+      || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash', 'document', p -> 'plan',
         'limits', limits_of(v_run), 'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_run))));
   end if;
   return query select 'ok';

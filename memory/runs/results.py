@@ -22,7 +22,7 @@ from memory.store import search, write
 from memory.store.models import Provenance, SearchResult
 
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
-_HEADER = "insert into results (handle, run, name, count, total, currency, digest, shape) "
+_HEADER = "insert into results (handle, run, name, count, total, currency, digest, shape, checkpoint) "
 _ROWS = f"select row {_PART} order by ord"
 _PAGE_ROWS = "select row from result_rows where handle = %s and ord >= %s and ord < %s order by ord"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
@@ -44,6 +44,7 @@ class RunRows:
         *,
         embedder: Embedder = LEXICAL,
         page: int = PAGE,
+        checkpoint: str = "",
     ) -> None:
         self._database = database
         self._access = access
@@ -51,6 +52,7 @@ class RunRows:
         self._step = step
         self._embedder = embedder
         self._page = page
+        self._checkpoint = checkpoint or None
 
     def handle(self, name: str) -> str:
         """Return the handle of a named result of this step, kept or not."""
@@ -71,8 +73,8 @@ class RunRows:
             async for page in pages(rows):
                 await self._insert(connection, handle, page, tally)
             await connection.execute(
-                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s, %s)",
-                [handle, self._run, f"{self._step}/{name}", *tally.sums.values(), Jsonb(tally.shape)],
+                _HEADER + "values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [handle, self._run, f"{self._step}/{name}", *tally.sums.values(), Jsonb(tally.shape), self._checkpoint],
             )
         return ResultSlice(handle=handle, start=0, **tally.sums)
 
@@ -180,7 +182,7 @@ class RunRows:
                 rule = Rule(classify, sorted(fields), otherwise)
                 await sort(connection, spans(part, self._page), rule, handles, on_piece)
                 titles = {handle: f"{self._step}/{name}" for name, handle in handles.items()}
-                await keep_groups(connection, self._run, part["handle"], titles)
+                await keep_groups(connection, self._run, self._checkpoint, part["handle"], titles)
                 on_piece()
             slices = {name: await self._find_slice(connection, handles[name]) for name in case_names}
         return {name: group for name, group in slices.items() if group is not None}

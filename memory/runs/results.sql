@@ -13,9 +13,9 @@ declare v_run runs;
 begin
   select * into v_run from runs r where r.id = new.run for no key update;
   if found then
-    perform journal_record(v_run, null, null, jsonb_build_object('kind', 'kept', 'id', new.handle, 'name', new.name,
+    perform journal_record(v_run, null, null, jsonb_build_object('kind', 'kept', 'id', new.handle,
       'counts', jsonb_build_object('rows', new.count), 'digest', new.digest, 'amount', new.total,
-      'currency', new.currency, 'rows', jsonb_build_array(governed_row(new))));
+      'currency', new.currency, 'checkpoint', new.checkpoint, 'rows', jsonb_build_array(governed_row(new))));
   end if;
   return null;
 end $$;

@@ -122,8 +122,8 @@ def _note_request(story: RunStory, entry: JournalEntry, body: Mapping[str, Any])
 def _note_plan(story: RunStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
     story.facts["plan_hash"] = body["plan"]
     story.facts |= _limits(body)
-    if entry.is_forgotten or "steps" in body:
-        story.facts["plan"] = body.get("steps")
+    if entry.is_forgotten or "document" in body:
+        story.facts["plan"] = body.get("document")
     else:
         story.facts.pop("plan", None)
 

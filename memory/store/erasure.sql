@@ -53,15 +53,16 @@ end $$;
 revoke execute on function erase_run(text) from public;
 grant execute on function erase_run(text) to cs_app;
 
--- Empties the entries of these runs and what this person said in other runs, and says so in each chain, with new stamps
--- of the rows of which nothing is on record any more.
-create or replace function forget_words(p_user text, p_runs text[]) returns int
+-- Empties the entries of these runs, what this person said in other runs and how those ended that they refused, and says
+-- so in each chain, with new stamps of the rows of which nothing is on record any more.
+create or replace function forget_words(p_user text, p_runs text[], p_judged text[]) returns int
 language plpgsql set search_path = public, pg_temp as $$
 declare v record; v_all int := 0; v_rows jsonb;
 begin
   for v in select j.run, array_agg(j.seq order by j.seq) as entries from journal j
             where j.words is not null
-              and (j.run = any (p_runs) or (j.tenant = current_tenant() and j.author = p_user))
+              and (j.run = any (p_runs) or j.run = any (p_judged) and j.kind = 'ended'
+                   or (j.tenant = current_tenant() and j.author = p_user))
             group by j.run order by j.run loop
     perform 1 from runs r where r.id = v.run for no key update;
     select coalesce(jsonb_agg(jsonb_build_array(s.row -> 0, s.row -> 1)), '[]') into v_rows from (
@@ -76,7 +77,7 @@ begin
   end loop;
   return v_all;
 end $$;
-revoke execute on function forget_words(text, text[]) from public;
+revoke execute on function forget_words(text, text[], text[]) from public;
 
 -- The governed rows beside their runs' that lose words of a person: [table, key] of each.
 create or replace function rows_of_person(p_user text, p_judged text[]) returns jsonb
@@ -186,7 +187,7 @@ begin
   perform forget_sayings(p_person, v_runs);
   -- What they refused a colleague with was that run's answer, and stands in its graph's state.
   update runs r set message = '' where r.id = any (v_judged);
-  v_counts := v_counts || jsonb_build_object('words', forget_words(p_person, v_runs));
+  v_counts := v_counts || jsonb_build_object('words', forget_words(p_person, v_runs, v_judged));
   v_about := encode(memory_hmac('person' || chr(10) || p_person), 'hex');
   perform journal_extend(authority_chain(), jsonb_build_object('kind', 'forgotten', 'person', v_about,
     'by', current_principal(), 'counts', v_counts, 'rows', governed_rows_at(v_rows)));

@@ -1,13 +1,22 @@
 """Folders of one's own at start-up: what they say is judged before anything is put in force."""
 
+import hashlib
+import json
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from app import bootstrap
 from app.addresses import Addresses
 from app.settings import Settings
+from app.wiring import open_system
 from memory.errors import Permanent
+from memory.evidence import texts
+from memory.governance import policy_version
+from memory.postgres.database import Database
+from memory.postgres.roles import Urls
+from tests.scenarios.town import KEYS
 from tools.catalog import Catalog
 
 NOWHERE = Addresses("postgresql://nobody@127.0.0.1:1/x", "postgresql://nobody@127.0.0.1:1/x", None, is_embedded=False)
@@ -97,3 +106,38 @@ def test_policies_of_other_systems_are_read(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     (tmp_path / "policies/own.cedar").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     assert "own.staging-only" in bootstrap.load_policies(chosen, Catalog.discover().cards).rules
+
+
+@pytest.mark.anyio
+async def test_what_verdicts_will_rest_on_is_kept_before_anything_is_judged(urls: Urls, tmp_path: Path) -> None:
+    """At set-up, and again by each process that judges, which may have other policies than those in force."""
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False)
+    first = Settings.model_validate(
+        {"data_dir": tmp_path, "tenant": f"t-{uuid4().hex[:10]}", "embeddings": "lexical", **KEYS}
+    )
+    second = first.model_copy(update={"policy_dir": settings(tmp_path, policy=RULE).policy_dir})
+    await bootstrap.set_up(first, addresses)
+    access = policy_version.installation(first.tenant)
+    for chosen, count in ((first, 1), (second, 2)):
+        async with open_system(chosen, addresses) as system:
+            assert await texts.read(system.database, access, "policy", system.policy.version) == system.policy.text
+            assert await texts.read(system.database, access, "cards", system.policy.cards) == system.policy.cards_text
+            rows = await system.database.rows(access, "select count(*) as n from texts where kind = 'policy'")
+            assert rows[0]["n"] == count
+
+
+@pytest.mark.anyio
+async def test_the_same_rules_stay_in_force_over_an_upgrade_and_others_wait_for_a_person(
+    urls: Urls, database: Database, tmp_path: Path
+) -> None:
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False)
+    chosen = Settings.model_validate({"data_dir": tmp_path, "tenant": f"t-{uuid4().hex[:10]}", **KEYS})
+    access = policy_version.installation(chosen.tenant)
+    first = (await bootstrap.set_up(chosen, addresses)).policy
+    policies = bootstrap.load_policies(chosen, Catalog.discover().cards)
+    files: dict[str, str] = json.loads(policies.text)
+    text = "".join(f"{name}\0{files[name]}\0" for name in sorted(files))
+    await policy_version.activate(database, access, hashlib.sha256(text.encode()).hexdigest())
+    assert (await bootstrap.set_up(chosen, addresses)).policy == first
+    await policy_version.activate(database, access, "0" * 64)
+    assert (await bootstrap.set_up(chosen, addresses)).policy == "0" * 64

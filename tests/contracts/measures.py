@@ -18,6 +18,9 @@ ROOMS = ("app", "graphs", "tools", "memory")
 WORLD = ROOT / "app" / "world"
 """The demo business: its style is checked like everything's, but it does not count as our code."""
 
+CARRIED = ROOT / "memory" / "evidence" / "verifier.py"
+"""The file that strangers take along, which therefore imports nothing of ours and cannot be split."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FORKS = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.comprehension, ast.match_case)
 _PROSE = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -157,6 +160,7 @@ def cycles(code: Iterable[Module]) -> list[str]:
 LIMITS: Mapping[str, float] = {
     "file p90": 250,
     "file max": 300,
+    "carried file": 670,
     "function p90": 30,
     "function max": 50,
     "branches p90": 5,
@@ -174,10 +178,12 @@ def figures() -> dict[str, float]:
     sloc = sum(module.sloc for module in code)
     functions = [function for module in code for function in module.functions]
     public = [node for module in code for node in module.public()]
-    sizes, files = [length(function) for function in functions], [module.lines for module in code if module.sloc]
+    sizes = [length(function) for function in functions]
+    files = [module.lines for module in code if module.sloc and module.path != CARRIED]
     return {
         "file p90": percentile(files, 0.9),
         "file max": max(files),
+        "carried file": Module(CARRIED).lines,
         "function p90": percentile(sizes, 0.9),
         "function max": max(sizes),
         "branches p90": percentile(map(branches, functions), 0.9),

@@ -23,7 +23,8 @@ def test_figure_stays_within_its_limit(figures: dict[str, float], name: str) -> 
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    assert [module.name for module in MODULES if module.lines > LIMITS["file max"]] == []
+    files = [module for module in MODULES if module.path != measures.CARRIED]
+    assert [module.name for module in files if module.lines > LIMITS["file max"]] == []
 
 
 def test_functions_are_typed_and_fit_a_screen() -> None:

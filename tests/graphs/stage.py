@@ -12,6 +12,7 @@ from graphs.planning.plan import Plan
 from graphs.planning.proposal import Proposal
 from graphs.state import State
 from memory.clock import Clock
+from memory.evidence import texts
 from memory.governance import approvals, journal, policy_version
 from memory.governance.approvals import ApprovalRecord, VoteKind, VoteResult
 from memory.governance.journal import JournalEntry
@@ -89,6 +90,8 @@ class Stage:
         self, request: str = "", plan: Plan | None = None, thread: str | None = None, flow: str = "governed"
     ) -> str:
         """Let alice start a run; returns its id."""
+        await texts.keep(self.database, self.access, "policy", self.rules.text)
+        await texts.keep(self.database, self.access, "cards", self.rules.cards_text)
         await self.activate(self.rules.version)
         run = str(uuid4())
         complete_plan = plan.model_dump(mode="json") if plan else None

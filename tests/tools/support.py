@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from memory.clock import Clock
 from memory.errors import Permanent, Temporary
+from memory.evidence import texts
 from memory.governance import approvals, journal, policy_version
 from memory.governance.approvals import VoteKind, VoteResult
 from memory.postgres.database import Database
@@ -276,6 +277,8 @@ async def open_desk(
     catalog = Catalog([*TOOLS, *tools])
     rules = PolicySet({"shop.cedar": policy}, catalog.cards)
     desk = Desk(database, shop, catalog, Gateway(database, catalog, rules, shop, clock), rules, people, clock)
+    await texts.keep(database, desk.access("alice"), "policy", rules.text)
+    await texts.keep(database, desk.access("alice"), "cards", rules.cards_text)
     await desk.activate(rules.version)
     return desk
 

@@ -75,7 +75,7 @@ async def test_no_claim_commits_after_the_switch_did(desk: Desk) -> None:
 async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_again(desk: Desk) -> None:
     """R125"""
     lease = await desk.run()
-    refund = act(lease, tool="shop.refund")
+    refund = act(lease, tool="shop.refund", checkpoint="c1")
     await desk.decide(await desk.ask(lease, refund), "bob")
 
     async def stop() -> None:
@@ -90,10 +90,8 @@ async def test_a_call_stopped_on_its_way_goes_on_after_release_without_asking_ag
     desk.shop.before = None
     outcome = await desk.gateway.perform(await desk.resume(lease.run), refund)
     assert (outcome.state, desk.shop.effects, await desk.count("approvals")) == ("done", ["shop:a"], 1)
-    assert [kind for kind in await desk.kinds(lease) if kind in {"interrupted", "outcome"}] == [
-        "interrupted",
-        "outcome",
-    ]
+    attempts = [body for body in await desk.story(lease) if body["kind"] in {"interrupted", "outcome"}]
+    assert [(body["kind"], body["checkpoint"]) for body in attempts] == [("interrupted", "c1"), ("outcome", "c1")]
 
 
 @pytest.mark.parametrize("reach", ["all", "tool"])

@@ -103,9 +103,10 @@ async def test_an_event_undone_by_hand_is_a_question_and_never_repeated(hall: tu
     await perform(desk, "hall.book")
     world.booked.clear()
     lease = await desk.run()
-    second = await desk.gateway.perform(lease, act(lease, tool="hall.book"))
+    second = await desk.gateway.perform(lease, act(lease, tool="hall.book", checkpoint="c1"))
     assert (second.state, second.code, world.calls) == ("unverified", "unverified", ["book:a"])
-    assert (await desk.kinds(lease))[-1] == "contradicted"
+    last = (await desk.story(lease))[-1]
+    assert (last["kind"], last["checkpoint"]) == ("contradicted", "c1")
 
 
 async def test_an_event_that_cannot_be_looked_at_now_is_not_skipped(hall: tuple[Desk, Hall]) -> None:

@@ -147,7 +147,7 @@ _LATER = {
     "held": {"round", "requester", "requester_excluded", "shown", "items", "checkpoint"},
     "approval": {"edited", "valid_until"},
     "requested": {"limits"},
-    "planned": {"steps", "limits"},
+    "planned": {"document", "limits"},
     "ended": {"message"},
     "permitted": {"digest"},
 }

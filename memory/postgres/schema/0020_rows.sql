@@ -9,6 +9,7 @@ update tenants set adopted = false;
 -- The checkpoint from which a question was asked; votes on it name it.
 alter table approvals add column checkpoint text;
 
--- Their successors answer with the round, and write the entry themselves.
+-- Their successors answer with the round, write the entry themselves, and are told whose runs a person refused.
 drop function if exists keep_proposal(approvals, jsonb);
 drop function if exists spend(text, jsonb);
+drop function if exists forget_words(text, text[]);

@@ -1,11 +1,10 @@
-import json
 from typing import Any
 
 import httpx2
 import pytest
 
 from app.api.dependencies import Services
-from memory.governance.journal import chain_hash
+from memory.evidence.verifier import ExportCheck
 from tests.app.conftest import Client, RecordingQueue, decision
 from tests.conftest import Connect
 
@@ -77,17 +76,16 @@ async def test_an_export_can_be_verified_without_us(b: httpx2.AsyncClient, appro
     """R113 R114."""
     await b.post(f"/api/approvals/{approval}/decisions", json=decision(approval))
     answer = await b.get("/api/journal/export", params={"run": approval.removeprefix("ask-")})
-    entries = [json.loads(line) for line in answer.text.splitlines()]
-    assert len(entries) > 3
-    for entry in entries:
-        again = chain_hash(bytes.fromhex(entry["prev"]), entry["run"], entry["seq"], entry["body"])
-        assert again.hex() == entry["hash"]
+    examination = ExportCheck()
+    for line in answer.text.splitlines():
+        examination.feed(line)
+    assert (examination.finish(), examination.counts["entries"] > 3, examination.counts["rows"] > 3) == ([], True, True)
 
 
 async def test_verify_names_the_entry_that_was_changed(a: httpx2.AsyncClient, superuser: Connect) -> None:
     """R113."""
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    assert (await a.get("/api/journal/verify")).json()["ok"] is True
+    assert (await a.get("/api/journal/verify")).json()["broken"] == []
     async with superuser() as connection, connection.transaction():
         await connection.execute("alter table journal disable trigger all")
         await connection.execute("update journal set body = body || ' ' where run = %s", [run])

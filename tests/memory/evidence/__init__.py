@@ -1,1 +1,1 @@
-"""Tests of the evidence: stamps, lines, log, receipts and their verifier."""
+"""Tests of `memory.evidence`."""

@@ -9,6 +9,8 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from memory.evidence import log
+from memory.evidence.signing_key import SigningKey, draw
 from memory.knowledge import versions
 from memory.knowledge.models import KnowledgeItem
 from memory.postgres.database import Connection, Database
@@ -31,7 +33,7 @@ ROW_COUNTS = {
     *("memories", "memory_postings", "memory_marks", "memory_links", "memory_seen", "memory_archive"),
     *("memory_secrets", "memory_tombstones", "transcripts", "model_calls", "knowledge", "knowledge_phrases"),
     *("checkpoints", "checkpoint_blobs", "checkpoint_writes", "results", "result_rows", "requests", "kills"),
-    *("runs", "journal", "principals"),
+    *("runs", "journal", "principals", "log_leaves", "log_heads", "signing_keys", "journal_news"),
 }
 """Tables that hold something of the victim; of an empty one a search proves nothing."""
 BY_SCOPE = {"memories", "memory_postings", "memory_marks", "memory_links", "memory_archive", "memory_seen", "requests"}
@@ -119,6 +121,7 @@ async def victim(database: Database, alice: Principal, bob: Principal) -> Access
     access = Access.of(alice)
     await remember(database, access)
     await work(database, access)
+    await log.extend(database, alice.tenant, SigningKey.of(draw()))
     await kills.kill(database, access, "user", "carol", "why")
     item = KnowledgeItem(
         "db.port", "fact", "Port of the database", "The database listens on port 5432.", "ops", date(2030, 1, 1)

@@ -122,6 +122,10 @@ def test_what_python_calls_it_calls_from_beside(function: Function) -> None:
 def test_trigger_stands_beside_the_module_that_owns_its_table() -> None:
     tables = {(file.name, table) for file in FILES for table in _TRIGGER.findall(file.text)}
     assert tables == {
+        ("memory/evidence/log.sql", "log_heads"),
+        ("memory/evidence/log.sql", "log_leaves"),
+        ("memory/evidence/log.sql", "signing_keys"),
+        ("memory/evidence/texts.sql", "texts"),
         ("memory/governance/journal.sql", "journal"),
         ("memory/governance/principals.sql", "keys"),
         ("memory/governance/principals.sql", "principals"),

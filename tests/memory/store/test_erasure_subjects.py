@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from memory.errors import Permanent
+from memory.evidence.check import check
 from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import records
@@ -113,8 +114,8 @@ async def test_the_journal_tells_that_it_happened_and_not_what_it_was(
     assert receipt.body["counts"] == {"memories": 1, "archive": 1}
     assert (receipt.body["by"], receipt.body["scope"], len(receipt.body["digest"])) == ("alice", "user:alice", 64)
     assert "diagnosis" not in f"{receipt.text}{receipt.words}"
-    async with database.transaction(own_access) as connection:
-        assert (await journal.verify(connection)).ok
+    async with database.snapshot(own_access) as connection:
+        assert (await check(connection)).problems == ()
 
 
 async def test_nobody_forgets_what_lies_elsewhere(

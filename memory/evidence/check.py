@@ -1,0 +1,53 @@
+"""Check of the journal as it stands: the lines of an export, given to the verifier that strangers use.
+
+The API checks what people ask for, a duty of the workers everything (`checks`).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memory.evidence.lines import lines
+from memory.evidence.verifier import ExportCheck
+from memory.postgres.database import Connection
+
+_PORTION = 500
+"""Lines that are checked in one go, outside the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Result of one check; `problems` name places and what is wrong there."""
+
+    counts: Mapping[str, int]
+    problems: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+    """What a reader must know beside the problems, such as that heads are unsigned."""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether everything holds."""
+        return not self.problems
+
+
+async def check(connection: Connection, run: str | None = None) -> Check:
+    """Check the entered tenant's journal and rows, or those of one run, in the caller's snapshot.
+
+    Raises Permanent("not_found") for a run of which nothing is there.
+    """
+    examination = ExportCheck()
+    portion: list[str] = []
+    async for line in lines(connection, run):
+        portion.append(line)
+        if len(portion) == _PORTION:
+            await asyncio.to_thread(_feed, examination, portion)
+            portion = []
+    await asyncio.to_thread(_feed, examination, portion)
+    problems = tuple({**problem.place, "what": problem.sentence} for problem in examination.finish())
+    return Check(dict(examination.counts), problems, tuple(examination.notes()))
+
+
+def _feed(examination: ExportCheck, portion: list[str]) -> None:
+    for line in portion:
+        examination.feed(line)

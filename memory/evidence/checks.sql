@@ -1,0 +1,64 @@
+-- When the journal is checked, and what came of it. Called by checks.py.
+
+-- Notes what a check of the entered tenant showed. A break, or its end, is told in the chain of administration: an alert,
+-- which keeps nobody from reading.
+create or replace function note_check(p jsonb) returns table (code text)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_old evidence_checks; v_problems int := (p ->> 'problems')::int;
+begin
+  perform demand_installation('note checks');
+  select * into v_old from evidence_checks c where c.tenant = current_tenant() for update;
+  insert into evidence_checks as c (tenant, began, ended, seconds, leaves, held, broken, problems, first)
+  values (current_tenant(), clock_timestamp(), clock_timestamp(), (p ->> 'seconds')::float8, (p ->> 'leaves')::bigint,
+          case v_problems when 0 then clock_timestamp() end, case when v_problems > 0 then clock_timestamp() end,
+          v_problems, left(p ->> 'first', 500))
+  on conflict (tenant) do update set ended = excluded.ended, seconds = excluded.seconds, leaves = excluded.leaves,
+    held = coalesce(excluded.held, c.held), problems = excluded.problems, first = excluded.first,
+    broken = case when excluded.problems > 0 then coalesce(c.broken, excluded.broken) end;
+  if (v_problems > 0) <> (coalesce(v_old.problems, 0) > 0)
+     or v_problems > 0 and v_old.first is distinct from left(p ->> 'first', 500) then
+    perform journal_extend(authority_chain(), jsonb_build_object('kind', 'alert', 'by', current_principal(),
+      'code', case v_problems when 0 then 'journal_holds' else 'journal_broken' end,
+      'counts', jsonb_build_object('problems', v_problems), 'first', p ->> 'first'));
+  end if;
+  return query select 'ok';
+end $$;
+revoke execute on function note_check(jsonb) from public;
+grant execute on function note_check(jsonb) to cs_app;
+
+-- Owned by the system role, which works for no tenant and sees what its policies name.
+set local role cs_system;
+
+-- Takes a tenant whose journal is due: after news not sooner than a minute, nor than twenty times as long as the last
+-- check took; without news after an hour. Who took one and did not come back is waited for ten minutes.
+create or replace function take_due_check() returns table (tenant text)
+language sql security definer set search_path = public, pg_temp as $$
+  insert into evidence_checks as c (tenant, began)
+  select t.id, clock_timestamp() from tenants t left join evidence_checks d on d.tenant = t.id
+   where d.tenant is null
+      or d.began < clock_timestamp() - interval '1 hour'
+      or coalesce(d.ended < d.began, true) and d.began < clock_timestamp() - interval '10 minutes'
+      or d.ended >= d.began
+         and d.ended < clock_timestamp() - greatest(interval '1 minute', d.seconds * interval '20 seconds')
+         and exists (select 1 from log_leaves l where l.tenant = t.id and l.position >= d.leaves)
+   order by d.began nulls first limit 1
+  on conflict (tenant) do update set began = excluded.began
+   where c.began < clock_timestamp() - interval '1 minute'
+  returning c.tenant
+$$;
+revoke execute on function take_due_check() from public;
+grant execute on function take_due_check() to cs_app;
+
+-- How it stands with the journal of every tenant, in seconds ago.
+create or replace function check_standings()
+returns table (tenant text, checked float8, held float8, broken float8, problems int, first text)
+language sql stable security definer set search_path = public, pg_temp as $$
+  select c.tenant, extract(epoch from clock_timestamp() - c.ended)::float8,
+         extract(epoch from clock_timestamp() - c.held)::float8,
+         extract(epoch from clock_timestamp() - c.broken)::float8, c.problems, c.first
+    from evidence_checks c where c.ended is not null order by c.tenant
+$$;
+revoke execute on function check_standings() from public;
+grant execute on function check_standings() to cs_app;
+
+reset role;
