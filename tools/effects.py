@@ -55,7 +55,6 @@ COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, 
   attempts, state, outcome, cost, claimed, settled, superseded_by, sent, looks,
   event_key_of(key, coalesce(event, generation)) as send_key,
   case state when 'in_doubt' then look_at end as next_look"""
-"""The columns of an `EffectRow`."""
 
 REPEATS = 5
 """How often a run may make the very same call under different plans before it counts as going nowhere."""
@@ -278,10 +277,8 @@ def outcome(state: EffectState | None, record: Mapping[str, Json], effect: str |
     if state is None or state == "claimed":
         raise Permanent("internal", f"effect {effect!r} has no outcome yet; it is {state or 'unknown'}")
     code = {"failed": "tool_failed", "unverified": "unverified"}.get(state)
-    result = cast(Mapping[str, Json], record.get("result", {}))
-    return Outcome(
-        state, code, str(record.get("message", "")), result, effect=effect, checked=record.get("checked") is True
-    )
+    result, message = cast(Mapping[str, Json], record.get("result", {})), str(record.get("message", ""))
+    return Outcome(state, code, message, result, effect=effect, checked=record.get("checked") is True)
 
 
 def _read_outcome(entry: Mapping[str, Any]) -> Outcome:

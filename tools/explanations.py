@@ -249,7 +249,7 @@ def _audit(id: str, tale: RoundStory, makers: Mapping[str, Any]) -> EffectAudit:
         approval=id,
         status=facts.get("status", "open"),
         problems=tale.problems,
-        since=tale.opened,
+        since=tale.start,
         until=facts["decided"],
         decider=facts["decided_by"],
         reason=facts.get("reason"),

@@ -27,7 +27,7 @@ class RoundStory:
     """One round; names of facts are those of columns, and there is none for what no entry holds."""
 
     run: str
-    opened: datetime
+    start: datetime
     facts: Facts
     votes: dict[str, Facts] = field(default_factory=dict[str, Facts])
     """By voter, in the order of voting."""
@@ -49,11 +49,11 @@ class RoundStory:
         is_edit = self.end is not None and self.facts["status"] == "edited"
         return self.facts["decided_by"] if is_edit and not self.facts["taken_over_by"] else None
 
-    def set_status(self, now: datetime) -> None:
+    def set_status(self, time: datetime) -> None:
         """Say that an open round is expired if its time is over; nothing, if no entry holds its time."""
         if self.end is None and "expires" not in self.facts:
             del self.facts["status"]
-        elif self.end is None and self.facts["expires"] <= now:
+        elif self.end is None and self.facts["expires"] <= time:
             self.facts["status"] = "expired"
 
     def count(self) -> None:
@@ -63,7 +63,7 @@ class RoundStory:
 
 
 def tell(
-    entries: Iterable[JournalEntry], authority: Iterable[JournalEntry], currency: str, now: datetime
+    entries: Iterable[JournalEntry], authority: Iterable[JournalEntry], currency: str, time: datetime
 ) -> dict[str, RoundStory]:
     """Return the rounds of a run by id, from its entries and those of administration.
 
@@ -73,25 +73,25 @@ def tell(
     for entry in entries:
         body = entry.body
         if entry.kind == "held":
-            stories[body["approval"]] = _opened(entry, body, currency)
+            stories[body["approval"]] = _story_of(entry, body, currency)
         elif entry.kind == "taken_over" and body["approval"] in stories:
             _take_over(stories, entry, body)
         elif story := stories.get(str(body.get("approval"))):
             _add(story, entry, body)
     knowledge = list(authority)
     for story in stories.values():
-        story.set_status(now)
+        story.set_status(time)
         if "authors" in story.facts:
-            edits = [other.editor for other in stories.values() if other.facts["step"] in story.steps]
+            edits = [edit.editor for edit in stories.values() if edit.facts["step"] in story.steps]
             _update_authors(story, [editor for editor in edits if editor], knowledge)
             story.count()
     return stories
 
 
-def _opened(entry: JournalEntry, body: Mapping[str, Any], currency: str) -> RoundStory:
+def _story_of(entry: JournalEntry, body: Mapping[str, Any], currency: str) -> RoundStory:
     facts: Facts = {_NAMES.get(name, name): body[name] for name in _HELD if name in body}
-    opened = datetime.fromisoformat(body["at"])
-    facts |= {"id": body["approval"], "run": entry.run, "opened": opened}
+    start = datetime.fromisoformat(body["at"])
+    facts |= {"id": body["approval"], "run": entry.run, "opened": start}
     facts |= {"kind": "audit" if body.get("code") == "audit_failed" else "action", "status": "open"}
     facts |= dict.fromkeys(("reason", "edited", "decided_by", "decided", "valid_until", "proposal", "taken_over_by"))
     facts["currency"] = facts.get("currency") or currency
@@ -105,7 +105,7 @@ def _opened(entry: JournalEntry, body: Mapping[str, Any], currency: str) -> Roun
     elif "shown" in body:
         facts["shown"] = body["shown"]
     items = {item["digest"]: _item(item, currency) for item in body["items"]} if "items" in body else None
-    return RoundStory(entry.run, opened, facts, items=items, problems=tuple(body.get("problems") or ()))
+    return RoundStory(entry.run, start, facts, items=items, problems=tuple(body.get("problems") or ()))
 
 
 def _item(item: Mapping[str, Any], currency: str) -> Facts:
@@ -158,9 +158,9 @@ def _close(story: RoundStory, entry: JournalEntry, body: Mapping[str, Any]) -> N
 def _take_over(stories: Mapping[str, RoundStory], entry: JournalEntry, body: Mapping[str, Any]) -> None:
     """Note that the requester made the edits of these steps their own, and who is an author of a round that goes on."""
     story = stories[body["approval"]]
-    for other in stories.values():
-        if other.editor and other.facts["step"] in story.steps:
-            other.facts["taken_over_by"] = body["by"]
+    for edit in stories.values():
+        if edit.editor and edit.facts["step"] in story.steps:
+            edit.facts["taken_over_by"] = body["by"]
     if story.end is None and "authors" in story.facts:
         story.facts["leavers"] = [*story.facts.get("leavers", ()), *body["authors"]]
 

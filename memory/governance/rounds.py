@@ -78,15 +78,15 @@ class Rounds:
     def neighbours(self, id: str) -> tuple[str | None, list[str]]:
         """Return the round before one, and the earlier ones about the same steps that an edit ended, in their order."""
         accounts = {name: self.account(name).values for name in {**self.rows, **self.stories}}
-        here, story = accounts[id], self.stories.get(id)
-        steps = {here["step"]} if story is None else story.steps
-        before = sorted((name for name in accounts if accounts[name]["round"] < here["round"]),
+        current, story = accounts[id], self.stories.get(id)
+        steps = {current["step"]} if story is None else story.steps
+        before = sorted((name for name in accounts if accounts[name]["round"] < current["round"]),
                         key=lambda name: accounts[name]["round"])  # fmt: skip
-        same_run = [name for name in before if accounts[name]["run"] == here["run"]]
-        predecessor = next((name for name in same_run if accounts[name]["round"] == here["round"] - 1), None)
+        siblings = [name for name in before if accounts[name]["run"] == current["run"]]
+        predecessor = next((name for name in siblings if accounts[name]["round"] == current["round"] - 1), None)
         is_edit = ("edited", True)
         return predecessor, [
-            name for name in same_run if (accounts[name]["status"], accounts[name]["step"] in steps) == is_edit
+            name for name in siblings if (accounts[name]["status"], accounts[name]["step"] in steps) == is_edit
         ]
 
 
@@ -128,20 +128,20 @@ def _account(rounds: Rounds, id: str, items: Mapping[str, Row], breaks: Sequence
     story = rounds.stories.get(id)
     actions = _merge("items", items, None if story is None else story.items, {})
     predecessor, edits = rounds.neighbours(id)
-    others = {name: rounds.account(name) for name in (predecessor, *edits) if name}
+    neighbours = {name: rounds.account(name) for name in (predecessor, *edits) if name}
     record = ApprovalRecord(
         approval_of(account.values),
         tuple(map(vote_of, votes.values.values())),
         tuple(map(item_of, sorted(actions.values.values(), key=lambda item: (item["step"], item["digest"])))),
-        None if predecessor is None else approval_of(others[predecessor].values),
-        tuple(approval_of(others[name].values) for name in edits),
+        None if predecessor is None else approval_of(neighbours[predecessor].values),
+        tuple(approval_of(neighbours[name].values) for name in edits),
     )
-    parts = [account, votes, actions]
-    before = [name for other, told in others.items() for name in within(f"rounds.{other}", told.differs)]
+    accounts = [account, votes, actions]
+    before = [name for id_, neighbour in neighbours.items() for name in within(f"rounds.{id_}", neighbour.differs)]
     return RoundAccount(
         record,
-        (*(name for part in parts for name in part.differs), *before, *breaks),
-        tuple(name for part in parts for name in part.row_only),
+        (*(name for part in accounts for name in part.differs), *before, *breaks),
+        tuple(name for part in accounts for name in part.row_only),
     )
 
 

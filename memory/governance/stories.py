@@ -1,4 +1,4 @@
-"""Readings of the journal for views: entries of some runs, and the places where the chains of these runs do not hold.
+"""Readings of the journal for views: entries of some runs, and the numbers where the chains of these runs do not hold.
 
 Rounds, runs and effects rebuild what they show from it; rows of tables are compared with that, and believed in nothing
 else than what no entry holds.
@@ -62,11 +62,11 @@ class Reading:
 
     def differences(self, run: str) -> tuple[str, ...]:
         """Return the names of what does not hold, as a view of this run lists them."""
-        places = [
+        numbers = [
             f"journal, entry {seq}" if home == run else f"journal of {home}, entry {seq}"
             for home, seq in self.breaks.items()
         ]
-        return (*(["run"] if run in self.rowless else []), *places)
+        return (*(["run"] if run in self.rowless else []), *numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Account:
 
 @dataclass(slots=True)
 class _Chain:
-    """Entries of one run, and the places where their chain does not hold."""
+    """Entries of one run, and the numbers where their chain does not hold."""
 
     entries: list[JournalEntry] = field(default_factory=list[JournalEntry])
     breaks: list[int] = field(default_factory=list[int])
@@ -109,13 +109,13 @@ class _Chain:
 
     def first_break(self, row: Mapping[str, Any]) -> int | None:
         """Return the number of the first entry that does not hold; `row` has the head that the run's row names."""
-        places = [*self.breaks, *self.blanks]
+        numbers = [*self.breaks, *self.blanks]
         last = self.end[0] if self.end else 0
         if row["has_row"] and row["last"] != last:
-            places.append(min(last, row["last"]) + 1)
+            numbers.append(min(last, row["last"]) + 1)
         elif row["has_row"] and self.end and bytes(row["head"]) != self.end[1]:
-            places.append(last)
-        return min(places, default=None)
+            numbers.append(last)
+        return min(numbers, default=None)
 
 
 async def read(
