@@ -50,7 +50,7 @@ _READ_CODES: tuple[RefusalCode | Literal["go", "replay"], ...] = (*get_args(Refu
 _RECORD_CODES: tuple[Literal["ok", "replay", "lease_lost"], ...] = ("ok", "replay", "lease_lost")
 _HOLD_CODES: tuple[HoldCode, ...] = get_args(HoldCode)
 _RESOLUTION_CODES: tuple[Literal["ok", "not_found", "conflict"], ...] = ("ok", "not_found", "conflict")
-_COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount,
+COLUMNS = """id, run, step, role, tool, user_id, key, generation, digest, args, amount,
   coalesce(currency, accounting_currency()) as currency, plan_hash, policy, approval,
   attempts, state, outcome, cost, claimed, settled, superseded_by, sent, looks,
   event_key_of(key, coalesce(event, generation)) as send_key,
@@ -175,7 +175,7 @@ async def register_send(database: Database, lease: Lease, claim: Claim) -> SendR
         case "lease_lost":
             raise LeaseLost(lease.run)
         case "not_found":
-            raise _unknown(str(claim.effect))
+            raise unknown(str(claim.effect))
         case refusal:
             return refusal
 
@@ -211,7 +211,7 @@ async def settle(
     row = await database.call(access, "settle", body)
     code = member(_SETTLEMENT_CODES, row["code"], "settle")
     if code == "not_found":
-        raise _unknown(str(claim.effect))
+        raise unknown(str(claim.effect))
     return Settlement(code, member(_STATES, row["state"], "settle"), row["outcome"] or {})
 
 
@@ -242,18 +242,18 @@ async def ls(
     database: Database, access: Access, *, run: str | None = None, state: OutcomeState | None = None, limit: int = 50
 ) -> list[EffectRow]:
     """Return effects, newest first, at most `limit`."""
-    query = f"""select {_COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state)
+    query = f"""select {COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state)
                  order by claimed desc, id limit %s"""
-    return [_effect(row) for row in await database.rows(access, query, run, state, limit)]
+    return [effect_of(row) for row in await database.rows(access, query, run, state, limit)]
 
 
 async def show(database: Database, access: Access, effect: str) -> EffectRow:
     """Return one effect, by its id or by its natural key; raises Permanent("not_found")."""
-    query = f"select {_COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1"
+    query = f"select {COLUMNS} from effects where id = %s or key = %s order by claimed desc limit 1"
     rows = await database.rows(access, query, effect, effect)
     if not rows:
-        raise _unknown(effect)
-    return _effect(rows[0])
+        raise unknown(effect)
+    return effect_of(rows[0])
 
 
 async def resolve(
@@ -264,7 +264,7 @@ async def resolve(
     row = await cursor.fetchone() or {}
     match member(_RESOLUTION_CODES, row["code"], "resolve_effect"):
         case "not_found":
-            raise _unknown(effect)
+            raise unknown(effect)
         case "conflict":
             message = f"effect {effect!r} is {row['state']}: resolve what is in doubt, or unverified once its run ended"
             raise Permanent("conflict", message)
@@ -277,10 +277,8 @@ def outcome(state: EffectState | None, record: Mapping[str, Json], effect: str |
     if state is None or state == "claimed":
         raise Permanent("internal", f"effect {effect!r} has no outcome yet; it is {state or 'unknown'}")
     code = {"failed": "tool_failed", "unverified": "unverified"}.get(state)
-    result = cast(Mapping[str, Json], record.get("result", {}))
-    return Outcome(
-        state, code, str(record.get("message", "")), result, effect=effect, checked=record.get("checked") is True
-    )
+    result, message = cast(Mapping[str, Json], record.get("result", {})), str(record.get("message", ""))
+    return Outcome(state, code, message, result, effect=effect, checked=record.get("checked") is True)
 
 
 def _read_outcome(entry: Mapping[str, Any]) -> Outcome:
@@ -290,10 +288,12 @@ def _read_outcome(entry: Mapping[str, Any]) -> Outcome:
     return Outcome(state, code, record["message"], record["result"], cost=Cost(**entry["cost"]))
 
 
-def _effect(row: dict[str, Any]) -> EffectRow:
+def effect_of(row: dict[str, Any]) -> EffectRow:
+    """Return a row of `COLUMNS` as an effect."""
     state = member(_STATES, row.pop("state"), "effects")
     return EffectRow(**row, state=state)
 
 
-def _unknown(effect: str) -> Permanent:
+def unknown(effect: str) -> Permanent:
+    """Return the refusal of an effect that is not there."""
     return Permanent("not_found", f"there is no effect {effect!r}; `countersign effects show` takes an id or a key")

@@ -1,27 +1,29 @@
-"""Explanation of one effect, from the request over plan, verdict and approvals to the response; called by the API."""
+"""Explanation of one effect, from the request over plan, verdict and approvals to the response; called by the API.
 
-from collections.abc import Mapping, Sequence
+It is the journal's word. Tables add what no entry holds, and where they say otherwise it is named.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from memory.governance import journal
-from memory.postgres.database import Database
+from memory.governance import round_story, rounds, stories
+from memory.governance.journal import JournalEntry
+from memory.governance.round_story import RoundStory
+from memory.governance.stories import Account, within
+from memory.postgres.database import Connection, Database
+from memory.runs import run_story
 from memory.scope import Access
-from tools import effects
+from tools import effect_account
 from tools.action import Json
+from tools.effect_account import Telling
 from tools.effects import EffectRow
 
-_REQUEST = "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s"
-_APPROVAL = (
-    "select a.id, a.round, a.status, a.need, a.exposure, coalesce(a.currency, accounting_currency()) as currency, "
-    "a.opened, a.decided, "
-    "(select jsonb_agg(jsonb_build_object('by', v.approver, 'decision', v.decision, 'channel', v.channel, "
-    "'reason', v.reason, 'key', v.key, "
-    "'key_made_by', (select k.made_by from keys k where k.id = v.key), 'at', v.at) order by v.at) "
-    "from votes v where v.approval = a.id) as votes "
-    "from approvals a where a.id = %s"
-)
+_RUN = "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s"
+_KEYS = "select id, made_by from keys where id = any (%s)"
+_NOTHING = Account({}, (), ())
+_KINDS = (*round_story.KINDS, "requested", "planned", "recalled", "question", "key_created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class EffectRequest:
     correlation: str
     input: Mapping[str, Json]
     plan_hash: str | None
-    created: datetime
+    created: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,20 @@ class EffectApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectAudit:
+    """A failed audit that was about an effect, and what people said: `approved` means that they accepted it."""
+
+    approval: str
+    status: str
+    problems: Sequence[str]
+    since: datetime
+    until: datetime | None
+    decider: str | None
+    reason: str | None
+    votes: Sequence[ApprovalVote]
+
+
+@dataclass(frozen=True, slots=True)
 class EntryReference:
     """Place of one journal entry."""
 
@@ -115,27 +131,129 @@ class Explanation:
     permit: str | None
     """First digits of the permit's fingerprint."""
     response: Mapping[str, Json] | None
+    audits: Sequence[EffectAudit]
     entries: Sequence[EntryReference]
+    differs: Sequence[str]
+    """Fields in which tables and journal disagree, and places where the journal does not hold."""
+    row_only: Sequence[str]
+    """Fields that only a table holds."""
 
 
 async def explain(database: Database, access: Access, effect: str) -> Explanation:
     """Return the chain of one effect, by its id or its natural key; raises Permanent("not_found")."""
-    row = await effects.show(database, access, effect)
-    entries = await journal.of_effect(database, access, row.id)
-    story = [entry for entry in await _run_entries(database, access, row.run) if _concerns(entry.body, row)]
-    (run,) = await database.rows(access, _REQUEST, row.run)
-    empty: dict[str, Any] = {}
-    permission = next((entry.body for entry in entries if entry.kind == "permitted"), empty)
+    authority = f"authority-{access.principal.tenant}"
+    async with database.snapshot(access) as connection:
+        telling = await effect_account.read(connection, effect, chains=[authority], kinds=_KINDS)
+        run = await (await connection.execute(_RUN.encode(), [telling.run])).fetchone()
+        entries, acts = telling.reading.of(telling.run), telling.reading.of(authority)
+        tales = round_story.tell(entries, acts, telling.currency, telling.time)
+        approval = telling.effect.approval or ""
+        book = await rounds.beside_rows(connection, telling.run, tales, approval)
+        makers = await _makers(connection, tales, acts)
+    request = _request(run, entries, telling.run)
+    question, votes = book.account(approval) if approval else _NOTHING, book.votes_of(approval)
+    parts = {"effect": [telling.account], "request": [request], "approval": [question, votes], "keys": [makers]}
     return Explanation(
-        effect=row,
-        request=EffectRequest(**run),
-        plan=EffectStep(row.plan_hash, row.step, permission.get("pins", [])),
-        memory=_memory_use(story),
-        verdict=EffectVerdict(row.policy, permission.get("rules", [])),
-        approval=await _approval(database, access, row.approval),
-        permit=permission.get("permit"),
-        response=row.outcome,
-        entries=_in_order([EntryReference(e.run, e.seq, e.kind, e.body["at"]) for e in (*story, *entries)]),
+        **_facts(telling, entries, {id: tale for id, tale in tales.items() if _is_about(tale, telling)}, makers),
+        request=EffectRequest(**request.values),
+        approval=_effect_approval(question.values, _votes(votes.values.values(), makers.values)),
+        differs=(
+            *(name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.differs)),
+            *telling.reading.differences(telling.run),
+        ),
+        row_only=tuple(
+            name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.row_only)
+        ),
+    )
+
+
+def _facts(
+    telling: Telling, entries: Sequence[JournalEntry], audits: Mapping[str, RoundStory], makers: Account
+) -> dict[str, Any]:
+    """Return the parts of an explanation that only the journal tells."""
+    row, permission = telling.effect, telling.story.permission
+    story = [entry for entry in entries if _concerns(entry.body, row, {row.approval, *audits})]
+    references = [EntryReference(e.run, e.seq, e.kind, e.body["at"]) for e in (*story, *telling.entries)]
+    return {
+        "effect": row,
+        "plan": EffectStep(row.plan_hash, row.step, permission.get("pins", [])),
+        "memory": _memory_use(story),
+        "verdict": EffectVerdict(row.policy, permission.get("rules", [])),
+        "permit": permission.get("permit"),
+        "response": row.outcome,
+        "audits": [_audit(id, tale, makers.values) for id, tale in audits.items()],
+        "entries": _in_order(references),
+    }
+
+
+def _request(row: Mapping[str, Any] | None, entries: Iterable[JournalEntry], run: str) -> Account:
+    """Return the columns of the run that an explanation has."""
+    facts = run_story.tell(entries).facts
+    blank: dict[str, Any] = {
+        "id": run,
+        "requester": "",
+        "thread": "",
+        "correlation": "",
+        "input": {},
+        "plan_hash": None,
+        "created": None,
+    }
+    if row is None:
+        return Account({name: facts.get(name, value) for name, value in blank.items()}, (), ())
+    return stories.reconcile(row, facts)
+
+
+async def _makers(connection: Connection, tales: Mapping[str, RoundStory], acts: Iterable[JournalEntry]) -> Account:
+    """Return who made each key by which a vote came."""
+    keys = [str(vote["key"]) for tale in tales.values() for vote in tale.votes.values() if vote.get("key")]
+    if not keys:
+        return _NOTHING
+    rows = await (await connection.execute(_KEYS.encode(), [keys])).fetchall()
+    # Nobody made what the machinery made.
+    bodies = [entry.body for entry in acts if entry.kind == "key_created" and entry.body["id"] in keys]
+    facts = {body["id"]: None if body["by"] == body["channel"] else body["by"] for body in bodies}
+    return stories.reconcile({**dict.fromkeys(keys), **{row["id"]: row["made_by"] for row in rows}}, facts)
+
+
+def _effect_approval(values: Mapping[str, Any], votes: Sequence[ApprovalVote]) -> EffectApproval | None:
+    names = ("id", "round", "status", "need", "exposure", "currency", "opened", "decided")
+    return EffectApproval(**{name: values[name] for name in names}, votes=votes or None) if values else None
+
+
+def _votes(rows: Iterable[Mapping[str, Any]], makers: Mapping[str, Any]) -> list[ApprovalVote]:
+    return [
+        ApprovalVote(
+            by=row["approver"],
+            decision=row["decision"],
+            channel=row["channel"],
+            reason=row["reason"],
+            key=row.get("key"),
+            key_made_by=makers.get(str(row.get("key"))),
+            at=row["at"].isoformat(),
+        )
+        for row in rows
+    ]
+
+
+def _is_about(tale: RoundStory, telling: Telling) -> bool:
+    """Return whether a round asked about the effect after it was done; one that names none is about all of its run."""
+    if tale.facts["kind"] != "audit":
+        return False
+    subjects = {item["effect"] for item in (tale.items or {}).values() if item["effect"]}
+    return telling.story.id in subjects or not subjects
+
+
+def _audit(id: str, tale: RoundStory, makers: Mapping[str, Any]) -> EffectAudit:
+    facts = tale.facts
+    return EffectAudit(
+        approval=id,
+        status=facts.get("status", "open"),
+        problems=tale.problems,
+        since=tale.start,
+        until=facts["decided"],
+        decider=facts["decided_by"],
+        reason=facts.get("reason"),
+        votes=_votes(tale.votes.values(), makers),
     )
 
 
@@ -147,32 +265,17 @@ def _in_order(entries: Sequence[EntryReference]) -> list[EntryReference]:
     return sorted(entries, key=lambda entry: (begins[entry.run], entry.run, entry.seq))
 
 
-async def _approval(database: Database, access: Access, approval: str | None) -> EffectApproval | None:
-    if approval is None:
-        return None
-    rows = await database.rows(access, _APPROVAL, approval)
-    if not rows:
-        return None
-    votes = rows[0].pop("votes")
-    return EffectApproval(**rows[0], votes=None if votes is None else [ApprovalVote(**vote) for vote in votes])
-
-
-async def _run_entries(database: Database, access: Access, run: str) -> list[journal.JournalEntry]:
-    async with database.transaction(access) as connection:
-        return [entry async for entry in journal.export(connection, run)]
-
-
-def _memory_use(story: Sequence[journal.JournalEntry]) -> MemoryUse:
+def _memory_use(story: Sequence[JournalEntry]) -> MemoryUse:
     """Return the use of memories at the last recall before the effect."""
     recalls = [entry.body for entry in story if entry.kind == "recalled"]
     return MemoryUse(recalls[-1].get("shown", []), recalls[-1].get("cited", [])) if recalls else MemoryUse([], [])
 
 
-def _concerns(body: Mapping[str, Any], effect: EffectRow) -> bool:
-    """Return whether an entry that names no effect belongs to the story of this one."""
+def _concerns(body: Mapping[str, Any], effect: EffectRow, questions: Collection[str | None]) -> bool:
+    """Return whether an entry that names no effect belongs to the story of this one, or of the questions about it."""
     if body.get("effect"):
         return False
-    is_approval = effect.approval is not None and body.get("approval") == effect.approval
+    is_approval = body.get("approval") is not None and body["approval"] in questions
     is_proposal = body.get("kind") == "proposed" and body.get("digest") == effect.digest
     is_plan = body.get("kind") in ("planned", "recalled") and body.get("plan") == effect.plan_hash
     return is_approval or is_proposal or is_plan or body.get("kind") == "requested"

@@ -10,7 +10,7 @@ from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, ControlError, Permanent
-from memory.governance import approvals, authors, limits
+from memory.governance import approvals, authors, limits, rounds
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
 from memory.runs import results
@@ -76,11 +76,19 @@ async def ls(  # the framework passes each part of a request by name
 @router.get("/{approval}", operation_id="show_approval")
 async def show(approval: str, services: ServicesDep, caller: CallerDep, response: Response) -> dict[str, Any]:
     """Show one round: actions, amounts, a sample, evidence, backout, quorum, expiry, nonce, and what changed."""
-    record = await approvals.show(services.database, caller.access, approval)
-    people = await authors.deciders(services.database, caller.access, {"approval": approval})
+    account = await rounds.show(services.database, caller.access, approval)
+    record = account.record
+    people = await authors.deciders(services.database, caller.access, _terms(record.approval))
     response.headers["ETag"] = f'"{record.approval.nonce}"'
-    view = views.approval_view(record, people)
+    view = {**views.approval_view(record, people), **views.trust(account.differs, account.row_only)}
     return {**view, "sample": await _sample(services, caller, record.approval)}
+
+
+def _terms(approval: Approval) -> dict[str, Any]:
+    """Return what people were asked, so that nothing else says who may still decide."""
+    names = ("need", "exposure", "currency", "requester", "requester_excluded")
+    terms = {name: getattr(approval, name) for name in names}
+    return {"approval": approval.id, **terms, "groups": list(approval.groups), "authors": list(approval.authors)}
 
 
 @router.post("/{approval}/decisions", operation_id="decide_approval")

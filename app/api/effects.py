@@ -10,7 +10,7 @@ from app.api import idempotency, views
 from app.api.dependencies import CallerDep, ExtendedLog, Limit, NotBlank, RequestBody, ServicesDep
 from memory.evidence import receipts
 from memory.postgres.database import Connection
-from tools import effects, explanations
+from tools import effect_account, effects, explanations
 from tools.action import OutcomeState
 from tools.effects import EffectRow
 
@@ -40,7 +40,10 @@ async def ls(
 @router.get("/{effect:path}/explain", operation_id="explain_effect")
 async def explain(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Tell the whole chain: request, person, plan, verdict, approvals, permit, response; takes an id or natural key."""
-    return views.jsonable(await explanations.explain(services.database, caller.access, effect))
+    explanation = await explanations.explain(services.database, caller.access, effect)
+    view = views.jsonable(explanation)
+    trust = views.trust(view.pop("differs"), view.pop("row_only"))
+    return {**view, **trust}
 
 
 @router.get(
@@ -80,8 +83,9 @@ async def resolve(  # the framework passes each part of a request by name
 @router.get("/{effect:path}", operation_id="show_effect")
 async def show(effect: str, services: ServicesDep, caller: CallerDep) -> Any:
     """Show one effect by its id or its natural key; `advice` says what is known of one in doubt, and what to do."""
-    row = await effects.show(services.database, caller.access, effect)
-    return {**views.jsonable(row), "advice": _advice(row)}
+    account = await effect_account.show(services.database, caller.access, effect)
+    trust = views.trust(account.differs, account.row_only)
+    return {**views.jsonable(account.effect), "advice": _advice(account.effect), **trust}
 
 
 def _advice(row: EffectRow) -> str:

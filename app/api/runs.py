@@ -13,10 +13,9 @@ from memory.errors import Permanent
 from memory.governance import journal
 from memory.governance.journal import JournalEntry
 from memory.postgres.database import Connection
-from memory.runs import endings, outcomes, previews, records
+from memory.runs import endings, outcomes, previews, records, run_story
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
-_PAGE = 1000
 
 
 class ReasonRequest(RequestBody):
@@ -67,10 +66,13 @@ async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor
 @router.get("/{run}", operation_id="show_run")
 async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
-    record = await records.get(services.database, caller.access, run)
-    gate = await stream.open_gate(services, caller.access, record)
+    account = await run_story.show(services.database, caller.access, run)
+    gate = await stream.open_gate(services, caller.access, account.run)
     step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
-    view = views.run_view(record, await _entries(services, caller, run))
+    view = {
+        **views.run_view(account.run, account.entries),
+        **views.trust(account.differs, account.row_only),
+    }
     # Only whoever asked for the run sees any.
     rows = await previews.read(services.database, caller.access, run, view["result"].get("results") or {})
     return {**view, "rows": rows, "outcomes": step_outcomes, "gate": gate}
@@ -152,16 +154,6 @@ def entry_view(entry: JournalEntry) -> dict[str, Any]:
         "hash": entry.hash.hex(),
         "body": entry.body,
     }
-
-
-async def _entries(services: Services, caller: Caller, run: str) -> list[JournalEntry]:
-    entries: list[JournalEntry] = []
-    while True:
-        after = entries[-1].seq if entries else 0
-        batch = await journal.read(services.database, caller.access, run, after=after, limit=_PAGE)
-        entries += batch
-        if len(batch) < _PAGE:
-            return entries
 
 
 async def _may_steer(services: Services, caller: Caller, run: str) -> None:

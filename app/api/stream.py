@@ -16,7 +16,7 @@ from app.api.progress import Pace
 from memory.governance import approvals, journal
 from memory.governance.approvals import ApprovalKind
 from memory.governance.journal import JournalEntry
-from memory.runs import records
+from memory.runs import records, run_story
 from memory.runs.models import Run
 from memory.scope import Access
 
@@ -129,9 +129,9 @@ class _JournalReader:
             self._services.database, self._access, self._run, after=self._after, limit=_PAGE
         ):
             for event in [event for entry in entries for event in events(entry, self._pace)]:
-                # The message of the run is no entry of its own; clients get it before the end.
+                # The message of the run is no event of its own entry; clients get it before the end.
                 if event.name == "end":
-                    yield await self._final_message()
+                    yield await self._final_message(event)
                 yield event
             self._after, self._last_write = entries[-1].seq, _loop_time()
 
@@ -147,9 +147,12 @@ class _JournalReader:
         self._last_write = _loop_time()
         return True
 
-    async def _final_message(self) -> ServerEvent:
-        run = await records.get(self._services.database, self._access, self._run)
-        return ServerEvent("message", {"run": self._run, "from": "countersign", "text": run.message})
+    async def _final_message(self, end: ServerEvent) -> ServerEvent:
+        text = end.data.get("message")
+        if text is None:
+            # Cancelled while nobody led it, forgotten, or recorded before entries said it.
+            text = (await run_story.show(self._services.database, self._access, self._run)).run.message
+        return ServerEvent("message", {"run": self._run, "from": "countersign", "text": text})
 
 
 def _loop_time() -> float:

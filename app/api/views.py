@@ -4,7 +4,7 @@ It is no resource: it has no route of its own and reads nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -24,6 +24,21 @@ _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})
 def jsonable(value: object) -> Any:
     """Return a value with times and ids as text."""
     return jsonable_encoder(value)
+
+
+def trust(differs: Sequence[str], row_only: Sequence[str]) -> dict[str, Any]:
+    """Return in which fields journal and tables disagree, what to do then, and which fields only a table holds."""
+    return {"differs": differs, "warning": warning(differs), "unprotected": row_only}
+
+
+def warning(differs: Sequence[str]) -> str:
+    """Return what to do where journal and tables disagree; empty where they do not."""
+    if not differs:
+        return ""
+    return (
+        f"journal and tables disagree about {', '.join(map(repr, differs))}: what is shown is what the journal says; "
+        "run `countersign journal verify` and find out who changed what"
+    )
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.client import Api, segment
-from app.commands.terminal import AsJson, ask, cell, fields, in_words, money, outline, say, show, table
+from app.commands.terminal import AsJson, ask, cell, fields, in_words, money, outline, say, show, table, warn
 from memory import json_text
 from memory.errors import Permanent
 
@@ -158,6 +158,7 @@ def print_approval(approval: Mapping[str, Any]) -> None:
         say(f"proposal  by {proposal['by']}: {cell(proposal['reason'])}")
         _print_changes(proposal["changed"])
     say(f"nonce     {approval['nonce']}")
+    warn(approval)
 
 
 def _editor(edit: Mapping[str, Any]) -> str:

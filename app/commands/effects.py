@@ -1,7 +1,7 @@
 """Command group `effects`, `explain` and `receipt`: the changes that agents made, the reasons and the proof of each."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from app.commands.terminal import (
     say,
     show,
     table,
+    warn,
 )
 from memory.errors import Permanent
 
@@ -48,7 +49,12 @@ def show_effect(effect: EffectId, as_json: AsJson = False) -> None:
         "advice",
     )
     answer = ask(lambda api: api.get(f"/api/effects/{segment(effect)}"))
-    show(answer, as_json, lambda view: fields(in_words(view), names))
+
+    def people(view: Mapping[str, Any]) -> None:
+        fields(in_words(view), names)
+        warn(view)
+
+    show(answer, as_json, people)
 
 
 @effects.command("ls")
@@ -118,12 +124,28 @@ def _print_chain(chain: Mapping[str, Any]) -> None:
     say(f"verdict   policy {chain['verdict']['policy']}, rules {cell(chain['verdict']['rules']) or '-'}")
     about = f", {money(approval['exposure'], approval['currency'])} in all" if approval else ""
     say(f"approval  {approval.get('id', 'none needed')} {approval.get('status', '')}".rstrip() + about)
-    for vote in votes:
-        key = f"key {vote['key']} made by {vote['key_made_by']}" if vote["key"] else "without a key"
-        way = f"over {vote['channel']}, {key}"
-        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} {way}: {vote['reason'] or '-'}")
+    _print_votes(votes)
     say(f"permit    {chain['permit']} (digest)")
     worth = money(effect["amount"], effect["currency"])
     say(f"effect    {effect['tool']} {effect['key']} is {effect['state']}, {worth}")
     say(f"response  {cell(chain['response'])}")
+    for audit in chain["audits"]:
+        _print_audit(audit)
     say("entries   " + ", ".join(f"{entry['seq']} {entry['kind']}" for entry in chain["entries"]))
+    warn(chain)
+
+
+def _print_votes(votes: Sequence[Mapping[str, Any]]) -> None:
+    for vote in votes:
+        key = f"key {vote['key']} made by {vote['key_made_by']}" if vote["key"] else "without a key"
+        way = f"over {vote['channel']}, {key}"
+        say(f"  {vote['decision']} by {vote['by']} at {vote['at']} {way}: {vote['reason'] or '-'}")
+
+
+def _print_audit(audit: Mapping[str, Any]) -> None:
+    """Print what was not as expected, and who accepted it, had it taken back, or left it to people."""
+    words = {"approved": "accepted", "taken_back": "to be taken back", "rejected": "left to people"}
+    end = words.get(audit["status"], audit["status"])
+    decision = f"{end} by {audit['decider']} at {audit['until']}" if audit["decider"] else end
+    say(f"audit     {audit['approval']} failed ({cell(audit['problems'])}): {decision}")
+    _print_votes(audit["votes"])

@@ -8,7 +8,21 @@ import typer
 
 from app.client import Api, segment
 from app.commands.live import checklist, watch
-from app.commands.terminal import AsJson, RunId, ask, emit, fields, leave, memory_line, note, say, settings, show, table
+from app.commands.terminal import (
+    AsJson,
+    RunId,
+    ask,
+    emit,
+    fields,
+    leave,
+    memory_line,
+    note,
+    say,
+    settings,
+    show,
+    table,
+    warn,
+)
 
 runs = typer.Typer(help="Look at runs, cancel or resume them.", no_args_is_help=True)
 
@@ -143,3 +157,4 @@ def _print_run(run: Mapping[str, Any]) -> None:
             f"asks its requester: {gate['question'].get('question', '')}\n"
             f"  answer it: countersign chat --thread {run['thread']} ANSWER"
         )
+    warn(run)

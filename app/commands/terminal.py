@@ -179,6 +179,12 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
+def warn(view: Mapping[str, Any]) -> None:
+    """Print in which fields journal and tables disagree, and what to do, if a view says that they do."""
+    if view.get("warning"):
+        say(f"WARNING   {view['warning']}")
+
+
 def printable(text: str, *, breaks: str = "\n\t") -> str:
     """Return a text with `?` for every sign that could steer the terminal, except for `breaks`."""
     return "".join(sign if sign.isprintable() or sign in breaks else "?" for sign in text)

@@ -93,6 +93,7 @@ def chain(explanation: Mapping[str, Any]) -> list[str]:
         f"approval  {approval.get('id', 'none needed')} countersigned by {votes or 'nobody'}",
         f"permit    {explanation['permit']} (fingerprint), used up",
         f"response  refunded {result.get('refunded')}, failed {result.get('failed')}",
+        *([f"WARNING   {explanation['warning']}"] if explanation["warning"] else []),
     ]
 
 

@@ -38,14 +38,16 @@ _KINDS: tuple[ApprovalKind, ...] = get_args(ApprovalKind)
 _VOTE_KINDS: tuple[VoteKind, ...] = get_args(VoteKind)
 _VOTE_CODES: tuple[VoteCode, ...] = get_args(VoteCode)
 
-_CURRENCY = "coalesce(currency, accounting_currency()) as currency"
+CURRENCY = "coalesce(currency, accounting_currency()) as currency"
+"""An amount's currency, as a column."""
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
-_COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
-  exposure, {_CURRENCY}, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by,
+COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
+  exposure, {CURRENCY}, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by,
   opened, expires, decided, valid_until,
   (select count(*) from votes v where v.approval = approvals.id and v.decision = 'approve'
       and v.approver <> all (approvals.authors)) as approvals"""
+"""The columns that `approval_of` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ async def view(database: Database, access: Access, approval: str) -> ApprovalVie
     """Return the state of a round; raises Permanent("not_found")."""
     rows = await database.rows(access, f"select {_STATUS}, reason, edited from approvals where id = %s", approval)
     if not rows:
-        raise _unknown(approval)
+        raise unknown(approval)
     (row,) = rows
     return ApprovalView(member(_STATUSES, row["status"], "approvals"), row["reason"], row["edited"])
 
@@ -205,36 +207,36 @@ async def view(database: Database, access: Access, approval: str) -> ApprovalVie
 async def show(database: Database, access: Access, approval: str) -> ApprovalRecord:
     """Return one round with its votes, its actions and the round before it; raises Permanent("not_found")."""
     async with database.transaction(access) as connection:
-        cursor = await connection.execute(f"select {_COLUMNS} from approvals where id = %s".encode(), [approval])
+        cursor = await connection.execute(f"select {COLUMNS} from approvals where id = %s".encode(), [approval])
         row = await cursor.fetchone()
         if row is None:
-            raise _unknown(approval)
+            raise unknown(approval)
         cursor = await connection.execute(
             "select approver, decision, reason, channel, key, at from votes where approval = %s order by at", [approval]
         )
         votes = await cursor.fetchall()
         cursor = await connection.execute(
-            f"select step, tool, amount, {_CURRENCY}, digest, consumed, effect from approval_items "
+            f"select step, tool, amount, {CURRENCY}, digest, consumed, effect from approval_items "
             "where approval = %s order by step, digest".encode(),
             [approval],
         )
         items = await cursor.fetchall()
         cursor = await connection.execute(
-            f"select {_COLUMNS} from approvals where run = %s and round = %s - 1".encode(), [row["run"], row["round"]]
+            f"select {COLUMNS} from approvals where run = %s and round = %s - 1".encode(), [row["run"], row["round"]]
         )
         predecessor = await cursor.fetchone()
         cursor = await connection.execute(
-            f"select {_COLUMNS} from approvals where run = %s and step = any (%s) and round < %s "
+            f"select {COLUMNS} from approvals where run = %s and step = any (%s) and round < %s "
             "and status = 'edited' order by round".encode(),
             [row["run"], [row["step"], *(item["step"] for item in items)], row["round"]],
         )
         edits = await cursor.fetchall()
     return ApprovalRecord(
-        _approval(row),
-        tuple(map(_vote, votes)),
-        tuple(map(_item, items)),
-        None if predecessor is None else _approval(predecessor),
-        tuple(map(_approval, edits)),
+        approval_of(row),
+        tuple(map(vote_of, votes)),
+        tuple(map(item_of, items)),
+        None if predecessor is None else approval_of(predecessor),
+        tuple(map(approval_of, edits)),
     )
 
 
@@ -250,16 +252,17 @@ async def ls(
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
     async with database.transaction(access) as connection:
         cursor = await connection.execute(
-            f"select * from (select {_COLUMNS} from approvals) a "
+            f"select * from (select {COLUMNS} from approvals) a "
             "where (%(status)s::text is null or status = %(status)s) and (%(run)s::text is null or run = %(run)s) "
             "and (%(at)s::timestamptz is null or (opened, id) < (%(at)s, %(id)s)) "
             "order by opened desc, id desc limit %(limit)s".encode(),
             {"status": status, "run": run, "limit": limit, "at": before and before[0], "id": before and before[1]},
         )
-        return [_approval(row) for row in await cursor.fetchall()]
+        return [approval_of(row) for row in await cursor.fetchall()]
 
 
-def _approval(row: Mapping[str, Any]) -> Approval:
+def approval_of(row: Mapping[str, Any]) -> Approval:
+    """Return a row of `COLUMNS` as a round."""
     plain = ("id", "run", "round", "requester", "reason", "need", "requester_excluded", "nonce", "step")
     later = ("exposure", "currency", "plan_hash", "policy", "valid_until", "approvals", "proposal", "taken_over_by")
     return Approval(
@@ -279,22 +282,18 @@ def _approval(row: Mapping[str, Any]) -> Approval:
     )
 
 
-def _vote(row: Mapping[str, Any]) -> Vote:
+def vote_of(row: Mapping[str, Any]) -> Vote:
+    """Return a row of a vote."""
     decision = member(_VOTE_KINDS, row["decision"], "votes")
     return Vote(row["approver"], decision, row["reason"], row["channel"], row["key"], row["at"])
 
 
-def _item(row: Mapping[str, Any]) -> ApprovalItem:
-    return ApprovalItem(
-        row["step"],
-        row["tool"],
-        row["amount"],
-        row["currency"],
-        row["digest"],
-        consumed_at=row["consumed"],
-        effect=row["effect"],
-    )
+def item_of(row: Mapping[str, Any]) -> ApprovalItem:
+    """Return a row of an action that a round asks about."""
+    names = ("step", "tool", "amount", "currency", "digest", "effect")
+    return ApprovalItem(**{name: row[name] for name in names}, consumed_at=row["consumed"])
 
 
-def _unknown(approval: str) -> Permanent:
+def unknown(approval: str) -> Permanent:
+    """Return the refusal of an approval that is not there."""
     return Permanent("not_found", f"there is no approval {approval!r}; `countersign approvals ls` lists the open ones")

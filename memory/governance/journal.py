@@ -89,12 +89,6 @@ async def read(database: Database, access: Access, run: str, *, after: int = 0, 
     return [_entry(row) for row in await database.rows(access, query, run, after, limit)]
 
 
-async def of_effect(database: Database, access: Access, effect: str) -> list[JournalEntry]:
-    """Return the entries that name an effect, in order."""
-    query = f"select {_ENTRY} from journal where effect = %s order by seq"
-    return [_entry(row) for row in await database.rows(access, query, effect)]
-
-
 async def export(connection: Connection, run: str | None = None) -> AsyncIterator[JournalEntry]:
     """Yield every visible entry, run by run in order, within the caller's transaction."""
     async with connection.cursor(name="journal_export") as cursor:
