@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -46,8 +47,9 @@ async def verify(services: ServicesDep, caller: CallerDep, run: str | None = Non
 
 async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:
     async with services.database.snapshot(caller.access) as connection:
-        async for line in lines(connection, run):
-            yield f"{line}\n".encode()
+        async with aclosing(lines(connection, run)) as texts:
+            async for line in texts:
+                yield f"{line}\n".encode()
 
 
 async def _head_lines(services: Services, caller: Caller, after: int) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ from app.commands.terminal import (
     show,
 )
 
+_PLACES = {"seq": "entry", "number": "head", "position": "leaf"}
 journal = typer.Typer(help="What happened, in an order that cannot be changed unseen.", no_args_is_help=True)
 
 
@@ -78,7 +79,9 @@ def _print_verification(verification: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{verification[name]:,} {name}" for name in ("entries", "runs", "rows", "leaves", "heads"))
     say(f"{counts}: {'everything holds' if verification['ok'] else 'BROKEN'}")
     for breach in verification["broken"]:
-        place = ", ".join(f"{name} {cell(value)}" for name, value in breach.items() if name != "what")
+        place = ", ".join(
+            f"{_PLACES.get(name, name)} {cell(value)}" for name, value in breach.items() if name != "what"
+        )
         say(f"{place}: {breach['what']}")
     for note in verification["notes"]:
         say(f"note: {note}")

@@ -5,6 +5,7 @@ The API checks what people ask for, a duty of the workers everything (`checks`).
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +39,12 @@ async def check(connection: Connection, run: str | None = None) -> Check:
     """
     examination = ExportCheck()
     portion: list[str] = []
-    async for line in lines(connection, run):
-        portion.append(line)
-        if len(portion) == _PORTION:
-            await asyncio.to_thread(_feed, examination, portion)
-            portion = []
+    async with aclosing(lines(connection, run)) as texts:
+        async for line in texts:
+            portion.append(line)
+            if len(portion) == _PORTION:
+                await asyncio.to_thread(_feed, examination, portion)
+                portion = []
     await asyncio.to_thread(_feed, examination, portion)
     problems = tuple({**problem.place, "what": problem.sentence} for problem in examination.finish())
     counts = dict(examination.counts)

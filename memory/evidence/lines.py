@@ -4,7 +4,8 @@ The API sends them to whoever asks for them, and to the verifier when the journa
 """
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Any, LiteralString
 
 from memory.errors import Permanent
@@ -54,53 +55,59 @@ select json_strip_nulls(json_build_object('line', 'row', 'table', g ->> 0, 'key'
          'rows', g ->> 3))::text as line
   from governed_rows(%s) g
 """
+_ONE: LiteralString = "select 1 from runs where id = %s union select 1 from journal where run = %s"
 _PAGE = 500
 _numbers = itertools.count()
 
 
-async def lines(connection: Connection, run: str | None = None) -> AsyncIterator[str]:
+async def lines(connection: Connection, run: str | None = None) -> AsyncGenerator[str]:
     """Yield the export of the entered tenant, or of one run, line by line without line feeds.
 
-    The caller's transaction must see one moment (`Database.snapshot`). Raises Permanent("not_found") for a run of which
-    nothing is there.
+    The caller's transaction must see one moment (`Database.snapshot`), and the caller closes what is not read to its end.
+    Raises Permanent("not_found") for a run of which nothing is there.
     """
     count = 0
-    async for line in _all(connection, run):
-        count += 1
-        yield line
+    async with aclosing(_all(connection, run)) as texts:
+        async for text in texts:
+            count += 1
+            yield text
     yield f'{{"line": "end", "lines": {count}}}'
 
 
-async def _all(connection: Connection, run: str | None) -> AsyncIterator[str]:
-    has_chain = False
-    async for row in _stream(connection, _HEADER, VERSION, run):
-        yield row["line"]
-    for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
-        async for row in _stream(connection, query):
-            yield row["line"]
-    async for row in _stream(connection, _TEXTS, run, run):
-        yield row["line"]
-    async for row in _chains(connection, run):
-        has_chain = has_chain or row["run"] == run
-        yield row["line"]
-    if run is not None and not has_chain:
+async def _all(connection: Connection, run: str | None) -> AsyncGenerator[str]:
+    if run is not None and await (await connection.execute(_ONE, [run, run])).fetchone() is None:
         raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists the last ones")
-    async for row in _stream(connection, _ROWS, run):
-        yield row["line"]
+    for part in _parts(connection, run):
+        async with aclosing(part) as rows:
+            async for row in rows:
+                yield row["line"]
 
 
-async def _chains(connection: Connection, run: str | None) -> AsyncIterator[dict[str, Any]]:
+def _parts(connection: Connection, run: str | None) -> Iterator[AsyncGenerator[dict[str, Any]]]:
+    """Yield the parts of an export in their order."""
+    yield _stream(connection, _HEADER, VERSION, run)
+    for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
+        yield _stream(connection, query)
+    yield _stream(connection, _TEXTS, run, run)
+    yield _chains(connection, run)
+    yield _stream(connection, _ROWS, run)
+
+
+async def _chains(connection: Connection, run: str | None) -> AsyncGenerator[dict[str, Any]]:
     """Yield each chain before its entries."""
-    entries = _stream(connection, _ENTRIES, run, run)
-    entry = await anext(entries, None)
-    async for chain in _stream(connection, _CHAINS, run, run):
-        yield chain
-        while entry is not None and entry["run"] == chain["run"]:
-            yield entry
-            entry = await anext(entries, None)
+    async with (
+        aclosing(_stream(connection, _ENTRIES, run, run)) as entries,
+        aclosing(_stream(connection, _CHAINS, run, run)) as chains,
+    ):
+        entry = await anext(entries, None)
+        async for chain in chains:
+            yield chain
+            while entry is not None and entry["run"] == chain["run"]:
+                yield entry
+                entry = await anext(entries, None)
 
 
-async def _stream(connection: Connection, query: LiteralString, *values: object) -> AsyncIterator[dict[str, Any]]:
+async def _stream(connection: Connection, query: LiteralString, *values: object) -> AsyncGenerator[dict[str, Any]]:
     # Named, so that rows come page by page; two may be open at once.
     async with connection.cursor(name=f"export_{next(_numbers)}") as cursor:
         cursor.itersize = _PAGE

@@ -16,7 +16,7 @@ EXPECTED = {
         "left out: {'expired': 0, 'superseded': 1,",
         "bob sees []\nforbidden",
         "left: 0\na tool says it again: tainted",
-        "journal holds: True",
+        "journal and tables hold: True",
     ],
 }
 
