@@ -46,10 +46,9 @@ async def verify(services: ServicesDep, caller: CallerDep, run: str | None = Non
 
 
 async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:
-    async with services.database.snapshot(caller.access) as connection:
-        async with aclosing(lines(connection, run)) as texts:
-            async for line in texts:
-                yield f"{line}\n".encode()
+    async with services.database.snapshot(caller.access) as connection, aclosing(lines(connection, run)) as texts:
+        async for line in texts:
+            yield f"{line}\n".encode()
 
 
 async def _head_lines(services: Services, caller: Caller, after: int) -> AsyncIterator[bytes]:
