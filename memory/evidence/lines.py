@@ -54,6 +54,7 @@ select json_strip_nulls(json_build_object('line', 'row', 'table', g ->> 0, 'key'
          'rows', g ->> 3))::text as line
   from governed_rows(%s) g
 """
+_Query = tuple[LiteralString, tuple[object, ...]]
 _PAGE = 500
 _numbers = itertools.count()
 
@@ -72,32 +73,30 @@ async def lines(connection: Connection, run: str | None = None) -> AsyncIterator
 
 
 async def _all(connection: Connection, run: str | None) -> AsyncIterator[str]:
-    has_chain = False
-    async for row in _stream(connection, _HEADER, VERSION, run):
-        yield row["line"]
-    for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
-        async for row in _stream(connection, query):
+    log: list[_Query] = [(query, ()) for query in (_KEYS, _LEAVES, _HEADS)] if run is None else []
+    queries: list[_Query] = [(_HEADER, (VERSION, run)), *log, (_TEXTS, (run, run))]
+    for query, values in queries:
+        async for row in _stream(connection, query, *values):
             yield row["line"]
-    async for row in _stream(connection, _TEXTS, run, run):
-        yield row["line"]
     async for row in _chains(connection, run):
-        has_chain = has_chain or row["run"] == run
         yield row["line"]
-    if run is not None and not has_chain:
-        raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists the last ones")
     async for row in _stream(connection, _ROWS, run):
         yield row["line"]
 
 
 async def _chains(connection: Connection, run: str | None) -> AsyncIterator[dict[str, Any]]:
     """Yield each chain before its entries."""
+    is_missing = run is not None
     entries = _stream(connection, _ENTRIES, run, run)
     entry = await anext(entries, None)
     async for chain in _stream(connection, _CHAINS, run, run):
+        is_missing &= chain["run"] != run
         yield chain
         while entry is not None and entry["run"] == chain["run"]:
             yield entry
             entry = await anext(entries, None)
+    if is_missing:
+        raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists the last ones")
 
 
 async def _stream(connection: Connection, query: LiteralString, *values: object) -> AsyncIterator[dict[str, Any]]:
