@@ -1,10 +1,11 @@
 """Diagnosis of an installation: one line per check, each with what to do; called by `countersign doctor`."""
 
+import math
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +19,10 @@ from app.supervisor import answers
 from memory.embeddings.providers import embedder_of, id_of
 from memory.errors import ControlError
 from memory.evidence import checks, log
+from memory.evidence.checks import CheckStanding
 from memory.governance import policy_version
 from memory.maintenance import duties, reembedding
+from memory.maintenance.duties import Duty
 from memory.postgres.database import Database
 from memory.postgres.schema_version import missing, seconds_apart
 
@@ -60,16 +63,17 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
     except ControlError as error:
         fix = "mend what the message names; COUNTERSIGN_DATABASE_URL is role cs_app's address"
         return [Diagnosis("database role", "fail", str(error), fix)]
+    has_key = bool(settings.signing_key) or addresses.is_embedded
     try:
         return [
             Diagnosis("database role", "ok", "the app's role stands below row security"),
-            await _run_check("migrations", database, _migrations),
-            await _run_check("clock", database, _clock),
+            await _run_check("migrations", database, _migrations, needs_migrations=False),
+            await _run_check("clock", database, _clock, needs_migrations=False),
             await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
             await _run_check("housekeeping", database, _housekeeping),
             await _run_check("room for memories", database, _room),
             await _run_check("journal", database, _journal),
-            await _run_check("signatures", database, partial(_signatures, settings, addresses.is_embedded)),
+            await _run_check("signatures", database, partial(_signatures, settings.tenant, has_key)),
         ]
     finally:
         await database.close()
@@ -112,23 +116,26 @@ async def _endpoint(name: str, url: str, probe: str, setting: str) -> Diagnosis:
     address = urlsplit(url)
     if address.hostname not in _LOOPBACK:
         return Diagnosis(name, "warn", f"nothing answers at {url}", f"start it there, or mend {setting}")
-    family = socket.AF_INET6 if ":" in (address.hostname or "") else socket.AF_INET
-    with socket.socket(family) as free:
-        # As the server itself binds, so that a port in TIME_WAIT counts as free.
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            free.bind((address.hostname or "", address.port or 80))
-        except OSError as error:
-            reason = error.strerror or "in use"
-            text = f"port {address.port} is no use: {reason}, and what is there is not ready or not ours"
-            return Diagnosis(name, "warn", text, f"end that process, or set {setting}")
+    if obstacle := _obstacle(str(address.hostname), address.port or 80):
+        text = f"port {address.port} is no use: {obstacle}, and what is there is not ready or not ours"
+        return Diagnosis(name, "warn", text, f"end that process, or set {setting}")
     return Diagnosis(name, "ok", f"not running; port {address.port} is free for it")
 
 
+def _obstacle(host: str, port: int) -> str:
+    """Return why no server could listen at a port of this machine; empty if one could."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        # As the server itself binds, so that a port in TIME_WAIT counts as free.
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind((host, port))
+        except OSError as error:
+            return error.strerror or "in use"
+    return ""
+
+
 async def _migrations(database: Database) -> Diagnosis:
-    async with database.system() as connection:
-        lacking = await missing(connection, FUNCTIONS)
-    if lacking:
+    if lacking := await _lacking(database):
         return Diagnosis("migrations", "fail", f"missing: {', '.join(lacking)}", "run `countersign migrate`")
     return Diagnosis("migrations", "ok", "the database has this release's shape")
 
@@ -150,8 +157,6 @@ def _embedder(settings: Settings) -> Diagnosis:
 
 
 async def _vectors(embedder: str, database: Database) -> Diagnosis:
-    if unready := await _unready("vectors", database):
-        return unready
     backlog = await reembedding.backlog(database, embedder)
     if backlog.memories or backlog.knowledge:
         text = f"{backlog.memories:,} memories and {backlog.knowledge:,} items of knowledge wait for {embedder!r}"
@@ -161,16 +166,21 @@ async def _vectors(embedder: str, database: Database) -> Diagnosis:
 
 async def _housekeeping(database: Database) -> Diagnosis:
     """Return when any worker last did each duty, and which failed since."""
-    if unready := await _unready("housekeeping", database):
-        return unready
     latest = await duties.ls(database)
+    return _failure(latest) or _last_round(latest)
+
+
+def _failure(latest: Sequence[Duty]) -> Diagnosis | None:
     troubles = [f"{duty.name} ({duty.trouble}, {_ago(duty.seconds_since_failure)})" for duty in latest if duty.trouble]
-    if troubles:
-        fix = "look for it in the log of the workers; the other duties go on"
-        return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubles)}", fix)
-    oldest = max((duty.seconds_since_success or 0 for duty in latest), default=None)
-    if oldest is None or oldest > _LONGEST_ROUND:
-        text = "no worker has tidied yet" if oldest is None else f"last done {_ago(oldest)}"
+    fix = "look for it in the log of the workers; the other duties go on"
+    return Diagnosis("housekeeping", "warn", f"failed: {', '.join(troubles)}", fix) if troubles else None
+
+
+def _last_round(latest: Sequence[Duty]) -> Diagnosis:
+    """Return how long ago the duty that waits longest was done."""
+    oldest = max((duty.seconds_since_success or 0 for duty in latest), default=math.inf)
+    if oldest > _LONGEST_ROUND:
+        text = f"last done {_ago(oldest)}" if latest else "no worker has tidied yet"
         return Diagnosis("housekeeping", "warn", text, "start a worker: `countersign worker`, or `countersign up`")
     return Diagnosis("housekeeping", "ok", f"last done {_ago(oldest)}")
 
@@ -184,22 +194,18 @@ def _ago(seconds: float | None) -> str:
 
 
 async def _room(database: Database) -> Diagnosis:
-    if unready := await _unready("room for memories", database):
-        return unready
     if count := await duties.count_full_scopes(database):
         fix = "workers prune them within minutes; what is pinned stays, so ask whose it is to unpin some"
         return Diagnosis("room for memories", "warn", f"{count:,} scope(s) hold more than their room", fix)
     return Diagnosis("room for memories", "ok", "every scope has room")
 
 
-async def _signatures(settings: Settings, is_embedded: bool, database: Database) -> Diagnosis:
+async def _signatures(tenant: str, has_key: bool, database: Database) -> Diagnosis:
     """Return whether the last head of the log was signed; before the first one, whether it will be."""
-    if unready := await _unready("signatures", database):
-        return unready
-    standing = await log.standing(database, policy_version.installation(settings.tenant))
+    standing = await log.standing(database, policy_version.installation(tenant))
     if standing and standing.key:
         return Diagnosis("signatures", "ok", f"the log is signed with key {standing.key}")
-    if standing is None and (settings.signing_key or is_embedded):
+    if standing is None and has_key:
         return Diagnosis("signatures", "ok", "the log has no head yet; the first will be signed")
     text = "the log is unsigned: whoever owns the database can write it anew"
     return Diagnosis("signatures", "warn", text, _SIGNING_ADVICE)
@@ -207,30 +213,36 @@ async def _signatures(settings: Settings, is_embedded: bool, database: Database)
 
 async def _journal(database: Database) -> Diagnosis:
     """Return when the journals of all tenants last held, and where the first does not."""
-    if unready := await _unready("journal", database):
-        return unready
     standings = await checks.standings(database)
     for standing in standings:
         if standing.broken is not None:
-            place = f"{standing.tenant!r} does not hold, first seen {_ago(standing.broken)}: {standing.first}"
-            held = f"; it last held {_ago(standing.held)}" if standing.held is not None else ""
-            return Diagnosis("journal", "fail", place + held, "`countersign journal verify` names every place")
+            return Diagnosis("journal", "fail", _break_of(standing), "`countersign journal verify` names every place")
     if not standings:
         return Diagnosis("journal", "warn", "not checked yet", "workers check it: `countersign worker` or `up`")
     oldest = max(standing.checked for standing in standings)
     return Diagnosis("journal", "ok", f"every chain, row and head held, last looked at {_ago(oldest)}")
 
 
-async def _unready(check: str, database: Database) -> Diagnosis | None:
-    """Return a diagnosis "unknown" if migrations are missing, else None."""
-    async with database.system() as connection:
-        if await missing(connection, FUNCTIONS):
-            return Diagnosis(check, "warn", "unknown before the migrations", "run `countersign migrate`")
-    return None
+def _break_of(standing: CheckStanding) -> str:
+    text = f"{standing.tenant!r} does not hold, first seen {_ago(standing.broken)}: {standing.first}"
+    return text if standing.held is None else f"{text}; it last held {_ago(standing.held)}"
 
 
-async def _run_check(name: str, database: Database, check: Callable[[Database], Awaitable[Diagnosis]]) -> Diagnosis:
+async def _run_check(
+    name: str,
+    database: Database,
+    check: Callable[[Database], Awaitable[Diagnosis]],
+    *,
+    needs_migrations: bool = True,
+) -> Diagnosis:
     try:
+        if needs_migrations and await _lacking(database):
+            return Diagnosis(name, "warn", "unknown before the migrations", "run `countersign migrate`")
         return await check(database)
     except ControlError as error:
         return Diagnosis(name, "fail", str(error), "mend what the message names")
+
+
+async def _lacking(database: Database) -> list[str]:
+    async with database.system() as connection:
+        return await missing(connection, FUNCTIONS)

@@ -1,6 +1,6 @@
 """One effect as the journal tells it: what was permitted, and what came of it; called by `effect_account`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,12 @@ from memory.governance.stories import moment
 # Before the entry of a permission had it, sends had no entries of their own.
 _SINCE_SENDS = "digest"
 _DEAD_KEY = {"is_key_dead": True}
+# Columns by the fields of entries; the last two of a permission came later, and its key is among the words.
+_PERMISSION = {
+    **{name: name for name in ("step", "tool", "policy", "amount", "digest", "generation")},
+    "natural_key": "key",
+}
+_PROPOSAL = {"role": "role", "user": "user_id", "plan": "plan_hash", "digest": "digest"}
 Facts = dict[str, Any]
 
 
@@ -35,21 +41,15 @@ def tell(effect: str, entries: Iterable[JournalEntry], currency: str) -> EffectS
 
     `currency` is that of the accounts, which stands for none.
     """
-    story, proposal = EffectStory(effect), None
-    ends: list[Facts] = []
-    for entry in entries:
-        body = entry.body
-        if entry.kind == "proposed":
-            proposal = entry
-        elif body.get("effect") == effect:
-            if entry.kind == "permitted" and not story.run:
-                _permit(story, entry, proposal, currency)
-            elif entry.run == story.run:
-                _add(story, entry, body)
-        else:
-            ends.append(_succeed(effect, entry.kind, body))
-    for end in ends:
-        story.facts |= end
+    story, ends, sequence = EffectStory(effect), Facts(), list(entries)
+    for predecessor, entry in zip((None, *sequence), sequence, strict=False):
+        if entry.body.get("effect") != effect:
+            ends |= _succeed(effect, entry.kind, entry.body)
+        elif story.run:
+            _add(story, entry)
+        elif entry.kind == "permitted":
+            _permit(story, entry, predecessor, currency)
+    story.facts |= ends
     return story
 
 
@@ -58,51 +58,67 @@ def names(effect: str, body: Mapping[str, Any]) -> bool:
     return body.get("effect") == effect or bool(_succeed(effect, str(body["kind"]), body))
 
 
-def _permit(story: EffectStory, entry: JournalEntry, proposal: JournalEntry | None, currency: str) -> None:
+def _permit(story: EffectStory, entry: JournalEntry, predecessor: JournalEntry | None, currency: str) -> None:
     body = entry.body
     story.permission, story.position = body, (entry.run, entry.seq)
     story.facts |= {"id": story.id, "run": entry.run, "approval": body.get("approval"), "superseded_by": None}
-    story.facts |= {name: body[name] for name in ("step", "tool", "policy", "amount", "digest") if name in body}
+    story.facts |= _columns(body, _PERMISSION)
     story.facts |= {"currency": body.get("currency") or currency, "claimed": moment(body["at"])}
     story.facts |= {"state": "claimed", "outcome": None, "settled": None}
     if _SINCE_SENDS in body:
         story.facts |= {"attempts": 1, "sent": moment(body["at"])}
-    if proposal is not None and (proposal.run, proposal.seq) == (entry.run, entry.seq - 1):
-        words = proposal.body
-        fields = {"role": "role", "user": "user_id", "plan": "plan_hash", "digest": "digest"}
-        story.facts |= {column: words[name] for name, column in fields.items()}
-        story.facts["args"] = {} if proposal.is_forgotten else words["args"]
+    if {"natural_key", "event"} <= body.keys():
+        story.facts["send_key"] = _event_key(body["natural_key"], body["event"])
+    address = ("proposed", entry.run, entry.seq - 1)
+    if predecessor and (predecessor.kind, predecessor.run, predecessor.seq) == address:
+        story.facts |= _columns(predecessor.body, _PROPOSAL)
+        story.facts["args"] = {} if predecessor.is_forgotten else predecessor.body["args"]
 
 
-def _add(story: EffectStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
-    match entry.kind:
-        case "resent":
-            story.facts |= {"attempts": body["attempt"]["number"], "sent": moment(body["at"])}
-        case "outcome":
-            story.facts |= {"state": body["state"], "settled": None, "outcome": body.get("outcome")}
-            if body["state"] != "in_doubt":
-                story.facts["settled"] = moment(body["at"])
-            if entry.is_forgotten:
-                # What the business answered stays in the row, without what was said there.
-                del story.facts["outcome"]
-        case "resolved":
-            _resolve(story, entry, body)
-        case _:
-            pass
+def _columns(body: Mapping[str, Any], names: Mapping[str, str]) -> Facts:
+    return {column: body[name] for name, column in names.items() if name in body}
 
 
-def _resolve(story: EffectStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
-    was_unverified = story.facts.get("state") == "unverified"
+def _event_key(key: str, event: int) -> str:
+    """Return the key under which an event is sent, as `event_key_of` of effects.sql does."""
+    return f"{key}#{event}" if event else key
+
+
+def _add(story: EffectStory, entry: JournalEntry) -> None:
+    reader = _READERS.get(entry.kind)
+    if reader is not None and entry.run == story.run:
+        reader(story, entry, entry.body)
+
+
+def _note_send(story: EffectStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
+    story.facts |= {"attempts": body["attempt"]["number"], "sent": moment(body["at"])}
+
+
+def _note_outcome(story: EffectStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
+    end = None if body["state"] == "in_doubt" else moment(body["at"])
+    story.facts |= {"state": body["state"], "settled": end, "outcome": body.get("outcome")}
+    if entry.is_forgotten:
+        # What the business answered stays in the row, without what was said there.
+        del story.facts["outcome"]
+
+
+def _note_resolution(story: EffectStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
+    answer: Facts = {"resolved_by": body["by"]}
+    # Who accepts what failed its audit says so in the round; a doubt ends with the note.
+    if "approval" not in body:
+        answer |= _end_of_doubt(story, body)
+        story.facts["settled"] = moment(body["at"])
     story.facts["state"] = body["state"]
     if entry.is_forgotten:
         story.facts.pop("outcome", None)
-    if "approval" not in body:
-        story.facts["settled"] = moment(body["at"])
-    if "outcome" not in story.facts:
-        return
-    saying = {"resolved_by": body["by"], **({} if "approval" in body else {"note": body["note"]})}
-    is_dead = "approval" not in body and was_unverified and body["state"] == "failed"
-    story.facts["outcome"] = {**(story.facts["outcome"] or {}), **saying, **(_DEAD_KEY if is_dead else {})}
+    if "outcome" in story.facts:
+        story.facts["outcome"] = {**(story.facts["outcome"] or {}), **answer}
+
+
+def _end_of_doubt(story: EffectStory, body: Mapping[str, Any]) -> Facts:
+    """Return what the outcome has of a person's word that ends a doubt."""
+    is_dead = story.facts.get("state") == "unverified" and body["state"] == "failed"
+    return {"note": body.get("note"), **(_DEAD_KEY if is_dead else {})}
 
 
 def _succeed(effect: str, kind: str, body: Mapping[str, Any]) -> Facts:
@@ -112,3 +128,10 @@ def _succeed(effect: str, kind: str, body: Mapping[str, Any]) -> Facts:
     if kind == "permitted" and body.get("supersedes") == effect:
         return {"superseded_by": body["effect"]}
     return {}
+
+
+_READERS: Mapping[str, Callable[[EffectStory, JournalEntry, Mapping[str, Any]], None]] = {
+    "resent": _note_send,
+    "outcome": _note_outcome,
+    "resolved": _note_resolution,
+}

@@ -249,11 +249,14 @@ begin
     jsonb_build_object('kind', 'proposed', 'role', p ->> 'role', 'step', p ->> 'step', 'tool', p ->> 'tool',
       'user', p ->> 'user', 'plan', p ->> 'plan', 'args', p -> 'args', 'digest', p ->> 'digest',
       'amount', p -> 'amount', 'currency', p -> 'currency', 'checkpoint', p ->> 'checkpoint'),
-    jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
+    -- Last come the function's own facts, whatever the verdict has by the same names.
+    journal_told_by_app(coalesce(p -> 'judged', '{}')) - array['supersedes', 'check']
+      || jsonb_build_object('kind', 'permitted', 'step', p ->> 'step', 'tool', p ->> 'tool', 'effect', v_id,
       'key', 'permitted:' || v_id, 'policy', p ->> 'policy', 'rules', p -> 'rules', 'approval', v_approval,
       'permit', left(v_print, 16), 'call', p ->> 'call', 'pins', p -> 'pins', 'amount', p -> 'amount',
       'currency', p -> 'currency', 'digest', p ->> 'digest', 'checkpoint', p ->> 'checkpoint',
-      'rows', v_rows || jsonb_build_array(governed_row(v_effect))) || journal_told_by_app(coalesce(p -> 'judged', '{}'))
+      'natural_key', v_effect.key, 'generation', v_effect.generation, 'event', v_event,
+      'rows', v_rows || jsonb_build_array(governed_row(v_effect)))
       || case when is_gone(v_old, p) then jsonb_build_object('supersedes', v_old.id, 'check', p -> 'gone_check')
          else '{}' end);
   return query select 'go', v_id, v_jti, event_key_of(p ->> 'key', v_event), null, null::jsonb;

@@ -11,7 +11,7 @@ from typing import Any
 from memory.governance import round_story, rounds, stories
 from memory.governance.journal import JournalEntry
 from memory.governance.round_story import RoundStory
-from memory.governance.stories import Account, within
+from memory.governance.stories import Account
 from memory.postgres.database import Connection, Database
 from memory.runs import run_story
 from memory.scope import Access
@@ -23,6 +23,8 @@ from tools.effects import EffectRow
 _RUN = "select id, requester, thread, correlation, input, plan_hash, created from runs where id = %s"
 _KEYS = "select id, made_by from keys where id = any (%s)"
 _NOTHING = Account({}, (), ())
+_LINKS = {"proposed": "digest", "planned": "plan", "recalled": "plan"}
+"""Field by which an entry of a kind belongs to an effect."""
 _KINDS = (*round_story.KINDS, "requested", "planned", "recalled", "question", "key_created")
 
 
@@ -152,18 +154,21 @@ async def explain(database: Database, access: Access, effect: str) -> Explanatio
         makers = await _makers(connection, tales, acts)
     request = _request(run, entries, telling.run)
     question, votes = book.account(approval) if approval else _NOTHING, book.votes_of(approval)
-    parts = {"effect": [telling.account], "request": [request], "approval": [question, votes], "keys": [makers]}
+    whole = stories.union(
+        [
+            telling.account.within("effect"),
+            request.within("request"),
+            question.within("approval"),
+            votes.within("approval"),
+            makers.within("keys"),
+        ]
+    )
     return Explanation(
         **_facts(telling, entries, {id: tale for id, tale in tales.items() if _is_about(tale, telling)}, makers),
         request=EffectRequest(**request.values),
         approval=_effect_approval(question.values, _votes(votes.values.values(), makers.values)),
-        differs=(
-            *(name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.differs)),
-            *telling.reading.differences(telling.run),
-        ),
-        row_only=tuple(
-            name for prefix, accounts in parts.items() for part in accounts for name in within(prefix, part.row_only)
-        ),
+        differs=(*whole.differs, *telling.reading.differences(telling.run)),
+        row_only=whole.row_only,
     )
 
 
@@ -209,10 +214,14 @@ async def _makers(connection: Connection, tales: Mapping[str, RoundStory], acts:
     if not keys:
         return _NOTHING
     rows = await (await connection.execute(_KEYS.encode(), [keys])).fetchall()
-    # Nobody made what the machinery made.
+    makers = {row["id"]: row["made_by"] for row in rows}
+    return stories.reconcile({**dict.fromkeys(keys), **makers}, _makers_by_acts(keys, acts))
+
+
+def _makers_by_acts(keys: Collection[str], acts: Iterable[JournalEntry]) -> dict[str, str | None]:
+    """Return who made keys, by the chain of administration; nobody made what the machinery made."""
     bodies = [entry.body for entry in acts if entry.kind == "key_created" and entry.body["id"] in keys]
-    facts = {body["id"]: None if body["by"] == body["channel"] else body["by"] for body in bodies}
-    return stories.reconcile({**dict.fromkeys(keys), **{row["id"]: row["made_by"] for row in rows}}, facts)
+    return {body["id"]: None if body["by"] == body["channel"] else body["by"] for body in bodies}
 
 
 def _effect_approval(values: Mapping[str, Any], votes: Sequence[ApprovalVote]) -> EffectApproval | None:
@@ -275,7 +284,8 @@ def _concerns(body: Mapping[str, Any], effect: EffectRow, questions: Collection[
     """Return whether an entry that names no effect belongs to the story of this one, or of the questions about it."""
     if body.get("effect"):
         return False
-    is_approval = body.get("approval") is not None and body["approval"] in questions
-    is_proposal = body.get("kind") == "proposed" and body.get("digest") == effect.digest
-    is_plan = body.get("kind") in ("planned", "recalled") and body.get("plan") == effect.plan_hash
-    return is_approval or is_proposal or is_plan or body.get("kind") == "requested"
+    kind = str(body.get("kind"))
+    link = (kind, body.get(_LINKS.get(kind, "kind")))
+    links = [("requested", "requested"), ("proposed", effect.digest)]
+    links += [(name, str(effect.plan_hash)) for name in ("planned", "recalled")]
+    return link in links or (body.get("approval") is not None and body["approval"] in questions)

@@ -6,7 +6,7 @@ reports as an error is a denial, because an erroring `forbid` would otherwise be
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,16 +122,14 @@ class PolicySet:
         return replace(decision, policy=self.version, cards=self.cards)
 
     def _judge(self, role: str, tool: str, facts: Facts) -> Decision:
-        verdict, rules = self._ask(role, tool, facts)
-        if verdict:
-            names = tuple(self._rules[rule].name for rule in rules)
-            return Decision("allow", rules=names)
-        if facts.approvals < self._highest_need and self._only_approvals_lack(rules):
-            would_suffice, _ = self._ask(role, tool, facts, approvals=self._highest_need)
-            if would_suffice:
-                return self._hold(rules)
+        is_allowed, rules = self._ask(role, tool, facts, facts.approvals)
+        if is_allowed:
+            return Decision("allow", rules=self._names(rules))
         if facts.approvals < self._highest_need:
-            _, rules = self._ask(role, tool, facts, approvals=self._highest_need)
+            would_suffice, others = self._ask(role, tool, facts, self._highest_need)
+            if would_suffice and self._only_approvals_lack(rules):
+                return self._hold(rules)
+            rules = others
         return self._strict.explain(self._deny(rules), facts.currency, self._accounting)
 
     @property
@@ -155,11 +153,11 @@ class PolicySet:
                 return Decision("deny", code="fact_missing", rules=(demand.rule,), message=message)
         return None
 
-    def _ask(self, role: str, tool: str, facts: Facts, approvals: int | None = None) -> tuple[bool, tuple[str, ...]]:
+    def _ask(self, role: str, tool: str, facts: Facts, approvals: int) -> tuple[bool, tuple[str, ...]]:
+        """Return whether Cedar allows an action after so many approvals, and the rules that decided it."""
         if role not in ROLES or tool not in self._actions or not _fits(facts):
             return False, ("error",)
         currency = facts.currency or self._accounting
-        policies = self._policies if currency == self._accounting else self._strict.policies
         target: dict[str, Any] = {"uid": _uid("Target", facts.target), "attrs": {}, "parents": []}
         request: dict[str, Any] = {
             "principal": _uid("Agent", role),
@@ -170,13 +168,19 @@ class PolicySet:
                 "amount": facts.amount,
                 "exposure": facts.exposure,
                 "currency": currency,
-                "approvals": facts.approvals if approvals is None else approvals,
+                "approvals": approvals,
                 "tainted": facts.tainted,
                 "reversible": facts.reversible,
                 "kind": facts.target.partition("/")[0],
                 "facts": list(facts.facts),
             },
         }
+        return self._answer(request, target, self._policies if currency == self._accounting else self._strict.policies)
+
+    def _answer(
+        self, request: Mapping[str, Any], target: Mapping[str, Any], policies: Any
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Return Cedar's answer, in which any error is a denial."""
         try:
             entities = self._entities.with_added_json_str(json.dumps([target]))
             result = _CEDAR.is_authorized(request, policies, entities, self._schema)
@@ -186,20 +190,21 @@ class PolicySet:
             return False, ("error",)
         return result.allowed, tuple(sorted(result.diagnostics.reasons))
 
+    def _names(self, rules: Iterable[str]) -> tuple[str, ...]:
+        return tuple(self._rules[rule].name for rule in rules)
+
     def _only_approvals_lack(self, rules: Iterable[str]) -> bool:
         matches = [self._rules.get(rule) for rule in rules]
         return bool(matches) and all(rule is not None and rule.layer == "approval" for rule in matches)
 
-    def _hold(self, rules: Iterable[str]) -> Decision:
+    def _hold(self, rules: Collection[str]) -> Decision:
         lacking = [self._rules[rule] for rule in rules]
-        # Whoever approves must satisfy every rule; two rules without a common group can be satisfied by nobody.
-        group_sets = [rule.groups for rule in lacking if rule.groups]
-        groups = frozenset[str].intersection(*group_sets) if group_sets else frozenset[str]()
-        if group_sets and not groups:
+        groups = _common_groups(lacking)
+        if groups is None:
             return self._deny(["error"])
         return Decision(
             "hold",
-            rules=tuple(rule.name for rule in lacking),
+            rules=self._names(rules),
             need=max(rule.need for rule in lacking),
             groups=groups,
             ttl=min(rule.ttl for rule in lacking),
@@ -225,6 +230,14 @@ def read_files(folders: Iterable[Path]) -> dict[str, str]:
             raise Permanent("configuration", f"two policy files are named {path.name!r}; rename one of them")
         files[path.name] = text_of(path)
     return files
+
+
+def _common_groups(rules: Iterable[policy_rules.Rule]) -> frozenset[str] | None:
+    """Return the groups whose people satisfy every rule, none if anybody does; None if nobody can."""
+    group_sets = [rule.groups for rule in rules if rule.groups]
+    if not group_sets:
+        return frozenset()
+    return frozenset[str].intersection(*group_sets) or None
 
 
 def _fits(facts: Facts) -> bool:

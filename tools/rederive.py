@@ -17,7 +17,7 @@ from tools.action import Decision
 from tools.policy import PolicySet
 from tools.tool_descriptions import ToolDescriptions
 
-_VERDICT_KINDS = frozenset({"permitted", "held", "read", "denied"})
+_VERDICT_KINDS = ("permitted", "held", "read", "denied")
 """Kinds of entries that stand for a verdict."""
 Verdict = Mapping[str, Any]
 """What is compared: verdict, code, need, groups and rules."""
@@ -100,11 +100,9 @@ class _Judge:
 
     def take(self, entry: ExportedEntry) -> None:
         """Judge an entry again, if it stands for a verdict."""
-        if not (entry.problem or entry.facts.get("kind") in ("forgotten", *_VERDICT_KINDS)):
-            return
         if entry.problem:
             self._report(_location(entry.run, entry.seq), entry.problem)
-        elif entry.facts["kind"] == "forgotten":
+        elif entry.facts.get("kind") == "forgotten":
             self._agree(entry)
         elif _has_verdict(entry.facts):
             self._judge(entry)
@@ -183,12 +181,13 @@ class _Judge:
 
 
 def _has_verdict(facts: Mapping[str, Any]) -> bool:
-    return "verdict" in facts
+    return facts.get("kind") in _VERDICT_KINDS and "verdict" in facts
 
 
 def _is_old(facts: Mapping[str, Any]) -> bool:
     """Return whether an entry is a verdict from before facts were recorded, and no other refusal or question."""
-    return facts["kind"] in ("permitted", "read") or bool(facts.get("policy"))
+    kind = facts.get("kind")
+    return kind in ("permitted", "read") or (kind in _VERDICT_KINDS and bool(facts.get("policy")))
 
 
 def _name(facts: Mapping[str, Any], field: str) -> str:
@@ -218,7 +217,7 @@ def _flat(value: object) -> object:
     if isinstance(value, list) and all(isinstance(item, str) for item in cast(list[object], value)):
         # The order of rules is that of the files, which is no part of a verdict.
         return sorted(cast(list[str], value))
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str | int | None):
         return value
     return f"a {type(cast(object, value)).__name__} of another form"
 

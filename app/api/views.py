@@ -18,6 +18,10 @@ from memory.governance.principals import Key
 from memory.runs.models import Run
 from memory.runs.transcripts import Transcript, TranscriptContent
 
+_WAITS = {
+    "approval": "waits for people: decide",
+    "audit": "the audit failed: accept it, take it back or leave it to people, as",
+}
 _MACHINERY = frozenset({"kind", "key", "status", "reason", "plan", "at"})
 
 
@@ -166,7 +170,7 @@ def approval_view(record: ApprovalRecord, people: Mapping[str, Standing]) -> dic
         "voters": _voters(record, people),
         "valid_until": approval.valid_until,
         "shown": approval.question,
-        "votes": [asdict(vote) for vote in record.votes],
+        "votes": list(map(asdict, record.votes)),
         "actions": len(items),
         "amount": sum(item.amount for item in items),
         "tools": dict(Counter(item.tool for item in items)),
@@ -275,24 +279,21 @@ def key(key: Key) -> dict[str, Any]:
 
 
 def _leaves(value: object, path: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        inner = cast(Mapping[str, object], value).items()
-    elif isinstance(value, list):
-        inner = [(str(number), item) for number, item in enumerate(cast(list[object], value))]
-    else:
+    if isinstance(value, list):
+        value = dict(enumerate(cast(list[object], value)))
+    if not isinstance(value, Mapping):
         return {path: value}
     leaves: dict[str, Any] = {}
-    for name, item in inner:
-        leaves |= _leaves(item, f"{path}.{name}" if path else name)
+    prefix = f"{path}." if path else ""
+    for name, item in cast(Mapping[object, object], value).items():
+        leaves |= _leaves(item, f"{prefix}{name}")
     return leaves
 
 
 def _waiting(gate: Mapping[str, Any] | None) -> str:
     if gate is None:
         return ""
-    if gate["kind"] == "approval":
-        return f"waits for people: decide approval {gate['approval']}"
-    if gate["kind"] == "audit":
-        return f"the audit failed: accept it, take it back or leave it to people, as approval {gate['approval']}"
+    if gate["kind"] in _WAITS:
+        return f"{_WAITS[gate['kind']]} approval {gate['approval']}"
     question: Mapping[str, Any] = gate["question"]
     return str(question.get("question") or question.get("text") or "please say more precisely what you want")

@@ -28,6 +28,10 @@ class Line:
     fields: Mapping[str, Any]
 
 
+_NOTHING = Line(0, "", {})
+"""The line before the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedEntry:
     """One journal entry as an export holds it; `problem` says why its content cannot be believed."""
@@ -106,26 +110,37 @@ def _problem(line: Line, run: str, seq: int, facts: Mapping[str, Any]) -> str:
     prev, hash = bytes.fromhex(text_in(line, "prev")), bytes.fromhex(text_in(line, "hash"))
     if hash != chain_hash(prev, run, seq, line.fields["body"]):
         return "its content is not what was recorded"
-    words, salt = line.fields.get("words"), line.fields.get("salt")
-    if words is None and salt is None:
-        return ""
-    if isinstance(words, str) and isinstance(salt, str) and facts.get("sealed") == seal(words, UUID(salt)):
-        return ""
-    return "its words are not what was recorded"
+    return (
+        ""
+        if _is_sealed(line.fields.get("words"), line.fields.get("salt"), facts)
+        else "its words are not what was recorded"
+    )
+
+
+def _is_sealed(words: object, salt: object, facts: Mapping[str, Any]) -> bool:
+    """Return whether words are those of the facts, or there are none."""
+    if isinstance(words, str) and isinstance(salt, str):
+        return facts.get("sealed") == seal(words, UUID(salt))
+    return (words, salt) == (None, None)
 
 
 def _lines_of(file: BinaryIO) -> Iterator[Line]:
     """Yield every line; the first must say that this is an export, the last that it is all of it."""
-    last: Line | None = None
+    last = _NOTHING
     for number, text in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
-        if last and last.kind == "end":
+        if last.kind == "end":
             raise _refusal(number, "it follows the last one")
         last = _line(number, text)
-        if number == 1 and (last.kind, last.fields.get("version")) != ("export", _VERSION):
-            raise _refusal(number, f"an export begins with a line `export` of version {_VERSION}")
+        if number == 1:
+            _check_version(last)
         yield last
-    if last is None or last.kind != "end" or last.fields.get("lines") != last.number - 1:
-        raise _refusal(last.number if last else 0, "the export does not end here; the rest of it is missing")
+    if (last.kind, last.fields.get("lines")) != ("end", last.number - 1):
+        raise _refusal(last.number, "the export does not end here; the rest of it is missing")
+
+
+def _check_version(first: Line) -> None:
+    if (first.kind, first.fields.get("version")) != ("export", _VERSION):
+        raise _refusal(first.number, f"an export begins with a line `export` of version {_VERSION}")
 
 
 def _line(number: int, text: bytes) -> Line:

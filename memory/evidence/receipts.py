@@ -57,11 +57,8 @@ async def receipt(connection: Connection, effect: str) -> bytes:
         raise Permanent(
             "not_found", f"there is no effect {effect!r} on record; list them with `countersign effects ls`"
         )
-    run, head = str(claim["run"]), await _row(connection, _HEAD, [])
-    # The head first: every leaf that it covers is there for good.
-    leaf = head and await _row(connection, _LEAF, [run, head["size"]])
-    if head is None or leaf is None or leaf["seq"] < claim["seq"]:
-        raise Temporary("unavailable", f"the log has not taken in run {run!r} yet; `countersign doctor` says why")
+    run = str(claim["run"])
+    head, leaf = await _newest(connection, run, claim["seq"])
     values = {"run": run, "last": leaf["seq"], "effect": effect, "claim": claim["seq"], "approval": claim["approval"]}
     rows = await (await connection.execute(_ENTRIES, values)).fetchall()
     frame = {
@@ -74,6 +71,16 @@ async def receipt(connection: Connection, effect: str) -> bytes:
         "key": bytes(head["public"] or b"").hex(),
     }
     return _fitted(frame, [_entry(row) for row in rows], await _hashes(connection, run, leaf["seq"]))
+
+
+async def _newest(connection: Connection, run: str, seq: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the last head and the run's last leaf under it; raises Temporary if they do not cover this entry."""
+    head = await _row(connection, _HEAD, [])
+    # The head first: every leaf that it covers is there for good.
+    leaf = head and await _row(connection, _LEAF, [run, head["size"]])
+    if not head or not leaf or leaf["seq"] < seq:
+        raise Temporary("unavailable", f"the log has not taken in run {run!r} yet; `countersign doctor` says why")
+    return head, leaf
 
 
 async def _leaf(connection: Connection, leaf: Mapping[str, Any], size: int) -> dict[str, Any]:

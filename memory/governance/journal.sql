@@ -40,7 +40,8 @@ return p_body - array['kind', 'key', 'at', 'user', 'by', 'to', 'role', 'step', '
   'code', 'need', 'groups', 'amount', 'exposure', 'currency', 'actions', 'expires', 'decision', 'channel',
   'nonce', 'status', 'id', 'version', 'scope', 'name', 'memory', 'on', 'gone', 'archived', 'reasons', 'counts', 'person', 'ok', 'effects', 'skipped',
   'approvals', 'entries', 'model_call', 'checked', 'check', 'supersedes', 'frees', 'credential', 'changed', 'authors',
-  'verdict', 'cards', 'schema', 'spent', 'origin', 'round', 'requester', 'requester_excluded', 'limits', 'valid_until'];
+  'verdict', 'cards', 'schema', 'spent', 'origin', 'round', 'requester', 'requester_excluded', 'limits', 'valid_until',
+  'generation', 'event', 'flow'];
 revoke execute on function journal_words(jsonb) from public;
 
 -- An entry as a node or a tool wants it, without what only the journal itself may say of it.

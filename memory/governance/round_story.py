@@ -1,6 +1,6 @@
 """Rounds of approval as the journal tells them: who was asked what, who voted, how it ended; called by `rounds`."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,11 @@ KINDS = ("held", "vote", "vote_refused", "approval", "taken_over", "knowledge", 
 
 # Before the entry of a round said so, authors could be added without one.
 _SINCE_STAMPS = "round"
-_NAMES = {"plan": "plan_hash"}
-_HELD = ("step", "round", "requester", "requester_excluded", "need", "groups", "exposure", "currency", "rules",
-         "policy", "pins", "plan")  # fmt: skip
-_SAYINGS = frozenset({"rejected", "edited"})
-"""Endings whose reason is what a person said, so that it is gone where the entry's words are."""
+_HELD = ("step", "round", "requester", "requester_excluded", "need", "groups", "exposure", "rules", "policy", "pins")
+_ANSWER = ("reason", "edited", "decided_by", "decided", "valid_until", "proposal", "taken_over_by")
+"""Columns of what people say to it."""
+_SAYINGS = ("rejected", "edited", "approved")
+"""Endings whose reason, if there is one, is what a person said, so that it is gone where the entry's words are."""
 
 Facts = dict[str, Any]
 
@@ -37,6 +37,8 @@ class RoundStory:
     """Of a failed audit."""
     end: int | None = None
     """Number of the entry that ended it."""
+    leavers: set[str] = field(default_factory=set[str])
+    """Authors whose edit the requester took over while it was open."""
 
     @property
     def steps(self) -> set[str]:
@@ -48,6 +50,16 @@ class RoundStory:
         """Return who ended it by an edit that the requester did not take over."""
         is_edit = self.end is not None and self.facts["status"] == "edited"
         return self.facts["decided_by"] if is_edit and not self.facts["taken_over_by"] else None
+
+    @property
+    def pins(self) -> set[tuple[str, int]]:
+        """Return the versions of knowledge that it rests on."""
+        return {(pin["id"], pin["version"]) for pin in self.facts.get("pins") or ()}
+
+    def was_open_at(self, time: datetime) -> bool:
+        """Return whether it had not been decided by then."""
+        end = self.facts.get("decided")
+        return end is None or time <= end
 
     def set_status(self, time: datetime) -> None:
         """Say that an open round is expired if its time is over; nothing, if no entry holds its time."""
@@ -69,15 +81,7 @@ def tell(
 
     `currency` is that of the accounts, which stands for none.
     """
-    stories: dict[str, RoundStory] = {}
-    for entry in entries:
-        body = entry.body
-        if entry.kind == "held":
-            stories[body["approval"]] = _story_of(entry, body, currency)
-        elif entry.kind == "taken_over" and body["approval"] in stories:
-            _take_over(stories, entry, body)
-        elif story := stories.get(str(body.get("approval"))):
-            _add(story, entry, body)
+    stories = _read(entries, currency)
     knowledge = list(authority)
     for story in stories.values():
         story.set_status(time)
@@ -88,24 +92,54 @@ def tell(
     return stories
 
 
+def _read(entries: Iterable[JournalEntry], currency: str) -> dict[str, RoundStory]:
+    """Return the rounds as the entries of their run alone tell them."""
+    stories: dict[str, RoundStory] = {}
+    for entry in entries:
+        if entry.kind == "held":
+            stories[entry.body["approval"]] = _story_of(entry, entry.body, currency)
+        elif (story := stories.get(str(entry.body.get("approval")))) and (reader := _READERS.get(entry.kind)):
+            reader(story, entry, stories)
+    return stories
+
+
 def _story_of(entry: JournalEntry, body: Mapping[str, Any], currency: str) -> RoundStory:
-    facts: Facts = {_NAMES.get(name, name): body[name] for name in _HELD if name in body}
     start = datetime.fromisoformat(body["at"])
-    facts |= {"id": body["approval"], "run": entry.run, "opened": start}
-    facts |= {"kind": "audit" if body.get("code") == "audit_failed" else "action", "status": "open"}
-    facts |= dict.fromkeys(("reason", "edited", "decided_by", "decided", "valid_until", "proposal", "taken_over_by"))
-    facts["currency"] = facts.get("currency") or currency
-    facts["plan_hash"] = facts.get("plan_hash") or ""
+    facts: Facts = {
+        **dict.fromkeys(_ANSWER),
+        **_terms(body),
+        **_question(entry, body),
+        "id": body["approval"],
+        "run": entry.run,
+        "opened": start,
+        "status": "open",
+        "currency": body.get("currency") or currency,
+        "plan_hash": body.get("plan") or "",
+    }
+    return RoundStory(entry.run, start, facts, items=_items(body, currency), problems=tuple(body.get("problems") or ()))
+
+
+def _terms(body: Mapping[str, Any]) -> Facts:
+    """Return who is asked for how many approvals, until when, and who may not answer."""
+    facts: Facts = {name: body[name] for name in _HELD if name in body}
+    facts["kind"] = "audit" if body.get("code") == "audit_failed" else "action"
     if "expires" in body:
         facts["expires"] = moment(body["expires"])
     if _SINCE_STAMPS in body:
         facts["authors"] = body["authors"]
+    return facts
+
+
+def _question(entry: JournalEntry, body: Mapping[str, Any]) -> Facts:
+    """Return what people were shown."""
     if entry.is_forgotten:
-        facts["shown"] = {}
-    elif "shown" in body:
-        facts["shown"] = body["shown"]
-    items = {item["digest"]: _item(item, currency) for item in body["items"]} if "items" in body else None
-    return RoundStory(entry.run, start, facts, items=items, problems=tuple(body.get("problems") or ()))
+        return {"shown": {}}
+    return {"shown": body["shown"]} if "shown" in body else {}
+
+
+def _items(body: Mapping[str, Any], currency: str) -> dict[str, Facts] | None:
+    """Return the actions by digest; None where the entry does not list them."""
+    return {item["digest"]: _item(item, currency) for item in body["items"]} if "items" in body else None
 
 
 def _item(item: Mapping[str, Any], currency: str) -> Facts:
@@ -114,69 +148,93 @@ def _item(item: Mapping[str, Any], currency: str) -> Facts:
     return {**facts, "currency": item.get("currency") or currency, "effect": item.get("effect"), "consumed": None}
 
 
-def _add(story: RoundStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
-    if entry.kind == "vote":
-        story.votes[body["by"]] = {
-            "approver": body["by"],
-            "decision": body["decision"],
-            "reason": body.get("reason") or "",
-            "channel": body["channel"],
-            "nonce": body["nonce"],
-            "at": moment(body["at"]),
-            **({"key": body["credential"]} if "credential" in body else {}),
-        }
-        # A vote counts for the nonce that was shown.
-        story.facts["nonce"] = body["nonce"]
-    elif entry.kind == "vote_refused" and body["code"] == "no_approver_left":
-        story.facts["proposal"] = None if entry.is_forgotten else {
-            name: body.get(name) for name in ("by", "edited", "reason", "at")
-        }  # fmt: skip
-    elif entry.kind == "approval":
-        _close(story, entry, body)
-    elif entry.kind == "permitted" and story.items and body.get("digest") in story.items:
+def _note_vote(story: RoundStory, entry: JournalEntry, stories: Mapping[str, RoundStory]) -> None:
+    body = entry.body
+    story.votes[body["by"]] = {
+        "approver": body["by"],
+        "decision": body["decision"],
+        "reason": body.get("reason") or "",
+        "channel": body["channel"],
+        "nonce": body["nonce"],
+        "at": moment(body["at"]),
+        **({"key": body["credential"]} if "credential" in body else {}),
+    }
+    # A vote counts for the nonce that was shown.
+    story.facts["nonce"] = body["nonce"]
+
+
+def _note_refusal(story: RoundStory, entry: JournalEntry, stories: Mapping[str, RoundStory]) -> None:
+    """Keep an edit that nobody could agree to as the round's proposal."""
+    body = entry.body
+    if body["code"] == "no_approver_left":
+        edit = {name: body.get(name) for name in ("by", "edited", "reason", "at")}
+        story.facts["proposal"] = None if entry.is_forgotten else edit
+
+
+def _note_use(story: RoundStory, entry: JournalEntry, stories: Mapping[str, RoundStory]) -> None:
+    body = entry.body
+    if story.items and body.get("digest") in story.items:
         story.items[body["digest"]] |= {"effect": body["effect"], "consumed": moment(body["at"])}
 
 
-def _close(story: RoundStory, entry: JournalEntry, body: Mapping[str, Any]) -> None:
+def _close(story: RoundStory, entry: JournalEntry, stories: Mapping[str, RoundStory]) -> None:
+    body = entry.body
     story.end = entry.seq
     story.facts |= {"status": body["status"], "decided_by": body["by"], "decided": moment(body["at"])}
-    if entry.is_forgotten:
-        story.facts |= {"edited": None, "reason": None}
-        if body["status"] not in (*_SAYINGS, "approved"):
-            del story.facts["reason"]
-    else:
-        story.facts["reason"] = body["reason"]
-        story.facts["edited"] = body.get("edited")
+    story.facts |= {"reason": body.get("reason"), "edited": body.get("edited")}
+    for column in _unsaid(entry, body):
+        del story.facts[column]
     if "valid_until" in body:
         story.facts["valid_until"] = moment(body["valid_until"])
     elif body["status"] == "approved":
         del story.facts["valid_until"]
-    if body["status"] == "edited" and not entry.is_forgotten and "edited" not in body:
-        del story.facts["edited"]
 
 
-def _take_over(stories: Mapping[str, RoundStory], entry: JournalEntry, body: Mapping[str, Any]) -> None:
+def _unsaid(entry: JournalEntry, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the row alone holds of an end: a code among forgotten words, an edit from before entries had it."""
+    if entry.is_forgotten:
+        return () if body["status"] in _SAYINGS else ("reason",)
+    return ("edited",) if body["status"] == "edited" and "edited" not in body else ()
+
+
+def _take_over(story: RoundStory, entry: JournalEntry, stories: Mapping[str, RoundStory]) -> None:
     """Note that the requester made the edits of these steps their own, and who is an author of a round that goes on."""
-    story = stories[body["approval"]]
     for edit in stories.values():
         if edit.editor and edit.facts["step"] in story.steps:
-            edit.facts["taken_over_by"] = body["by"]
-    if story.end is None and "authors" in story.facts:
-        story.facts["leavers"] = [*story.facts.get("leavers", ()), *body["authors"]]
+            edit.facts["taken_over_by"] = entry.body["by"]
+    if story.end is None:
+        story.leavers |= {*entry.body.get("authors", ())}
 
 
 def _update_authors(story: RoundStory, editors: Collection[str], authority: Iterable[JournalEntry]) -> None:
     """Leave out of the authors those whose edit was taken over, and whose knowledge was countersigned meanwhile."""
-    leavers = set(story.facts.pop("leavers", ()))
-    pins = {(pin["id"], pin["version"]) for pin in story.facts.get("pins") or ()}
+    publishers, leavers = _publishers(story, authority)
+    leavers = {*story.leavers, *leavers} - {*editors, *publishers}
+    story.facts["authors"] = [person for person in story.facts["authors"] if person not in leavers]
+
+
+def _publishers(story: RoundStory, authority: Iterable[JournalEntry]) -> tuple[Collection[str], Collection[str]]:
+    """Return who stands alone for knowledge that a round rests on, and who does no more, as it was countersigned."""
+    pins, leavers = story.pins, set[str]()
     publishers: dict[tuple[str, int], str] = {}
-    end = story.facts.get("decided")
-    for body in (entry.body for entry in authority):
-        version = (str(body.get("id")), int(body.get("version", 0)))
-        if version in pins and body["kind"] == "knowledge":
+    for body in (entry.body for entry in authority if _version(entry.body) in pins):
+        version = _version(body)
+        if body["kind"] == "knowledge":
             publishers[version] = body["by"]
-        elif version in pins and (end is None or datetime.fromisoformat(body["at"]) <= end):
+        elif story.was_open_at(datetime.fromisoformat(body["at"])):
             leavers.add(body["person"])
             publishers.pop(version, None)
-    leavers -= {*editors, *publishers.values()}
-    story.facts["authors"] = [person for person in story.facts["authors"] if person not in leavers]
+    return publishers.values(), leavers
+
+
+def _version(body: Mapping[str, Any]) -> tuple[str, int]:
+    return str(body.get("id")), int(body.get("version", 0))
+
+
+_READERS: Mapping[str, Callable[[RoundStory, JournalEntry, Mapping[str, RoundStory]], None]] = {
+    "vote": _note_vote,
+    "vote_refused": _note_refusal,
+    "approval": _close,
+    "taken_over": _take_over,
+    "permitted": _note_use,
+}

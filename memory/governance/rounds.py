@@ -4,14 +4,23 @@ The API shows one round with it, and the explanation of an effect the rounds tha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from memory.governance import round_story, stories
-from memory.governance.approvals import COLUMNS, CURRENCY, ApprovalRecord, approval_of, item_of, unknown, vote_of
+from memory.governance.approvals import (
+    COLUMNS,
+    CURRENCY,
+    Approval,
+    ApprovalRecord,
+    approval_of,
+    item_of,
+    unknown,
+    vote_of,
+)
 from memory.governance.round_story import RoundStory
-from memory.governance.stories import Account, Reading, within
+from memory.governance.stories import Account, Reading
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
 
@@ -80,14 +89,19 @@ class Rounds:
         accounts = {name: self.account(name).values for name in {**self.rows, **self.stories}}
         current, story = accounts[id], self.stories.get(id)
         steps = {current["step"]} if story is None else story.steps
-        before = sorted((name for name in accounts if accounts[name]["round"] < current["round"]),
-                        key=lambda name: accounts[name]["round"])  # fmt: skip
-        siblings = [name for name in before if accounts[name]["run"] == current["run"]]
+        siblings = _earlier(accounts, current)
         predecessor = next((name for name in siblings if accounts[name]["round"] == current["round"] - 1), None)
         is_edit = ("edited", True)
         return predecessor, [
             name for name in siblings if (accounts[name]["status"], accounts[name]["step"] in steps) == is_edit
         ]
+
+
+def _earlier(accounts: Mapping[str, Row], current: Row) -> list[str]:
+    """Return the rounds of the same run before one, in their order."""
+    order = sorted(accounts, key=lambda name: accounts[name]["round"])
+    names = [name for name in order if accounts[name]["run"] == current["run"]]
+    return [name for name in names if accounts[name]["round"] < current["round"]]
 
 
 async def show(database: Database, access: Access, approval: str) -> RoundAccount:
@@ -101,7 +115,7 @@ async def show(database: Database, access: Access, approval: str) -> RoundAccoun
             run = home["run"]
             rounds, reading = await _read(connection, run, authority, approval, terms=terms)
         items = {row["digest"]: row for row in await _all(connection, _ITEMS, approval)}
-    if approval not in rounds.rows and approval not in rounds.stories:
+    if approval not in {**rounds.rows, **rounds.stories}:
         raise unknown(approval)
     return _account(rounds, approval, items, reading.differences(run))
 
@@ -129,36 +143,32 @@ def _account(rounds: Rounds, id: str, items: Mapping[str, Row], breaks: Sequence
     actions = _merge("items", items, None if story is None else story.items, {})
     predecessor, edits = rounds.neighbours(id)
     neighbours = {name: rounds.account(name) for name in (predecessor, *edits) if name}
+    past: dict[str | None, Approval] = {name: approval_of(part.values) for name, part in neighbours.items()}
     record = ApprovalRecord(
         approval_of(account.values),
         tuple(map(vote_of, votes.values.values())),
         tuple(map(item_of, sorted(actions.values.values(), key=lambda item: (item["step"], item["digest"])))),
-        None if predecessor is None else approval_of(neighbours[predecessor].values),
-        tuple(approval_of(neighbours[name].values) for name in edits),
+        past.get(predecessor),
+        tuple(map(past.__getitem__, edits)),
     )
-    accounts = [account, votes, actions]
-    before = [name for id_, neighbour in neighbours.items() for name in within(f"rounds.{id_}", neighbour.differs)]
-    return RoundAccount(
-        record,
-        (*(name for part in accounts for name in part.differs), *before, *breaks),
-        tuple(name for part in accounts for name in part.row_only),
-    )
+    whole = stories.union([account, votes, actions])
+    before = stories.union(part.within(f"rounds.{name}") for name, part in neighbours.items())
+    return RoundAccount(record, (*whole.differs, *before.differs, *breaks), whole.row_only)
 
 
 def _merge(name: str, rows: Mapping[str, Row], facts: Mapping[str, Row] | None, blank: Row) -> Account:
     """Return rows by key as the journal tells them; those that it does not know are left out."""
     if facts is None:
         return Account(dict(rows), (), (name,) if rows else ())
-    values: dict[str, Row] = {}
-    differs = [f"{name}.{key}" for key in rows if key not in facts]
-    row_only: list[str] = []
-    for key, fact in facts.items():
-        account = stories.reconcile(rows.get(key), fact, machinery=("approval",))
-        values[key] = {**blank, **account.values}
-        is_row = key in rows
-        differs += within(f"{name}.{key}", account.differs) if is_row else [f"{name}.{key}"]
-        row_only += within(f"{name}.{key}", account.row_only)
-    return Account(values, tuple(differs), tuple(row_only))
+    parts = {key: _part(f"{name}.{key}", rows.get(key), fact) for key, fact in facts.items()}
+    strangers = Account({}, tuple(f"{name}.{key}" for key in rows if key not in facts), ())
+    whole = stories.union([strangers, *parts.values()])
+    return replace(whole, values={key: {**blank, **part.values} for key, part in parts.items()})
+
+
+def _part(name: str, row: Row | None, fact: Row) -> Account:
+    account = stories.reconcile(row, fact, machinery=("approval",), name=name)
+    return account if row is None else account.within(name)
 
 
 def _proposal(fact: Row | None, row: Row | None) -> Row | None:

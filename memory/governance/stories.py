@@ -4,6 +4,7 @@ Rounds, runs and effects rebuild what they show from it; rows of tables are comp
 else than what no entry holds.
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -80,11 +81,17 @@ class Account:
     row_only: tuple[str, ...]
     """Fields that only the row holds, so that nothing would show a change."""
 
+    def within(self, prefix: str) -> "Account":
+        """Return it with its fields named as those of an object in a view."""
+        return replace(self, differs=_within(prefix, self.differs), row_only=_within(prefix, self.row_only))
+
 
 @dataclass(slots=True)
 class _Chain:
     """Entries of one run, and the numbers where their chain does not hold."""
 
+    row: Mapping[str, Any]
+    """Whether the run has a row, and the end of the chain that it names."""
     entries: list[JournalEntry] = field(default_factory=list[JournalEntry])
     breaks: list[int] = field(default_factory=list[int])
     end: tuple[int, bytes] | None = None
@@ -95,28 +102,37 @@ class _Chain:
             row["run"], row["seq"], bytes(row["prev"]), bytes(row["hash"]), row["body"], row["words"], row["salt"]
         )
         self.end = (entry.seq, entry.hash)
-        if not (row["is_whole"] and row["follows"] and row["is_sealed"]):
+        if not all((row["is_whole"], row["follows"], row["is_sealed"])):
             self.breaks.append(entry.seq)
         # Nothing is told by what somebody edited.
-        if not row["is_wanted"] or not row["is_whole"]:
-            return
-        if not row["is_sealed"]:
-            entry = replace(entry, words=None, salt=None)
+        if row["is_wanted"] and row["is_whole"]:
+            self._keep(entry if row["is_sealed"] else replace(entry, words=None, salt=None))
+
+    def _keep(self, entry: JournalEntry) -> None:
         self.entries.append(entry)
-        if entry.words is None and entry.is_forgotten:
+        if entry.is_forgotten:
             self.blanks.add(entry.seq)
-        elif row["kind"] == "forgotten":
+        elif entry.kind == "forgotten":
             self.blanks -= set(entry.body.get("entries", ()))
 
-    def first_break(self, row: Mapping[str, Any]) -> int | None:
-        """Return the number of the first entry that does not hold; `row` has the head that the run's row names."""
-        numbers = [*self.breaks, *self.blanks]
-        last = self.end[0] if self.end else 0
-        if row["has_row"] and row["last"] != last:
-            numbers.append(min(last, row["last"]) + 1)
-        elif row["has_row"] and self.end and bytes(row["head"]) != self.end[1]:
-            numbers.append(last)
-        return min(numbers, default=None)
+    @property
+    def first_break(self) -> int | None:
+        """Return the number of the first entry that does not hold."""
+        return min([*self.breaks, *self.blanks, *self._fork()], default=None)
+
+    @property
+    def is_rowless(self) -> bool:
+        """Return whether there are entries and no row."""
+        return self.end is not None and not self.row["has_row"]
+
+    def _fork(self) -> list[int]:
+        """Return the number from which entries are not those that the run's row ends with."""
+        last, head = self.end or (0, None)
+        if not self.row["has_row"]:
+            return []
+        if self.row["last"] != last:
+            return [min(last, self.row["last"]) + 1]
+        return [last] if head not in (None, bytes(self.row["head"])) else []
 
 
 async def read(
@@ -135,21 +151,25 @@ async def read(
     values = {
         "runs": list(runs),
         "effects": list(effects),
-        "kinds": None if kinds is None else list(kinds),
+        "kinds": kinds if kinds is None else list(kinds),
         "approval": approval,
     }
+    chains = _chains(await (await connection.execute(_READ, values)).fetchall())
+    breaks = {run: chain.first_break for run, chain in chains.items()}
+    return Reading(
+        tuple(itertools.chain.from_iterable(chain.entries for chain in chains.values())),
+        {run: seq for run, seq in breaks.items() if seq is not None},
+        frozenset(run for run, chain in chains.items() if chain.is_rowless),
+    )
+
+
+def _chains(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Chain]:
     chains: dict[str, _Chain] = {}
-    heads: dict[str, Mapping[str, Any]] = {}
-    for row in await (await connection.execute(_READ, values)).fetchall():
-        chain, heads[row["run"]] = chains.setdefault(row["run"], _Chain()), row
+    for row in rows:
+        chain = chains.setdefault(row["run"], _Chain(row))
         if row["seq"] is not None:
             chain.add(row)
-    breaks = {run: chain.first_break(heads[run]) for run, chain in chains.items()}
-    return Reading(
-        tuple(entry for chain in chains.values() for entry in chain.entries),
-        {run: seq for run, seq in breaks.items() if seq is not None},
-        frozenset(run for run, chain in chains.items() if chain.end and not heads[run]["has_row"]),
-    )
+    return chains
 
 
 def reconcile(
@@ -161,19 +181,29 @@ def reconcile(
     """
     if row is None:
         return Account(facts, (name,), ())
-    differs = [field for field in row if field in facts and not _is_same(row[field], facts[field])]
-    missing = [field for field in row if field not in facts and field not in set(machinery)]
-    return Account({**row, **{field: facts[field] for field in row if field in facts}}, tuple(differs), tuple(missing))
+    word = {field: facts[field] for field in row if field in facts}
+    silence = row.keys() - facts.keys() - {*machinery}
+    differs = tuple(field for field in word if not _is_same(row[field], word[field]))
+    return Account({**row, **word}, differs, tuple(field for field in row if field in silence))
 
 
-def within(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of fields as those of an object in a view."""
-    return tuple(f"{prefix}.{name}" for name in names)
+def union(accounts: Iterable[Account]) -> Account:
+    """Return the names of several accounts as those of one view, without their values."""
+    parts = list(accounts)
+    return Account(
+        {},
+        tuple(name for part in parts for name in part.differs),
+        tuple(name for part in parts for name in part.row_only),
+    )
 
 
 def moment(text: str | None) -> datetime | None:
     """Return a time as entries write it."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _within(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{name}" for name in names)
 
 
 def _is_same(value: object, fact: object) -> bool:

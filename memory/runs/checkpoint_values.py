@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import re
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, time
 from decimal import Decimal
 from typing import Any, cast
@@ -52,6 +52,8 @@ _EXACT = (
 )
 """msgpack packs nothing then that it would not give back."""
 _DATETIME = ("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo", "fold")
+_CONTENTS: Mapping[type[Any], str] = {Send: "arg", Interrupt: "value"}
+"""Fields of LangGraph's own types that hold anything."""
 _UNCHANGED = object()
 _STOCK = JsonPlusSerializer(allowed_msgpack_modules=None)
 
@@ -115,18 +117,23 @@ def pack(serde: SerializerProtocol, channel: str, value: object) -> Packed:
         raise Permanent(
             "contract_violation", f"channel {channel!r} has a backslash in its name; LangGraph cannot read it"
         )
-    if channel == ERROR and isinstance(value, BaseException):
-        value = repr(value)
-    elif channel == INTERRUPT and isinstance(value, tuple):
-        value = [*cast(tuple[object, ...], value)]
     try:
-        return serde.dumps_typed(value)
+        return serde.dumps_typed(_readable(channel, value))
     except Unfaithful as error:
         raise Permanent(
             "contract_violation",
             f"channel {channel!r} cannot be saved: {error}; keep plain data in the state, or name the type to the "
             "saver, Checkpoints(types=...)",
         ) from error
+
+
+def _readable(channel: str, value: object) -> object:
+    """Return what LangGraph reads back from its own channels: errors as text, interrupts as a list."""
+    if channel == ERROR and isinstance(value, BaseException):
+        return repr(value)
+    if channel == INTERRUPT and isinstance(value, tuple):
+        return [*cast(tuple[object, ...], value)]
+    return value
 
 
 def is_small(value: object) -> bool:
@@ -151,25 +158,34 @@ def _marked(value: Any) -> Any:
     """Return a value in which tuples, lone surrogates and time zones are marked, which LangGraph does not keep."""
     kind = cast(type[Any], type(value))
     if kind is list:
-        return [_marked(item) for item in value]
+        return list(map(_marked, value))
     if kind is dict:
         return {key: _marked(item) for key, item in value.items()}
-    if kind is Send or kind is Interrupt:
-        twin, field = copy.copy(value), "arg" if kind is Send else "value"
+    if field := _CONTENTS.get(kind):
+        twin = copy.copy(value)
         object.__setattr__(twin, field, _marked(getattr(value, field)))
         return twin
-    return _mark(kind, value)
+    return _MARKS[kind](value) if kind in _MARKS else value
 
 
-def _mark(kind: type[Any], value: Any) -> Any:
-    """Return a single value as LangGraph's mark of a type and what it is called with, where LangGraph sets none."""
-    if kind is tuple:
-        return _call(_OF_ONE, kind, [_marked(item) for item in value])
-    if kind is str and _SURROGATE.search(value):
-        return _call(_OF_MANY, kind, [value.encode("utf-8", "surrogatepass"), "utf-8", "surrogatepass"])
-    if kind is datetime and type(value.tzinfo) is ZoneInfo:
-        return _call(_OF_NAMED, kind, {name: getattr(value, name) for name in _DATETIME})
-    return value
+def _mark_tuple(value: tuple[Any, ...]) -> Any:
+    return _call(_OF_ONE, tuple, list(map(_marked, value)))
+
+
+def _mark_text(value: str) -> Any:
+    if not _SURROGATE.search(value):
+        return value
+    return _call(_OF_MANY, str, [value.encode("utf-8", "surrogatepass"), "utf-8", "surrogatepass"])
+
+
+def _mark_time(value: datetime) -> Any:
+    if type(value.tzinfo) is not ZoneInfo:
+        return value
+    return _call(_OF_NAMED, datetime, {name: getattr(value, name) for name in _DATETIME})
+
+
+_MARKS: Mapping[type[Any], Callable[[Any], Any]] = {tuple: _mark_tuple, str: _mark_text, datetime: _mark_time}
+"""How single values become LangGraph's mark of a type and what it is called with, where LangGraph sets none."""
 
 
 def _call(code: int, kind: type[Any], content: object) -> Ext:
@@ -193,17 +209,22 @@ def _parts(before: Any, after: Any) -> Iterable[tuple[Any, Any]] | None:
     """Return what two containers of one type hold, side by side; None if they are single values."""
     kind = cast(type[Any], type(before))
     if issubclass(kind, dict | list | tuple | deque):
-        if len(before) != len(after):
-            return [(before, None)]
-        if issubclass(kind, dict):
-            return [*zip(before, after, strict=True), *zip(before.values(), after.values(), strict=True)]
-        return zip(before, after, strict=True)
+        return _members(before, after)
     if dataclasses.is_dataclass(kind):
         names = [field.name for field in dataclasses.fields(kind)]
         return [(getattr(before, name), getattr(after, name, None)) for name in names]
     if hasattr(before, "model_fields_set"):
         return zip(_fields(before), _fields(after), strict=True)
     return None
+
+
+def _members(before: Any, after: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the members of two collections side by side, keys too; of another number, that the first one is lost."""
+    if len(before) != len(after):
+        return [(before, None)]
+    if issubclass(type(before), dict):
+        return [*zip(before, after, strict=True), *zip(before.values(), after.values(), strict=True)]
+    return zip(before, after, strict=True)
 
 
 def _fields(model: Any) -> list[Any]:

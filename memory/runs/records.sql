@@ -23,7 +23,7 @@ begin
   returning * into v_run;
   perform journal_record(v_run, null, null, jsonb_build_object(
     'kind', 'requested', 'key', 'requested', 'user', current_principal(), 'thread', p ->> 'thread',
-    'correlation', p ->> 'correlation', 'input', p -> 'input', 'limits', limits_of(v_run),
+    'correlation', p ->> 'correlation', 'input', p -> 'input', 'flow', v_run.flow, 'limits', limits_of(v_run),
     'rows', jsonb_build_array(governed_row(v_run))));
   return query select 'ok', p ->> 'id', null::text;
 end $$;

@@ -24,6 +24,8 @@ _BLANK: Mapping[str, Any] = {
     **{f"{part}_{unit}": 0 for unit in _UNITS for part in ("limit", "spent", "reserved")},
 }  # fmt: skip
 """What is shown of a run without a row where no entry says anything."""
+_UNSEEN: Mapping[str, Any] = {"status": "queued", "waits_for": None, "message": None}
+"""How far an open run without a row has got."""
 
 Facts = dict[str, Any]
 
@@ -59,20 +61,23 @@ class RunStory:
 
     def beside(self, row: Mapping[str, Any] | None) -> Facts:
         """Return the facts, with what depends on how far the row says that an open run has got."""
-        facts = dict(self.facts)
-        if self.may_lack_message and row is not None and row["message"] == "":
-            facts["message"] = ""
-        if self.was_forgotten and facts.get("status") == "stopped":
-            facts["status"] = "cancelled"
-        if "status" not in facts or facts["status"] is not None:
-            return {**facts, "waits_for": None}
-        status = row["status"] if row is not None and row["status"] in _OPEN else "queued"
-        goal = row["waits_for"] if row is not None else None
-        if goal != "clarify" and self.rounds:
-            goal = self.rounds[-1]
-        is_waiting = status == "waiting"
-        reason = "audit_failed" if is_waiting and goal in self.audits else None
-        return {**facts, "status": status, "waits_for": goal if is_waiting else None, "reason": reason}
+        glance = row or _UNSEEN
+        lacks_message = self.may_lack_message and glance["message"] == ""
+        facts = {**self.facts, **({"message": ""} if lacks_message else {})}
+        is_open = self.facts.get("status", "") is None
+        return {**facts, **(self._pause(glance) if is_open else self._ending())}
+
+    def _pause(self, row: Mapping[str, Any]) -> Facts:
+        """Return what an open run waits for: the last round that is open, unless the row says a question."""
+        if row["status"] != "waiting":
+            return {"status": row["status"] if row["status"] in _OPEN else "queued", "waits_for": None, "reason": None}
+        goal = row["waits_for"] if row["waits_for"] == "clarify" else [row["waits_for"], *self.rounds][-1]
+        return {"status": "waiting", "waits_for": goal, "reason": "audit_failed" if goal in self.audits else None}
+
+    def _ending(self) -> Facts:
+        """Return what an end means for a row; without the words of its request no stopped run goes on."""
+        is_final = self.was_forgotten and self.facts.get("status") == "stopped"
+        return {"waits_for": None, **({"status": "cancelled"} if is_final else {})}
 
 
 def tell(entries: Iterable[JournalEntry]) -> RunStory:
@@ -115,6 +120,8 @@ def _note_request(story: RunStory, entry: JournalEntry, body: Mapping[str, Any])
     story.facts |= dict.fromkeys(("status", "reason", "cancel", "ended"))
     words: Facts = {"thread": entry.run, "correlation": entry.run, "input": {}}
     story.facts |= words if entry.is_forgotten else {name: body[name] for name in words}
+    if "flow" in body:
+        story.facts["flow"] = body["flow"]
     if not story.is_short:
         story.facts |= {**_limits(body), **dict.fromkeys(_SPENT, 0)}
 

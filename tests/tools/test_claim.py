@@ -10,6 +10,7 @@ import pytest
 from memory.errors import Halt, LeaseLost
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
+from memory.runs import run_story
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import Desk, act, open_desk
@@ -32,6 +33,28 @@ async def test_an_effect_is_proposed_and_permitted_before_it_happens(desk: Desk)
     assert (outcome.state, outcome.result) == ("done", {"paid": "shop:a"})
     assert kinds == ["requested", "proposed", "permitted"]
     assert await desk.kinds(lease) == [*kinds, "outcome"]
+
+
+async def test_a_verdict_overrides_no_fact_of_its_claim(desk: Desk) -> None:
+    lease = await desk.run()
+    admission, decision = desk.judge(act(lease))
+    body: Any = effects.request(lease, admission, decision)
+    names = ("effect", "approval", "natural_key", "generation", "event", "supersedes", "check", "at", "rows")
+    body["judged"] |= dict.fromkeys(("kind", "key", *names), "forged")
+    claim = await effects.claim(desk.database, lease, body)
+    entry = (await desk.story(lease))[-1]
+    facts = {"effect": claim.effect, "approval": None, "natural_key": "shop:a", "generation": 0, "event": 0}
+    assert (entry["kind"], entry["key"]) == ("permitted", f"permitted:{claim.effect}")
+    assert {name: entry[name] for name in names if name in entry and name != "at"} == facts
+
+
+async def test_a_natural_key_is_recorded_where_it_can_be_forgotten(desk: Desk) -> None:
+    """It may name a person."""
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease))
+    entries = (await run_story.show(desk.database, lease.access, lease.run)).entries
+    (entry,) = [entry for entry in entries if entry.kind == "permitted"]
+    assert ("shop:a" in entry.text, "shop:a" in str(entry.words)) == (False, True)
 
 
 async def test_twenty_performs_at_once_make_one_effect(desk: Desk) -> None:

@@ -167,8 +167,9 @@ async def test_who_was_forgotten_is_shown_without_words_and_nothing_differs(desk
     run = await run_story.show(story.database, access, story.lease.run)
     assert (account.record.approval.question, run.run.message, run.run.plan) == ({}, "", None)
     assert [explanation.differs, account.differs, run.differs] == [(), (), ()]
-    # What the business answered, and codes, stay in the rows alone.
-    assert (account.row_only, run.row_only) == (("items",), ("flow", "reason"))
+    # What the business answered, keys and codes stay in the rows alone.
+    assert {"effect.outcome", "effect.key", "effect.send_key"} <= set(explanation.row_only)
+    assert (account.row_only, run.row_only) == (("items",), ("reason",))
 
 
 async def test_a_voter_who_was_forgotten_is_shown_without_words_and_nothing_differs(desk: Desk) -> None:

@@ -146,10 +146,10 @@ async def test_runs_that_stop_go_on_and_are_cancelled_are_told_by_the_journal(de
 _LATER = {
     "held": {"round", "requester", "requester_excluded", "shown", "items", "checkpoint"},
     "approval": {"edited", "valid_until"},
-    "requested": {"limits"},
+    "requested": {"limits", "flow"},
     "planned": {"document", "limits"},
     "ended": {"message"},
-    "permitted": {"digest"},
+    "permitted": {"digest", "natural_key", "generation", "event"},
 }
 """Fields that entries of the release before do not have."""
 
@@ -175,6 +175,7 @@ async def test_what_entries_of_the_release_before_do_not_hold_comes_from_the_row
     assert set(after.row_only) == names
     account = await run_story.show(desk.database, access, story.lease.run)
     assert account.run == run.run
-    assert {"plan", "message", "limit_calls", "spent_calls"} <= set(account.row_only)
+    assert {"plan", "message", "limit_calls", "spent_calls", "flow"} <= set(account.row_only)
     chain = await explanations.explain(desk.database, access, story.effect)
-    assert {"effect.attempts", "effect.sent"} <= set(chain.row_only)
+    names = {"attempts", "sent", "key", "generation", "send_key"}
+    assert {f"effect.{name}" for name in names} <= set(chain.row_only)

@@ -33,23 +33,34 @@ def addresses(story: Refund) -> dict[str, str]:
     }
 
 
-_FORGERIES: dict[str, tuple[str, str, str, list[str]]] = {
-    "effect": ("effects", "amount", "id = '{effect}'", ["amount"]),
-    "explanation": ("votes", "reason", "approver = 'bob'", ["approval.votes.bob.reason"]),
-    "approval": ("approvals", "need", "id = '{approval}'", ["need"]),
-    "run": ("runs", "message", "id = '{run}'", ["message"]),
-}
+_FORGERIES = [
+    ("effect", "effects", "amount", "id = '{effect}'", ["amount"]),
+    ("effect", "effects", "key", "id = '{effect}'", ["key", "send_key"]),
+    ("explanation", "effects", "key", "id = '{effect}'", ["effect.key", "effect.send_key"]),
+    ("explanation", "votes", "reason", "approver = 'bob'", ["approval.votes.bob.reason"]),
+    ("approval", "approvals", "need", "id = '{approval}'", ["need"]),
+    ("run", "runs", "message", "id = '{run}'", ["message"]),
+    ("run", "runs", "flow", "id = '{run}'", ["flow"]),
+]
+"""View, table, column, condition, and the names of what differs."""
 
 
-@pytest.mark.parametrize("view", _FORGERIES)
-async def test_a_view_shows_the_journals_word_and_says_what_to_do(
-    a: httpx2.AsyncClient, story: Refund, superuser: Connect, view: str
+@pytest.mark.parametrize(("view", "table", "column", "where", "names"), _FORGERIES)
+async def test_a_view_shows_the_journals_word_and_says_what_to_do(  # a forgery has this many parts
+    a: httpx2.AsyncClient,
+    story: Refund,
+    superuser: Connect,
+    *,
+    view: str,
+    table: str,
+    column: str,
+    where: str,
+    names: list[str],
 ) -> None:
     """The same fields as before, and three more that are empty while all is well."""
     address = addresses(story)[view]
     before: dict[str, Any] = (await a.get(address)).json()
-    assert (before["differs"], before["warning"]) == ([], "")
-    table, column, where, names = _FORGERIES[view]
+    assert (before["differs"], before["warning"], before["unprotected"]) == ([], "", [])
     where = where.format(effect=story.effect, approval=story.approval, run=story.lease.run)
     await forge(superuser, table, column, where)
     after: dict[str, Any] = (await a.get(address)).json()
