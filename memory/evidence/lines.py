@@ -63,7 +63,7 @@ _numbers = itertools.count()
 async def lines(connection: Connection, run: str | None = None) -> AsyncGenerator[str]:
     """Yield the export of the entered tenant, or of one run, line by line without line feeds.
 
-    The caller's transaction must see one moment (`Database.snapshot`); who does not read to the end closes the generator.
+    The caller's transaction must see one moment (`Database.snapshot`); who stops reading closes the generator.
     Raises Permanent("not_found") for a run of which nothing is there.
     """
     count = 0
