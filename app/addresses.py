@@ -19,6 +19,8 @@ from memory.postgres.roles import Secrets, password
 
 SIGNING_KEY = "signing-key"
 """Name of its file in the data folder."""
+_SIGNED = "signed"
+"""Folder of what was signed with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ def signing_key(settings: Settings, addresses: Addresses) -> SigningKey | None:
     Raises Permanent("configuration") for a stored key that is none.
     """
     if settings.signing_key:
-        return SigningKey.of(settings.signing_key.get_secret_value())
+        return SigningKey.of(settings.signing_key.get_secret_value(), settings.data_dir / _SIGNED)
     if not addresses.is_embedded:
         return None
     try:
-        return SigningKey.of(_stored_secret(settings.data_dir, SIGNING_KEY, draw))
+        return SigningKey.of(_stored_secret(settings.data_dir, SIGNING_KEY, draw), settings.data_dir / _SIGNED)
     except ValueError as error:
         path = settings.data_dir / "secrets" / SIGNING_KEY
         raise Permanent("configuration", f"{str(path)!r} cannot be used: {error}; restore or remove it") from error

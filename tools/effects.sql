@@ -346,7 +346,7 @@ begin
    where e.id = v_effect.id returning e.* into v_effect;
   delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
   if v_state = 'done' then v_freed := free_reversed(v_effect); end if;
-  v_about := v_about || journal_told_by_app(coalesce(p -> 'extra', '{}')) || v_freed || jsonb_build_object(
+  v_about := journal_told_by_app(coalesce(p -> 'extra', '{}')) - 'key' || v_about || v_freed || jsonb_build_object(
     'kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome', 'attempt', p -> 'attempt',
     'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v_effect)));
   if v_state = 'in_doubt' then

@@ -95,15 +95,18 @@ ServicesDep = Annotated[Services, Depends(services_of)]
 CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
-async def extend_log(services: ServicesDep, caller: CallerDep) -> None:
+async def extend_log(services: ServicesDep, caller: CallerDep) -> str:
     """Take what is new in the caller's tenant into its log, for routes that show evidence.
 
-    Reading goes on if that fails: what is there can be shown all the same.
+    Reading goes on if that fails: what is there can be shown all the same. Returns why the log is signed no more, empty
+    if it is.
     """
     try:
         await log.extend(services.database, caller.principal.tenant, services.signing_key)
     except (ControlError, DriverError) as error:
         _LOG.warning("the log of tenant %r was not extended: %s", caller.principal.tenant, error)
+        return str(error) if isinstance(error, ControlError) and error.code == "journal_broken" else ""
+    return ""
 
 
 ExtendedLog = Depends(extend_log)

@@ -37,12 +37,15 @@ async def export(services: ServicesDep, caller: CallerDep, run: str | None = Non
     return StreamingResponse(_lines(services, caller, run), media_type="application/x-ndjson")
 
 
-@router.get("/verify", operation_id="verify_journal", dependencies=[ExtendedLog])
-async def verify(services: ServicesDep, caller: CallerDep, run: str | None = None) -> dict[str, Any]:
+@router.get("/verify", operation_id="verify_journal")
+async def verify(
+    services: ServicesDep, caller: CallerDep, trouble: Annotated[str, ExtendedLog], run: str | None = None
+) -> dict[str, Any]:
     """Check chains, log, heads and rows; `broken` names the first bad place of each chain, and every bad row."""
     async with services.database.snapshot(caller.access) as connection:
         result = await check(connection, run)
-    return {"ok": result.ok, **result.counts, "broken": list(result.problems), "notes": list(result.notes)}
+    broken = [*result.problems, *([{"log": caller.principal.tenant, "what": trouble}] if trouble else [])]
+    return {"ok": not broken, **result.counts, "broken": broken, "notes": list(result.notes)}
 
 
 async def _lines(services: Services, caller: Caller, run: str | None) -> AsyncIterator[bytes]:

@@ -4,11 +4,14 @@ Each extension appends a leaf for every chain that grew and a head over all leav
 transaction, so that no crash leaves a head that should have one without it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memory.errors import Permanent
 from memory.evidence.signing_key import SigningKey
+from memory.evidence.trees import Frontier
 from memory.governance.policy_version import installation
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
@@ -16,6 +19,7 @@ from memory.scope import Access
 MOST_CHAINS, MOST_ENTRIES = 500, 20_000
 """What one transaction takes in, so that it is a matter of milliseconds."""
 _ROUNDS = 20
+_BEFORE = "select text, signature, text::jsonb ->> 'key' as key from log_heads where number = %s"
 _HEADS = "select number, text, signature from log_heads where number > %s order by number"
 _STANDING = """
 select h.size, h.text::jsonb ->> 'key' as key,
@@ -54,7 +58,7 @@ async def extend(
     """Take in what is new in a tenant's chains; returns the number of heads made, 0 if nothing was new.
 
     Each of a few rounds is a transaction of its own, which takes in so many chains and entries at most; another process
-    that is at it is waited for.
+    that is at it is waited for. Raises Permanent("journal_broken") rather than sign a log that was written anew.
     """
     count = 0
     for _ in range(_ROUNDS):
@@ -72,12 +76,24 @@ async def _extend_once(
     async with database.transaction(installation(tenant)) as connection:
         values = [key.public if key else None, *bounds]
         row = await _row(connection, "select * from extend_log(%s, %s, %s)", values)
-        if row["number"] is not None and key is not None:
-            signed = await _row(
-                connection, "select sign_head(%s, %s) as ok", [row["number"], key.sign(str(row["text"]))]
-            )
-            assert signed["ok"], "a head that this transaction made takes its signature"
+        tree = None if key is None or row["number"] is None else await _sign(connection, tenant, key, row)
+    if key is not None and tree is not None:
+        key.memory.keep(tenant, tree)
     return row["number"] is not None, bool(row["more"])
+
+
+async def _sign(connection: Connection, tenant: str, key: SigningKey, row: Mapping[str, Any]) -> Frontier:
+    """Sign a head of this transaction if it goes on from what the key signed before; returns its tree."""
+    text = str(row["text"])
+    tree = await key.memory.grow(connection, tenant, json.loads(text))
+    cursor = await connection.execute(_BEFORE, [row["number"] - 1])
+    before = await cursor.fetchone()
+    if before and before["key"] == key.id and not key.has_signed(before["text"], bytes(before["signature"] or b"")):
+        problem = f"head {row['number'] - 1} of tenant {tenant!r} names our key, which did not sign it"
+        raise Permanent("journal_broken", problem)
+    signature = await _row(connection, "select sign_head(%s, %s) as ok", [row["number"], key.sign(text)])
+    assert signature["ok"], "a head that this transaction made takes its signature"
+    return tree
 
 
 async def tenants_with_news(database: Database) -> list[str]:

@@ -9,6 +9,9 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from memory.evidence.log_memory import LogMemory
 
 LENGTH = 32
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -20,14 +23,20 @@ class SigningKey:
 
     secret: bytes = field(repr=False)
     public: bytes
+    memory: LogMemory = field(default_factory=LogMemory, repr=False, compare=False)
+    """What was signed with it: a log that does not go on from that is signed no more."""
 
     @classmethod
-    def of(cls, text: str) -> "SigningKey":
-        """Return the key that a setting or a file spells; raises ValueError, which never quotes it."""
+    def of(cls, text: str, folder: Path | None = None) -> "SigningKey":
+        """Return the key that a setting or a file spells; raises ValueError, which never quotes it.
+
+        `folder` is where it is remembered what was signed, beyond the life of this process.
+        """
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         secret = decoded(text)
-        return cls(secret, Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw())
+        public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+        return cls(secret, public, LogMemory(folder))
 
     @property
     def id(self) -> str:
@@ -39,6 +48,17 @@ class SigningKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self.secret).sign(text.encode())
+
+    def has_signed(self, text: str, signature: bytes) -> bool:
+        """Return whether a signature of a text is by this key."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
+        except InvalidSignature:
+            return False
+        return True
 
 
 def draw() -> str:

@@ -45,6 +45,20 @@ class Frontier:
         for leaf in hashes:
             self.add(leaf)
 
+    @classmethod
+    def of(cls, size: int, parts: Sequence[bytes]) -> "Frontier":
+        """Return a tree by its size and the roots of its complete parts, the largest first; raises ValueError."""
+        if size < 0 or size.bit_count() != len(parts) or any(len(part) != sha256().digest_size for part in parts):
+            raise ValueError(f"a tree of {size} leaves does not have such parts")
+        tree = cls()
+        tree.size, tree._parts = size, [*parts]
+        return tree
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """Return the roots of the complete parts, the largest first."""
+        return tuple(self._parts)
+
     def add(self, leaf: bytes) -> None:
         """Append a leaf, given by its `leaf_hash`; it completes a part for each one bit that the size ends with."""
         ones = self.size

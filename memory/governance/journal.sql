@@ -46,7 +46,7 @@ revoke execute on function journal_words(jsonb) from public;
 
 -- An entry as a node or a tool wants it, without what only the journal itself may say of it.
 create or replace function journal_told_by_app(p_body jsonb) returns jsonb language sql immutable parallel safe
-return p_body - array['at', 'sealed', 'rows', 'spent'];
+return p_body - array['at', 'sealed', 'rows', 'spent', 'by', 'entries', 'person', 'credential'];
 revoke execute on function journal_told_by_app(jsonb) from public;
 
 -- What the chain holds of the words.
