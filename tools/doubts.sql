@@ -17,7 +17,7 @@ begin
   returning e.* into v;
   delete from permits.permit t where t.effect = v.id and t.consumed is null;
   if v.state = 'done' then v_freed := free_reversed(v); end if;
-  perform journal_record(v_run, negative(v.cost), v.cost, journal_told_by_app(coalesce(p -> 'extra', '{}')) || v_freed
+  perform journal_record(v_run, negative(v.cost), v.cost, told_of_outcome(p -> 'extra') || v_freed
     || jsonb_build_object('kind', 'outcome', 'step', v.step, 'tool', v.tool, 'effect', v.id, 'state', p ->> 'state',
       'outcome', p -> 'outcome', 'cost', v.cost,
       'attempt', jsonb_build_object('number', v.attempts, 'read_back', true, 'looks', v.looks),

@@ -314,6 +314,13 @@ begin
 end $$;
 revoke execute on function free_reversed(effects) from public;
 
+-- What the gateway may say of an outcome beside the outcome: how it was checked, where a batch stands, and from where its
+-- step started.
+create or replace function told_of_outcome(p_extra jsonb) returns jsonb language sql immutable
+return coalesce((select jsonb_object_agg(x.key, x.value) from jsonb_each(p_extra) x
+                  where x.key in ('checked', 'check', 'progress', 'checkpoint')), '{}');
+revoke execute on function told_of_outcome(jsonb) from public;
+
 -- Records what came of a claimed effect. That it was done is a fact and accepted from any fence; a failure or doubt
 -- only from who holds the latest permit, because a predecessor's is no longer the last word.
 create or replace function settle(p jsonb)
@@ -346,7 +353,7 @@ begin
    where e.id = v_effect.id returning e.* into v_effect;
   delete from permits.permit t where t.effect = v_effect.id and t.consumed is null;
   if v_state = 'done' then v_freed := free_reversed(v_effect); end if;
-  v_about := journal_told_by_app(coalesce(p -> 'extra', '{}')) - 'key' || v_about || v_freed || jsonb_build_object(
+  v_about := told_of_outcome(p -> 'extra') || v_about || v_freed || jsonb_build_object(
     'kind', 'outcome', 'state', v_state, 'outcome', p -> 'outcome', 'attempt', p -> 'attempt',
     'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v_effect)));
   if v_state = 'in_doubt' then

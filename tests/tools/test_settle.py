@@ -214,3 +214,20 @@ async def _settle(desk: Desk, lease: Any, claim: Claim, state: Literal["done", "
 async def _resolve(desk: Desk, effect: str, state: Any) -> tuple[str, str]:
     async with desk.database.transaction(desk.access("bob")) as connection:
         return await effects.resolve(connection, effect, state, "asked the bank")
+
+
+async def test_what_is_told_beside_an_outcome_names_no_other_effect_and_nobody(desk: Desk) -> None:
+    """By SQL of the application's role, which holds the permit of its own effect alone."""
+    lease = await desk.run()
+    await desk.gateway.perform(lease, act(lease, "b"))
+    admission, decision = desk.judge(act(lease))
+    claim = await effects.claim(desk.database, lease, effects.request(lease, admission, decision))
+    other = (await effects.show(desk.database, lease.access, "shop:b")).id
+    lies = {"effect": other, "step": "s-b", "tool": "x", "by": "carol", "key": "k", "approval": "a", "entries": [1]}
+    body = {"effect": claim.effect, "permit": claim.permit, "state": "done", "outcome": {"result": {}}}
+    await desk.database.call(
+        lease.access, "settle", {**body, "cost": Cost().as_json(), "attempt": {}, "extra": {**lies, "checked": False}}
+    )
+    entry = (await desk.story(lease))[-1]
+    assert [entry[name] for name in ("effect", "step", "tool")] == [claim.effect, "s-a", "shop.charge"]
+    assert not {"by", "key", "approval", "entries"} & entry.keys()
