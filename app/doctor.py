@@ -31,6 +31,7 @@ _LEAST_FREE = 500_000_000
 _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
+_LONGEST_TRUST = 7200.0
 _SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
@@ -217,10 +218,14 @@ async def _journal(database: Database) -> Diagnosis:
     for standing in standings:
         if standing.broken is not None:
             return Diagnosis("journal", "fail", _break_of(standing), "`countersign journal verify` names every place")
-    if not standings:
-        return Diagnosis("journal", "warn", "not checked yet", "workers check it: `countersign worker` or `up`")
-    oldest = max(standing.checked for standing in standings)
-    return Diagnosis("journal", "ok", f"every chain, row and head held, last looked at {_ago(oldest)}")
+    checked = [standing.checked for standing in standings if standing.checked is not None]
+    fix = "workers check it: `countersign worker` or `up`"
+    if not checked or len(checked) < len(standings):
+        return Diagnosis("journal", "warn", "not checked yet", fix)
+    text = f"every chain, row and head held, last looked at {_ago(max(checked))}"
+    return (
+        Diagnosis("journal", "warn", text, fix) if max(checked) > _LONGEST_TRUST else Diagnosis("journal", "ok", text)
+    )
 
 
 def _break_of(standing: CheckStanding) -> str:

@@ -43,11 +43,12 @@ async def _journal(services: Services) -> str:
     except ControlError as error:
         _LOG.warning("the journal's standing is unknown: %s", error)
         return "unknown"
-    if not standings:
-        return "not checked yet"
     if broken := [standing.broken for standing in standings if standing.broken is not None]:
         return f"does not hold, first seen {max(broken):.0f} seconds ago"
-    return f"held {max(standing.checked for standing in standings):.0f} seconds ago"
+    checked = [standing.checked for standing in standings if standing.checked is not None]
+    if not checked or len(checked) < len(standings):
+        return "not checked yet"
+    return f"held {max(checked):.0f} seconds ago"
 
 
 async def _database(services: Services) -> str:

@@ -58,4 +58,5 @@ async def _head_lines(services: Services, caller: Caller, after: int) -> AsyncIt
     async with services.database.transaction(caller.access) as connection:
         async for head in log.heads(connection, after):
             signature = head.signature.hex() if head.signature else None
-            yield (json.dumps({"number": head.number, "text": head.text, "signature": signature}) + "\n").encode()
+            line = {"line": "head", "number": head.number, "text": head.text, "signature": signature}
+            yield f"{json.dumps(line)}\n".encode()

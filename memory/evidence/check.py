@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from memory.evidence.columns import column_problems
 from memory.evidence.lines import lines
 from memory.evidence.verifier import ExportCheck
 from memory.postgres.database import Connection
@@ -46,9 +47,10 @@ async def check(connection: Connection, run: str | None = None) -> Check:
                 await asyncio.to_thread(_feed, examination, portion)
                 portion = []
     await asyncio.to_thread(_feed, examination, portion)
-    problems = tuple({**problem.place, "what": problem.sentence} for problem in examination.finish())
+    problems = [{**problem.place, "what": problem.sentence} for problem in examination.finish()]
+    problems += await column_problems(connection, run, problems)
     counts = dict(examination.counts)
-    return Check(counts, problems, _notes(counts, run))
+    return Check(counts, tuple(problems), _notes(counts, run))
 
 
 def _notes(counts: Mapping[str, int], run: str | None) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ class CheckStanding:
     """How it stands with one tenant's journal; times are seconds ago."""
 
     tenant: str
-    checked: float
+    checked: float | None
+    """When it was last looked at; None if the row names a time that is still to come."""
     held: float | None
     """When it last held; None if it never did."""
     broken: float | None

@@ -69,7 +69,8 @@ async def append(
     """Record a fact with at least a `kind`; one with a `key` is recorded at most once per run.
 
     Raises LeaseLost if `fence` is not the run's any more, and
-    Permanent("forbidden") for the kinds that only the gateway, approvals and authority write.
+    Permanent("forbidden") for the kinds and keys that only the gateway, approvals and authority write, for a kind that
+    is no word, for values nested deeper than 100, and for numbers beyond 1e30.
     """
     row = await database.call(access, "append", run, fence, body)
     match member(_APPEND_CODES, row["code"], "append"):
@@ -80,7 +81,9 @@ async def append(
         case "not_found":
             raise Permanent("not_found", f"there is no run {run!r} to record anything of")
         case "forbidden":
-            raise Permanent("forbidden", f"entries of kind {body.get('kind')!r} are written by the gateway alone")
+            kind = str(body.get("kind"))[:40]
+            why = "its kind or key are written by the gateway alone, or nobody could read what it holds"
+            raise Permanent("forbidden", f"an entry of kind {kind!r} is not taken: {why}")
 
 
 async def read(database: Database, access: Access, run: str, *, after: int = 0, limit: int = 500) -> list[JournalEntry]:

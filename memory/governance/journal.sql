@@ -155,7 +155,8 @@ create or replace function is_reserved_kind(p_kind text) returns boolean languag
 $$;
 revoke execute on function is_reserved_kind(text) from public;
 
--- Appends one entry; an entry with a key is written at most once per run, and the recorded one is returned.
+-- Appends one entry; an entry with a key is written at most once per run, and the recorded one is returned. Refused are
+-- keys under which the product's own entries stand, and what readers in other languages could not take in.
 create or replace function append(p_run text, p_fence int, p_body jsonb)
 returns table (code text, fresh boolean, body jsonb)
 language plpgsql security definer set search_path = public, pg_temp as $$
@@ -163,7 +164,12 @@ declare v_run runs; v_old jsonb;
 begin
   select * into v_run from runs where id = p_run for no key update;
   if not found then return query select 'not_found', false, null::jsonb; return; end if;
-  if is_reserved_kind(p_body ->> 'kind') then return query select 'forbidden', false, null::jsonb; return; end if;
+  if is_reserved_kind(p_body ->> 'kind') or jsonb_typeof(p_body -> 'kind') <> 'string'
+     or p_body ->> 'kind' !~ '^[a-z][a-z_]{0,39}$' or p_body ->> 'key' ~ '^(requested$|(ended|resumed|permitted):)'
+     or jsonb_path_exists(p_body, 'strict $.**{101}')
+     or jsonb_path_exists(p_body, 'strict $.** ? (@.type() == "number" && (@ > 1e30 || @ < -1e30))') then
+    return query select 'forbidden', false, null::jsonb; return;
+  end if;
   if p_fence is not null and v_run.fence <> p_fence then
     return query select 'lease_lost', false, null::jsonb; return;
   end if;

@@ -112,7 +112,8 @@ class _Chain:
         self.entries.append(entry)
         if entry.is_forgotten:
             self.blanks.add(entry.seq)
-        elif entry.kind == "forgotten":
+        # Also one whose own words were forgotten since: what it covers is a fact.
+        if entry.kind == "forgotten":
             self.blanks -= set(entry.body.get("entries", ()))
 
     @property

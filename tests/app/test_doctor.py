@@ -2,6 +2,7 @@
 
 import socket
 
+import httpx2
 import pytest
 
 from app import doctor, housekeeping
@@ -82,3 +83,25 @@ async def test_it_counts_scopes_over_their_room(urls: Urls, database: Database, 
         await write.remember(database, Access.of(alice), body, trust="human", provenance=Provenance())
     assert await duties.count_full_scopes(database, PruningPolicy(episodes=1)) == before + 1
     assert (await examine_check(urls, "room for memories")).verdict in {"ok", "warn"}
+
+
+async def test_a_check_of_long_ago_or_of_tomorrow_is_none(
+    urls: Urls, superuser: Connect, a: httpx2.AsyncClient, tenant: str
+) -> None:
+    async def set_time(time: str) -> tuple[str, str, str]:
+        await above.execute(f"update evidence_checks set began = {time}, ended = {time}".encode())
+        diagnosis = await examine_check(urls, "journal")
+        return diagnosis.verdict, diagnosis.found.rpartition(", ")[2], (await a.get("/readyz")).json()["journal"]
+
+    async with superuser() as above:
+        await above.execute("delete from evidence_checks")
+        await above.execute(
+            "insert into evidence_checks (tenant, began, held) values (%s, now(), now() + interval '1 year')", [tenant]
+        )
+        now = await set_time("clock_timestamp()")
+        late = await set_time("clock_timestamp() - interval '3 hours'")
+        ahead = await set_time("clock_timestamp() + interval '3 hours'")
+        await above.execute("delete from evidence_checks")
+    assert now == ("ok", "last looked at 0 seconds ago", "held 0 seconds ago")
+    assert late[:2] == ("warn", "last looked at 3 hours ago")
+    assert ahead == ("warn", "not checked yet", "not checked yet")

@@ -179,3 +179,16 @@ async def test_a_voter_who_was_forgotten_is_shown_without_words_and_nothing_diff
     assert explanation.approval
     assert [(vote.by, vote.reason) for vote in explanation.approval.votes or ()] == [("bob", ""), ("carol", "fine")]
     assert explanation.differs == ()
+
+
+@pytest.mark.parametrize("leavers", [("bob", "alice"), ("carol", "bob", "alice"), ("alice", "alice")])
+async def test_a_forgetting_whose_own_words_were_forgotten_still_tells_what_went(
+    desk: Desk, leavers: tuple[str, ...]
+) -> None:
+    story = await refund(desk)
+    for person in leavers:
+        await erasure.forget_person(desk.database, desk.people[person], requester=person)
+    explanation, access = await explain(story), story.lease.access
+    account = await rounds.show(story.database, access, story.approval)
+    run = await run_story.show(story.database, access, story.lease.run)
+    assert [explanation.differs, account.differs, run.differs] == [(), (), ()]

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
+from memory.evidence import verifier
 from memory.evidence.signing_key import SigningKey, draw
 from memory.postgres.database import Database
 from memory.scope import Principal
@@ -38,7 +39,7 @@ async def effect(
 async def test_heads_are_lines_to_keep_elsewhere(a: httpx2.AsyncClient, effect: str) -> None:
     answer = await a.get("/api/journal/heads")
     (head,) = [json.loads(line) for line in answer.text.splitlines()]
-    assert (set(head), head["number"]) == ({"number", "text", "signature"}, 1)
+    assert (set(head), head["number"]) == ({"line", "number", "text", "signature"}, 1)
     public = Ed25519PublicKey.from_public_bytes(KEY.public)
     public.verify(bytes.fromhex(head["signature"]), head["text"].encode())
     assert json.loads(head["text"])["key"] == KEY.id
@@ -81,3 +82,18 @@ async def test_the_command_line_prints_what_the_api_says(run: Run, effect: str, 
     assert (receipt.code, json.loads(receipt.out)["effect"], written.out) == (0, effect, "")
     assert (tmp_path / "receipt.json").read_bytes().endswith(b"}\n")
     assert (await run("alice", "receipt", "none")).code == 1
+
+
+async def test_heads_that_were_kept_are_compared_by_the_verifier(
+    b: httpx2.AsyncClient, run: Run, effect: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """R114: what the command prints is what the verifier reads."""
+    kept, export = tmp_path / "heads.jsonl", tmp_path / "export.jsonl"
+    kept.write_text((await run("alice", "journal", "heads")).out)
+    export.write_bytes((await b.get("/api/journal/export")).content)
+    assert verifier.main([str(export), "--heads", str(kept)]) == 0
+    head = json.loads(kept.read_text().splitlines()[0])
+    forged = {**head, "text": head["text"].replace('"root": "', '"root": "0')}
+    kept.write_text(json.dumps(forged))
+    assert verifier.main([str(export), "--heads", str(kept)]) == 6
+    assert "the log was rewritten" in capfd.readouterr().out

@@ -194,5 +194,12 @@ ROWS: Mapping[str, tuple[str, str]] = {
         "insert into result_rows (tenant, handle, ord, amount, row) values ('{tenant}', '{handle}', 9, 1, '{{}}')",
         "results {handle}",
     ),
+    "result_rows: another amount": ("update result_rows set amount = 1 where ord = 0", "results {handle}"),
+    "result_rows: another currency": (
+        "update result_rows set currency = 'USD' where ord = 0",
+        "results {handle}",
+    ),
+    "result_rows: no currency": ("update result_rows set currency = null where ord = 0", "results {handle}"),
+    "result_rows: no JSON": ("update result_rows set row = 'x', amount = 0, currency = null", "results {handle}"),
 }
 """Rows: the statements, and table and key of a row that must be named."""

@@ -102,3 +102,47 @@ async def test_whoever_took_a_check_and_died_is_not_waited_for_long(
 async def test_people_note_no_checks(desk: Desk, lease: Lease) -> None:
     with pytest.raises(Exception, match="only the installation may"):
         await desk.database.call(desk.access("root"), "note_check", {"problems": 0})
+
+
+@pytest.mark.parametrize("columns", ["ended", "began", "began, ended", "held, ended"])
+@pytest.mark.parametrize("time", ["clock_timestamp() + interval '9 years'", "'infinity'"])
+async def test_times_in_the_future_silence_no_check(
+    desk: Desk, lease: Lease, tenant: str, superuser: Connect, *, columns: str, time: str
+) -> None:
+    await check_all(desk.database, tenant)
+    async with superuser() as above:
+        values = ", ".join(f"{column} = {time}" for column in columns.split(", "))
+        await above.execute(f"update evidence_checks set {values} where tenant = %s".encode(), [tenant])
+        forged = next(row for row in await checks.standings(desk.database) if row.tenant == tenant)
+        assert (forged.checked is None, (forged.held or 0) >= 0) == ("ended" in columns, True)
+        assert await checks.check_due(desk.database) is not None
+        assert await checks.check_due(desk.database) is None
+    standing = await check_all(desk.database, tenant)
+    assert standing.checked is not None
+
+
+async def test_a_check_that_is_said_to_have_lasted_for_ever_is_followed_by_another(
+    desk: Desk, lease: Lease, tenant: str, superuser: Connect
+) -> None:
+    await check_all(desk.database, tenant)
+    async with superuser() as above:
+        await above.execute("update evidence_checks set seconds = 'infinity', leaves = 0 where tenant = %s", [tenant])
+        assert await checks.check_due(desk.database) is None
+        await hurry(above, tenant)
+    assert await checks.check_due(desk.database) is not None
+
+
+async def test_a_break_that_is_said_to_come_is_told_as_of_now(
+    desk: Desk, lease: Lease, tenant: str, superuser: Connect
+) -> None:
+    await check_all(desk.database, tenant)
+    async with superuser() as above:
+        await above.execute("update effects set amount = amount + 1 where run = %s", [lease.run])
+        await above.execute(
+            "update evidence_checks set broken = 'infinity', ended = 'infinity' where tenant = %s", [tenant]
+        )
+    standings = await checks.standings(desk.database)
+    assert [standing.broken for standing in standings if standing.tenant == tenant] == [0]
+    broken = (await check_all(desk.database, tenant)).broken
+    assert broken is not None
+    assert broken > 0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 import pytest
@@ -94,6 +95,37 @@ async def test_what_only_the_gateway_tells_cannot_be_appended(desk: Desk, lease:
     with pytest.raises(Permanent) as error:
         await journal.append(desk.database, lease.access, lease.run, {"kind": kind, "effect": "e"})
     assert error.value.code == "forbidden"
+
+
+def _nest(levels: int) -> object:
+    value: object = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"kind": kind} for kind in ("", "Note", "a note", "note\n", "a" * 41, "é", 7, ["note"], {"a": 1}, True)),
+        *({"kind": "note", "key": key} for key in ("requested", "ended:1", "resumed:q1", "permitted:q1:a")),
+        {"kind": "note", "x": _nest(100)},
+        *({"kind": "note", "x": number} for number in (10**31, -(10**31), [{"y": 10**400}])),
+    ],
+    ids=lambda body: str(body)[:30],
+)
+async def test_what_strangers_could_not_read_or_would_mistake_is_not_taken(
+    desk: Desk, lease: Lease, body: Mapping[str, Any]
+) -> None:
+    with pytest.raises(Permanent) as error:
+        await journal.append(desk.database, lease.access, lease.run, body)
+    assert error.value.code == "forbidden"
+
+
+async def test_what_is_just_within_the_bounds_is_taken_and_checked(desk: Desk, lease: Lease) -> None:
+    for body in ({"x": _nest(99)}, {"x": 10**30, "y": -(10**30)}, {"key": "requested by phone"}, {"key": "ended"}):
+        await journal.append(desk.database, lease.access, lease.run, {"kind": "a" * 40, **body})
+    assert (await verify(desk)).problems == ()
 
 
 async def test_an_old_fence_appends_nothing(desk: Desk, lease: Lease) -> None:
