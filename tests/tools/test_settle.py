@@ -224,7 +224,7 @@ async def test_what_is_told_beside_an_outcome_names_no_other_effect_and_nobody(d
     claim = await effects.claim(desk.database, lease, effects.request(lease, admission, decision))
     other = (await effects.show(desk.database, lease.access, "shop:b")).id
     lies = {"effect": other, "step": "s-b", "tool": "x", "by": "carol", "key": "k", "approval": "a", "entries": [1]}
-    body = {"effect": claim.effect, "permit": claim.permit, "state": "done", "outcome": {"result": {}}}
+    body: dict[str, Any] = {"effect": claim.effect, "permit": claim.permit, "state": "done", "outcome": {}}
     await desk.database.call(
         lease.access, "settle", {**body, "cost": Cost().as_json(), "attempt": {}, "extra": {**lies, "checked": False}}
     )

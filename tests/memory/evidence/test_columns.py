@@ -1,5 +1,6 @@
 """Columns that repeat what a text says: whoever edits one is named, though no hash covers it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 OF_RUN = "where run = '{run}' and seq = 2"
 HEAD = "where tenant = '{tenant}' and number = 1"
 LEAF = "where tenant = '{tenant}' and position = 1"
-EDITS: dict[str, tuple[str, dict[str, str | int]]] = {
+EDITS: Mapping[str, tuple[str, Mapping[str, str | int]]] = {
     f"journal: another {column}": (f"update journal set {column} = 'x' {OF_RUN}", {"run": "{run}", "seq": 2})
     for column in ("kind", "key", "effect", "call_hash", "author")
 } | {
