@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.supervisor import answers
 from memory.embeddings.providers import embedder_of, id_of
 from memory.errors import ControlError
-from memory.evidence import checks, log
+from memory.evidence import checks, log, signers
 from memory.evidence.checks import CheckStanding
 from memory.governance import policy_version
 from memory.maintenance import duties, reembedding
@@ -33,6 +33,7 @@ _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
 _LONGEST_TRUST = 7200.0
 _SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
+_CHANGE_ADVICE = "compare with `journal heads` kept elsewhere, and see that serve and worker have one key"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
@@ -202,8 +203,13 @@ async def _room(database: Database) -> Diagnosis:
 
 
 async def _signatures(tenant: str, has_key: bool, database: Database) -> Diagnosis:
-    """Return whether the last head of the log was signed; before the first one, whether it will be."""
-    standing = await log.standing(database, policy_version.installation(tenant))
+    """Return whether all heads of the log were signed by one key; before the first one, whether it will be."""
+    access = policy_version.installation(tenant)
+    standing = await log.standing(database, access)
+    async with database.transaction(access) as connection:
+        remarks = (await signers.signers(connection)).remarks
+    if standing and standing.key and remarks:
+        return Diagnosis("signatures", "warn", "; ".join(remarks), _CHANGE_ADVICE)
     if standing and standing.key:
         return Diagnosis("signatures", "ok", f"the log is signed with key {standing.key}")
     if standing is None and has_key:

@@ -11,6 +11,7 @@ from typing import Any
 
 from memory.evidence.columns import column_problems
 from memory.evidence.lines import lines
+from memory.evidence.signers import Signers, signers
 from memory.evidence.verifier import ExportCheck
 from memory.postgres.database import Connection
 
@@ -50,16 +51,17 @@ async def check(connection: Connection, run: str | None = None) -> Check:
     problems = [{**problem.place, "what": problem.sentence} for problem in examination.finish()]
     problems += await column_problems(connection, run, problems)
     counts = dict(examination.counts)
-    return Check(counts, tuple(problems), _notes(counts, run))
+    return Check(counts, tuple(problems), _notes(counts, None if run is not None else await signers(connection)))
 
 
-def _notes(counts: Mapping[str, int], run: str | None) -> tuple[str, ...]:
+def _notes(counts: Mapping[str, int], signers: Signers | None) -> tuple[str, ...]:
+    """Return the notes of a check; without signers only one run was looked at."""
     notes = [f"{counts['forgotten']} entries had their words forgotten"] if counts.get("forgotten") else []
-    if run is not None:
+    if signers is None:
         return (*notes, "log and heads are checked when no run is named")
-    if counts["heads"] and counts.get("unsigned", 0) == counts["heads"]:
+    if signers.unsigned and signers.unsigned == signers.heads:
         notes.append("no head is signed: set COUNTERSIGN_SIGNING_KEY, or whoever owns the tables can write all anew")
-    return tuple(notes)
+    return (*notes, *signers.remarks)
 
 
 def _feed(examination: ExportCheck, portion: list[str]) -> None:

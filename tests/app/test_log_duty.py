@@ -5,10 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from app import housekeeping
+from app import doctor, housekeeping
+from app.addresses import Addresses
+from app.settings import Settings
 from app.worker import work
 from memory.clock import SystemClock
 from memory.evidence import log
+from memory.evidence.check import check
 from memory.evidence.signing_key import SigningKey, draw
 from memory.governance.policy_version import installation
 from memory.maintenance import duties
@@ -87,15 +90,23 @@ async def test_trouble_is_noted_and_so_is_its_end(
 
 
 async def test_doctor_says_whether_the_log_is_signed(
-    database: Database, urls: Urls, owner: Connection, people: Mapping[str, Principal], clock: VirtualClock
+    database: Database, urls: Urls, people: Mapping[str, Principal], owner: Connection, tenant: str
 ) -> None:
-    """For the tenant of the settings, by its last head."""
-    await owner.execute("insert into tenants (id) values ('main') on conflict do nothing")
-    for key, words in ((None, "unsigned"), (KEY, KEY.id)):
+    """For the tenant of the settings: by one key from the first head to the last."""
+    other, remarks = SigningKey.of(draw()), list[str]()
+    steps = [(KEY, "ok", KEY.id), (None, "warn", "unsigned"), (KEY, "warn", "1 of 3 heads are unsigned")]
+    for key, verdict, words in [*steps, (other, "warn", "heads are signed by 2 keys")]:
         async with owner.transaction():
-            await owner.execute("select enter('main', 'tests', '{}', '{}')")
+            await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
             await owner.execute('select journal_extend(authority_chain(), \'{"kind": "note"}\')')
-        await log.extend(database, "main", key)
-        diagnosis = await examine_check(urls, "signatures")
-        assert (words in diagnosis.found, diagnosis.verdict) == (True, "ok" if key else "warn")
+        await log.extend(database, tenant, key)
+        found = await doctor.examine_database(
+            Addresses(urls.app, None, None, is_embedded=False), Settings.model_validate({"tenant": tenant})
+        )
+        (diagnosis,) = [diagnosis for diagnosis in found if diagnosis.check == "signatures"]
+        assert (words in diagnosis.found, diagnosis.verdict) == (True, verdict)
         assert bool(key) or "COUNTERSIGN_SIGNING_KEY" in diagnosis.fix
+        async with database.snapshot(installation(tenant)) as connection:
+            remarks.append("; ".join((await check(connection)).notes))
+    assert remarks[:3] == ["", "1 of 2 heads are unsigned", "1 of 3 heads are unsigned"]
+    assert [id in remarks[3] for id in (KEY.id, other.id)] == [True, True]
