@@ -15,7 +15,7 @@ from typing import Self
 import psycopg
 
 from memory.errors import ControlError, Permanent, Temporary
-from memory.postgres.refusals import is_login_refusal, one_line
+from memory.postgres.refusals import is_secret_refusal, one_line
 from memory.postgres.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, provision
 from memory.postgres.server import Account, Server, binaries
 
@@ -146,7 +146,7 @@ def _start(server: Server, secrets: Secrets, tcp_port: int | None) -> Address:
 
 
 def _unprepared(server: Server, secrets: Secrets, error: psycopg.OperationalError) -> ControlError:
-    if is_login_refusal(error):
+    if is_secret_refusal(error):
         problem = f"the secrets in {str(secrets.folder)!r} do not open the database beside them"
         return Permanent("configuration", f"{problem} ({one_line(error)}); restore them")
     problem = f"Postgres in {str(server.data)!r} went away while its roles were made, see {server.log}"
