@@ -73,6 +73,11 @@ def unreachable(url: str, error: psycopg.OperationalError) -> ControlError:
     return outage
 
 
+def owner_unreachable(error: psycopg.OperationalError) -> ControlError:
+    """Return that no session as the owner can be had."""
+    return Temporary("unavailable", f"cannot reach the database as owner: {one_line(error)}; check its URL")
+
+
 def held_up(error: psycopg.errors.LockNotAvailable) -> ControlError:
     """Return that somebody else holds a lock for too long."""
     message = f"somebody has held a lock that this needs for {limits.LOCK_SECONDS} s ({error.diag.message_primary})"

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from memory.errors import Permanent, Temporary
+from memory.postgres.refusals import one_line
 from memory.scope import Access, Scope
 
 _ROUNDS = 4096
@@ -87,7 +88,7 @@ async def admit(owner_url: str, app_url: str) -> None:
             await owner.execute(_INSTALL, pads)
     except psycopg.OperationalError as error:
         raise Temporary(
-            "unavailable", f"cannot reach the database: {error}; check the URLs of app and owner"
+            "unavailable", f"cannot reach the database: {one_line(error)}; check the URLs of app and owner"
         ) from error
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from memory.errors import Temporary
 from memory.postgres.database import Database
@@ -124,7 +125,7 @@ async def test_a_read_only_database_is_said_as_that_and_is_well_again_by_itself(
 ) -> None:
     async with superuser() as above:
         set_read_only = sql.SQL("alter database {} set default_transaction_read_only = {}")
-        name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(own.app)["dbname"]))
+        name = sql.Identifier(str(conninfo_to_dict(own.app)["dbname"]))
         await above.execute(set_read_only.format(name, sql.SQL("on")))
         try:
             async with await psycopg.AsyncConnection.connect(own.superuser, autocommit=True) as other:
