@@ -16,7 +16,7 @@ from memory.postgres.refusals import owner_unreachable
 
 _ROUNDS = """
 select a.tenant, a.run, a.id as approval, a.requester, a.expires, r.flow, r.plan, a.policy, a.pins, a.step,
-       to_jsonb(a) ->> 'kind' as kind, a.exposure, to_jsonb(a) ->> 'exposure_currency' as currency,
+       to_jsonb(a) ->> 'kind' as kind, a.exposure, to_jsonb(a) ->> 'currency' as currency,
        (select jsonb_object_agg(i.digest, i.tool) from approval_items i where i.approval = a.id) as items,
        (select journal_told(j) from journal j where j.run = a.run and journal_told(j) ->> 'kind' = 'held'
            and journal_told(j) ->> 'approval' = a.id order by j.seq limit 1) as held,

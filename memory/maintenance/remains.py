@@ -64,7 +64,7 @@ async def in_rows(url: str, remains: Remains) -> dict[str, set[bytes]]:
         await connection.execute("select public.enter(%s, 'operator', '{}', '{}')", [remains.tenant])
         tables = await (await connection.execute(_TABLES.encode(), [WORLD])).fetchall()
         for schema, name in tables:
-            query = sql.SQL("copy (select t::text from {} t) to stdout").format(sql.Identifier(schema, name))
+            query = sql.SQL("copy (select t::text from {} t) to stdout").format(sql.Identifier(str(schema), str(name)))
             async with connection.cursor().copy(query) as rows:
                 async for row in rows:
                     if hits := remains.among(bytes(row)):
@@ -75,9 +75,8 @@ async def in_rows(url: str, remains: Remains) -> dict[str, set[bytes]]:
 async def business_files(url: str) -> frozenset[str]:
     """Return the names of files with the business's own records, which are not the product's to forget."""
     async with await _connect(url) as connection:
-        return frozenset(
-            [str(name) for (name,) in await (await connection.execute(_FOREIGN_FILES, [WORLD])).fetchall()]
-        )
+        rows = await (await connection.execute(_FOREIGN_FILES, [WORLD])).fetchall()
+    return frozenset([str(name) for (name,) in rows])
 
 
 def in_files(folder: Path, remains: Remains, *, skip: frozenset[str] = frozenset()) -> dict[str, set[bytes]]:

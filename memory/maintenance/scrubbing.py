@@ -45,14 +45,13 @@ async def scrub(owner_url: str, superuser_url: str | None) -> ScrubReport:
         else:
             for schema, name in await (await connection.execute(_OWN_TABLES)).fetchall():
                 table = sql.Identifier(str(schema), str(name))
-                await _rewrite(
-                    connection, sql.SQL("vacuum (full, analyze) {}").format(table), f"{schema}.{name}", report
-                )
+                statement = sql.SQL("vacuum (full, analyze) {}").format(table)
+                await _rewrite(connection, statement, f"{schema}.{name}", report)
         report.log = await _renew_log(connection, is_superuser=superuser_url is not None)
     return report
 
 
-async def _rewrite(connection: Session, statement: sql.Composable, name: str, report: ScrubReport) -> None:
+async def _rewrite(connection: Session, statement: sql.SQL | sql.Composed, name: str, report: ScrubReport) -> None:
     try:
         await connection.execute(statement)
         report.tables += 1

@@ -35,7 +35,7 @@ _AFTER_READY = (0.0, 0.024, 0.1, 0.3, 0.8)
 """Seconds between the server's first connection and its end."""
 _HARMFUL = ("restore", "remove", "migrate", "move the data folder")
 _STEP = {
-    "id": "look", "tool": "billing.jobs", "effect": "read", "args": {"kind": "charge_retry"}, "expect": "true",
+    "id": "look", "tool": "billing.jobs", "effect": "read", "args": {"kind": "charge_retry"}, "expect": "size(result) >= 0",
     "backout": "none",
 }  # fmt: skip
 
@@ -64,13 +64,16 @@ class House:
     process: Process
     api: str
     keys: dict[str, str] = field(default_factory=dict[str, str])
+    dead: set[int] = field(default_factory=set[int])
 
     def kill_postgres(self) -> bool:
         """Kill the server if it takes connections."""
         with suppress(FileNotFoundError, ProcessLookupError, IndexError, ValueError):
             lines = (self.folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")
-            if lines[7].strip() == "ready":
-                os.kill(int(lines[0]), signal.SIGKILL)
+            # A dead server's file stays, and so may its process, until somebody looks after them.
+            if lines[7].strip() == "ready" and (pid := int(lines[0])) not in self.dead:
+                os.kill(pid, signal.SIGKILL)
+                self.dead.add(pid)
                 return True
         return False
 
