@@ -35,8 +35,8 @@ _AFTER_READY = (0.0, 0.024, 0.1, 0.3, 0.8)
 """Seconds between the server's first connection and its end."""
 _HARMFUL = ("restore", "remove", "migrate", "move the data folder")
 _STEP = {
-    "id": "look", "tool": "billing.jobs", "effect": "read", "args": {"kind": "charge_retry"}, "expect": "size(result) >= 0",
-    "backout": "none",
+    "id": "look", "tool": "billing.jobs", "effect": "read", "args": {"kind": "charge_retry"},
+    "expect": "size(result) >= 0", "backout": "none",
 }  # fmt: skip
 
 
