@@ -87,6 +87,7 @@ class Database:
             configure=liveness.begin,
             check=liveness.check,
         )
+        liveness.watch(pool)
         try:
             await pool.open(wait=True, timeout=CONNECT_SECONDS * 2)
         except psycopg.OperationalError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, OperationalError
+from psycopg_pool import AsyncConnectionPool
 
 REST_SECONDS = 30.0
 """After so long at rest a connection is asked: what lies between may have dropped it without a word."""
@@ -27,8 +28,13 @@ class Liveness:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._pool: AsyncConnectionPool[Any] | None = None
         self._beginnings: WeakKeyDictionary[AnyConnection, float] = WeakKeyDictionary()
         self._returns: WeakKeyDictionary[AnyConnection, float] = WeakKeyDictionary()
+
+    def watch(self, pool: AsyncConnectionPool[Any]) -> None:
+        """Look after the connections of a pool that asks here."""
+        self._pool = pool
 
     async def begin(self, connection: AnyConnection) -> None:
         """Note a connection that the pool has just made."""
@@ -45,14 +51,20 @@ class Liveness:
         is_read_only = connection.info.parameter_status("default_transaction_read_only") == "on"
         if is_read_only and now - self._beginnings.get(connection, now) > READ_ONLY_SECONDS:
             await connection.close()
+            # All of them at once: the pool lends another one only after a pause that grows with each failure.
+            if self._pool:
+                await self._pool.drain()
             raise OperationalError("this session began while its database took no writes")
-        if now - self._returns.get(connection, now) < REST_SECONDS and not _has_news(connection):
+        rest = now - self._returns.get(connection, self._beginnings.get(connection, now))
+        if rest < REST_SECONDS and not _has_news(connection):
             return
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await connection.execute("")
+                await AsyncConnectionPool.check_connection(connection)
         except (OperationalError, TimeoutError) as error:
             await connection.close()
+            if self._pool:
+                await self._pool.check()
             raise OperationalError("the server ended this connection while it rested") from error
 
 

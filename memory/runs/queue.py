@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from memory.errors import Permanent, Temporary
 from memory.postgres import limits, locks
 from memory.postgres.database import CONNECT_SECONDS, RECONNECT_SECONDS, Connection
+from memory.postgres.liveness import Liveness
 
 _OPTIONS: dict[str, Any] = {
     "options": f"-c search_path=queue,public {limits.OPTIONS}",
@@ -44,10 +45,18 @@ class Queue:
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncGenerator["Queue"]:
         """Connect until the block ends; raises Temporary("unavailable") if nobody answers."""
-        check = AsyncConnectionPool.check_connection
+        liveness = Liveness()
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            url, kwargs=_OPTIONS, min_size=1, max_size=4, open=False, check=check, reconnect_timeout=RECONNECT_SECONDS
+            url,
+            kwargs=_OPTIONS,
+            min_size=1,
+            max_size=4,
+            open=False,
+            configure=liveness.begin,
+            check=liveness.check,
+            reconnect_timeout=RECONNECT_SECONDS,
         )
+        liveness.watch(pool)
         try:
             await (await Connection.connect(url, **_OPTIONS)).close()
             await pool.open(wait=True, timeout=CONNECT_SECONDS)
