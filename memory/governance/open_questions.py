@@ -15,14 +15,17 @@ from memory.postgres.database import Connection
 from memory.postgres.refusals import owner_unreachable
 
 _ROUNDS = """
+with entries as (
+  select j.run, j.seq, coalesce(j.words::jsonb, '{}') || j.body::jsonb as told from journal j
+   where j.run in (select a.run from approvals a where a.status = 'open'))
 select a.tenant, a.run, a.id as approval, a.requester, a.expires, r.flow, r.plan, a.policy, a.pins, a.step,
        to_jsonb(a) ->> 'kind' as kind, a.exposure, to_jsonb(a) ->> 'currency' as currency,
        (select jsonb_object_agg(i.digest, i.tool) from approval_items i where i.approval = a.id) as items,
-       (select journal_told(j) from journal j where j.run = a.run and journal_told(j) ->> 'kind' = 'held'
-           and journal_told(j) ->> 'approval' = a.id order by j.seq limit 1) as held,
-       (select journal_told(j) from journal j where j.run = a.run and journal_told(j) ->> 'kind' = 'proposed'
-           and journal_told(j) ->> 'digest' in (select i.digest from approval_items i where i.approval = a.id)
-         order by j.seq limit 1) as proposed
+       (select e.told from entries e where e.run = a.run and e.told ->> 'kind' = 'held'
+           and e.told ->> 'approval' = a.id order by e.seq limit 1) as held,
+       (select e.told from entries e where e.run = a.run and e.told ->> 'kind' = 'proposed'
+           and e.told ->> 'digest' in (select i.digest from approval_items i where i.approval = a.id)
+         order by e.seq limit 1) as proposed
   from approvals a join runs r on r.id = a.run where a.status = 'open' order by a.opened, a.id
 """
 _CHATS = """

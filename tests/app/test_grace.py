@@ -38,7 +38,8 @@ run(work, grace=30)
 def ended(program: str) -> tuple[int, str]:
     """Ask a program to end once it is ready; returns its exit code and what it said after that."""
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         text, _ = process.communicate(timeout=20)
         return process.returncode, text
