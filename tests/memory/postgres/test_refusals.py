@@ -37,7 +37,7 @@ def test_nothing_else_means_wrong_secrets(words: str) -> None:
 
 
 def test_words_in_the_name_of_a_folder_are_not_the_servers() -> None:
-    folder = '"/tmp/password authentication failed/role x does not exist/.s.PGSQL.5432" failed: Connection refused'
+    folder = '"/srv/password authentication failed/role x does not exist/.s.PGSQL.5432" failed: Connection refused'
     assert not is_login_refusal(psycopg.OperationalError(f"connection to server on socket {folder}"))
 
 
