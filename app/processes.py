@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,13 +17,20 @@ import uvicorn
 from app import bootstrap
 from app.addresses import Addresses, service_keys
 from app.settings import Settings
-from memory.errors import Permanent
+from memory.errors import Permanent, Temporary
+from memory.postgres.refusals import DriverError, refusal_of
 from memory.postgres.schema_version import holds
 
 if TYPE_CHECKING:
     from app.wiring import System
 
+_LOG = logging.getLogger(__name__)
 _DRAIN_SECONDS = 5
+GRACE_SECONDS = 9.0
+"""After so long an asked end is not waited for any more; it is then as if the process had been killed, which all of its
+work outlives. A second less than supervisors and containers usually wait."""
+_FORCED = 1
+_FIRST_PAUSE, _LONGEST_PAUSE, _CALM_SECONDS = 0.25, 4.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +47,18 @@ class Business:
     port: int
 
 
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run one long work until it ends or SIGTERM asks for its end; everything opened is closed either way."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signal(work))
+def run(work: Callable[[], Coroutine[Any, Any, None]], *, grace: float = GRACE_SECONDS) -> None:
+    """Run one long work until it ends or SIGTERM asks for its end; everything opened is closed either way.
+
+    What is not closed `grace` seconds after the signal is left as it is, and the process ends.
+    """
+    deadline = threading.Timer(grace, os._exit, [_FORCED])
+    deadline.daemon = True
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_until_signal(work, deadline))
+    finally:
+        deadline.cancel()
 
 
 async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> None:
@@ -115,6 +133,22 @@ def listening(host: str, port: int, flag: str = "--port") -> socket.socket:
 
 
 async def _work(system: "System") -> None:
+    """Lead runs until cancelled; when the database is lost, begin anew, as another worker would."""
+    pause, clock = _FIRST_PAUSE, system.clock
+    while True:
+        began = clock.monotonic()
+        try:
+            await _lead_runs(system)
+        except (Temporary, DriverError) as error:
+            refusal = refusal_of(error) or error
+            if not isinstance(refusal, Temporary):
+                raise
+            pause = _FIRST_PAUSE if clock.monotonic() - began > _CALM_SECONDS else min(pause * 2, _LONGEST_PAUSE)
+            _LOG.warning("%s; this worker begins anew in %.1f s", refusal, pause)
+            await clock.sleep(pause)
+
+
+async def _lead_runs(system: "System") -> None:
     from app.worker import work
 
     await work(
@@ -141,12 +175,14 @@ async def _together(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until_signal(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _until_signal(work: Callable[[], Coroutine[Any, Any, None]], deadline: threading.Timer) -> None:
     task = asyncio.ensure_future(work())
     has_signal = False
 
     def end() -> None:
         nonlocal has_signal
+        if not has_signal:
+            deadline.start()
         has_signal = True
         task.cancel()
 

@@ -47,10 +47,11 @@ class Child:
 
 
 class Supervisor:
-    """The running children; get one from `supervise`."""
+    """The running children; get one from `supervise`. With a server, what ends for want of it is no failure."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, server: "ServerKeeper | None" = None) -> None:
         self._logs = logs
+        self._server = server
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes: dict[str, Process] = {}
         self.restarts: dict[str, int] = {}
@@ -72,12 +73,13 @@ class Supervisor:
         """
         short = away = 0
         while True:
-            began = time.monotonic()
+            began, recoveries = time.monotonic(), self._server.recoveries if self._server else 0
             code = await self._live(child)
-            # A negative code is a signal: killed children are started again however often that happens.
             brief = time.monotonic() - began < SHORT_LIFE_SECONDS
-            away = away + 1 if brief and code == UNAVAILABLE else 0
-            short = short + 1 if brief and code >= 0 and code != UNAVAILABLE else 0
+            is_away = code == UNAVAILABLE or (self._server is not None and await self._server.was_away(recoveries))
+            away = away + 1 if brief and is_away else 0
+            # A negative code is a signal: killed children are started again however often that happens.
+            short = short + 1 if brief and code >= 0 and not is_away else 0
             if short >= SHORT_LIVES:
                 raise Permanent("unavailable", f"child {child.name!r} does not stay up: {self._last_words(child.name)}")
             self.restarts[child.name] = self.restarts.get(child.name, 0) + 1
@@ -137,7 +139,7 @@ async def supervise(
 
     Raises Permanent("unavailable") out of the block when a child cannot stay up.
     """
-    supervisor = Supervisor(logs)
+    supervisor = Supervisor(logs, server)
     keepers = [asyncio.create_task(supervisor.keep(child), name=child.name) for child in children]
     if server:
         keepers.append(asyncio.create_task(server.keep(), name="postgres"))
@@ -186,10 +188,17 @@ class ServerKeeper:
         self.recoveries = 0
 
     async def keep(self) -> None:
-        """Attach again whenever the server is gone; runs until it is cancelled."""
+        """Attach again whenever the server is gone, for as long as it takes; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_POSTGRES_SECONDS)
-            await self.recover()
+            try:
+                await self.recover()
+            except Temporary as error:
+                _LOG.warning("%s; trying again", error)
+
+    async def was_away(self, recoveries: int) -> bool:
+        """Return whether the server is gone, or was since it had been recovered so many times."""
+        return self.recoveries != recoveries or await asyncio.to_thread(lambda: self.server.pid) is None
 
     async def recover(self) -> None:
         """Attach again if the server is gone, also where it dies once more meanwhile.

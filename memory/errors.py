@@ -53,6 +53,8 @@ Code = Literal[
     "bad_request",
     "configuration",
     "conflict",
+    "database_full",
+    "database_read_only",
     "forbidden",
     "idempotency_mismatch",
     "journal_broken",

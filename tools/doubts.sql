@@ -62,7 +62,8 @@ language sql security definer set search_path = public, pg_temp as $$
   with due as (
     select e.tenant, e.id from effects e
      where e.state = 'in_doubt' and e.looks < coalesce((p_looks ->> e.tool)::int, 0)
-       and coalesce(e.look_at, '-infinity') <= clock_timestamp()
+       -- No pause is longer than an hour but after the clock was set back.
+       and (e.look_at is null or e.look_at not between clock_timestamp() and clock_timestamp() + interval '1 hour')
      order by e.look_at nulls first limit p_limit for update skip locked
   ), taken as (
     update effects e set looks = e.looks + 1,

@@ -105,6 +105,12 @@ PROBLEMS: Mapping[Code, ProblemType] = {
     "conflict": ProblemType(
         409, "That is not possible in the present state", "read the present state, then decide again"
     ),
+    "database_full": ProblemType(
+        503, "The database's disk is full", "make room on its disk; what waits goes on by itself"
+    ),
+    "database_read_only": ProblemType(
+        503, "The database takes no writes", "make it writable again; what waits goes on by itself"
+    ),
     "forbidden": ProblemType(403, "You may not do this", "ask somebody whose group may"),
     "idempotency_mismatch": ProblemType(422, "The Idempotency-Key belongs to another request", "choose a new key"),
     "journal_broken": ProblemType(

@@ -1,14 +1,15 @@
 """Commands of group `memory` about leaving and coming back: forget, prune, archive, restore, hold."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, fields, print_page, say, show, table
+from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, fields, print_page, say, settings, show, table
 
 ArchiveId = Annotated[str, typer.Argument(help="Id in the archive.")]
 ReleaseOption = Annotated[bool, typer.Option("--release", help="End the hold; the retention counts again.")]
@@ -19,24 +20,42 @@ _ROOM = 100_000
 def forget(
     memory: Annotated[str | None, typer.Argument(help="Id of the memory, also of an archived one.")] = None,
     person: Annotated[str | None, typer.Option(help="A whole person: you, or for administrators any.")] = None,
+    scrub: Annotated[
+        bool, typer.Option("--scrub", help="For operators: rewrite files and log, and say what is clean. Locks tables.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask back before a person is forgotten.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget one memory of yours with every value of its subject, or all that is remembered of a person."""
-    if (memory is None) == (person is None):
-        raise typer.BadParameter("give either the id of a memory or --person NAME")
+    if (memory is None) == (person is None) or (scrub and person is None):
+        raise typer.BadParameter("give either the id of a memory or --person NAME, and --scrub with a person only")
     if person is None:
         answer = ask(lambda api: api.delete(f"/api/memory/{segment(memory or '')}"))
         show(answer, as_json, lambda result: say(f"forgot {result['forgotten']} row(s)"))
         return
     if not yes:
         _ask_back(person)
-    receipt = ask(lambda api: api.delete(f"/api/memory?person={quote(person, safe='')}"))
-    show(
-        receipt,
-        as_json,
-        lambda result: fields({**result["counts"], "receipt": result["person"]}, (*result["counts"], "receipt")),
-    )
+    address = f"/api/memory?person={quote(person, safe='')}"
+    if scrub:
+        receipt = _scrub(person, lambda: ask(lambda api: api.delete(address)))
+    else:
+        receipt = ask(lambda api: api.delete(address))
+    show(receipt, as_json, _print_receipt)
+
+
+def _scrub(person: str, erase: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    # Late, since it brings the database along, which no other command of this group needs.
+    from app.scrub import forget
+
+    receipt = forget(settings(), person, erase)
+    return {**receipt, "places": {name: asdict(place) for name, place in receipt["places"].items()}}
+
+
+def _print_receipt(result: Mapping[str, Any]) -> None:
+    fields({**result["counts"], "receipt": result["person"]}, (*result["counts"], "receipt"))
+    for name, place in result.get("places", {}).items():
+        advice = f" (next: {place['next']})" if place["next"] else ""
+        say(f"{name:<6}  {place['state']}: {place['why']}{advice}")
 
 
 def prune(

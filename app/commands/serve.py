@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from app.commands.terminal import FAILURE, AsJson, emit, note, say, settings, table
+from app.settings import Settings
 
 Seed = Annotated[int, typer.Option(help="Which story the demo business tells.")]
 Customers = Annotated[int, typer.Option(min=1, help="How many customers the demo business has.")]
@@ -120,16 +121,22 @@ def world(  # one option per dial of the demo business
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database to this release's shape, and put this folder's policies in force."""
+    """Bring the database to this release's shape, and put this folder's policies in force.
+
+    Says first what becomes of everything that waits for people, as `doctor --waiting` does.
+    """
     from app.addresses import addresses_of
     from app.bootstrap import set_up
 
     _log()
     options = settings()
     with addresses_of(options) as addresses:
+        forecasts = _forecasts(options, addresses.owner_url)
+        if not as_json and forecasts:
+            _print_forecasts(forecasts)
         result = asyncio.run(set_up(options, addresses, activate=True))
     if as_json:
-        emit(asdict(result))
+        emit({**asdict(result), "waiting": forecasts})
         return
     say(f"applied {', '.join(result.migrations)}" if result.migrations else "the database was up to date")
     say(f"policy {result.policy[:12]} is in force")
@@ -138,11 +145,19 @@ def migrate(as_json: AsJson = False) -> None:
         say(f"open questions of {len(result.voided)} run(s) are void and will be asked again: {runs}")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only say what a migration to this release does to what waits for people.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check python, database, roles, migrations, ports, data folder and clock; each finding says what to do."""
     from app.doctor import Diagnosis, examine, examine_database, reach
 
     options = settings()
+    if waiting:
+        _forecast_waiting(options, as_json=as_json)
+        return
     diagnoses: list[Diagnosis] = asyncio.run(examine(options))
     with ExitStack() as stack:
         reachability, addresses = reach(options, stack)
@@ -156,6 +171,30 @@ def doctor(as_json: AsJson = False) -> None:
         table(rows, ("check", "verdict", "found", "fix"), "")
     if bad:
         raise typer.Exit(FAILURE)
+
+
+def _forecast_waiting(options: Settings, *, as_json: bool) -> None:
+    from app.addresses import addresses_of
+
+    with addresses_of(options) as addresses:
+        forecasts = _forecasts(options, addresses.owner_url)
+    if as_json:
+        emit({"items": forecasts})
+    else:
+        _print_forecasts(forecasts)
+
+
+def _forecasts(options: Settings, owner_url: str) -> list[dict[str, Any]]:
+    from app.waiting import Release, forecast
+
+    forecasts = asyncio.run(forecast(owner_url, Release.load(options)))
+    return [{**asdict(item), "expires": item.expires and item.expires.isoformat()} for item in forecasts]
+
+
+def _print_forecasts(forecasts: list[dict[str, Any]]) -> None:
+    """Print one line per question; what people wrote stands in none of them but as a quoted name."""
+    rows = [{**row, "because": "; ".join(row["reasons"])} for row in forecasts]
+    table(rows, ("fate", "run", "approval", "requester", "step", "because"), "nothing waits for people")
 
 
 def _log() -> None:

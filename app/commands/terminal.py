@@ -19,6 +19,8 @@ OK, FAILURE, USAGE, WAITING, DENIAL, BUDGET, BAD_JOURNAL, UNAVAILABLE, INTERRUPT
 _OF_CODE: Mapping[Code, int] = {
     "unavailable": UNAVAILABLE,
     "lock_timeout": UNAVAILABLE,
+    "database_full": UNAVAILABLE,
+    "database_read_only": UNAVAILABLE,
     "approval_required": WAITING,
     "budget_exceeded": BUDGET,
     "journal_broken": BAD_JOURNAL,

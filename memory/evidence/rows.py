@@ -5,7 +5,7 @@ Every function that changes such a row puts it into the entry that says so (`row
 
 import psycopg
 
-from memory.errors import Temporary
+from memory.postgres.refusals import owner_unreachable
 
 
 async def adopt(owner_url: str) -> int:
@@ -15,4 +15,4 @@ async def adopt(owner_url: str) -> int:
             cursor = await connection.execute("select adopt_rows()")
             return int((await cursor.fetchone() or (0,))[0])
     except psycopg.OperationalError as error:
-        raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
+        raise owner_unreachable(error) from error

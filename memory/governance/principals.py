@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args
 import psycopg
 from psycopg.rows import dict_row
 
-from memory.errors import Permanent, Temporary
+from memory.errors import Permanent
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
+from memory.postgres.refusals import owner_unreachable
 from memory.scope import Access, Principal
 
 _FOUNDER = "founder"
@@ -188,7 +189,7 @@ async def _as_owner(url: str) -> Connection:
     try:
         return await Connection.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
+        raise owner_unreachable(error) from error
 
 
 async def _enter(connection: Connection, tenant: str) -> None:

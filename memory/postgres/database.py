@@ -2,23 +2,23 @@
 
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import psycopg
 from pgvector import SparseVector
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection, IsolationLevel
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from memory.errors import ControlError, Permanent, Temporary
+from memory.errors import Permanent, Temporary
 from memory.postgres import limits
-from memory.postgres.refusals import is_login_refusal, one_line
+from memory.postgres.liveness import Liveness
+from memory.postgres.refusals import held_up, is_entry_late, is_read_only, outage_at, unreachable
 from memory.postgres.roles import OWNER
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal
@@ -39,18 +39,24 @@ _OPTIONS: dict[str, Any] = {
 }
 _FUNCTION = re.compile(r"[a-z_]+")
 _ENTER = "select enter(%s, %s)"
+_NOW = "select extract(epoch from clock_timestamp())::float8 as now"
+RECONNECT_SECONDS = 4.0
+"""The pool's pauses between attempts double until then; afterwards whoever needs a connection starts them anew."""
+_ATTEMPTS = 3
+"""Times that a beginning is tried: the first may meet a dead connection, the second a clock that was set."""
 
 
 class Database:
     """A pool of connections as the app's database role; close it when done."""
 
-    def __init__(self, url: str, pool: AsyncConnectionPool[Connection], signer: Signer) -> None:
+    def __init__(self, url: str, pool: AsyncConnectionPool[Connection], signer: Signer, liveness: Liveness) -> None:
         self._url = url
         self._pool = pool
         self._signer = signer
+        self._liveness = liveness
 
     @classmethod
-    async def open(cls, url: str, *, size: int = 10) -> "Database":
+    async def open(cls, url: str, *, size: int = 10, monotonic: Callable[[], float] = time.monotonic) -> "Database":
         """Connect with at most `size` connections.
 
         Raises Permanent("configuration") for a role that stands above row security, whose entries do not count, or
@@ -59,7 +65,7 @@ class Database:
         try:
             async with await Connection.connect(url, row_factory=dict_row, **_OPTIONS) as connection:
                 await _refuse_power(connection)
-                signer = await _signer(connection)
+                signer = await _signer(connection, monotonic)
                 if await TypeInfo.fetch(connection, "vector"):
                     await register_vector_async(connection)
         except psycopg.ProgrammingError:
@@ -67,7 +73,8 @@ class Database:
             message = "DATABASE_URL is no Postgres URL; write postgresql://role:password@host:port/database"
             raise Permanent("configuration", message) from None
         except psycopg.OperationalError as error:
-            raise _unreachable(url, error) from error
+            raise unreachable(url, error) from error
+        liveness = Liveness(monotonic)
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             # Types that one connection knows, vectors among them, are known to all.
@@ -76,13 +83,17 @@ class Database:
             max_size=size,
             open=False,
             timeout=CONNECT_SECONDS * 2,
+            reconnect_timeout=RECONNECT_SECONDS,
+            configure=liveness.begin,
+            check=liveness.check,
         )
+        liveness.watch(pool)
         try:
             await pool.open(wait=True, timeout=CONNECT_SECONDS * 2)
         except psycopg.OperationalError as error:
             await pool.close()
-            raise _unreachable(url, error) from error
-        return cls(url, pool, signer)
+            raise unreachable(url, error) from error
+        return cls(url, pool, signer, liveness)
 
     @property
     def url(self) -> str:
@@ -99,22 +110,14 @@ class Database:
 
         Raises Temporary("unavailable") if the database goes away, also while committing: the outcome is then unknown.
         """
-        async with self._pooled_connection() as connection, connection.transaction():
-            await self.enter(connection, access)
-            yield connection
+        async with AsyncExitStack() as stack:
+            yield await self._begin(stack, access)
 
     @asynccontextmanager
     async def snapshot(self, access: Access) -> AsyncGenerator[Connection]:
         """Read for one access in a transaction whose statements all see the same moment; raises as `transaction`."""
-        async with self._pooled_connection() as connection:
-            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-            try:
-                async with connection.transaction():
-                    await self.enter(connection, access)
-                    yield connection
-            finally:
-                if not connection.closed:
-                    await connection.set_isolation_level(None)
+        async with AsyncExitStack() as stack:
+            yield await self._begin(stack, access, IsolationLevel.REPEATABLE_READ)
 
     async def enter(self, connection: Connection, access: Access) -> None:
         """Go on for another access within a transaction under way; what was done so far is committed with the rest."""
@@ -130,22 +133,51 @@ class Database:
         if not _FUNCTION.fullmatch(function):
             raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
-        async with self._pooled_connection() as connection:
-            entry = self._entry(connection, access)
-            source = f"{function}({', '.join(map(_placeholder, values))})"
-            cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
-            return await cursor.fetchone() or {}
+        source = f"{function}({', '.join(map(_placeholder, values))})"
+        rows = await self._entered(access, source, values, binary=binary)
+        return rows[0] if rows else {}
 
     async def rows(self, access: Access, query: str, *args: object, binary: bool = False) -> list[dict[str, Any]]:
         """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text.
 
         `binary` asks for them in binary, as for `call`.
         """
-        async with self._pooled_connection() as connection:
-            entry = self._entry(connection, access)
-            statement = entered(f"({query}) as asked").encode()
-            cursor = await connection.execute(statement, [*entry, *args], binary=binary)
-            return await cursor.fetchall()
+        return await self._entered(access, f"({query}) as asked", args, binary=binary)
+
+    async def _entered(
+        self, access: Access, source: str, values: Sequence[object], *, binary: bool
+    ) -> list[dict[str, Any]]:
+        statement = entered(source).encode()
+        for number in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._pooled_connection() as connection:
+                    entry = self._entry(connection, access)
+                    cursor = await connection.execute(statement, [*entry, *values], binary=binary)
+                    return await cursor.fetchall()
+            except Temporary as error:
+                # Only where it is certain that nothing was executed.
+                if number == _ATTEMPTS or not is_entry_late(error.__cause__):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _begin(
+        self, stack: AsyncExitStack, access: Access, isolation: IsolationLevel | None = None
+    ) -> Connection:
+        """Begin a transaction that ends with the stack, and enter; nothing of a beginning lasts, so it is repeated."""
+        for number in range(1, _ATTEMPTS + 1):
+            try:
+                async with AsyncExitStack() as attempt:
+                    connection = await attempt.enter_async_context(self._pooled_connection())
+                    if isolation:
+                        await attempt.enter_async_context(_isolated(connection, isolation))
+                    await attempt.enter_async_context(connection.transaction())
+                    await self.enter(connection, access)
+                    stack.push_async_exit(attempt.pop_all())
+                    return connection
+            except Temporary as error:
+                if number == _ATTEMPTS or error.code != "unavailable" or isinstance(error.__cause__, PoolTimeout):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     @asynccontextmanager
     async def system(self) -> AsyncGenerator[Connection]:
@@ -163,15 +195,41 @@ class Database:
             async with self._pool.connection() as connection:
                 try:
                     yield connection
+                except psycopg.Error as error:
+                    await self._heed(connection, error)
+                    raise
                 finally:
                     is_broken = connection.broken
+                    self._liveness.rest(connection)
         except psycopg.errors.LockNotAvailable as error:
-            raise _held_up(error) from error
-        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
+            raise held_up(error) from error
+        except psycopg.Error as error:
             if is_broken:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
-            raise _unreachable(self._url, error) from error
+            if outage := outage_at(self._url, error):
+                raise outage from error
+            raise
+
+    async def _heed(self, connection: Connection, error: psycopg.Error) -> None:
+        """Do what lets the next attempt succeed."""
+        if is_read_only(error):
+            # A session that began while the database was read-only stays so for ever.
+            await connection.close()
+        elif is_entry_late(error):
+            cursor = await connection.execute(_NOW)
+            if self._signer.adjust(float((await cursor.fetchone() or {})["now"])):
+                await self._pool.drain()
+
+
+@asynccontextmanager
+async def _isolated(connection: Connection, level: IsolationLevel) -> AsyncGenerator[None]:
+    await connection.set_isolation_level(level)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            await connection.set_isolation_level(None)
 
 
 def _placeholder(value: object) -> str:
@@ -195,10 +253,10 @@ def entered(source: str) -> str:
     )
 
 
-async def _signer(connection: Connection) -> Signer:
-    cursor = await connection.execute("select extract(epoch from clock_timestamp())::float8 as now")
-    offset = float((await cursor.fetchone() or {})["now"]) - time.time()
-    signer = Signer(connection.info.password, offset)
+async def _signer(connection: Connection, monotonic: Callable[[], float]) -> Signer:
+    signer = Signer(connection.info.password, monotonic=monotonic)
+    cursor = await connection.execute(_NOW)
+    signer.adjust(float((await cursor.fetchone() or {})["now"]))
     no_access = Access(Principal("", ""), ())
     try:
         await connection.execute(_ENTER, signer.sign(no_access, connection.info.backend_pid))
@@ -234,18 +292,3 @@ async def _refuse_power(connection: Connection) -> None:
             f"database role {row['me']!r} stands above row security ({', '.join(powers)}); "
             "give the plain role 'cs_app' in DATABASE_URL and keep the owner's for migrations",
         )
-
-
-def _held_up(error: psycopg.errors.LockNotAvailable) -> ControlError:
-    message = f"somebody has held a lock that this needs for {limits.LOCK_SECONDS} s ({error.diag.message_primary})"
-    return Temporary("lock_timeout", f"{message}; try again, and look in pg_locks who it is if it stays so", delay=1.0)
-
-
-def _unreachable(url: str, error: psycopg.Error) -> ControlError:
-    options = conninfo_to_dict(url)
-    target = f"database {options.get('dbname')!r} on host {options.get('host') or 'localhost'!r}"
-    reason = one_line(error)
-    if isinstance(error, psycopg.OperationalError) and is_login_refusal(error):
-        message = f"{target} refuses role {options.get('user')!r}: {reason}; check DATABASE_URL"
-        return Permanent("configuration", message)
-    return Temporary("unavailable", f"{target} is unavailable ({reason}); start it or wait, then try again")

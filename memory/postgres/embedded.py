@@ -1,5 +1,6 @@
 """The embedded Postgres: processes attach to the server of a data folder; the first starts it, the last stops it."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -15,12 +16,13 @@ from typing import Self
 import psycopg
 
 from memory.errors import ControlError, Permanent, Temporary
-from memory.postgres.refusals import is_login_refusal, one_line
+from memory.postgres.refusals import is_secret_refusal, one_line
 from memory.postgres.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, provision
 from memory.postgres.server import Account, Server, binaries
 
 _SOCKET_BYTES = 100
 """Operating systems cut socket paths at 104 to 108 bytes."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Embedded:
@@ -92,6 +94,9 @@ def attach(
             hold = _open(folder / "users")
             fcntl.flock(hold, fcntl.LOCK_SH)
     except OSError as error:
+        if error.errno in _FULL:
+            message = f"the disk of the data folder {str(folder)!r} is full ({error.strerror}); make room there"
+            raise Temporary("database_full", message, delay=1.0) from error
         raise Permanent(
             "configuration",
             f"the data folder {str(folder)!r} cannot be used ({error.strerror}: {error.filename}); "
@@ -139,14 +144,14 @@ def _start(server: Server, secrets: Secrets, tcp_port: int | None) -> Address:
             raise Temporary("unavailable", f"Postgres in {str(server.data)!r} died at once, see {server.log}")
         try:
             provision(address, secrets)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise _unprepared(server, secrets, error) from error
         undo.pop_all()
     return address
 
 
-def _unprepared(server: Server, secrets: Secrets, error: psycopg.OperationalError) -> ControlError:
-    if is_login_refusal(error):
+def _unprepared(server: Server, secrets: Secrets, error: psycopg.Error) -> ControlError:
+    if isinstance(error, psycopg.OperationalError) and is_secret_refusal(error):
         problem = f"the secrets in {str(secrets.folder)!r} do not open the database beside them"
         return Permanent("configuration", f"{problem} ({one_line(error)}); restore them")
     problem = f"Postgres in {str(server.data)!r} went away while its roles were made, see {server.log}"

@@ -6,6 +6,7 @@ from psycopg.rows import dict_row
 from memory.errors import Temporary
 from memory.postgres import locks
 from memory.postgres.database import Connection
+from memory.postgres.refusals import one_line
 
 _TABLES = """
   select n.nspname || '.' || c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -61,4 +62,4 @@ async def _connect(url: str) -> Connection:
     try:
         return await Connection.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise Temporary("unavailable", f"cannot reach the database: {error}; check its URL") from error
+        raise Temporary("unavailable", f"cannot reach the database: {one_line(error)}; check its URL") from error

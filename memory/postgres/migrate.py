@@ -12,8 +12,9 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
-from memory.errors import Permanent, Temporary
+from memory.errors import ControlError, Permanent, Temporary
 from memory.postgres import locks
+from memory.postgres.refusals import one_line, outage_of, owner_unreachable
 from memory.postgres.roles import OWNER, ROLES, SYSTEM, WORLD, advice
 from memory.postgres.sql_files import SCHEMA, SqlFile, functions, migrations
 
@@ -52,7 +53,7 @@ async def _migration_lock(owner_url: str) -> AsyncGenerator[Connection]:
             owner_url, autocommit=True, connect_timeout=10, row_factory=dict_row, options="-c client_min_messages=error"
         )
     except psycopg.OperationalError as error:
-        raise Temporary("unavailable", f"cannot reach the database as owner: {error}; check its URL") from error
+        raise owner_unreachable(error) from error
     async with connection:
         await connection.execute("select pg_advisory_lock(%s)", [locks.MIGRATION])
         yield connection
@@ -143,7 +144,7 @@ async def _apply(connection: Connection, file: SqlFile) -> None:
                 "insert into public.schema_migrations (name, hash) values (%s, %s)", [file.name, file.hash]
             )
     except psycopg.Error as error:
-        raise Permanent("configuration", f"migration {file.name!r} failed and left nothing: {error}") from error
+        raise _failure(error, f"migration {file.name!r} failed and left nothing") from error
 
 
 async def _replacements(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:
@@ -172,12 +173,18 @@ async def _replace(connection: Connection, files: list[SqlFile]) -> None:
                 )
             await connection.execute(sql.SQL("revoke create on schema public from {}").format(role))
     except psycopg.errors.InvalidFunctionDefinition as error:
-        problem = (
-            f"{file.name!r} gives a function another answer, which needs another name; no function changed: {error}"
-        )
+        problem = f"{file.name!r} gives a function another answer, which needs another name; no function changed"
+        problem = f"{problem}: {one_line(error)}"
         raise Permanent("configuration", problem) from error
     except psycopg.Error as error:
-        raise Permanent("configuration", f"{file.name!r} failed and no function changed: {error}") from error
+        raise _failure(error, f"{file.name!r} failed and no function changed") from error
+
+
+def _failure(error: psycopg.Error, problem: str) -> ControlError:
+    """Return an error that says whether the file is to blame, or the database that went away in the middle of it."""
+    if outage := outage_of(error, "the database"):
+        return Temporary(outage.code, f"{problem}: {outage}", delay=outage.delay)
+    return Permanent("configuration", f"{problem}: {one_line(error)}")
 
 
 async def _run(connection: Connection, file: SqlFile) -> None:

@@ -8,6 +8,7 @@ from psycopg.rows import dict_row
 
 from memory.errors import Temporary
 from memory.postgres.database import Connection
+from memory.postgres.refusals import one_line
 from memory.postgres.sql_files import SCHEMA, functions, migrations
 
 
@@ -42,7 +43,8 @@ async def holds(url: str, schema: str) -> bool:
             cursor = await connection.execute("select to_regnamespace(%s) is not null as there", [schema])
             row = await cursor.fetchone() or {}
     except psycopg.OperationalError as error:
-        raise Temporary("unavailable", f"cannot look for schema {schema!r}: {error}; check the database") from error
+        message = f"cannot look for schema {schema!r}: {one_line(error)}; check the database"
+        raise Temporary("unavailable", message) from error
     return bool(row["there"])
 
 

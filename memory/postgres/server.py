@@ -149,8 +149,10 @@ class Server:
         self._write(self.data / "countersign.conf", "".join(lines))
         call = self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data), "-l", str(self.log))
         if call.returncode != 0:
-            tail = self.log.read_text(errors="replace")[-600:].strip() if self.log.exists() else call.stderr.strip()
-            raise Temporary("unavailable", f"Postgres in {str(self.data)!r} did not start, see {self.log}: {tail}")
+            tail = self.log.read_text(errors="replace")[-600:] if self.log.exists() else call.stderr
+            problem = f"Postgres in {str(self.data)!r} did not start, see {self.log}"
+            # As one line: what a server says may look like something else at the beginning of a line.
+            raise Temporary("unavailable", f"{problem}: {' '.join(tail.split())}")
 
     def _clear_crash(self, sockets: Path) -> None:
         # Backends that outlive their postmaster still write to shared memory: a second server must not join them.

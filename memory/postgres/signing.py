@@ -8,12 +8,13 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 from psycopg import AsyncConnection
 
 from memory.errors import Permanent, Temporary
+from memory.postgres.refusals import one_line
 from memory.scope import Access, Scope
 
 _ROUNDS = 4096
@@ -28,17 +29,32 @@ on conflict (one) do update set inner_pad = excluded.inner_pad, outer_pad = excl
 
 
 class Signer:
-    """Signs entries with the key of one password; `offset` is how far the database's clock is ahead, in seconds."""
+    """Signs entries with the key of one password; `offset` is how far the database's clock is ahead, in seconds.
 
-    def __init__(self, password: str, offset: float = 0.0) -> None:
+    The database's time is carried on by a clock that nobody sets, so a step of this machine's clock changes nothing.
+    """
+
+    def __init__(self, password: str, offset: float = 0.0, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._key = key(password)
-        self._offset = offset
+        self._monotonic = monotonic
+        self._ahead = time.time() + offset - monotonic()
         self._last = 0
+
+    def adjust(self, now: float) -> bool:
+        """Go on from the database's time `now`; returns whether entries signed before are later than that.
+
+        Sessions that took such an entry refuse all others until their time has come: they are of no use any more.
+        """
+        self._ahead = now - self._monotonic()
+        is_behind = self._last >= int(now * 1_000_000)
+        if is_behind:
+            self._last = 0
+        return is_behind
 
     def sign(self, access: Access, pid: int) -> list[object]:
         """Return the arguments of one `enter` in the session with this process id; good once, for a minute."""
-        # Two entries of one process never share a moment, whatever its clock does.
-        self._last = max(self._last + 1, int((time.time() + self._offset) * 1_000_000))
+        # No two entries for one session share a moment.
+        self._last = max(self._last + 1, int((self._monotonic() + self._ahead) * 1_000_000))
         entry = json.dumps(
             {
                 "tenant": access.principal.tenant,
@@ -72,7 +88,7 @@ async def admit(owner_url: str, app_url: str) -> None:
             await owner.execute(_INSTALL, pads)
     except psycopg.OperationalError as error:
         raise Temporary(
-            "unavailable", f"cannot reach the database: {error}; check the URLs of app and owner"
+            "unavailable", f"cannot reach the database: {one_line(error)}; check the URLs of app and owner"
         ) from error
 
 

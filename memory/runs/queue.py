@@ -17,7 +17,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import Permanent, Temporary
 from memory.postgres import limits, locks
-from memory.postgres.database import CONNECT_SECONDS, Connection
+from memory.postgres.database import CONNECT_SECONDS, RECONNECT_SECONDS, Connection
+from memory.postgres.liveness import Liveness
 
 _OPTIONS: dict[str, Any] = {
     "options": f"-c search_path=queue,public {limits.OPTIONS}",
@@ -34,8 +35,9 @@ Drive = Callable[[str], Awaitable[None]]
 class Queue:
     """Jobs of one process; a process that only defers opens no worker."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, pool: AsyncConnectionPool[Any]) -> None:
         self._app = app
+        self._pool = pool
         self._drive_run: Drive = _refuse_job
         self._job = app.task(name="drive", queue=_QUEUE)(self._drive)
 
@@ -43,10 +45,18 @@ class Queue:
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncGenerator["Queue"]:
         """Connect until the block ends; raises Temporary("unavailable") if nobody answers."""
-        check = AsyncConnectionPool.check_connection
+        liveness = Liveness()
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            url, kwargs=_OPTIONS, min_size=1, max_size=4, open=False, check=check
+            url,
+            kwargs=_OPTIONS,
+            min_size=1,
+            max_size=4,
+            open=False,
+            configure=liveness.begin,
+            check=liveness.check,
+            reconnect_timeout=RECONNECT_SECONDS,
         )
+        liveness.watch(pool)
         try:
             await (await Connection.connect(url, **_OPTIONS)).close()
             await pool.open(wait=True, timeout=CONNECT_SECONDS)
@@ -55,7 +65,7 @@ class Queue:
         try:
             app = App(connector=PsycopgConnector())
             await app.open_async(pool)
-            yield cls(app)
+            yield cls(app, pool)
         finally:
             await pool.close()
 
@@ -70,6 +80,8 @@ class Queue:
         Raises Temporary("unavailable") if the database goes away.
         """
         self._drive_run = drive
+        # What ended the work before may have spoilt these sessions, as a database that took no writes does.
+        await self._pool.drain()
         with _translate_errors():
             await self._app.run_worker_async(
                 queues=[_QUEUE],

@@ -232,6 +232,8 @@ grant execute on function beat_runs(int) to cs_app;
 create or replace function sweep_runs(p_hung interval)
 returns table (id text)
 language sql security definer set search_path = public, pg_temp as $$
+  -- A clock that was set back leaves beats of a time to come: hung workers are then counted from now.
+  update runs set beat = clock_timestamp() where status = 'running' and beat > clock_timestamp() + p_hung;
   update runs r set status = 'queued', worker = null, beat = clock_timestamp()
    where r.status = 'running'
      and (r.beat < clock_timestamp() - p_hung
@@ -250,7 +252,9 @@ create or replace function forgotten_runs(p_age interval, p_flows text[])
 returns table (id text)
 language sql security definer set search_path = public, pg_temp as $$
   update runs r set beat = clock_timestamp()
-   where r.status = 'queued' and r.flow = any(p_flows) and coalesce(r.beat, r.created) < clock_timestamp() - p_age
+   where r.status = 'queued' and r.flow = any(p_flows)
+     -- One of a time to come is from before the clock was set back.
+     and coalesce(r.beat, r.created) not between clock_timestamp() - p_age and clock_timestamp() + p_age
   returning r.id
 $$;
 revoke execute on function forgotten_runs(interval, text[]) from public;

@@ -165,8 +165,8 @@ class House:
 @asynccontextmanager
 async def open_house(folder: Path, profile: str, seed: int) -> AsyncGenerator[House]:
     """Start everything on fresh data."""
-    world = _free()
-    settings = Settings(data_dir=folder, port=_free(), world_url=f"http://127.0.0.1:{world}")
+    world = free()
+    settings = Settings(data_dir=folder, port=free(), world_url=f"http://127.0.0.1:{world}")
     async with AsyncExitStack() as stack:
         addresses = stack.enter_context(addresses_of(settings))
         server = ServerKeeper(lambda: attach(folder))
@@ -200,7 +200,7 @@ async def open_house(folder: Path, profile: str, seed: int) -> AsyncGenerator[Ho
 async def measure(kills: int, seed: int, profile: str, *, on_request: bool, seconds: float) -> dict[str, Any]:
     """Return the figures of so many kills, or of as many as there is time for."""
     with tempfile.TemporaryDirectory(prefix="cs-crash-") as name:
-        folder = _passable(name)
+        folder = passable(name)
         async with open_house(folder / "data", profile, seed) as house:
             end = time.monotonic() + seconds
             asking = asyncio.create_task(house.ask())
@@ -237,14 +237,14 @@ def main() -> None:
     sys.exit(1 if any(figures[name] for name in wrong) or not figures["journal verified"] else 0)
 
 
-def _passable(name: str) -> Path:
+def passable(name: str) -> Path:
     """Return a folder through which a server that must not be root may pass."""
     folder = Path(name)
     folder.chmod(0o711)
     return folder
 
 
-def _free() -> int:
+def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -13,7 +13,8 @@ each fault into a database of their own. Nothing here ends as `internal`; the [c
 
 - `stopped` runs go on with `runs resume` once the reason is gone; `failed`, `denied` and `cancelled` ones start anew.
 - `queued`: not even its end can be recorded. The run is put back and tried again every ten seconds.
-- `unavailable`: the worker ends with exit code 69; whoever starts it anew goes on with its runs.
+- `unavailable`, `database_full`, `database_read_only`: the worker begins anew after some seconds, again and again, and
+  goes on with its runs; a disk that is full, or a database that is read-only, needs nobody but to be mended.
 
 Queued requests that were edited in the table end as `failed`, `plan_invalid`; pulled switches as `stopped`, `killed`;
 rules that cannot be read keep a process from starting. Those, and faults of services and budgets, are

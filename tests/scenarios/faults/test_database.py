@@ -40,7 +40,7 @@ async def ending(stage: Stage, run: str) -> tuple[str, str | None]:
 
 async def heal(stage: Stage, run: str, status: str) -> str:
     """Let the run go on as people and workers would; returns its status."""
-    if status == "unavailable":
+    if status in ("unavailable", "database_full"):
         await stage.requeue(run)
     elif status == "stopped":
         await stage.activate(stage.rules.version)
