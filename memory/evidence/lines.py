@@ -77,14 +77,14 @@ async def lines(connection: Connection, run: str | None = None) -> AsyncGenerato
 async def _all(connection: Connection, run: str | None) -> AsyncGenerator[str]:
     if run is not None and await (await connection.execute(_ONE, [run, run])).fetchone() is None:
         raise Permanent("not_found", f"there is no run {run!r}; `countersign runs ls` lists the last ones")
-    for part in _parts(connection, run):
-        async with aclosing(part) as rows:
+    for section in _sections(connection, run):
+        async with aclosing(section) as rows:
             async for row in rows:
                 yield row["line"]
 
 
-def _parts(connection: Connection, run: str | None) -> Iterator[AsyncGenerator[dict[str, Any]]]:
-    """Yield the parts of an export in their order."""
+def _sections(connection: Connection, run: str | None) -> Iterator[AsyncGenerator[dict[str, Any]]]:
+    """Yield the sections of an export in their order."""
     yield _stream(connection, _HEADER, VERSION, run)
     for query in (_KEYS, _LEAVES, _HEADS) if run is None else ():
         yield _stream(connection, query)

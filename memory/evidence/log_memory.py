@@ -45,14 +45,14 @@ class LogMemory:
         file = self._folder / f"{tenant}.json"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"size": tree.size, "parts": [part.hex() for part in tree.parts]}))
+        draft.write_text(json.dumps({"size": tree.size, "parts": [part.hex() for part in tree.subtrees]}))
         draft.replace(file)
 
     def _remembered(self, tenant: str) -> Frontier:
         tree = self._trees.get(tenant)
         if tree is None:
             tree = self._read(tenant)
-        return Frontier.of(tree.size, tree.parts)
+        return Frontier.of(tree.size, tree.subtrees)
 
     def _read(self, tenant: str) -> Frontier:
         file = None if self._folder is None else self._folder / f"{tenant}.json"

@@ -41,38 +41,38 @@ class Frontier:
 
     def __init__(self, hashes: Sequence[bytes] = ()) -> None:
         self.size = 0
-        self._parts: list[bytes] = []
+        self._subtrees: list[bytes] = []
         for leaf in hashes:
             self.add(leaf)
 
     @classmethod
-    def of(cls, size: int, parts: Sequence[bytes]) -> "Frontier":
+    def of(cls, size: int, subtrees: Sequence[bytes]) -> "Frontier":
         """Return a tree by its size and the roots of its complete parts, the largest first; raises ValueError."""
-        if size < 0 or size.bit_count() != len(parts) or any(len(part) != sha256().digest_size for part in parts):
+        if size < 0 or size.bit_count() != len(subtrees) or any(len(part) != sha256().digest_size for part in subtrees):
             raise ValueError(f"a tree of {size} leaves does not have such parts")
         tree = cls()
-        tree.size, tree._parts = size, [*parts]
+        tree.size, tree._subtrees = size, [*subtrees]
         return tree
 
     @property
-    def parts(self) -> tuple[bytes, ...]:
+    def subtrees(self) -> tuple[bytes, ...]:
         """Return the roots of the complete parts, the largest first."""
-        return tuple(self._parts)
+        return tuple(self._subtrees)
 
     def add(self, leaf: bytes) -> None:
         """Append a leaf, given by its `leaf_hash`; it completes a part for each one bit that the size ends with."""
         ones = self.size
         while ones & 1:
-            leaf = _node(self._parts.pop(), leaf)
+            leaf = _node(self._subtrees.pop(), leaf)
             ones >>= 1
-        self._parts.append(leaf)
+        self._subtrees.append(leaf)
         self.size += 1
 
     def root(self) -> bytes:
         """Return the root over the leaves so far."""
-        if not self._parts:
+        if not self._subtrees:
             return sha256(b"").digest()
-        *others, part = self._parts
+        *others, part = self._subtrees
         for other in reversed(others):
             part = _node(other, part)
         return part

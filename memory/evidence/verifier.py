@@ -204,17 +204,17 @@ class _Tree:
     """A tree that grows, kept as the roots of its complete parts."""
 
     def __init__(self) -> None:
-        self.size, self.parts = 0, list[bytes]()
+        self.size, self.subtrees = 0, list[bytes]()
 
     def add(self, leaf: bytes) -> None:
         part, self.size = sha256(b"\0" + leaf).digest(), self.size + 1
         for _ in range((self.size & -self.size).bit_length() - 1):
-            part = sha256(b"\1" + self.parts.pop() + part).digest()
-        self.parts.append(part)
+            part = sha256(b"\1" + self.subtrees.pop() + part).digest()
+        self.subtrees.append(part)
 
     def root(self) -> str:
-        part = self.parts[-1] if self.parts else sha256().digest()
-        for other in self.parts[-2::-1]:
+        part = self.subtrees[-1] if self.subtrees else sha256().digest()
+        for other in self.subtrees[-2::-1]:
             part = sha256(b"\1" + other + part).digest()
         return part.hex()
 
@@ -230,8 +230,8 @@ def _root_by_proof(leaves: Mapping[int, bytes], size: int, proof: list[Any]) -> 
             return sha256(b"\0" + leaves[start]).digest()
         half = start + (1 << (end - start - 1).bit_length() - 1)
         left = [position for position in positions if position < half]
-        parts = root(start, half, left) + root(half, end, positions[len(left) :])
-        return sha256(b"\1" + parts).digest()
+        halves = root(start, half, left) + root(half, end, positions[len(left) :])
+        return sha256(b"\1" + halves).digest()
 
     if not leaves or not 0 <= min(leaves) <= max(leaves) < size < 1 << 62:
         raise Wrong("a tree does not have such leaves")
@@ -274,12 +274,12 @@ class _Chain:
         self.line, self.run, self.leaves, self.window = line, line["run"], leaves[::-1], window
         self.seq, self.head = 0, sha256(b"countersign journal " + self.run.encode()).digest()
         self.tree, self.spent, self.gone, self.forgotten = _Tree(), [0, 0, 0, 0], set[int](), 0
-        self.place = self.sure = 0  # the entry in hand; the last one that the log vouches for, with all before it
+        self.current = self.sure = 0  # the entry in hand; the last one that the log vouches for, with all before it
 
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Take the next entry and return its facts; if it raises Wrong, `place` is where."""
-        self.place = self.seq + 1
-        if entry["seq"] != self.place:
+        self.current = self.seq + 1
+        if entry["seq"] != self.current:
             raise Wrong(f"it is missing; entry {_show(entry['seq'])} follows instead")
         if entry["prev"] != self.head.hex():
             raise Wrong("it does not continue the entry before it")
@@ -287,7 +287,7 @@ class _Chain:
         if entry["hash"] != head.hex():
             raise Wrong("its facts are not what was recorded")
         facts = _facts(entry)
-        self.seq, self.head = self.place, head
+        self.seq, self.head = self.current, head
         self.tree.add(head)
         self._note(facts, is_empty=entry["words"] is None and "sealed" in facts)
         self._compare(facts["at"])
@@ -309,7 +309,7 @@ class _Chain:
         elif self.leaves[-1][1] == self.seq:
             position, *leaf = self.leaves.pop()
             if leaf != [self.seq, self.head.hex(), self.tree.root()]:
-                self.place = self.sure + 1
+                self.current = self.sure + 1
                 raise Wrong(
                     f"from here to entry {self.seq}, some are not those that leaf {position} of the log took in"
                 )
@@ -473,7 +473,7 @@ class ExportCheck:
             if f"run {chain.run}" not in self._series:
                 self._check_texts(chain.add(line))
         except ValueError as error:
-            self._note({"run": chain.run, "seq": chain.place}, str(error))
+            self._note({"run": chain.run, "seq": chain.current}, str(error))
 
     def _check_texts(self, facts: Mapping[str, Any]) -> None:
         for kind in ("cards", "policy") if facts.get("cards") is not None else ():
