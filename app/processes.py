@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import uvicorn
-
 from app import bootstrap
 from app.addresses import Addresses, service_keys
 from app.settings import Settings
@@ -19,8 +17,6 @@ from memory.postgres.schema_version import holds
 
 if TYPE_CHECKING:
     from app.wiring import System
-
-_DRAIN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +41,15 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> None:
     """Answer requests, and with `worker` lead runs too; prepares the database where the owner's URL is known."""
-    from app.api.server import create_app
+    from app.api.server import create_app, http_server
     from app.wiring import open_system
 
     with listening(settings.host, settings.port) as listener:
         if addresses.owner:
             await bootstrap.set_up(settings, addresses)
         async with open_system(settings, addresses) as system:
-            config = uvicorn.Config(
-                create_app(system.api_services),
-                log_level="warning",
-                lifespan="off",
-                timeout_graceful_shutdown=_DRAIN_SECONDS,
-                server_header=False,
-            )
-            await _together(uvicorn.Server(config).serve([listener]), _work(system) if worker else None)
+            server = http_server(create_app(system.api_services), settings.edge)
+            await _together(server.serve([listener]), _work(system) if worker else None)
 
 
 async def lead(settings: Settings, addresses: Addresses) -> None:

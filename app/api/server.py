@@ -1,8 +1,11 @@
-"""FastAPI application: one router per resource behind the guard; built by `app.processes` and by tests."""
+"""FastAPI application: one router per resource behind the guard; built and served by `app.processes` and by tests."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
+import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.api import (
     approvals,
@@ -21,8 +24,10 @@ from app.api import (
     tools,
     transcripts,
 )
+from app.api.connection import protocol
 from app.api.dependencies import Services
 from app.api.guard import Guard
+from app.settings import Edge
 
 VERSION = "0.1.0"
 _PROBLEM = {
@@ -78,6 +83,25 @@ def create_app(services: Services | None = None) -> FastAPI:
     # Outermost, so that nothing reads a body before it is measured.
     app.add_middleware(Guard)
     return app
+
+
+def http_server(app: ASGIApp, edge: Edge) -> uvicorn.Server:
+    """Return a server of the API within its limits."""
+    config = uvicorn.Config(
+        app,
+        # What makes a connection may be any callable, whatever the annotation says.
+        http=cast(type[asyncio.Protocol], protocol(edge)),
+        ws="none",
+        log_level="warning",
+        lifespan="off",
+        timeout_keep_alive=edge.idle_seconds,
+        timeout_graceful_shutdown=edge.grace_seconds,
+        # Without a list of proxies uvicorn would believe whoever comes over loopback.
+        proxy_headers=bool(edge.proxies),
+        forwarded_allow_ips=edge.proxies,
+        server_header=False,
+    )
+    return uvicorn.Server(config)
 
 
 def _problem_schema() -> dict[str, Any]:
