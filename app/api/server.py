@@ -11,6 +11,7 @@ from app.api import (
     approvals,
     archive,
     chat,
+    contract,
     effects,
     health,
     journal,
@@ -30,10 +31,6 @@ from app.api.guard import Guard
 from app.settings import Edge
 
 VERSION = "0.1.0"
-_PROBLEM = {
-    "description": "a problem document",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
 # Fixed places before those that name a memory.
 _ROUTERS = (
@@ -55,12 +52,12 @@ _ROUTERS = (
 
 
 class Api(FastAPI):
-    """Application whose OpenAPI document is made when somebody asks for it."""
+    """Application whose OpenAPI document is made, with all refusals, when somebody asks for it."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, with the schema of a problem."""
+        """Return the OpenAPI document, with the statuses that each operation may answer."""
         if self.openapi_schema is None:
-            super().openapi()["components"]["schemas"]["Problem"] = _problem_schema()
+            contract.complete(super().openapi())
         return super().openapi()
 
 
@@ -73,7 +70,6 @@ def create_app(services: Services | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        responses={"default": _PROBLEM},
         separate_input_output_schemas=False,
     )
     app.state.services = services
@@ -102,12 +98,3 @@ def http_server(app: ASGIApp, edge: Edge) -> uvicorn.Server:
         server_header=False,
     )
     return uvicorn.Server(config)
-
-
-def _problem_schema() -> dict[str, Any]:
-    texts = ("type", "title", "code", "detail", "next", "instance", "trace_id")
-    return {
-        "type": "object",
-        "required": [*texts, "status"],
-        "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},
-    }
