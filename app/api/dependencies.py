@@ -10,7 +10,8 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from app import auth
 from app.api.brake import Brake
@@ -171,7 +172,17 @@ def _refuse_blank(text: str) -> str:
     return text
 
 
-NotBlank = AfterValidator(_refuse_blank)
+class _NotBlank:
+    """Rule for texts that is checked in our words, and stated in the schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_refuse_blank, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"minLength": 1, "pattern": r"\S", **handler(schema)}
+
+
+NotBlank = _NotBlank()
 
 
 def cursor(*values: object) -> str:
