@@ -28,9 +28,13 @@ FLOOD = b"GET /flood HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 async def counting() -> dict[str, float]:
     """Return the median time of a request through the stock protocol and through ours, in microseconds."""
-    async with _serving(_server(_answer)) as stock, _serving(http_server(_answer, Edge())) as ours:
-        async with connect(stock) as stock_wire, connect(ours) as our_wire:
-            pairs = [(await _seconds(stock_wire), await _seconds(our_wire)) for _ in range(ROUNDS)]
+    async with (
+        _serving(_server(_answer)) as stock,
+        _serving(http_server(_answer, Edge())) as ours,
+        connect(stock) as stock_wire,
+        connect(ours) as our_wire,
+    ):
+        pairs = [(await _seconds(stock_wire), await _seconds(our_wire)) for _ in range(ROUNDS)]
     differences = [(own - other) * 1e6 for other, own in pairs]
     return {
         "stock_us": round(statistics.median(other for other, _ in pairs) * 1e6, 1),
