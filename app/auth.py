@@ -3,11 +3,10 @@
 The key in a header alone says who calls; nothing in a body or a query ever does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from memory.errors import Permanent
 from memory.governance import principals
-from memory.postgres.database import Database
 from memory.scope import Principal
 
 ADMIN = "admin"
@@ -15,30 +14,32 @@ OPERATORS = ("ops", "finance", ADMIN)
 """Groups whose members answer for production: they resolve doubts, release stop switches, publish knowledge."""
 
 
-async def authenticate(database: Database, headers: Mapping[str, str]) -> Principal:
-    """Return the person of the key in `Authorization: Bearer` or `X-Api-Key`.
+def credential_of(secret: str) -> str:
+    """Return what names a key to the database without showing it: its hash, in hexadecimal."""
+    return principals.key_hash(secret).hex()
 
-    Raises Permanent("unauthenticated") without one, for two that differ, and for one that is not valid.
+
+def secret_of(headers: Iterable[tuple[str, str]]) -> str:
+    """Return the key in `Authorization: Bearer` or `X-Api-Key`; raises Permanent("unauthenticated").
+
+    It may be said more than once. Of two that differ, a proxy in front and we might each believe another.
     """
-    return await principals.authenticate(database, secret_of(headers))
-
-
-def credential_of(headers: Mapping[str, str]) -> str:
-    """Return what names the key in the headers to the database without showing it: its hash, in hexadecimal."""
-    return principals.key_hash(secret_of(headers)).hex()
-
-
-def secret_of(headers: Mapping[str, str]) -> str:
-    """Return the key that the headers carry; raises Permanent("unauthenticated")."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    plain = headers.get("x-api-key", "").strip()
-    # With two keys, a proxy in front and we might each believe in another person.
-    if bearer and plain and bearer != plain:
+    secrets = {_secret(name, value.strip()) for name, value in headers if name in ("authorization", "x-api-key")}
+    if len(secrets) > 1:
         raise Permanent("unauthenticated", "two different keys were sent; send one, in either header")
-    if not (bearer or plain):
+    secret = secrets.pop() if secrets else ""
+    if not secret:
         raise Permanent("unauthenticated", "no key was sent; send it as 'Authorization: Bearer KEY' or 'X-Api-Key'")
-    return bearer or plain
+    return secret
+
+
+def _secret(name: str, value: str) -> str:
+    if name == "x-api-key":
+        return value
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Permanent("unauthenticated", "'Authorization' holds no bearer key; send 'Authorization: Bearer KEY'")
+    return token.strip()
 
 
 def demand(principal: Principal, *groups: str) -> None:

@@ -1,5 +1,6 @@
 """Command line `countersign`: its command groups, and the one edge where errors become messages and exit codes."""
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from app.commands import (
     transcripts,
     verdicts,
 )
-from app.commands.terminal import FAILURE, INTERRUPTION, OK, emit, exit_code, note
+from app.commands.terminal import FAILURE, INTERRUPTION, OK, USAGE, emit, exit_code, is_text, note
 from memory.errors import ControlError
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ def run(argv: list[str]) -> int:
     """Run a command line and return its exit code; errors are one message on stderr, without a traceback."""
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
+    _prepare_streams()
+    if (problem := _unreadable(arguments)) is not None:
+        return _report(typer.BadParameter(problem), as_json="--json" in arguments)
     if debug:
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
     try:
@@ -75,6 +79,21 @@ def run(argv: list[str]) -> int:
         _LOG.debug("this is where it happened", exc_info=True)
         return _report(error, as_json="--json" in arguments)
     return OK
+
+
+def _prepare_streams() -> None:
+    # Whatever the terminal's encoding lacks is shown as an escape; it is no reason to fail half-way.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unreadable(arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with an argument that is no text; the system hands its bytes on as they are."""
+    for number, argument in enumerate(arguments, 1):
+        if not is_text(argument):
+            return f"argument {number}, {argument!r}, is no UTF-8 text; write it again"
+    return None
 
 
 @cache
@@ -90,7 +109,9 @@ def _report(failure: Exception, *, as_json: bool) -> int:
 
     error = _cause(failure)
     error = refusal_of(error) or error
-    if isinstance(error, ControlError):
+    if isinstance(error, typer.BadParameter):
+        code, detail, status = "bad_request", error.message, USAGE
+    elif isinstance(error, ControlError):
         code, detail, status = error.code, str(error), exit_code(error)
     else:
         code, status = "internal", FAILURE

@@ -99,7 +99,7 @@ class Api:
         try:
             async with self._client.stream("GET", path, params=query) as response:
                 await _refuse(response)
-                async for line in response.aiter_lines():
+                async for line in _lines(response):
                     yield line
         except httpx2.TransportError as error:
             raise self._away(error) from error
@@ -185,9 +185,20 @@ async def _refuse(response: httpx2.Response) -> None:
     raise ApiRefusal(cast(Code, code) if code in CODES else "internal", detail, problem)
 
 
+async def _lines(response: httpx2.Response) -> AsyncIterator[str]:
+    """Yield lines that end with a line feed: a text in JSON may hold the other signs at which Python ends lines."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode()
+    if rest:
+        yield rest.decode()
+
+
 async def _events(response: httpx2.Response) -> AsyncIterator[StreamEvent]:
     fields: dict[str, str] = {}
-    async for line in response.aiter_lines():
+    async for line in _lines(response):
         if line and not line.startswith(":"):
             name, _, value = line.partition(": ")
             fields[name] = value

@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import uvicorn
-
 from app import bootstrap
 from app.addresses import Addresses, service_keys
 from app.settings import Settings
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from app.wiring import System
 
 _LOG = logging.getLogger(__name__)
-_DRAIN_SECONDS = 5
 GRACE_SECONDS = 9.0
 """After so long an asked end is not waited for any more; it is then as if the process had been killed, which all of its
 work outlives. A second less than supervisors and containers usually wait."""
@@ -63,21 +60,15 @@ def run(work: Callable[[], Coroutine[Any, Any, None]], *, grace: float = GRACE_S
 
 async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> None:
     """Answer requests, and with `worker` lead runs too; prepares the database where the owner's URL is known."""
-    from app.api.server import create_app
+    from app.api.server import create_app, http_server
     from app.wiring import open_system
 
     with listening(settings.host, settings.port) as listener:
         if addresses.owner:
             await bootstrap.set_up(settings, addresses)
         async with open_system(settings, addresses) as system:
-            config = uvicorn.Config(
-                create_app(system.api_services),
-                log_level="warning",
-                lifespan="off",
-                timeout_graceful_shutdown=_DRAIN_SECONDS,
-                server_header=False,
-            )
-            await _together(uvicorn.Server(config).serve([listener]), _work(system) if worker else None)
+            server = http_server(create_app(system.api_services), settings.edge)
+            await _together(server.serve([listener]), _work(system) if worker else None)
 
 
 async def lead(settings: Settings, addresses: Addresses) -> None:

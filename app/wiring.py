@@ -7,6 +7,7 @@ from functools import partial
 
 from app import bootstrap
 from app.addresses import Addresses, service_keys, signing_key, world_url
+from app.api.brake import Brake
 from app.api.dependencies import Services
 from app.settings import Settings
 from graphs.catalog import FlowCatalog
@@ -66,6 +67,7 @@ class System:
             self.embedder,
             self.flows.names,
             self.policy,
+            Brake(self.settings.edge.wrong_keys),
             self.signing_key,
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
@@ -37,6 +37,13 @@ _NO_TAKE_OVER: Mapping[authors.TakeOverCode, str] = {
 
 class DecisionRequest(RequestBody):
     """One person's answer to one round."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"decision": {"const": "approve"}}},
+            "else": {"required": ["reason"], "properties": {"reason": {"minLength": 1, "pattern": r"\S"}}},
+        }
+    )
 
     decision: Literal["approve", "reject", "edit", "take_back", "ask"]
     nonce: Annotated[str, Field(min_length=1, max_length=200)]

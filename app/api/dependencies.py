@@ -4,21 +4,24 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from app import auth
+from app.api.brake import Brake
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import ControlError, Permanent
 from memory.evidence import log
 from memory.evidence.signing_key import SigningKey
+from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.postgres.database import Connection, Database
 from memory.postgres.refusals import DriverError
@@ -27,6 +30,8 @@ from memory.scope import Access, Principal
 from tools.catalog import Catalog
 from tools.policy import PolicySet
 
+CALLER = "caller"
+"""Where a scope says who calls."""
 _LOG = logging.getLogger(__name__)
 _BEARER = HTTPBearer(auto_error=False, scheme_name="bearer")
 _DEEPEST = 100
@@ -64,6 +69,8 @@ class Services:
     """Names of the flows that runs may be led by."""
     rules: PolicySet | None = None
     """The policies of that version, to say whom an edit would ask; without them, those who are asked now."""
+    brake: Brake = field(default_factory=Brake)
+    """Counts wrong keys."""
     signing_key: SigningKey | None = None
     """Signs the heads of logs; None leaves them unsigned."""
 
@@ -83,12 +90,33 @@ def services_of(request: Request) -> Services:
     return cast(Services, request.app.state.services)
 
 
-async def caller_of(
+async def caller_by_key(request: Request) -> Caller:
+    """Return who calls, by their key alone; raises Permanent("unauthenticated"), and Temporary for too many of those.
+
+    The guard asks once per request, before it reads the body.
+    """
+    services = services_of(request)
+    secret = auth.secret_of(request.headers.items())
+    try:
+        principal = await principals.authenticate(services.database, secret)
+    except Permanent as error:
+        raise services.brake.refuse(address_of(request), error) from None
+    return Caller(principal, Access.of(principal), auth.credential_of(secret))
+
+
+def address_of(request: Request) -> str:
+    """Return the client's address: that of the connection, or what a configured proxy says."""
+    return request.client.host if request.client else ""
+
+
+def caller_of(
     request: Request, _bearer: Annotated[Any, Depends(_BEARER)] = None, _key: Annotated[Any, Depends(_HEADER)] = None
 ) -> Caller:
-    """Return who calls, by their key alone; the two schemes are there for the OpenAPI document."""
-    principal = await auth.authenticate(services_of(request).database, request.headers)
-    return Caller(principal, Access.of(principal), auth.credential_of(request.headers))
+    """Return who calls, as the guard found out; the two schemes are there for the OpenAPI document."""
+    caller = request.scope.get(CALLER)
+    if not isinstance(caller, Caller):
+        raise Permanent("unauthenticated", "nobody asked for a key here; report it with the trace id")
+    return caller
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -147,7 +175,17 @@ def _refuse_blank(text: str) -> str:
     return text
 
 
-NotBlank = AfterValidator(_refuse_blank)
+class _NotBlank:
+    """Rule for texts that is checked in our words, and stated in the schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_refuse_blank, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"minLength": 1, "pattern": r"\S", **handler(schema)}
+
+
+NotBlank = _NotBlank()
 
 
 def cursor(*values: object) -> str:

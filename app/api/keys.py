@@ -3,12 +3,13 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import CallerDep, RequestBody, ServicesDep
+from app.api.dependencies import CallerDep, RequestBody, ServicesDep, address_of
+from memory.errors import Permanent
 from memory.governance import limits, principals
 
 router = APIRouter(tags=["keys"])
@@ -66,12 +67,15 @@ async def create(request: KeyRequest, services: ServicesDep, caller: CallerDep) 
 
 
 @router.post("/api/keys/claim", status_code=201, operation_id="claim_key")
-async def claim(request: KeyClaim, services: ServicesDep) -> dict[str, Any]:
+async def claim(request: KeyClaim, services: ServicesDep, http: Request) -> dict[str, Any]:
     """Take the key that waits for the sender; the code is all that is asked for, and is worth nothing afterwards.
 
     A second claim is refused (`key_claimed`) and recorded: somebody else may be acting in the sender's name.
     """
-    key = await principals.claim(services.database, request.code)
+    try:
+        key = await principals.claim(services.database, request.code)
+    except Permanent as error:
+        raise services.brake.refuse(address_of(http), error) from None
     return {"id": key.id, "person": key.person, "secret": key.secret}
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app import auth
 from app.api.dependencies import Caller, CallerDep, NotBlank, RequestBody, Services, ServicesDep
@@ -20,6 +20,14 @@ _ROLES: tuple[str, ...] = get_args(Role)
 
 class KillRequest(RequestBody):
     """What to stop, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"kind": {"const": "all"}}},
+            "then": {"properties": {"name": {"maxLength": 0}}},
+            "else": {"required": ["name"], "properties": {"name": {"minLength": 1}}},
+        }
+    )
 
     kind: Reach
     name: Annotated[str, Field(max_length=200)] = ""

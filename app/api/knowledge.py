@@ -15,7 +15,16 @@ from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
 from memory.knowledge import versions
-from memory.knowledge.models import LAST_VERSION, Day, ItemKind, KnowledgeItem, KnowledgeVersion, VersionStanding, check
+from memory.knowledge.models import (
+    BODY_BYTES,
+    LAST_VERSION,
+    Day,
+    ItemKind,
+    KnowledgeItem,
+    KnowledgeVersion,
+    VersionStanding,
+    check,
+)
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
 _QUERY_CHARS = 2000
@@ -25,10 +34,11 @@ _LARGEST = 2**31 - 1
 class Publication(RequestBody):
     """A new version of an item. A runbook's text says its title, owner, review date and version itself."""
 
-    id: Annotated[str, Field(min_length=1, max_length=100)]
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
     kind: ItemKind
     title: Annotated[str, NotBlank, Field(max_length=200)] | None = None
-    body: Annotated[str, NotBlank]
+    body: Annotated[str, NotBlank, Field(max_length=BODY_BYTES)]
+    """Text that people can read: three words at least, and in UTF-8 at most 20,480 bytes."""
     owner: Annotated[str, NotBlank, Field(max_length=100)] | None = None
     review_by: Day | None = None
     note: Annotated[str, Field(max_length=500)] = ""

@@ -48,7 +48,8 @@ Subject = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no
 class NewMemory(RequestBody):
     """Something to remember in the caller's own scope."""
 
-    body: Annotated[str, AfterValidator(_require_readable)]
+    body: Annotated[str, Field(min_length=1, max_length=BODY_BYTES), AfterValidator(_require_readable)]
+    """At least one sign that shows, and in UTF-8 at most 8,192 bytes."""
     key: Subject | None = None
     """Subject; a new text on it replaces the old one."""
     ttl_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86400, strict=True)] | None = None

@@ -112,6 +112,7 @@ PROBLEMS: Mapping[Code, ProblemType] = {
         503, "The database takes no writes", "make it writable again; what waits goes on by itself"
     ),
     "forbidden": ProblemType(403, "You may not do this", "ask somebody whose group may"),
+    "headers_too_large": ProblemType(431, "The headers are too large", "send less before the body"),
     "idempotency_mismatch": ProblemType(422, "The Idempotency-Key belongs to another request", "choose a new key"),
     "journal_broken": ProblemType(
         500, "The journal does not verify", "stop, keep the database, compare with an export"
@@ -126,7 +127,14 @@ PROBLEMS: Mapping[Code, ProblemType] = {
         "The database refuses what must be recorded",
         "mend what the message names, see docs/operating.md; then resume the run, or ask again",
     ),
+    "request_timeout": ProblemType(408, "The request did not arrive in time", "send it again, and without pauses"),
     "too_large": ProblemType(413, "This is too large", "send less; a request may have 1 MB, a step's state 32 MB"),
+    "too_many_connections": ProblemType(
+        503, "There are too many connections", "close some, or try again after Retry-After seconds"
+    ),
+    "too_many_wrong_keys": ProblemType(
+        429, "Too many wrong keys came from this address", "send a valid key, or wait for Retry-After seconds"
+    ),
     "unauthenticated": ProblemType(401, "No valid key", "send a valid key; an administrator makes them"),
     "unavailable": ProblemType(503, "A dependency does not answer", "try again after Retry-After seconds"),
     "unsupported_media_type": ProblemType(415, "The body is not JSON", "send Content-Type: application/json"),
@@ -150,20 +158,29 @@ class Refusal(Permanent):
 
 def response(request: Request, code: Code, detail: str, *, status: int | None = None, **extras: Any) -> JSONResponse:
     """Return a problem document; `status` replaces the code's own only where HTTP demands it."""
-    problem = PROBLEMS[code]
-    number = status or problem.status
-    body = {
-        "type": f"/docs/codes#{code}",
-        "title": problem.title,
-        "status": number,
-        "code": code,
-        "detail": detail,
-        "next": problem.next,
-        "instance": request.url.path,
-        "trace_id": trace_of(request),
-    }
+    number = status or PROBLEMS[code].status
+    body = document(code, detail, status=number, instance=request.url.path, trace=trace_of(request))
     headers = {"WWW-Authenticate": "Bearer"} if number == HTTPStatus.UNAUTHORIZED else {}
     return JSONResponse({**extras, **body}, number, media_type=MEDIA_TYPE, headers=headers)
+
+
+def document(code: Code, detail: str, *, status: int, instance: str, trace: str) -> dict[str, Any]:
+    """Return the fields of a problem document."""
+    return {
+        "type": f"/docs/codes#{code}",
+        "title": PROBLEMS[code].title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "next": PROBLEMS[code].next,
+        "instance": instance,
+        "trace_id": trace,
+    }
+
+
+async def answer(request: Request, error: ControlError | DriverError) -> JSONResponse:
+    """Answer an error that was met outside of any route."""
+    return await (_answer_control_error if isinstance(error, ControlError) else _answer_driver_error)(request, error)
 
 
 def trace_of(request: Request) -> str:

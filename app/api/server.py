@@ -1,13 +1,17 @@
-"""FastAPI application: one router per resource behind the guard; built by `app.processes` and by tests."""
+"""FastAPI application: one router per resource behind the guard; built and served by `app.processes` and by tests."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
+import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.api import (
     approvals,
     archive,
     chat,
+    contract,
     effects,
     health,
     journal,
@@ -21,14 +25,12 @@ from app.api import (
     tools,
     transcripts,
 )
+from app.api.connection import protocol
 from app.api.dependencies import Services
 from app.api.guard import Guard
+from app.settings import Edge
 
 VERSION = "0.1.0"
-_PROBLEM = {
-    "description": "a problem document",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
 # Fixed places before those that name a memory.
 _ROUTERS = (
@@ -50,12 +52,12 @@ _ROUTERS = (
 
 
 class Api(FastAPI):
-    """Application whose OpenAPI document is made when somebody asks for it."""
+    """Application whose OpenAPI document is made, with all refusals, when somebody asks for it."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, with the schema of a problem."""
+        """Return the OpenAPI document, with the statuses that each operation may answer."""
         if self.openapi_schema is None:
-            super().openapi()["components"]["schemas"]["Problem"] = _problem_schema()
+            contract.complete(super().openapi())
         return super().openapi()
 
 
@@ -68,7 +70,6 @@ def create_app(services: Services | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        responses={"default": _PROBLEM},
         separate_input_output_schemas=False,
     )
     app.state.services = services
@@ -80,10 +81,20 @@ def create_app(services: Services | None = None) -> FastAPI:
     return app
 
 
-def _problem_schema() -> dict[str, Any]:
-    texts = ("type", "title", "code", "detail", "next", "instance", "trace_id")
-    return {
-        "type": "object",
-        "required": [*texts, "status"],
-        "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},
-    }
+def http_server(app: ASGIApp, edge: Edge) -> uvicorn.Server:
+    """Return a server of the API within its limits."""
+    config = uvicorn.Config(
+        app,
+        # What makes a connection may be any callable, whatever the annotation says.
+        http=cast(type[asyncio.Protocol], protocol(edge)),
+        ws="none",
+        log_level="warning",
+        lifespan="off",
+        timeout_keep_alive=edge.idle_seconds,
+        timeout_graceful_shutdown=edge.grace_seconds,
+        # Without a list of proxies uvicorn would believe whoever comes over loopback.
+        proxy_headers=bool(edge.proxies),
+        forwarded_allow_ips=edge.proxies,
+        server_header=False,
+    )
+    return uvicorn.Server(config)

@@ -17,6 +17,7 @@ from app.commands.terminal import (
     in_words,
     memory_line,
     money,
+    quote,
     say,
     show,
     table,
@@ -104,7 +105,7 @@ def receipt(
         out.write_bytes(content)
     elif sys.stdout.isatty():
         # For eyes, what could steer a terminal is shown; a file or a pipe gets every byte.
-        say(content.decode().rstrip("\n"))
+        quote(content.decode())
     else:
         sys.stdout.buffer.write(content)
 

@@ -1,6 +1,5 @@
 """Command group `journal`: show, verify, export, heads."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from app.commands.terminal import (
     RunFilter,
     ask,
     cell,
+    emit_line,
     say,
     show,
 )
@@ -51,7 +51,7 @@ def heads(after: Annotated[int, typer.Option(min=0, help="Number of the last one
 
     async def copy(api: Api) -> None:
         async for line in api.lines("/api/journal/heads", after=after):
-            sys.stdout.write(line + "\n")
+            emit_line(line)
 
     ask(copy)
 
@@ -62,7 +62,7 @@ def export(run: RunFilter = None) -> None:
 
     async def copy(api: Api) -> None:
         async for line in api.lines("/api/journal/export", run=run):
-            sys.stdout.write(line + "\n")
+            emit_line(line)
 
     ask(copy)
 

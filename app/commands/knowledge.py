@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 import typer
 
 from app.client import segment
-from app.commands.terminal import AsJson, CursorOption, LimitOption, ask, cell, note, print_page, say, show, table
+from app.commands.terminal import (
+    AsJson,
+    CursorOption,
+    LimitOption,
+    ask,
+    cell,
+    note,
+    print_page,
+    quote,
+    say,
+    show,
+    table,
+)
 from memory.errors import Permanent
 
 knowledge = typer.Typer(help="What plans rest on.", no_args_is_help=True)
@@ -105,9 +117,9 @@ def _print_publication(publication: Mapping[str, Any]) -> None:
 def _print(body: str) -> None:
     # A file gets the published bytes; a screen gets no control characters.
     if sys.stdout.isatty():
-        say(body)
+        quote(body)
     else:
-        sys.stdout.write(body)
+        sys.stdout.buffer.write(body.encode())
 
 
 def _text(file: Path) -> str:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from app.client import StreamEvent
-from app.commands.terminal import cell, money, out, printable, say
+from app.commands.terminal import cell, indented, money, out, say, visible
 
 _BETWEEN_LINES = 1.0
 """Seconds between two progress lines where nobody looks at a screen, such as in a log."""
@@ -59,15 +59,16 @@ class Screen:
             return
         if event.name == "progress":
             self._show_progress(event.data)
-        elif text := words(event):
+        elif lines := words(event):
             self._stop_bar()
-            say(text)
+            for line in lines:
+                say(line)
 
     def _show_progress(self, data: Data) -> None:
         console = out()
         if console.is_interactive:
             bar = self._bar = self._bar or _start_bar(console)
-            text = printable(str(data["text"]), breaks="")
+            text = visible(str(data["text"]))
             bar.update(_ONLY_TASK, description=text, completed=data["batch"], total=data["of"], refresh=True)
         elif time.monotonic() - self._last >= _BETWEEN_LINES:
             say(f"  {data['text']}")
@@ -88,10 +89,12 @@ def _start_bar(console: Console) -> Progress:
     return bar
 
 
-def words(event: StreamEvent) -> str:
-    """Return an event as text for people; an empty one for events that they need not see."""
+def words(event: StreamEvent) -> list[str]:
+    """Return an event as lines for people, each of them of our making; none for events that they need not see."""
     by_name, by_kind = _BY_NAME.get(event.name), _BY_KIND.get(str(event.data.get("kind")))
-    return (by_name or by_kind or _step)(event.data).rstrip()
+    text = (by_name or by_kind or _step)(event.data)
+    lines = [text] if isinstance(text, str) else text
+    return [line.rstrip() for line in lines] if any(lines) else []
 
 
 def checklist(manual: Sequence[object]) -> list[str]:
@@ -103,10 +106,8 @@ def _run(data: Data) -> str:
     return f"run {data['run']} {data.get('kind', '')}"
 
 
-def _end(data: Data) -> str:
-    return "\n".join(
-        [f"ended: {data['status']} {data.get('reason') or ''}".rstrip(), *checklist(data.get("manual") or [])]
-    )
+def _end(data: Data) -> list[str]:
+    return [f"ended: {data['status']} {data.get('reason') or ''}", *checklist(data.get("manual") or [])]
 
 
 def _plan(data: Data) -> str:
@@ -131,18 +132,18 @@ def _audit(data: Data) -> str:
     return "  audit: as expected" + (f", {unchecked} not checked" if unchecked else "")
 
 
-def _gate(data: Data) -> str:
+def _gate(data: Data) -> list[str]:
     if data.get("code") == "audit_failed":
-        return (
-            f"the audit failed, people decide: countersign approvals show {data['approval']}\n"
-            f"  accept, undo or leave it: countersign approvals approve|take-back|reject {data['approval']} -r WHY"
-        )
-    return (
-        f"waits for people: {data['need']} of {cell(data['groups'] or 'any group')} for {data['actions']} "
-        f"action(s){_stake(data)}\n"
-        f"  read it:   countersign approvals show {data['approval']}\n"
-        f"  decide it: countersign approvals approve|reject|edit|ask {data['approval']}"
-    )
+        return [
+            f"the audit failed, people decide: countersign approvals show {data['approval']}",
+            f"  accept, undo or leave it: countersign approvals approve|take-back|reject {data['approval']} -r WHY",
+        ]
+    groups = cell(data["groups"] or "any group")
+    return [
+        f"waits for people: {data['need']} of {groups} for {data['actions']} action(s){_stake(data)}",
+        f"  read it:   countersign approvals show {data['approval']}",
+        f"  decide it: countersign approvals approve|reject|edit|ask {data['approval']}",
+    ]
 
 
 def _stake(data: Data) -> str:
@@ -151,8 +152,8 @@ def _stake(data: Data) -> str:
     return f", {money(data['exposure'], currency)} in all" if currency or data["exposure"] else ""
 
 
-def _clarify(data: Data) -> str:
-    return str(data.get("question") or "please say more precisely what you want")
+def _clarify(data: Data) -> list[str]:
+    return indented(str(data.get("question") or "please say more precisely what you want"))
 
 
 def _question(data: Data) -> str:
@@ -172,12 +173,12 @@ def _vote(data: Data) -> str:
     return f"  {data.get('by')}: {data.get('decision')} {data.get('code') or ''}"
 
 
-def _message(data: Data) -> str:
-    return str(data["text"])
+def _message(data: Data) -> list[str]:
+    return indented(str(data["text"]))
 
 
-_BY_NAME: Mapping[str, Callable[[Data], str]] = {"run": _run, "message": _message, "end": _end}
-_BY_KIND: Mapping[str, Callable[[Data], str]] = {
+_BY_NAME: Mapping[str, Callable[[Data], str | list[str]]] = {"run": _run, "message": _message, "end": _end}
+_BY_KIND: Mapping[str, Callable[[Data], str | list[str]]] = {
     "planned": _plan,
     "outcome": _outcome,
     "audited": _audit,

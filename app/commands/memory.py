@@ -1,6 +1,5 @@
 """Command group `memory`: add, list, search, history, export and import."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from app.commands.terminal import (
     LimitOption,
     ask,
     emit,
+    emit_line,
     fields,
     note,
     print_page,
@@ -156,7 +156,7 @@ def export_memories(as_json: AsJson = False) -> None:
             if as_json:
                 lines.append(line)
             else:
-                sys.stdout.write(line + "\n")
+                emit_line(line)
         return lines
 
     lines = ask(copy)

@@ -1,6 +1,8 @@
 """Command group `runs`, and `chat`: start, watch, show, cancel, resume."""
 
 import asyncio
+import io
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from app.commands.terminal import (
     ask,
     emit,
     fields,
+    is_text,
     leave,
     memory_line,
     note,
@@ -110,6 +113,9 @@ async def _talk(thread: str | None) -> None:
     async with Api.of(settings()) as api:
         # In a thread: `input` would stop the loop, and with it the connection.
         while message := (await asyncio.to_thread(_line)).strip():
+            if not is_text(message):
+                note("that is no UTF-8 text; write it again")
+                continue
             body = {"message": message, **({"thread": thread} if thread else {})}
             outcome = await watch(api.say(body), wait=False)
             thread = outcome["thread"] or thread
@@ -117,6 +123,9 @@ async def _talk(thread: str | None) -> None:
 
 def _line() -> str:
     """Return what was typed; the end of the input ends the conversation too."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # One wrong byte must not end the conversation: it comes as a surrogate instead.
+        sys.stdin.reconfigure(errors="surrogateescape")
     try:
         return input("> ")
     except EOFError:
@@ -153,8 +162,6 @@ def _print_run(run: Mapping[str, Any]) -> None:
     if gate and gate["kind"] != "clarify":
         say(f"waits for people: countersign approvals show {gate['approval']}")
     elif gate:
-        say(
-            f"asks its requester: {gate['question'].get('question', '')}\n"
-            f"  answer it: countersign chat --thread {run['thread']} ANSWER"
-        )
+        say(f"asks its requester: {gate['question'].get('question', '')}")
+        say(f"  answer it: countersign chat --thread {run['thread']} ANSWER")
     warn(run)

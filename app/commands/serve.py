@@ -43,12 +43,16 @@ def up(  # one option per thing that people may want elsewhere
             emit(asdict(ready))
             sys.stdout.flush()
             return
-        say(f"API    {ready.api}\nworld  {ready.world}\n")
-        for name, key in ready.keys.items():
-            say(f"{name:<6} {key}")
-        say(f"\nin another terminal:\n  export COUNTERSIGN_URL={ready.api}\n"
-            f"  export COUNTERSIGN_KEY={ready.keys['alice']}  # you are alice\n"
-            f"  {shlex.quote(sys.argv[0])} chat {ready.prompt!r}\nend everything with Ctrl-C")  # fmt: skip
+        keys = [f"{name:<6} {key}" for name, key in ready.keys.items()]
+        for line in (
+            f"API    {ready.api}", f"world  {ready.world}", "", *keys, "",
+            "in another terminal:",
+            f"  export COUNTERSIGN_URL={ready.api}",
+            f"  export COUNTERSIGN_KEY={ready.keys['alice']}  # you are alice",
+            f"  {shlex.quote(sys.argv[0])} chat {ready.prompt!r}",
+            "end everything with Ctrl-C",
+        ):  # fmt: skip
+            say(line)
         sys.stdout.flush()
 
     note("starting Postgres, the demo business, the API and a worker")

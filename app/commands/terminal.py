@@ -1,15 +1,19 @@
 """Terminal input and output of commands: settings in, JSON or readable text out, exit codes."""
 
 import asyncio
+import codecs
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, cast
+from unicodedata import category
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from app.client import Api, ApiRefusal
 from app.settings import Settings, load
@@ -43,6 +47,7 @@ _AMOUNTS = ("amount", "exposure", "price", "total", "sum")
 """Fields in minor units, of which a `currency` beside them says what they are."""
 _FIRST, _LONG = 10, 500
 """Rows of a result that are printed, and signs of a text in them."""
+_HANGING, _NARROW = "    ", 10
 _WIDE = 400
 """Columns where nobody looks at a screen: what reads us then wants whole ids."""
 
@@ -77,18 +82,57 @@ def out() -> Console:
 
 
 def say(text: str = "") -> None:
-    """Print a line for people; text from outside never becomes markup, nor moves the cursor."""
-    out().print(_plain(text))
+    """Print one line for people; whatever is in it neither begins another nor steers the terminal."""
+    _print(out(), visible(text))
+
+
+def quote(text: str) -> None:
+    """Print a text from outside with lines of its own, all of them indented."""
+    for line in indented(text):
+        say(line)
+
+
+def indented(text: str) -> list[str]:
+    """Return the lines of a text from outside, none of which begins where ours do."""
+    return [f"  {line.expandtabs(4)}".rstrip() for line in text.rstrip("\n").split("\n")]
 
 
 def note(text: str) -> None:
     """Print a remark on the standard error, so that the output holds the answer alone."""
-    Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True).print(_plain(text))
+    _print(Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty()), visible(text))
 
 
 def emit(value: object) -> None:
     """Print one JSON object."""
-    sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+    emit_line(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def emit_line(line: str) -> None:
+    """Print a line of JSON: the same value, with escapes for signs that steer terminals or that the output lacks."""
+    is_wide = codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
+    is_plain = str.isprintable if is_wide else str.isascii
+    # Only strings hold such signs, so that an escape means the same.
+    text = line if is_plain(line) and line.isprintable() else "".join(_json_sign(sign, is_plain) for sign in line)
+    sys.stdout.write(f"{text}\n")
+
+
+def _json_sign(sign: str, is_plain: Callable[[str], bool]) -> str:
+    if sign.isprintable() and is_plain(sign):
+        return sign
+    return "\\u007f" if sign == "\x7f" else json.dumps(sign)[1:-1]
+
+
+def _print(console: Console, line: str) -> None:
+    """Print a line; where the screen is narrower, what follows is indented, or it would begin a line of its own."""
+    text = line.lstrip(" ")
+    if console.soft_wrap or cell_len(line) <= console.width:
+        console.print(Text(line), soft_wrap=True)
+        return
+    first = len(line) - len(text)
+    width = max(_NARROW, console.width - first - len(_HANGING))
+    for number, part in enumerate(Text(text).wrap(console, width, overflow="fold")):
+        part.rstrip()
+        console.print(Text(" " * first + (_HANGING if number else "")) + part, soft_wrap=True)
 
 
 def show(value: Mapping[str, Any], as_json: bool, people: Callable[[Mapping[str, Any]], None]) -> None:
@@ -106,10 +150,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty_text:
         return
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(column.replace("_", " "), overflow="fold")
+        grid.add_column(Text(visible(column.replace("_", " "))), overflow="fold")
     for row in rows:
-        grid.add_row(*(_plain(cell(row.get(column))) for column in columns))
-    out().print(grid)
+        grid.add_row(*(Text(visible(cell(row.get(column)))) for column in columns))
+    # Indented, since the first column may hold text from outside, and be folded.
+    out().print(Padding.indent(grid, 2))
 
 
 def print_page(page: Mapping[str, Any], columns: Sequence[str], empty_text: str) -> None:
@@ -187,13 +232,21 @@ def warn(view: Mapping[str, Any]) -> None:
         say(f"WARNING   {view['warning']}")
 
 
-def printable(text: str, *, breaks: str = "\n\t") -> str:
-    """Return a text with `?` for every sign that could steer the terminal, except for `breaks`."""
-    return "".join(sign if sign.isprintable() or sign in breaks else "?" for sign in text)
+def visible(text: str) -> str:
+    """Return a text on one line, with an escape for every sign that could end the line or steer the terminal."""
+    return text if text.isprintable() else "".join(map(_visible_sign, text))
 
 
-def _plain(text: str) -> str:
-    return escape(printable(text))
+def is_text(text: str) -> bool:
+    """Return whether a text can be written as UTF-8; bytes that the system could not read are in it otherwise."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _visible_sign(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    # Spaces of other widths count as not printable, and are harmless.
+    return " " if category(sign) == "Zs" else sign.encode("unicode_escape").decode()
 
 
 def fields(value: Mapping[str, Any], names: Sequence[str]) -> None:

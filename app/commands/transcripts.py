@@ -34,7 +34,7 @@ def show_transcript(thread: ThreadArgument, as_json: AsJson = False) -> None:
 def restore(thread: ThreadArgument, as_json: AsJson = False) -> None:
     """Put a thread's checkpoints and prompts back where they were."""
     answer = ask(lambda api: api.post(f"/api/transcripts/{segment(thread)}/restore", {}))
-    show(answer, as_json, lambda result: say(f"{result['thread']} is back where it was"))
+    show(answer, as_json, lambda result: say(f"thread {result['thread']} is back where it was"))
 
 
 @transcripts.command()
@@ -45,7 +45,7 @@ def hold(thread: ThreadArgument, release: ReleaseOption = False, as_json: AsJson
     show(
         answer,
         as_json,
-        lambda result: say(f"{result['thread']} is {'under legal hold' if result['hold'] else 'released'}"),
+        lambda result: say(f"thread {result['thread']} is {'under legal hold' if result['hold'] else 'released'}"),
     )
 
 

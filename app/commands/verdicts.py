@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from app.commands.terminal import BAD_JOURNAL, USAGE, AsJson, ask, emit, note, printable, say, show
+from app.commands.terminal import BAD_JOURNAL, USAGE, AsJson, ask, emit, note, say, show
 from memory.errors import Permanent
 
 _SHOWN = 50
@@ -56,7 +56,7 @@ def policy(file: _SomeExport = None, at: _At = None, as_json: AsJson = False) ->
 
 
 def _refuse(error: Permanent, as_json: bool) -> NoReturn:
-    note(_on_one_line(f"{error.code}: {error}"))
+    note(f"{error.code}: {error}")
     if as_json:
         emit({"error": {"code": error.code, "detail": str(error)}})
     raise typer.Exit(USAGE)
@@ -68,7 +68,7 @@ def _print_verdicts(result: Mapping[str, Any]) -> None:
         recorded, computed = _in_words(difference["recorded"]), _in_words(difference["computed"])
         say(f"run {difference['run']!r}, entry {difference['seq']}: recorded {recorded}, computed {computed}")
     for problem in problems[:_SHOWN]:
-        say(_on_one_line(f"{problem['location']}: {problem['message']}"))
+        say(f"{problem['location']}: {problem['message']}")
     if (more := max(len(different), _SHOWN) + max(len(problems), _SHOWN) - 2 * _SHOWN) > 0:
         say(f"and {more:,} more; --json prints all")
     say(
@@ -76,10 +76,6 @@ def _print_verdicts(result: Mapping[str, Any]) -> None:
         f"{result['without_facts']:,} without facts, {result['without_text']:,} without text, "
         f"{len(problems):,} problem(s)"
     )
-
-
-def _on_one_line(text: str) -> str:
-    return printable(text.replace("\n", " "), breaks="")
 
 
 def _in_words(verdict: Mapping[str, Any]) -> str:

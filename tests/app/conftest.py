@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from app import cli
 from app.api.dependencies import Services
-from app.api.server import create_app
+from app.api.server import create_app, http_server
 from app.processes import listening
+from app.settings import Edge
 from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.governance.principals import NewKey
@@ -235,8 +235,7 @@ Run = Callable[..., Awaitable[Ran]]
 async def address(shared_app: FastAPI, anyio_backend: str) -> AsyncGenerator[str]:
     """Return where this worker's API listens."""
     with listening("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(shared_app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        async with serving(uvicorn.Server(config), listener):
+        async with serving(http_server(shared_app, Edge(grace_seconds=1)), listener):
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

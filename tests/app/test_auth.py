@@ -1,7 +1,7 @@
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from app.auth import authenticate, demand, secret_of
+from app.auth import demand, secret_of
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.postgres.database import Database
@@ -20,16 +20,32 @@ async def test_a_key_becomes_its_person_with_groups_and_limits(
     database: Database, root: Access, bob: Principal
 ) -> None:
     key = await key_of(database, root, "bob")
-    assert await authenticate(database, {"authorization": f"bearer {key.secret}"}) == bob
+    secret = secret_of([("authorization", f"bearer {key.secret}")])
+    assert await principals.authenticate(database, secret) == bob
 
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"authorization": "Basic x"}, {"authorization": "Bearer "}, {"authorization": "Bearer a", "x-api-key": "b"}],
+    [
+        [],
+        [("authorization", "Basic x")],
+        [("authorization", "")],
+        [("authorization", "Bearer ")],
+        [("authorization", "Bearer a"), ("x-api-key", "b")],
+        [("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        [("authorization", "Bearer a"), ("authorization", "Basic a")],
+        [("authorization", "Bearer "), ("x-api-key", "b")],
+        [("authorization", "Basic x"), ("x-api-key", "b")],
+        [("x-api-key", "a"), ("x-api-key", "b")],
+    ],
 )
-def test_none_or_two_keys_are_refused(headers: dict[str, str]) -> None:
+def test_no_key_and_two_that_differ_are_refused(headers: list[tuple[str, str]]) -> None:
     with pytest.raises(Permanent, match="key"):
         secret_of(headers)
+
+
+def test_one_key_may_be_sent_twice() -> None:
+    assert secret_of([("x-api-key", "a"), ("authorization", "Bearer a"), ("authorization", "bearer  a")]) == "a"
 
 
 async def test_only_the_hash_of_a_key_is_stored(

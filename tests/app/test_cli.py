@@ -150,7 +150,7 @@ async def test_text_from_outside_cannot_move_the_cursor(run: Run) -> None:
     await run("alice", "memory", "add", "red \x1b[31m text [bold]x[/bold]")
     ran = await run("alice", "memory", "ls")
     assert "\x1b" not in ran.out
-    assert "red ?[31m text [bold]x[/bold]" in ran.out
+    assert "red \\x1b[31m text [bold]x[/bold]" in ran.out
 
 
 async def test_a_refusal_names_code_and_next_step_without_traceback(run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from app.cli import app
-from app.settings import PREFIX, Bounds, Settings
+from app.settings import PREFIX, Bounds, Edge, Settings
 from tests.contracts.measures import ROOT
 
 SETTINGS, COMMANDS = ROOT / "docs" / "settings.md", ROOT / "docs" / "commands.md"
@@ -22,7 +22,7 @@ _CODES = (
 
 def settings_page() -> str:
     """Return the page of settings as it should be."""
-    rows = [*_rows(Settings, ""), *_rows(Bounds, "BUDGET__")]
+    rows = [*_rows(Settings, ""), *_rows(Bounds, "BUDGET__"), *_rows(Edge, "EDGE__")]
     return "\n".join(
         [
             "# Settings",
@@ -54,9 +54,9 @@ def commands_page() -> str:
 def _rows(model: Any, path: str) -> Iterator[str]:
     texts = _field_texts(model)
     for name, field in model.model_fields.items():
-        if name == "budget":
+        if name in ("budget", "edge"):
             continue
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, "") else f"`{field.default}`"
         yield f"| `{PREFIX}{path}{name.upper()}` | {default} | {texts.get(name, '')} |"
 
 

@@ -44,7 +44,7 @@ async def test_who_calls_recall_reads_what_was_found(run: Run, services: Service
     """R93: its text as plain data, and no sum of money."""
     ran, _ = await call(run, services, queue)
     assert (ran.code, "found: 1 row (h_" in ran.out, "in all" in ran.out) == (0, True, False)
-    assert "- the deploy window is [bold]Tuesday[/bold] night?[2J (id " in ran.out
+    assert "- the deploy window is [bold]Tuesday[/bold] night\\x1b[2J (id " in ran.out
     assert "trust human" in ran.out
 
 
