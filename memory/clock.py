@@ -43,5 +43,5 @@ class SystemClock:
 
 def new_id(clock: Clock) -> UUID:
     """Return a UUIDv7 that sorts by `clock`; ids never enter a hashed plan."""
-    now = clock.now()
-    return uuid7(timestamp=int(now.timestamp()), nanos=now.microsecond * 1000)
+    moment = clock.now()
+    return uuid7(timestamp=int(moment.timestamp()), nanos=moment.microsecond * 1000)

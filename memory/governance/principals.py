@@ -25,6 +25,7 @@ _STANDINGS: tuple[Literal["valid", "expired", "revoked"], ...] = ("valid", "expi
 
 ClaimCode = Literal["ok", "not_found", "claimed", "revoked", "expired"]
 _CLAIM_CODES: tuple[ClaimCode, ...] = get_args(ClaimCode)
+_KEY_PREFIX = "cs_"
 _CLAIM_PREFIX = "claim_"
 
 
@@ -90,7 +91,7 @@ async def issue(database: Database, access: Access, person: str, *, label: str =
         await _require(connection, person)
         if person != access.principal.id:
             return await _invite(connection, person, label, days)
-        secret = _key_secret()
+        secret = _KEY_PREFIX + secrets.token_urlsafe(32)
         cursor = await connection.execute(
             "select id from create_key(%s, %s, %s, clock_timestamp() + make_interval(days => %s))",
             [person, key_hash(secret), label, days],
@@ -217,10 +218,6 @@ async def _require(connection: Connection, person: str) -> None:
         raise Permanent("not_found", f"there is no person {person!r} in this tenant; name one who exists")
 
 
-def _key_secret() -> str:
-    return "cs_" + secrets.token_urlsafe(32)
-
-
 async def _invite(connection: Connection, person: str, label: str, days: int | None) -> NewKey:
     code = _CLAIM_PREFIX + secrets.token_urlsafe(32)
     cursor = await connection.execute(
@@ -233,7 +230,7 @@ async def _invite(connection: Connection, person: str, label: str, days: int | N
 
 async def _claim(connection: Connection, code: str) -> NewKey | Permanent:
     """Return the claimed key, or why there is none."""
-    secret = _key_secret()
+    secret = _KEY_PREFIX + secrets.token_urlsafe(32)
     cursor = await connection.execute("select * from claim_key(%s, %s)", [key_hash(code), key_hash(secret)])
     row = await cursor.fetchone() or {}
     code = member(_CLAIM_CODES, row["code"], "claim_key")

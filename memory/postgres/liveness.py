@@ -46,10 +46,10 @@ class Liveness:
 
     async def check(self, connection: AnyConnection) -> None:
         """Raise OperationalError for a connection that is of no use any more; the pool then lends another."""
-        now = self._monotonic()
+        moment = self._monotonic()
         # A session keeps for ever what held for its database when it began.
         is_read_only = connection.info.parameter_status("default_transaction_read_only") == "on"
-        if is_read_only and now - self._beginnings.get(connection, now) > READ_ONLY_SECONDS:
+        if is_read_only and moment - self._beginnings.get(connection, moment) > READ_ONLY_SECONDS:
             await connection.close()
             # All of them at once: the pool lends another one only after a pause that grows with each failure.
             if self._pool:

@@ -40,13 +40,13 @@ class Signer:
         self._ahead = time.time() + offset - monotonic()
         self._last = 0
 
-    def adjust(self, now: float) -> bool:
-        """Go on from the database's time `now`; returns whether entries signed before are later than that.
+    def adjust(self, seconds: float) -> bool:
+        """Go on from the database's time in `seconds`; returns whether entries signed before are later than that.
 
         Sessions that took such an entry refuse all others until their time has come: they are of no use any more.
         """
-        self._ahead = now - self._monotonic()
-        is_behind = self._last >= int(now * 1_000_000)
+        self._ahead = seconds - self._monotonic()
+        is_behind = self._last >= int(seconds * 1_000_000)
         if is_behind:
             self._last = 0
         return is_behind
