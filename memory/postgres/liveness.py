@@ -55,7 +55,7 @@ class Liveness:
             if self._pool:
                 await self._pool.drain()
             raise OperationalError("this session began while its database took no writes")
-        rest = now - self._returns.get(connection, self._beginnings.get(connection, now))
+        rest = moment - self._returns.get(connection, self._beginnings.get(connection, moment))
         if rest < REST_SECONDS and not _has_news(connection):
             return
         try:
