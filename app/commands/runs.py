@@ -10,13 +10,13 @@ import typer
 
 from app.client import Api, segment
 from app.commands.live import checklist, watch
+from app.commands.signs import is_text
 from app.commands.terminal import (
     AsJson,
     RunId,
     ask,
     emit,
     fields,
-    is_text,
     leave,
     memory_line,
     note,
@@ -123,9 +123,10 @@ async def _talk(thread: str | None) -> None:
 
 def _line() -> str:
     """Return what was typed; the end of the input ends the conversation too."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
+    stdin: object = sys.stdin
+    if isinstance(stdin, io.TextIOWrapper):
         # One wrong byte must not end the conversation: it comes as a surrogate instead.
-        sys.stdin.reconfigure(errors="surrogateescape")
+        stdin.reconfigure(errors="surrogateescape")
     try:
         return input("> ")
     except EOFError:
