@@ -25,7 +25,8 @@ from app.commands import (
     transcripts,
     verdicts,
 )
-from app.commands.terminal import FAILURE, INTERRUPTION, OK, USAGE, emit, exit_code, is_text, note
+from app.commands.signs import is_text
+from app.commands.terminal import FAILURE, INTERRUPTION, OK, USAGE, emit, exit_code, note
 from memory.errors import ControlError
 
 _LOG = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from app.api import problems
 from app.api.guard import MOST_BYTES, STREAM
 from app.api.peers import Peers
-from app.settings import Edge
+from app.edge import Edge
 from memory.errors import Code
 
 _PIECE = 65_536
@@ -129,15 +129,18 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse("bad_request", "this is no HTTP")
             return
-        if self._has_ended:
-            return
+        if not self._has_ended:
+            self._count(len(piece), was_in_head=was_in_head, body=self._body_bytes - body_before)
+
+    def _count(self, size: int, *, was_in_head: bool, body: int) -> None:
+        """Count a piece that completed no request, of which so much was body."""
         if self._in_head:
-            self._head_bytes += len(piece)
-            if self._head_bytes >= self._edge.header_bytes:
-                limit = self._edge.header_bytes
+            self._head_bytes += size
+            limit = self._edge.header_bytes
+            if self._head_bytes >= limit:
                 self._refuse("headers_too_large", f"more than {limit:,} bytes came before the end of the headers")
         elif not was_in_head:
-            self._extra_bytes += len(piece) - (self._body_bytes - body_before)
+            self._extra_bytes += size - body
             self._check_body()
 
     def _check_body(self) -> None:
@@ -227,19 +230,21 @@ class Connection(HttpToolsProtocol):
         """Answer with a problem and end, without waiting for what else comes."""
         self._is_refused = True
         self._cancel_deadline()
-        if self._is_at_work() and (self.cycle.response_started or self._in_head):
-            # An earlier answer is under way: nothing may be written into it.
+        if not self._may_answer():
             self.transport.abort()
             return
         if self._is_at_work():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if not self._in_head and self.cycle.response_complete:
-            self.transport.abort()
-            return
         self.transport.write(_answer(code, detail))
         self.transport.write_eof()
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _may_answer(self) -> bool:
+        """Return whether nothing was answered to the request that is arriving, and no earlier one is being answered."""
+        if self._in_head:
+            return not self._is_at_work()
+        return self._is_at_work() and not self.cycle.response_started
 
     def _drop(self, size: int) -> None:
         """Read on for a while, or the client would get a reset in place of the answer."""

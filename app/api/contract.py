@@ -3,7 +3,7 @@
 `app.api.server` calls it when somebody asks for the document; a test plays requests against what it says.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -27,22 +27,29 @@ def complete(document: dict[str, Any]) -> None:
     schemas["Problem"] = _problem_schema()
     for path in document["paths"].values():
         for method, operation in path.items():
-            refusals = {str(status): _answer(status) for status in _statuses(method, operation)}
-            # What a route says itself of a status is better than what is said of all.
-            own = {status: item for status, item in operation["responses"].items() if status != "422"}
-            operation["responses"] = dict(sorted((refusals | own).items()))
+            _complete_operation(method, operation)
 
 
-def _statuses(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
-    yield from _ALWAYS
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    statuses = {*_ALWAYS, *_of_key(operation), *_of_route(method, operation)}
+    refusals = {str(status): _answer(status) for status in statuses}
+    # What a route says itself of a status is better than what is said of all.
+    own = {status: item for status, item in operation["responses"].items() if status != "422"}
+    operation["responses"] = dict(sorted((refusals | own).items()))
+
+
+def _of_key(operation: Mapping[str, Any]) -> Iterable[int]:
     if "security" in operation:
-        yield from _WITH_KEY
-    if method != "get" or operation.get("parameters"):
-        yield from _OF_CHANGES if method != "get" else (404, 422)
-    if operation["operationId"] in _KEYLESS:
-        yield from (401, 429)
+        return _WITH_KEY
+    return (401, 429) if operation["operationId"] in _KEYLESS else ()
+
+
+def _of_route(method: str, operation: Mapping[str, Any]) -> Iterable[int]:
     if operation["operationId"] in _OF_ROUNDS:
-        yield 412
+        return (*_OF_CHANGES, 412)
+    if method != "get":
+        return _OF_CHANGES
+    return (404, 422) if operation.get("parameters") else ()
 
 
 def _answer(status: int) -> dict[str, Any]:

@@ -51,15 +51,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope["trace"] = trace(Headers(scope=scope))
-        request = Request(scope)
-
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Correlation-Id"] = scope["trace"]
-                scope[STREAM] = headers.get("content-type", "").startswith("text/event-stream")
-            await send(message)
-
+        request, tell = Request(scope), _marking(scope, send)
         try:
             chunks = await _admit(request, receive)
         except _ClientLeft:
@@ -72,6 +64,19 @@ class Guard:
             await self._app(scope, _replay(chunks, receive), tell)
             return
         await answer(scope, receive, tell)
+
+
+def _marking(scope: Scope, send: Send) -> Send:
+    """Return what sends an answer with its trace id, and notes in the scope whether it is a stream."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["X-Correlation-Id"] = scope["trace"]
+            scope[STREAM] = headers.get("content-type", "").startswith("text/event-stream")
+        await send(message)
+
+    return tell
 
 
 def trace(headers: Headers) -> str:
@@ -88,17 +93,14 @@ async def _admit(request: Request, receive: Receive) -> list[Message] | _Refusal
     scope = request.scope
     if refusal := _bad_address(scope):
         return refusal
-    has_key = scope["path"].startswith("/api/") and scope["path"] not in _KEYLESS
-    if has_key:
+    limit = _MOST_BYTES_OF_STRANGERS
+    if scope["path"].startswith("/api/") and scope["path"] not in _KEYLESS:
         try:
             scope[CALLER] = await caller_by_key(request)
         except (ControlError, DriverError) as error:
             return error
-    limit = MOST_BYTES if has_key else _MOST_BYTES_OF_STRANGERS
-    if refusal := _bad_announcement(request.headers, limit):
-        return refusal
-    chunks = await _read(receive, scope, limit)
-    return _bad_body(chunks, limit) or chunks or []
+        limit = MOST_BYTES
+    return _bad_announcement(request.headers, limit) or await _take_body(receive, scope, limit)
 
 
 def _bad_address(scope: Scope) -> _Refusal | None:
@@ -142,6 +144,11 @@ async def _read(receive: Receive, scope: Scope, limit: int) -> list[Message] | N
         if size > limit:
             return None
     return chunks
+
+
+async def _take_body(receive: Receive, scope: Scope, limit: int) -> list[Message] | _Refusal:
+    chunks = await _read(receive, scope, limit)
+    return _bad_body(chunks, limit) or chunks or []
 
 
 def _bad_body(chunks: list[Message] | None, limit: int) -> _Refusal | None:

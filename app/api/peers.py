@@ -32,9 +32,7 @@ class Peers:
     def admit(self, connection: Waits, address: str) -> bool:
         """Take a connection in, if need be in place of another; return whether there is room for it."""
         peer = peer_of(address)
-        own = self._by_peer.get(peer, {})
-        is_full = len(own) >= self._share and not self._is_proxy(address)
-        if is_full and not self._make_room(peer):
+        if not (self._has_share(peer, address) or self._make_room(peer)):
             return False
         if self._count >= self._most and not self._make_room(max(self._by_peer, key=self._size)):
             return False
@@ -51,6 +49,9 @@ class Peers:
             self._count -= 1
             if not own:
                 del self._by_peer[peer]
+
+    def _has_share(self, peer: str, address: str) -> bool:
+        return len(self._by_peer.get(peer, {})) < self._share or self._is_proxy(address)
 
     def _make_room(self, peer: str) -> bool:
         # A copy: whoever gives way leaves the register at once.

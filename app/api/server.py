@@ -28,7 +28,7 @@ from app.api import (
 from app.api.connection import protocol
 from app.api.dependencies import Services
 from app.api.guard import Guard
-from app.settings import Edge
+from app.edge import Edge
 
 VERSION = "0.1.0"
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from app.client import StreamEvent
-from app.commands.terminal import cell, indented, money, out, say, visible
+from app.commands.signs import indented, visible
+from app.commands.terminal import cell, money, out, say
 
 _BETWEEN_LINES = 1.0
 """Seconds between two progress lines where nobody looks at a screen, such as in a log."""
@@ -59,7 +60,7 @@ class Screen:
             return
         if event.name == "progress":
             self._show_progress(event.data)
-        elif lines := words(event):
+        elif any(lines := words(event)):
             self._stop_bar()
             for line in lines:
                 say(line)
@@ -90,11 +91,11 @@ def _start_bar(console: Console) -> Progress:
 
 
 def words(event: StreamEvent) -> list[str]:
-    """Return an event as lines for people, each of them of our making; none for events that they need not see."""
+    """Return an event as lines for people, each of them of our making; all empty for those that they need not see."""
     by_name, by_kind = _BY_NAME.get(event.name), _BY_KIND.get(str(event.data.get("kind")))
     text = (by_name or by_kind or _step)(event.data)
     lines = [text] if isinstance(text, str) else text
-    return [line.rstrip() for line in lines] if any(lines) else []
+    return [line.rstrip() for line in lines]
 
 
 def checklist(manual: Sequence[object]) -> list[str]:

@@ -10,13 +10,13 @@ import typer
 
 from app.client import Api, segment
 from app.commands.live import checklist, watch
+from app.commands.signs import is_text
 from app.commands.terminal import (
     AsJson,
     RunId,
     ask,
     emit,
     fields,
-    is_text,
     leave,
     memory_line,
     note,

@@ -1,12 +1,10 @@
 """Terminal input and output of commands: settings in, JSON or readable text out, exit codes."""
 
 import asyncio
-import codecs
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, cast
-from unicodedata import category
 
 import typer
 from rich.cells import cell_len
@@ -16,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client import Api, ApiRefusal
+from app.commands.signs import indented, json_line, visible
 from app.settings import Settings, load
 from memory.errors import Code, ControlError
 
@@ -92,11 +91,6 @@ def quote(text: str) -> None:
         say(line)
 
 
-def indented(text: str) -> list[str]:
-    """Return the lines of a text from outside, none of which begins where ours do."""
-    return [f"  {line.expandtabs(4)}".rstrip() for line in text.rstrip("\n").split("\n")]
-
-
 def note(text: str) -> None:
     """Print a remark on the standard error, so that the output holds the answer alone."""
     _print(Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty()), visible(text))
@@ -109,17 +103,7 @@ def emit(value: object) -> None:
 
 def emit_line(line: str) -> None:
     """Print a line of JSON: the same value, with escapes for signs that steer terminals or that the output lacks."""
-    is_wide = codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
-    is_plain = str.isprintable if is_wide else str.isascii
-    # Only strings hold such signs, so that an escape means the same.
-    text = line if is_plain(line) and line.isprintable() else "".join(_json_sign(sign, is_plain) for sign in line)
-    sys.stdout.write(f"{text}\n")
-
-
-def _json_sign(sign: str, is_plain: Callable[[str], bool]) -> str:
-    if sign.isprintable() and is_plain(sign):
-        return sign
-    return "\\u007f" if sign == "\x7f" else json.dumps(sign)[1:-1]
+    sys.stdout.write(f"{json_line(line, sys.stdout.encoding)}\n")
 
 
 def _print(console: Console, line: str) -> None:
@@ -230,23 +214,6 @@ def warn(view: Mapping[str, Any]) -> None:
     """Print in which fields journal and tables disagree, and what to do, if a view says that they do."""
     if view.get("warning"):
         say(f"WARNING   {view['warning']}")
-
-
-def visible(text: str) -> str:
-    """Return a text on one line, with an escape for every sign that could end the line or steer the terminal."""
-    return text if text.isprintable() else "".join(map(_visible_sign, text))
-
-
-def is_text(text: str) -> bool:
-    """Return whether a text can be written as UTF-8; bytes that the system could not read are in it otherwise."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def _visible_sign(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    # Spaces of other widths count as not printable, and are harmless.
-    return " " if category(sign) == "Zs" else sign.encode("unicode_escape").decode()
 
 
 def fields(value: Mapping[str, Any], names: Sequence[str]) -> None:

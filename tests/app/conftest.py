@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from app import cli
 from app.api.dependencies import Services
 from app.api.server import create_app, http_server
+from app.edge import Edge
 from app.processes import listening
-from app.settings import Edge
 from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.governance.principals import NewKey

@@ -15,8 +15,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.api.server import create_app, http_server
+from app.edge import Edge
 from app.processes import listening
-from app.settings import Edge
 from tests.app.api.sockets import Wire, connect
 from tests.serving import serving
 

@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from app.cli import app
-from app.settings import PREFIX, Bounds, Edge, Settings
+from app.edge import Edge
+from app.settings import PREFIX, Bounds, Settings
 from tests.contracts.measures import ROOT
 
 SETTINGS, COMMANDS = ROOT / "docs" / "settings.md", ROOT / "docs" / "commands.md"

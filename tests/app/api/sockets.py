@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp
 
 from app.api.server import http_server
+from app.edge import Edge
 from app.processes import listening
-from app.settings import Edge
 from tests.serving import serving
 
 

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.server import http_server
+from app.edge import Edge
 from app.processes import listening
-from app.settings import Edge
 from tests.app.api.sockets import connect, edge
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: api\r\n\r\n"
