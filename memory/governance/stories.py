@@ -24,8 +24,7 @@ with named as materialized (
   select j.run, j.seq, j.prev, j.hash, j.body, j.words, j.salt, j.kind, j.effect,
          j.hash = sha256(j.prev || convert_to(j.run, 'UTF8') || int4send(j.seq) || convert_to(j.body, 'UTF8'))
            as is_whole,
-         j.prev = coalesce(lag(j.hash) over w, 
-             sha256(convert_to('countersign journal ' || j.run, 'UTF8')))
+         j.prev = coalesce(lag(j.hash) over w, sha256(convert_to('countersign journal ' || j.run, 'UTF8')))
            and j.seq = coalesce(lag(j.seq) over w, 0) + 1 as follows,
          lead(j.kind) over w as next_kind, lead(j.effect) over w as next_effect
     from named n join journal j on j.run = n.run window w as (partition by j.run order by j.seq)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_whoever_is_forgotten_leaves_evidence_that_holds_and_says_so(towns: Towns, tmp_path: Path) -> None:
-    """R114: for the verifier and for whoever judges again."""
+    """For the verifier and for whoever judges again."""
     async with towns(faults="drop7") as town, town.worker():
         await town.until_end(await town.ask())
         await erasure.forget_person(town.system.database, town.access.principal, requester=town.access.principal.id)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,6 @@ async def tamper(above: Connection, office: Office, statements: str) -> None:
 
 
 async def test_an_untouched_office_holds(desk: Desk, office: Office) -> None:
-    """R113"""
     result = await verify(desk)
     assert (result.problems, result.counts["runs"], result.counts["rows"] > 15) == ((), 3, True)
     for run in (office.run, office.other):
@@ -149,17 +149,23 @@ async def test_an_edited_row_is_named(desk: Desk, office: Office, superuser: Con
 async def test_a_stranger_with_the_export_finds_the_same_places(
     desk: Desk, office: Office, superuser: Connect, tmp_path: Path
 ) -> None:
-    """R113 R114: the verifier's one file, alone in a fresh interpreter."""
+    """R113 R114: the verifier's one file, alone in a fresh interpreter; what nobody touched holds there."""
+    assert await _verify_alone(desk, tmp_path / "before.jsonl") == (0, [])
     async with superuser() as above:
         for edit in ("a need edited", "words edited", "the head turned back"):
             await tamper(above, office, JOURNAL[edit][0])
         for edit in ("effects: another amount", "votes: one added", "kills: released", "principals: a limit"):
             await tamper(above, office, ROWS[edit][0])
-    result, file = await verify(desk), tmp_path / "export.jsonl"
+    code, places = await _verify_alone(desk, tmp_path / "after.jsonl")
+    assert (code, len(places) >= 5, places) == (6, True, list((await verify(desk)).problems))
+
+
+async def _verify_alone(desk: Desk, file: Path) -> tuple[int | None, list[dict[str, Any]]]:
+    """Export the tenant to a file; returns the verifier's exit code and the problems that it names."""
     async with desk.database.snapshot(desk.access("bob")) as connection:
-        file.write_text("".join([f"{line}\n" async for line in lines(connection)]))
+        text = "".join([f"{line}\n" async for line in lines(connection)])
+    await asyncio.to_thread(file.write_text, text)
     command = [sys.executable, "-I", "-S", verifier.__file__, str(file), "--json"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     report = json.loads((await process.communicate())[0])
-    places = [{**problem["place"], "what": problem["sentence"]} for problem in report["problems"]]
-    assert (process.returncode, len(places) >= 5, places) == (6, True, list(result.problems))
+    return process.returncode, [{**problem["place"], "what": problem["sentence"]} for problem in report["problems"]]

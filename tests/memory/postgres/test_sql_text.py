@@ -15,8 +15,8 @@ from memory.postgres.sql_files import SqlFile, functions, migrations
 
 HOUSE = Path(__file__).parents[3]
 MOST_LINES = 60
-ELSEWHERE = {"permits.consume": "app/world/requests.py", "journal_genesis": "memory/governance/stories.py"}
-"""Called by the demo business alone, which is no neighbour of anything, and by who computes chains again."""
+ELSEWHERE = {"permits.consume": "app/world/requests.py"}
+"""Called by the demo business alone, which is no neighbour of anything."""
 _BEGIN = re.compile(r"^create (?:or replace )?function ([\w.]+)\(", re.MULTILINE)
 _NUMBER = re.compile(r"\b7\d{3}\b")
 _TRIGGER = re.compile(r"create or replace trigger \w+ (?:before|after) [\w, ]+? on (\w+)\b")
