@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
 from pgvector import SparseVector
 from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
@@ -20,6 +20,7 @@ from memory.errors import ControlError, Permanent, Temporary
 from memory.postgres import limits
 from memory.postgres.refusals import is_login_refusal, one_line
 from memory.postgres.roles import OWNER
+from memory.postgres.sessions import Session, WatchedCursor
 from memory.postgres.signing import Signer
 from memory.scope import Access, Principal
 
@@ -38,13 +39,13 @@ _OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 30000,
 }
 _FUNCTION = re.compile(r"[a-z_]+")
-_ENTER = "select enter(%s, %s)"
+_ENTER = "select public.enter(%s, %s)"
 
 
 class Database:
     """A pool of connections as the app's database role; close it when done."""
 
-    def __init__(self, url: str, pool: AsyncConnectionPool[Connection], signer: Signer) -> None:
+    def __init__(self, url: str, pool: AsyncConnectionPool[Session], signer: Signer) -> None:
         self._url = url
         self._pool = pool
         self._signer = signer
@@ -68,10 +69,12 @@ class Database:
             raise Permanent("configuration", message) from None
         except psycopg.OperationalError as error:
             raise _unreachable(url, error) from error
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        pool: AsyncConnectionPool[Session] = AsyncConnectionPool(
             url,
             # Types that one connection knows, vectors among them, are known to all.
-            kwargs={**_OPTIONS, "row_factory": dict_row, "context": connection},
+            connection_class=Session,
+            configure=Session.prepare_use,
+            kwargs={**_OPTIONS, "row_factory": dict_row, "context": connection, "cursor_factory": WatchedCursor},
             min_size=1,
             max_size=size,
             open=False,
@@ -114,7 +117,7 @@ class Database:
                     yield connection
             finally:
                 if not connection.closed:
-                    await connection.set_isolation_level(None)
+                    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
     async def enter(self, connection: Connection, access: Access) -> None:
         """Go on for another access within a transaction under way; what was done so far is committed with the rest."""
@@ -130,28 +133,39 @@ class Database:
         if not _FUNCTION.fullmatch(function):
             raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
         values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
-        async with self._pooled_connection() as connection:
-            entry = self._entry(connection, access)
-            source = f"{function}({', '.join(map(_placeholder, values))})"
-            cursor = await connection.execute(entered(source).encode(), [*entry, *values], binary=binary)
-            return await cursor.fetchone() or {}
+        source = f"{function}({', '.join(map(_placeholder, values))})"
+        cursor = await self._entered(access, source, values, binary=binary)
+        return await cursor.fetchone() or {}
 
     async def rows(self, access: Access, query: str, *args: object, binary: bool = False) -> list[dict[str, Any]]:
         """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text.
 
         `binary` asks for them in binary, as for `call`.
         """
-        async with self._pooled_connection() as connection:
-            entry = self._entry(connection, access)
-            statement = entered(f"({query}) as asked").encode()
-            cursor = await connection.execute(statement, [*entry, *args], binary=binary)
-            return await cursor.fetchall()
+        cursor = await self._entered(access, f"({query}) as asked", args, binary=binary)
+        return await cursor.fetchall()
 
     @asynccontextmanager
     async def system(self) -> AsyncGenerator[Connection]:
         """Lend a connection that works for nobody: it sees no tenant's rows, but may call the system's functions."""
         async with self._pooled_connection() as connection:
             yield connection
+
+    async def _entered(
+        self, access: Access, source: str, values: Sequence[object], *, binary: bool
+    ) -> AsyncCursor[DictRow]:
+        try:
+            return await self._entered_once(access, source, values, binary=binary)
+        except _SessionChanged:
+            # The statement failed as a whole, in a session that somebody had changed; that one is closed.
+            return await self._entered_once(access, source, values, binary=binary)
+
+    async def _entered_once(
+        self, access: Access, source: str, values: Sequence[object], *, binary: bool
+    ) -> AsyncCursor[DictRow]:
+        async with self._pooled_connection() as connection:
+            statement = entered(source).encode()
+            return await connection.execute(statement, [*self._entry(connection, access), *values], binary=binary)
 
     def _entry(self, connection: Connection, access: Access) -> list[object]:
         return self._signer.sign(access, connection.info.backend_pid)
@@ -160,11 +174,12 @@ class Database:
     async def _pooled_connection(self) -> AsyncGenerator[Connection]:
         is_broken = False
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection() as session:
                 try:
-                    yield connection
+                    async with _cleaned(session):
+                        yield session
                 finally:
-                    is_broken = connection.broken
+                    is_broken = session.broken
         except psycopg.errors.LockNotAvailable as error:
             raise _held_up(error) from error
         except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
@@ -172,6 +187,34 @@ class Database:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._pool.check()
             raise _unreachable(self._url, error) from error
+
+
+class _SessionChanged(Temporary):
+    """A statement failed in a session that others' SQL had changed."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        message = f"other SQL had changed this session ({one_line(error)}); it is closed: try again"
+        super().__init__("unavailable", message, delay=0.0)
+
+
+@asynccontextmanager
+async def _cleaned(session: Session) -> AsyncGenerator[None]:
+    """Close a session after its use unless the next borrower may have it."""
+    was_clean = session.trace == "none"
+    try:
+        yield
+    except psycopg.Error as error:
+        if session.broken:
+            raise
+        is_driver_name = isinstance(error, psycopg.errors.InvalidSqlStatementName)
+        if is_driver_name or not await session.is_clean():
+            await session.close()
+            if was_clean and session.trace != "changed":
+                raise _SessionChanged(error) from error
+        raise
+    finally:
+        if not session.closed and not await session.is_clean():
+            await session.close()
 
 
 def _placeholder(value: object) -> str:
@@ -190,7 +233,7 @@ def entered(source: str) -> str:
     from taking it apart, so that the source can only be scanned once the entry's row is there.
     """
     return (
-        "with entry as materialized (select enter(%s, %s) as tenant) select result.* from entry "
+        "with entry as materialized (select public.enter(%s, %s) as tenant) select result.* from entry "
         f"cross join lateral (select * from {source} where entry.tenant is not null offset 0) as result"
     )
 
