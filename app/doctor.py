@@ -29,6 +29,9 @@ _LEAST_PYTHON = (3, 11)
 _MOST_SECONDS_APART = 5
 _LONGEST_ROUND = 600.0
 _SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
+_WORKER_ADVICE = "set COUNTERSIGN_WORKER_DATABASE_URL, role cs_worker's address, where workers run"
+_OF_WORKERS = frozenset({"vectors", "housekeeping", "room for memories", "journal"})
+"""Checks that ask what workers alone may see."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
@@ -56,13 +59,14 @@ async def examine(settings: Settings) -> list[Diagnosis]:
 async def examine_database(addresses: Addresses, settings: Settings) -> list[Diagnosis]:
     """Return the diagnoses of a database that answers."""
     try:
-        database = await Database.open(addresses.app, size=1)
+        database = await Database.open(addresses.app, size=1, worker_url=addresses.worker)
     except ControlError as error:
         fix = "mend what the message names; COUNTERSIGN_DATABASE_URL is role cs_app's address"
         return [Diagnosis("database role", "fail", str(error), fix)]
     try:
         return [
             Diagnosis("database role", "ok", "the app's role stands below row security"),
+            _worker_role(database),
             await _run_check("migrations", database, _migrations),
             await _run_check("clock", database, _clock),
             await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
@@ -221,8 +225,17 @@ async def _journal(database: Database) -> Diagnosis:
     return Diagnosis("journal", "ok", f"every chain, row and head held, last looked at {_ago(oldest)}")
 
 
+def _worker_role(database: Database) -> Diagnosis:
+    """Return whether this process knows the workers' role, which sees across tenants what several checks ask for."""
+    if database.has_worker:
+        return Diagnosis("worker role", "ok", "the workers' role is known here")
+    return Diagnosis("worker role", "warn", "unknown here, and with it what workers do", _WORKER_ADVICE)
+
+
 async def _unready(check: str, database: Database) -> Diagnosis | None:
-    """Return a diagnosis "unknown" if migrations are missing, else None."""
+    """Return a diagnosis "unknown" if migrations are missing, or the role that could tell, else None."""
+    if not database.has_worker and check in _OF_WORKERS:
+        return Diagnosis(check, "warn", "unknown without the workers' role", _WORKER_ADVICE)
     async with database.system() as connection:
         if await missing(connection, FUNCTIONS):
             return Diagnosis(check, "warn", "unknown before the migrations", "run `countersign migrate`")

@@ -51,7 +51,7 @@ async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> No
     with listening(settings.host, settings.port) as listener:
         if addresses.owner:
             await bootstrap.set_up(settings, addresses)
-        async with open_system(settings, addresses) as system:
+        async with open_system(settings, addresses, worker=worker) as system:
             config = uvicorn.Config(
                 create_app(system.api_services),
                 log_level="warning",

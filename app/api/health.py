@@ -39,15 +39,15 @@ async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
 async def _journal(services: Services) -> str:
     """Return when the journals were last checked; where one does not hold is for those who have a key."""
     try:
-        standings = await checks.standings(services.database)
+        health = await checks.health(services.database)
     except ControlError as error:
         _LOG.warning("the journal's standing is unknown: %s", error)
         return "unknown"
-    if not standings:
+    if health.checked is None:
         return "not checked yet"
-    if broken := [standing.broken for standing in standings if standing.broken is not None]:
-        return f"does not hold, first seen {max(broken):.0f} seconds ago"
-    return f"held {max(standing.checked for standing in standings):.0f} seconds ago"
+    if health.broken is not None:
+        return f"does not hold, first seen {health.broken:.0f} seconds ago"
+    return f"held {health.checked:.0f} seconds ago"
 
 
 async def _database(services: Services) -> str:

@@ -46,8 +46,8 @@ language sql security definer set search_path = public, pg_temp as $$
    where c.began < clock_timestamp() - interval '1 minute'
   returning c.tenant
 $$;
-revoke execute on function take_due_check() from public;
-grant execute on function take_due_check() to cs_app;
+revoke execute on function take_due_check() from public, cs_app;
+grant execute on function take_due_check() to cs_worker;
 
 -- How it stands with the journal of every tenant, in seconds ago.
 create or replace function check_standings()
@@ -58,7 +58,16 @@ language sql stable security definer set search_path = public, pg_temp as $$
          extract(epoch from clock_timestamp() - c.broken)::float8, c.problems, c.first
     from evidence_checks c where c.ended is not null order by c.tenant
 $$;
-revoke execute on function check_standings() from public;
-grant execute on function check_standings() to cs_app;
+revoke execute on function check_standings() from public, cs_app;
+grant execute on function check_standings() to cs_worker;
+
+-- The same for whoever asks whether this installation is ready: how many were checked, and how long ago at worst, but
+-- whose does not hold.
+create or replace function journal_health() returns table (tenants bigint, checked float8, broken float8)
+language sql stable security definer set search_path = public, pg_temp as $$
+  select count(*), max(s.checked), max(s.broken) from check_standings() s
+$$;
+revoke execute on function journal_health() from public;
+grant execute on function journal_health() to cs_app;
 
 reset role;

@@ -37,7 +37,8 @@ select exists (select from pg_catalog.pg_prepared_statements where from_sql)
     or exists (select from pg_catalog.pg_listening_channels())
     or exists (select from pg_catalog.pg_locks where pid = pg_catalog.pg_backend_pid() and locktype = 'advisory')
     or exists (select from pg_catalog.pg_settings
-                where source = 'session' and name not in ('countersign.entry', 'session_authorization')) as yes
+                where source = 'session' and setting is distinct from reset_val
+                  and name not in ('countersign.entry', 'session_authorization')) as yes
 """
 
 Trace = Literal["none", "unsure", "changed"]

@@ -320,8 +320,8 @@ begin
   get diagnostics v_back = row_count;
   return v_gone + v_back;
 end $$;
-revoke execute on function sweep_memories(int) from public;
-grant execute on function sweep_memories(int) to cs_app;
+revoke execute on function sweep_memories(int) from public, cs_app;
+grant execute on function sweep_memories(int) to cs_worker;
 
 -- Ends retentions in every tenant, in small bites, and forgets what long finished runs were shown: a run may wait for
 -- people longer than a day, and must not tell as news then what it read before.
@@ -341,7 +341,7 @@ language sql security definer set search_path = public, pg_temp as $$
      where a.tenant = due.tenant and a.id = due.id returning 1
   ) select count(*)::int from gone
 $$;
-revoke execute on function sweep_memory_archive(int) from public;
-grant execute on function sweep_memory_archive(int) to cs_app;
+revoke execute on function sweep_memory_archive(int) from public, cs_app;
+grant execute on function sweep_memory_archive(int) to cs_worker;
 
 reset role;

@@ -180,7 +180,7 @@ async def test_without_an_entry_there_is_nothing_in_any_table(
 
 async def test_the_queue_holds_ids_of_runs_and_nothing_else(database: Database, victim: Access) -> None:
     """R92: it has no tenants, so nothing of theirs may stand in it."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         jobs = await (await connection.execute("select args from queue.procrastinate_jobs")).fetchall()
     assert {name for job in jobs for name in job["args"]} <= {"run"}
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 _READ = "select current_tenant() as tenant, current_principal() as id, current_setting('search_path') as path"
 _STATE = """
 select array(select name || '=' || setting from pg_settings where source = 'session'
-               and name not in ('countersign.entry', 'session_authorization', 'lock_timeout',
-                                'idle_in_transaction_session_timeout')) as settings,
+               and setting is distinct from reset_val
+               and name not in ('countersign.entry', 'session_authorization')) as settings,
        array(select name from pg_prepared_statements where from_sql) as prepared,
        array(select name from pg_cursors where is_holdable) as cursors,
        array(select pg_listening_channels()) as channels, pg_my_temp_schema()::int as temporary,
