@@ -230,3 +230,22 @@ async def test_columns_that_say_who_or_what_are_not_sampled(superuser: Connect) 
         rows = await (await above.execute(_SAMPLED.format(_COLUMNS).encode())).fetchall()
     names = {(row["relation"], row["name"]) for row in rows}
     assert {(table, name) for table, name in names if table not in _OF_NOBODY and name not in _FEW_VALUES} == set()
+
+
+async def test_what_workers_do_is_refused_to_the_app(database: Database, ground: Ground) -> None:
+    """R92: a request's SQL takes no run, reads no job and asks for no other tenant's scopes."""
+    statements = hostile.of_everything_else(ground.tables, ground.prey)["as a worker"]
+    outcomes = {statement: await _outcome(database, ground.bob, statement) for statement in statements}
+    assert {text: outcome for text, outcome in outcomes.items() if "permission denied" not in outcome} == {}
+
+
+async def test_nobody_wakes_a_run_of_another_tenant(database: Database, ground: Ground, superuser: Connect) -> None:
+    async with database.transaction(ground.bob) as connection:
+        for victim in ground.prey:
+            await connection.execute("select wake_run(%s)", [victim.run])
+    async with superuser() as above:
+        rows = await above.execute(
+            "delete from queue.procrastinate_jobs where args ->> 'run' = any(%s) returning args ->> 'run' as run",
+            [[victim.run for victim in ground.prey]],
+        )
+        assert [row["run"] for row in await rows.fetchall()] == [ground.prey[0].run]
