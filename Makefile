@@ -35,15 +35,18 @@ notebook: .venv/.stamp
 COMPOSE := .countersign/compose
 NEW := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24), end="")'
 
-secrets: $(COMPOSE)/superuser $(COMPOSE)/signing_key
+secrets: $(COMPOSE)/superuser $(COMPOSE)/signing_key $(COMPOSE)/worker_url
 
-# By itself: folders from before have all the others.
+# By themselves: folders from before have all the others.
+$(COMPOSE)/worker_url: | $(COMPOSE)/superuser
+	@echo "postgresql://cs_worker:`$(NEW)`@database:5432/countersign" > $@ && chmod 644 $@
+
 $(COMPOSE)/signing_key: | $(COMPOSE)/superuser
 	@$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $@ && chmod 644 $@
 
 $(COMPOSE)/superuser:
 	@mkdir -p $(COMPOSE) && chmod 700 $(COMPOSE)
-	@for role in owner app world; do \
+	@for role in owner app worker world; do \
 	  echo "postgresql://cs_$$role:`$(NEW)`@database:5432/countersign" > $(COMPOSE)/$${role}_url; done
 	@for key in world_key_read world_key_write superuser; do $(NEW) > $(COMPOSE)/$$key; done
 	@chmod 644 $(COMPOSE)/*

@@ -31,11 +31,17 @@ class Addresses:
     owner: str | None
     world: str | None
     is_embedded: bool
+    worker: str | None = None
 
     @property
     def owner_url(self) -> str:
         """Return the owner's address; raises Permanent("configuration") if it is not known."""
         return _require(self.owner, "COUNTERSIGN_DATABASE_OWNER_URL", "the role that owns the database")
+
+    @property
+    def worker_url(self) -> str:
+        """Return the workers' address; raises Permanent("configuration") if it is not known."""
+        return _require(self.worker, "COUNTERSIGN_WORKER_DATABASE_URL", "the role of workers")
 
     @property
     def business_url(self) -> str:
@@ -52,11 +58,12 @@ def addresses_of(settings: Settings) -> Generator[Addresses]:
     # Only the app's address is needed to serve; the others are asked for where they are used.
     if settings.database_url:
         owner, world = _plain(settings.database_owner_url), _plain(settings.world_database_url)
-        yield Addresses(settings.database_url.get_secret_value(), owner, world, is_embedded=False)
+        worker = _plain(settings.worker_database_url)
+        yield Addresses(settings.database_url.get_secret_value(), owner, world, is_embedded=False, worker=worker)
         return
     with attach(settings.data_dir, programs=settings.postgres_bin) as server:
         urls = server.urls
-        yield Addresses(urls.app, urls.owner, urls.world, is_embedded=True)
+        yield Addresses(urls.app, urls.owner, urls.world, is_embedded=True, worker=urls.worker)
 
 
 def world_url(settings: Settings) -> str:

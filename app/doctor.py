@@ -34,6 +34,9 @@ _LONGEST_ROUND = 600.0
 _LONGEST_TRUST = 7200.0
 _SIGNING_ADVICE = "give serve and worker COUNTERSIGN_SIGNING_KEY, 64 hexadecimal digits (docs/operating.md)"
 _CHANGE_ADVICE = "compare with `journal heads` kept elsewhere, and see that serve and worker have one key"
+_WORKER_ADVICE = "set COUNTERSIGN_WORKER_DATABASE_URL, role cs_worker's address, where workers run"
+_OF_WORKERS = frozenset({"vectors", "housekeeping", "room for memories", "journal"})
+"""Checks that ask what workers alone may see."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104  # read from settings, not listened at
 
 
@@ -61,7 +64,7 @@ async def examine(settings: Settings) -> list[Diagnosis]:
 async def examine_database(addresses: Addresses, settings: Settings) -> list[Diagnosis]:
     """Return the diagnoses of a database that answers."""
     try:
-        database = await Database.open(addresses.app, size=1)
+        database = await Database.open(addresses.app, size=1, worker_url=addresses.worker)
     except ControlError as error:
         fix = "mend what the message names; COUNTERSIGN_DATABASE_URL is role cs_app's address"
         return [Diagnosis("database role", "fail", str(error), fix)]
@@ -69,6 +72,7 @@ async def examine_database(addresses: Addresses, settings: Settings) -> list[Dia
     try:
         return [
             Diagnosis("database role", "ok", "the app's role stands below row security"),
+            _worker_role(database),
             await _run_check("migrations", database, _migrations, needs_migrations=False),
             await _run_check("clock", database, _clock, needs_migrations=False),
             await _run_check("vectors", database, partial(_vectors, id_of(settings.embeddings))),
@@ -239,6 +243,13 @@ def _break_of(standing: CheckStanding) -> str:
     return text if standing.held is None else f"{text}; it last held {_ago(standing.held)}"
 
 
+def _worker_role(database: Database) -> Diagnosis:
+    """Return whether this process knows the workers' role, which sees across tenants what several checks ask for."""
+    if database.has_worker:
+        return Diagnosis("worker role", "ok", "the workers' role is known here")
+    return Diagnosis("worker role", "warn", "unknown here, and with it what workers do", _WORKER_ADVICE)
+
+
 async def _run_check(
     name: str,
     database: Database,
@@ -247,6 +258,8 @@ async def _run_check(
     needs_migrations: bool = True,
 ) -> Diagnosis:
     try:
+        if name in _OF_WORKERS and not database.has_worker:
+            return Diagnosis(name, "warn", "unknown without the workers' role", _WORKER_ADVICE)
         if needs_migrations and await _lacking(database):
             return Diagnosis(name, "warn", "unknown before the migrations", "run `countersign migrate`")
         return await check(database)

@@ -18,7 +18,6 @@ from memory.evidence.signing_key import SigningKey
 from memory.maintenance import duties, reembedding
 from memory.postgres.database import Database
 from memory.runs import queue, records, transcripts
-from memory.runs.queue import Queue
 from memory.store import erasure, pruning
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ DutyFunction = Callable[[Database], Awaitable[object]]
 
 async def sweep(
     database: Database,
-    waiting: Queue,
     *,
     grace: float = GRACE_SECONDS,
     flows: Sequence[str] = (records.DEFAULT_FLOW,),
@@ -55,19 +53,19 @@ async def sweep(
     `grace` is the number of seconds after which a queued run that no worker took counts as lost,
     if its flow is one of `flows`.
     """
-    async with database.system() as connection, connection.transaction():
+    async with database.worker() as connection, connection.transaction():
         runs = {*await records.sweep(connection), *await records.expire(connection)}
         overdue = {*await records.overdue(connection, grace, flows)}
         # Whose job still waits was not forgotten: in a backlog every round would add as many jobs again.
         runs |= overdue - await queue.with_jobs(connection, overdue)
         for run in sorted(runs):
-            await waiting.defer(connection, run)
+            await queue.defer_any(connection, run)
     return sorted(runs)
 
 
 async def delete_finished_jobs(database: Database) -> None:
     """Delete finished jobs of the queue."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         await queue.tidy(connection)
 
 
@@ -101,10 +99,10 @@ async def tidy(database: Database, tidying: Mapping[str, DutyFunction] = TIDYING
         await attempt(f"noting {name}", duties.note(database, name, trouble))
 
 
-async def sweep_on(database: Database, waiting: Queue, flows: Sequence[str]) -> None:
+async def sweep_on(database: Database, flows: Sequence[str]) -> None:
     """Sweep runs for ever."""
     while True:
-        result = await attempt("a sweep", sweep(database, waiting, flows=flows))
+        result = await attempt("a sweep", sweep(database, flows=flows))
         # An error of ours would come again at once and fill the log; a database that is away is looked for soon.
         is_unexpected = isinstance(result, Exception) and not isinstance(result, ControlError)
         await asyncio.sleep(_PAUSE_AFTER_ERROR if is_unexpected else SWEEP_SECONDS)
@@ -117,18 +115,18 @@ async def tidy_on(database: Database) -> None:
         await asyncio.sleep(TIDY_SECONDS)
 
 
-async def look_on(database: Database, waiting: Queue, look_again: Callable[[], Awaitable[list[str]]]) -> None:
+async def look_on(database: Database, look_again: Callable[[], Awaitable[list[str]]]) -> None:
     """Look at effects in doubt for ever, and wake the runs that waited for what was found out."""
     while True:
-        await attempt("a look at doubts", _look(database, waiting, look_again))
+        await attempt("a look at doubts", _look(database, look_again))
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _look(database: Database, waiting: Queue, look_again: Callable[[], Awaitable[list[str]]]) -> None:
+async def _look(database: Database, look_again: Callable[[], Awaitable[list[str]]]) -> None:
     runs = await look_again()
-    async with database.system() as connection, connection.transaction():
+    async with database.worker() as connection, connection.transaction():
         for run in runs:
-            await waiting.defer(connection, run)
+            await queue.defer_any(connection, run)
 
 
 async def beat_on(database: Database, number: int) -> None:
@@ -217,7 +215,7 @@ def _error_name(result: object) -> str:
 
 
 async def _beat(database: Database, number: int) -> None:
-    async with database.system() as connection:
+    async with database.worker() as connection:
         await records.beat(connection, number)
 
 

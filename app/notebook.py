@@ -202,7 +202,7 @@ async def local(folder: Path | str | None = None, *, customers: int = 60, seed: 
         if url is None:
             url = await stack.enter_async_context(_business(settings, addresses, customers=customers, seed=seed))
         system = await stack.enter_async_context(open_system(settings.model_copy(update={"world_url": url}), addresses))
-        seat = await stack.enter_async_context(Seat.take(system.database.url))
+        seat = await stack.enter_async_context(Seat.take(system.database.worker_url))
         driver = Driver(system.database, system.deps, system.clock, seat.number, system.flows)
         flow, store = system.flows.get(DEFAULT_FLOW), RunStore(system.database)
         graph = flow.compile(system.deps, Checkpoints(system.database), store)

@@ -66,7 +66,7 @@ async def serve(settings: Settings, addresses: Addresses, *, worker: bool) -> No
     with listening(settings.host, settings.port) as listener:
         if addresses.owner:
             await bootstrap.set_up(settings, addresses)
-        async with open_system(settings, addresses) as system:
+        async with open_system(settings, addresses, worker=worker) as system:
             server = http_server(create_app(system.api_services), settings.edge)
             await _together(server.serve([listener]), _work(system) if worker else None)
 

@@ -52,6 +52,8 @@ class Settings(BaseModel):
 
     database_url: SecretStr | None = None
     """The app's database role; unset means the embedded Postgres in `data_dir`."""
+    worker_database_url: SecretStr | None = None
+    """The workers' role, for `worker`, for `serve` with a worker inside, and for `doctor`."""
     database_owner_url: SecretStr | None = None
     """The owner's role, for `migrate`, `up` and `demo` only."""
     world_database_url: SecretStr | None = None

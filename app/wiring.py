@@ -96,10 +96,11 @@ class System:
 
 @asynccontextmanager
 async def open_system(
-    settings: Settings, addresses: Addresses, *, clock: Clock | None = None
+    settings: Settings, addresses: Addresses, *, clock: Clock | None = None, worker: bool = True
 ) -> AsyncGenerator[System]:
     """Open every connection and check that the database is ready; everything is closed when the block ends.
 
+    Without `worker` the process cannot lead runs: it never learns the address of the workers' role.
     Raises Permanent("configuration") for what people must mend, Temporary("unavailable") for what is away.
     """
     clock = clock or SystemClock()
@@ -109,12 +110,13 @@ async def open_system(
         policy = bootstrap.load_policies(settings, catalog.cards)
         embedder = embedder_of(settings.embeddings, settings.embeddings_base_url)
         # One connection for each lane, the others for duties and requests.
-        database = await Database.open(addresses.app, size=settings.lanes + 4)
+        worker_url = addresses.worker_url if worker else None
+        database = await Database.open(addresses.app, size=settings.lanes + 4, worker_url=worker_url)
         stack.push_async_callback(database.close)
         await bootstrap.check(settings, database, policy.version)
         await bootstrap.keep_texts(settings, database, policy)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
-        queue = await stack.enter_async_context(Queue.open(addresses.app))
+        queue = await stack.enter_async_context(Queue.open(worker_url)) if worker_url else Queue()
         feed = await stack.enter_async_context(Feed.open(addresses.app))
         gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         model, signer = _model(settings, database), signing_key(settings, addresses)

@@ -231,7 +231,7 @@ async def work(
     Raises Temporary("unavailable") when the worker's own connection or the database is lost; the process should end
     with exit code 69 then and be started anew.
     """
-    async with Seat.take(database.url) as seat:
+    async with Seat.take(database.worker_url) as seat:
         driver = Driver(database, deps, clock, seat.number, flows)
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -246,9 +246,9 @@ async def work(
             async with asyncio.TaskGroup() as group:
                 group.create_task(seat.watch(), name="seat")
                 group.create_task(_until(failure), name="broken")
-                group.create_task(housekeeping.sweep_on(database, waiting, driver.flow_names), name="sweep")
+                group.create_task(housekeeping.sweep_on(database, driver.flow_names), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")
-                group.create_task(housekeeping.look_on(database, waiting, deps.look_again), name="doubts")
+                group.create_task(housekeeping.look_on(database, deps.look_again), name="doubts")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(housekeeping.extend_logs_on(database, key), name="log")

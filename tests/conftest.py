@@ -119,8 +119,8 @@ def urls(clone: Callable[[str], Urls], worker_id: str) -> Urls:
 
 @pytest.fixture(scope="session")
 async def database(urls: Urls, anyio_backend: str) -> AsyncGenerator[Database]:
-    """Return the pool as the app's role; shared by this worker's tests, which use fresh tenants."""
-    pool = await Database.open(urls.app)
+    """Return the pools as the app's role and as a worker's; shared by this worker's tests, which use fresh tenants."""
+    pool = await Database.open(urls.app, worker_url=urls.worker)
     yield pool
     await pool.close()
 

@@ -53,7 +53,7 @@ class Doubt:
 async def look_again(database: Database, catalog: Catalog, services: ServiceBinder) -> list[str]:
     """Look at the effects in doubt that are due; returns the runs that can go on now and wait to be woken."""
     tools = {name: tool for name in catalog.cards if (tool := catalog.get(name)).lookup}
-    async with database.system() as connection:
+    async with database.worker() as connection:
         looks = {name: tool.looks for name, tool in tools.items()}
         cursor = await connection.execute("select * from due_doubts(%s, %s)", [Jsonb(looks), _BATCH])
         doubts = [Doubt(**row) for row in await cursor.fetchall()]
@@ -69,7 +69,8 @@ async def _settle(database: Database, tool: Tool, doubt: Doubt, services: Servic
         return False
     body: dict[str, Any] = {"effect": doubt.effect, "looks": doubt.looks, **finding}
     access = access_of(Principal(doubt.tenant, doubt.requester), doubt.run, doubt.thread)
-    row = await database.call(access, "heal_doubt", body)
+    async with database.worker_transaction(access) as connection:
+        row = await (await connection.execute("select * from heal_doubt(%s)", [Jsonb(body)])).fetchone() or {}
     _LOG.info("effect %s was in doubt and is %s", doubt.effect, body["state"])
     return member(_HEAL_CODES, row["code"], "heal_doubt") == "ok" and bool(row["woken"])
 

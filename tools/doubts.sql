@@ -24,8 +24,8 @@ begin
       'rows', (v_freed -> 'rows') || jsonb_build_array(governed_row(v))));
   return query select 'ok', wake_doubter(v.run);
 end $$;
-revoke execute on function heal_doubt(jsonb) from public;
-grant execute on function heal_doubt(jsonb) to cs_app;
+revoke execute on function heal_doubt(jsonb) from public, cs_app;
+grant execute on function heal_doubt(jsonb) to cs_worker;
 
 -- Queues a run again that stopped for want of knowledge, once it waits for nothing else; tells whether it did.
 create or replace function wake_doubter(p_run text) returns boolean
@@ -75,7 +75,7 @@ language sql security definer set search_path = public, pg_temp as $$
          extract(epoch from clock_timestamp() - coalesce(t.sent, t.claimed))::float8
     from taken t join runs r on r.id = t.run
 $$;
-revoke execute on function due_doubts(jsonb, int) from public;
-grant execute on function due_doubts(jsonb, int) to cs_app;
+revoke execute on function due_doubts(jsonb, int) from public, cs_app;
+grant execute on function due_doubts(jsonb, int) to cs_worker;
 
 reset role;

@@ -39,16 +39,15 @@ async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
 async def _journal(services: Services) -> str:
     """Return when the journals were last checked; where one does not hold is for those who have a key."""
     try:
-        standings = await checks.standings(services.database)
+        health = await checks.health(services.database)
     except ControlError as error:
         _LOG.warning("the journal's standing is unknown: %s", error)
         return "unknown"
-    if broken := [standing.broken for standing in standings if standing.broken is not None]:
-        return f"does not hold, first seen {max(broken):.0f} seconds ago"
-    checked = [standing.checked for standing in standings if standing.checked is not None]
-    if not checked or len(checked) < len(standings):
+    if health.broken is not None:
+        return f"does not hold, first seen {health.broken:.0f} seconds ago"
+    if health.checked is None:
         return "not checked yet"
-    return f"held {max(checked):.0f} seconds ago"
+    return f"held {health.checked:.0f} seconds ago"
 
 
 async def _database(services: Services) -> str:

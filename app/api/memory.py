@@ -114,7 +114,7 @@ async def as_of(
 @router.get("/embedder", operation_id="show_embedder")
 async def embedder(services: ServicesDep, caller: CallerDep) -> Any:
     """Say what memory is searched with besides words, and how much of the tenant's still waits for its vectors."""
-    waiting = await reembedding.backlog(services.database, services.embedder.id, tenant=caller.principal.tenant)
+    waiting = await reembedding.backlog_of(services.database, caller.access, services.embedder.id)
     return {"embedder": services.embedder.id, "waiting": asdict(waiting)}
 
 

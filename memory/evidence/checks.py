@@ -27,9 +27,20 @@ class CheckStanding:
     """Place and kind of the first problem; empty if there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class JournalHealth:
+    """Standing of all journals together; times are seconds ago, of the worst one."""
+
+    tenants: int
+    checked: float | None
+    """When all were last looked at; None before every one was."""
+    broken: float | None
+    """Since when one does not hold; None if all do."""
+
+
 async def check_due(database: Database) -> Check | None:
     """Check one tenant's journal that is due, by whichever worker asks first; returns None if none is."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         row = await (await connection.execute("select tenant from take_due_check()")).fetchone()
     if row is None:
         return None
@@ -48,9 +59,16 @@ async def check_due(database: Database) -> Check | None:
 
 async def standings(database: Database) -> list[CheckStanding]:
     """Return how it stands with every tenant's journal that was ever checked."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select * from check_standings()")
         return [CheckStanding(**row) for row in await cursor.fetchall()]
+
+
+async def health(database: Database) -> JournalHealth:
+    """Return how it stands with the journals of this installation as a whole."""
+    async with database.system() as connection:
+        cursor = await connection.execute("select * from journal_health()")
+        return JournalHealth(**(await cursor.fetchone() or {}))
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:

@@ -49,8 +49,8 @@ language sql security definer set search_path = public, pg_temp as $$
    where c.began < clock_timestamp() - interval '1 minute' or greatest(c.began, c.ended) > clock_timestamp()
   returning c.tenant
 $$;
-revoke execute on function take_due_check() from public;
-grant execute on function take_due_check() to cs_app;
+revoke execute on function take_due_check() from public, cs_app;
+grant execute on function take_due_check() to cs_worker;
 
 -- How it stands with the journal of every tenant, in seconds ago; a check in the future was none, and the other times are
 -- at most now.
@@ -64,7 +64,17 @@ language sql stable security definer set search_path = public, pg_temp as $$
     from evidence_checks c, (select x as now, extract(epoch from x) as epoch from clock_timestamp() x) n
    where c.ended is not null order by c.tenant
 $$;
-revoke execute on function check_standings() from public;
-grant execute on function check_standings() to cs_app;
+revoke execute on function check_standings() from public, cs_app;
+grant execute on function check_standings() to cs_worker;
+
+-- The same for whoever asks whether this installation is ready: how long ago all were checked at worst, null before every
+-- one was, and since when one does not hold, but not whose.
+create or replace function journal_health() returns table (tenants bigint, checked float8, broken float8)
+language sql stable security definer set search_path = public, pg_temp as $$
+  select count(*), case when count(*) = count(s.checked) then max(s.checked) end, max(s.broken)
+    from check_standings() s
+$$;
+revoke execute on function journal_health() from public;
+grant execute on function journal_health() to cs_app;
 
 reset role;

@@ -98,14 +98,14 @@ async def _sign(connection: Connection, tenant: str, key: SigningKey, row: Mappi
 
 async def tenants_with_news(database: Database) -> list[str]:
     """Return the tenants whose log has something to take in."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select tenant from tenants_with_news()")
         return [row["tenant"] for row in await cursor.fetchall()]
 
 
 async def note_missed_news(database: Database) -> int:
     """Note chains that grew without news, as while a release is installed; returns how many."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         return int((await _row(connection, "select note_missed_news() as n", []))["n"])
 
 

@@ -208,8 +208,8 @@ create or replace function tenants_with_news() returns table (tenant text)
 language sql stable security definer set search_path = public, pg_temp as $$
   select distinct n.tenant from journal_news n order by 1
 $$;
-revoke execute on function tenants_with_news() from public;
-grant execute on function tenants_with_news() to cs_app;
+revoke execute on function tenants_with_news() from public, cs_app;
+grant execute on function tenants_with_news() to cs_worker;
 
 -- Notes the chains that grew without news, written by a process of the release before while this one was installed, or
 -- of which somebody deleted the news; returns how many.
@@ -223,7 +223,7 @@ language sql security definer set search_path = public, pg_temp as $$
     returning 1
   ) select count(*)::int from missed
 $$;
-revoke execute on function note_missed_news() from public;
-grant execute on function note_missed_news() to cs_app;
+revoke execute on function note_missed_news() from public, cs_app;
+grant execute on function note_missed_news() to cs_worker;
 
 reset role;

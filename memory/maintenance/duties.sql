@@ -12,8 +12,8 @@ language sql security definer set search_path = public, pg_temp as $$
   on conflict (duty) do update set done = coalesce(excluded.done, h.done), failed = coalesce(excluded.failed, h.failed),
     trouble = excluded.trouble
 $$;
-revoke execute on function note_duty(text, text) from public;
-grant execute on function note_duty(text, text) to cs_app;
+revoke execute on function note_duty(text, text) from public, cs_app;
+grant execute on function note_duty(text, text) to cs_worker;
 
 -- Every duty with the seconds since it was done and since it failed; no trouble means that it was done last.
 create or replace function noted_duties() returns table (duty text, done float8, failed float8, trouble text)
@@ -22,7 +22,7 @@ language sql security definer set search_path = public, pg_temp as $$
          extract(epoch from clock_timestamp() - h.failed)::float8, h.trouble
     from housekeeping h order by h.duty
 $$;
-revoke execute on function noted_duties() from public;
-grant execute on function noted_duties() to cs_app;
+revoke execute on function noted_duties() from public, cs_app;
+grant execute on function noted_duties() to cs_worker;
 
 reset role;

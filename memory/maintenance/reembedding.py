@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
@@ -39,11 +40,16 @@ class Backlog:
     """Current items; until none waits, knowledge is searched by words alone."""
 
 
-async def backlog(database: Database, embedder: str, *, tenant: str | None = None) -> Backlog:
-    """Count the texts that wait for vectors of the embedder with this id, in one tenant or in all."""
-    async with database.system() as connection:
-        cursor = await connection.execute("select * from count_foreign(%s, %s)", [embedder, tenant])
+async def backlog(database: Database, embedder: str) -> Backlog:
+    """Count the texts of all tenants that wait for vectors of the embedder with this id."""
+    async with database.worker() as connection:
+        cursor = await connection.execute("select * from count_foreign(%s, null)", [embedder])
         return Backlog(**(await cursor.fetchone() or {}))
+
+
+async def backlog_of(database: Database, access: Access, embedder: str) -> Backlog:
+    """Count the texts of the access's tenant that wait for vectors of the embedder with this id."""
+    return Backlog(**await database.call(access, "count_own_foreign", embedder))
 
 
 async def advance(database: Database, embedder: Embedder, *, limit: int = BATCH_SIZE) -> int:
@@ -106,19 +112,21 @@ async def embed_knowledge(database: Database, access: Access, embedder: Embedder
         vectors = await embed_phrases(_phrases(item), embedder)
         keep = [LEXICAL.id, embedder.id]
         about = {"id": item.id, "version": item.version, "keep": keep, "embedder": vectors.embedder}
-        await database.call(access, "embed_knowledge", about, vectors.phrases, vectors.presence)
+        async with database.worker_transaction(access) as connection:
+            values = [Jsonb(about), list(vectors.phrases), vectors.presence]
+            await connection.execute("select embed_knowledge(%s, %s::vector[], %s::vector)", values)
     return len(items)
 
 
 async def index(database: Database, *, least: int = INDEX_THRESHOLD) -> int:
     """Build the index of phrases that are `least` or more by now and have none; returns how many were built."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select index_phrases(%s) as made", [least])
         return int((await cursor.fetchone() or {})["made"])
 
 
 async def _embed_items(database: Database, embedder: Embedder, limit: int) -> int:
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select * from lagging_knowledge(%s, %s)", [embedder.id, _SCOPES])
         tenants = [str(row["tenant"]) for row in await cursor.fetchall()]
     count = 0
@@ -131,7 +139,7 @@ async def _embed_items(database: Database, embedder: Embedder, limit: int) -> in
 
 
 async def _embed_memories(database: Database, embedder: Embedder, limit: int) -> int:
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select * from foreign_scopes(%s, %s)", [embedder.id, _SCOPES])
         scopes = await cursor.fetchall()
     count = 0
@@ -164,7 +172,7 @@ def _phrases(item: KnowledgeVersion) -> list[str]:
 @asynccontextmanager
 async def _lock(database: Database) -> AsyncGenerator[bool]:
     """Hold the lock of this work, unless another worker has it; the server lets go of a dead worker's."""
-    async with database.system() as connection, connection.transaction():
+    async with database.worker() as connection, connection.transaction():
         await limits.allow_rest(connection)
         cursor = await connection.execute("select pg_try_advisory_xact_lock(%s) as alone", [locks.REEMBEDDING])
         yield bool((await cursor.fetchone() or {})["alone"])

@@ -15,8 +15,8 @@ begin
   perform place_phrases(p, v.version, v.kind, p_phrases, p_presence);
   return true;
 end $$;
-revoke execute on function embed_knowledge(jsonb, vector[], vector) from public;
-grant execute on function embed_knowledge(jsonb, vector[], vector) to cs_app;
+revoke execute on function embed_knowledge(jsonb, vector[], vector) from public, cs_app;
+grant execute on function embed_knowledge(jsonb, vector[], vector) to cs_worker;
 
 -- One index per length, over all tenants and embedders: what does not belong is filtered while it is followed.
 -- Publishing waits while it is built, which is when it is still small.
@@ -31,8 +31,8 @@ begin
   end loop;
   return v_made;
 end $$;
-revoke execute on function index_phrases(int) from public;
-grant execute on function index_phrases(int) to cs_app;
+revoke execute on function index_phrases(int) from public, cs_app;
+grant execute on function index_phrases(int) to cs_worker;
 
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
@@ -46,8 +46,8 @@ language sql security definer set search_path = public, pg_temp as $$
     (select m.tenant, m.scope from memories m where m.embedder > p_embedder limit 10000)) f
    order by random() limit p_limit
 $$;
-revoke execute on function foreign_scopes(text, int) from public;
-grant execute on function foreign_scopes(text, int) to cs_app;
+revoke execute on function foreign_scopes(text, int) from public, cs_app;
+grant execute on function foreign_scopes(text, int) to cs_worker;
 
 -- How many memories and knowledge items have no vectors of this embedder, in one tenant or in all.
 create or replace function count_foreign(p_embedder text, p_tenant text)
@@ -61,8 +61,16 @@ language sql security definer set search_path = public, pg_temp as $$
             left join knowledge_spread e on e.tenant = a.tenant and e.kind = a.kind and e.embedder = p_embedder
            where a.embedder = '' and (p_tenant is null or a.tenant = p_tenant))
 $$;
-revoke execute on function count_foreign(text, text) from public;
-grant execute on function count_foreign(text, text) to cs_app;
+revoke execute on function count_foreign(text, text) from public, cs_app;
+grant execute on function count_foreign(text, text) to cs_worker;
+
+-- The same for the entered tenant alone.
+create or replace function count_own_foreign(p_embedder text) returns table (memories bigint, knowledge bigint)
+language sql stable security definer set search_path = public, pg_temp as $$
+  select c.memories, c.knowledge from count_foreign(p_embedder, current_tenant()) c where current_tenant() is not null
+$$;
+revoke execute on function count_own_foreign(text) from public;
+grant execute on function count_own_foreign(text) to cs_app;
 
 -- Tenants in which some current item has no vectors of an embedder.
 create or replace function lagging_knowledge(p_embedder text, p_limit int) returns table (tenant text)
@@ -71,8 +79,8 @@ language sql security definer set search_path = public, pg_temp as $$
     left join knowledge_spread e on e.tenant = a.tenant and e.kind = a.kind and e.embedder = p_embedder
    where a.embedder = '' and a.items > coalesce(e.items, 0) group by a.tenant order by random() limit p_limit
 $$;
-revoke execute on function lagging_knowledge(text, int) from public;
-grant execute on function lagging_knowledge(text, int) to cs_app;
+revoke execute on function lagging_knowledge(text, int) from public, cs_app;
+grant execute on function lagging_knowledge(text, int) to cs_worker;
 
 -- Lengths of vectors of which there are many by now, and no index yet; longer ones than 2000 cannot have one.
 create or replace function unindexed_phrases(p_least int) returns table (dims int)

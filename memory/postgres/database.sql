@@ -26,6 +26,15 @@ begin
 end $$;
 revoke execute on function enter(text, text, text[], text[]) from public;
 
+-- Takes back what a `select` of other people can leave in a session: settings, and locks that outlive a transaction.
+-- Settings that were not set cost nothing here.
+create or replace function rinse() returns void language plpgsql volatile as $$
+begin
+  reset all;
+  perform pg_catalog.pg_advisory_unlock_all();
+end $$;
+revoke execute on function rinse() from public;
+
 -- For the app: `entry` is an object as text (tenant, principal, reads and writes as array literals, pid, at in
 -- microseconds), `mark` its HMAC-SHA256. It counts once, in the session it names, within a minute.
 create or replace function enter(entry text, mark bytea) returns text
@@ -52,7 +61,8 @@ begin
      or abs((v ->> 'at')::bigint - extract(epoch from clock_timestamp()) * 1000000) > 60000000 then
     raise exception 'entry refused: made for another time, or used before' using errcode = 'XT001';
   end if;
-  -- Whatever SQL has made of this session before: limits.py says why so long.
+  perform public.rinse();
+  -- limits.py says why so long.
   perform setval('public.entry_last', (v ->> 'at')::bigint), public.take_entry(entry),
           set_config('lock_timeout', '15s', true), set_config('idle_in_transaction_session_timeout', '60s', true);
   return nullif(v ->> 'tenant', '');

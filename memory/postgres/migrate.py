@@ -15,7 +15,7 @@ from psycopg.rows import DictRow, dict_row
 from memory.errors import ControlError, Permanent, Temporary
 from memory.postgres import locks
 from memory.postgres.refusals import one_line, outage_of, owner_unreachable
-from memory.postgres.roles import OWNER, ROLES, SYSTEM, WORLD, advice
+from memory.postgres.roles import APP, OWNER, ROLES, SYSTEM, WORKER, WORLD, advice
 from memory.postgres.sql_files import SCHEMA, SqlFile, functions, migrations
 
 _LEAST_SERVER, _LEAST_VECTOR = 160000, (0, 8)
@@ -93,14 +93,17 @@ async def _check_owner(connection: Connection, database: str) -> None:
         connection,
         """
         select d.datdba = current_user::regrole as owns, pg_has_role(%(system)s, 'usage') as inherits,
-               pg_has_role(%(system)s, 'set') as may_give
+               pg_has_role(%(system)s, 'set') as may_give,
+               pg_has_role(%(worker)s, %(app)s, 'usage') as works
           from pg_database d where d.datname = current_database()
         """,
-        {"system": SYSTEM},
+        {"system": SYSTEM, "worker": WORKER, "app": APP},
     )
     if not row["owns"] or row["inherits"] or not row["may_give"]:
         problem = f"role {OWNER!r} must own the database and may set, but not inherit, {SYSTEM!r}"
         raise _unfit(problem, database, ())
+    if not row["works"]:
+        raise _unfit(f"role {WORKER!r} must have what {APP!r} may do", database, ())
 
 
 def _check_vector(version: str | None, database: str) -> None:

@@ -13,14 +13,15 @@ from psycopg import sql
 
 from memory.postgres import limits
 
-OWNER, APP, WORLD, SYSTEM = "cs_owner", "cs_app", "cs_world", "cs_system"
-ROLES = (OWNER, APP, WORLD, SYSTEM)
+OWNER, APP, WORKER, WORLD, SYSTEM = "cs_owner", "cs_app", "cs_worker", "cs_world", "cs_system"
+ROLES = (OWNER, APP, WORKER, WORLD, SYSTEM)
 SUPERUSER = "postgres"
 DATABASE = "countersign"
 
 _PLAIN = "nosuperuser nobypassrls nocreatedb nocreaterole noreplication"
 # Without `inherit false` the owner would fall under every policy written `to cs_system` and see all tenants.
 _MEMBER = f"grant {SYSTEM} to {OWNER} with inherit false, set true"
+_WORKS = f"grant {APP} to {WORKER} with inherit true, set false"
 
 
 def password() -> str:
@@ -30,10 +31,11 @@ def password() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """One address per database role; only the app's belongs into a process that serves requests."""
+    """One address per database role; only the app's belongs into a process that serves requests and leads no runs."""
 
     owner: str
     app: str
+    worker: str
     world: str
     superuser: str
 
@@ -79,10 +81,8 @@ class Secrets:
 
     def urls(self, address: Address, database: str = DATABASE) -> Urls:
         """Return the addresses of all roles that log in, for one database of the server."""
-        owner, app, world, superuser = (
-            address.url(role, self.of(role), database) for role in (OWNER, APP, WORLD, SUPERUSER)
-        )
-        return Urls(owner, app, world, superuser)
+        roles = (OWNER, APP, WORKER, WORLD, SUPERUSER)
+        return Urls(*(address.url(role, self.of(role), database) for role in roles))
 
 
 def provision(address: Address, secrets: Secrets) -> None:
@@ -91,6 +91,7 @@ def provision(address: Address, secrets: Secrets) -> None:
         for role in ROLES:
             _make_role(server, role, secrets)
         server.execute(_MEMBER.encode())
+        server.execute(_WORKS.encode())
         if not server.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
             server.execute(sql.SQL("create database {} owner {}").format(_name(DATABASE), _name(OWNER)))
     with psycopg.connect(secrets.urls(address).superuser, autocommit=True) as database:
@@ -107,7 +108,7 @@ def _make_role(server: psycopg.Connection, role: str, secrets: Secrets) -> None:
         verifier = server.pgconn.encrypt_password(secrets.of(role).encode(), role.encode(), b"scram-sha-256")
         change += sql.SQL(" login password {}").format(verifier.decode())
     server.execute(change)
-    if role == APP:
+    if role in (APP, WORKER):
         for name, value in limits.SETTINGS.items():
             server.execute(sql.SQL("alter role {} set {} = {}").format(_name(role), _name(name), value))
 
@@ -120,6 +121,7 @@ def advice(database: str, missing: tuple[str, ...] = ROLES) -> str:
     """Return the SQL with which a database administrator prepares an outside server."""
     lines = [f"create role {role} {'nologin' if role == SYSTEM else 'login'} {_PLAIN};" for role in missing]
     lines += [f"\\password {role}" for role in missing if role != SYSTEM]
-    lines += [f"alter role {APP} set {name} = '{value}';" for name, value in limits.SETTINGS.items()]
-    lines += [f"{_MEMBER};", f'alter database "{database}" owner to {OWNER};', f'\\connect "{database}"']
+    for role in (APP, WORKER):
+        lines += [f"alter role {role} set {name} = '{value}';" for name, value in limits.SETTINGS.items()]
+    lines += [f"{_MEMBER};", f"{_WORKS};", f'alter database "{database}" owner to {OWNER};', f'\\connect "{database}"']
     return "\n".join([*lines, "create extension if not exists vector;"])

@@ -39,17 +39,16 @@ class Signer:
         self._monotonic = monotonic
         self._ahead = time.time() + offset - monotonic()
         self._last = 0
+        self.setbacks = 0
+        """How often entries signed before were later than the database's time: sessions that took one are then of no
+        use any more, as they refuse all others until their time has come."""
 
-    def adjust(self, seconds: float) -> bool:
-        """Go on from the database's time in `seconds`; returns whether entries signed before are later than that.
-
-        Sessions that took such an entry refuse all others until their time has come: they are of no use any more.
-        """
+    def adjust(self, seconds: float) -> None:
+        """Go on from the database's time in `seconds`."""
         self._ahead = seconds - self._monotonic()
-        is_behind = self._last >= int(seconds * 1_000_000)
-        if is_behind:
+        if self._last >= int(seconds * 1_000_000):
             self._last = 0
-        return is_behind
+            self.setbacks += 1
 
     def sign(self, access: Access, pid: int) -> list[object]:
         """Return the arguments of one `enter` in the session with this process id; good once, for a minute."""

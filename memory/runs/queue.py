@@ -1,4 +1,4 @@
-"""Queue of runs to look at, on procrastinate; the API and housekeeping defer jobs, workers take them.
+"""Queue of runs to look at, on procrastinate; the API wakes runs of its callers, workers any, and take the jobs.
 
 A job is a hint and never authority: whoever takes it must still lease the run row. That is why jobs carry no lock of
 procrastinate's: the lock of a dead worker's job would keep its successor from the run, while the lease already keeps
@@ -17,8 +17,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import Permanent, Temporary
 from memory.postgres import limits, locks
-from memory.postgres.database import CONNECT_SECONDS, RECONNECT_SECONDS, Connection
+from memory.postgres.database import Connection
 from memory.postgres.liveness import Liveness
+from memory.postgres.pools import CONNECT_SECONDS, RECONNECT_SECONDS
+from memory.postgres.refusals import one_line
 
 _OPTIONS: dict[str, Any] = {
     "options": f"-c search_path=queue,public {limits.OPTIONS}",
@@ -33,21 +35,22 @@ Drive = Callable[[str], Awaitable[None]]
 
 
 class Queue:
-    """Jobs of one process; a process that only defers opens no worker."""
+    """Jobs of one process; only a worker's takes them."""
 
-    def __init__(self, app: App, pool: AsyncConnectionPool[Any]) -> None:
-        self._app = app
-        self._pool = pool
+    def __init__(self, jobs: tuple[App, AsyncConnectionPool[Any]] | None = None) -> None:
+        self._jobs = jobs
         self._drive_run: Drive = _refuse_job
-        self._job = app.task(name="drive", queue=_QUEUE)(self._drive)
+        if jobs:
+            app, _ = jobs
+            app.task(name="drive", queue=_QUEUE)(self._drive)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncGenerator["Queue"]:
-        """Connect until the block ends; raises Temporary("unavailable") if nobody answers."""
+    async def open(cls, worker_url: str) -> AsyncGenerator["Queue"]:
+        """Connect as a worker until the block ends; raises Temporary("unavailable") if nobody answers."""
         liveness = Liveness()
         pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            url,
+            worker_url,
             kwargs=_OPTIONS,
             min_size=1,
             max_size=4,
@@ -58,32 +61,35 @@ class Queue:
         )
         liveness.watch(pool)
         try:
-            await (await Connection.connect(url, **_OPTIONS)).close()
+            await (await Connection.connect(worker_url, **_OPTIONS)).close()
             await pool.open(wait=True, timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             raise Temporary("unavailable", "the queue's database does not answer; start it or wait") from error
         try:
             app = App(connector=PsycopgConnector())
             await app.open_async(pool)
-            yield cls(app, pool)
+            yield cls((app, pool))
         finally:
             await pool.close()
 
     async def defer(self, connection: Connection, run: str) -> None:
-        """Have a worker look at a run, if the caller's transaction commits."""
+        """Have a worker look at a run of the entered tenant, if the caller's transaction commits."""
         with _translate_errors():
-            await self._job.configure(connection=connection).defer_async(run=run)
+            await connection.execute("select wake_run(%s)", [run])
 
     async def work(self, drive: Drive, *, lanes: int) -> None:
         """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted.
 
-        Raises Temporary("unavailable") if the database goes away.
+        Raises Temporary("unavailable") if the database goes away, Permanent("configuration") if this is no worker's.
         """
+        if self._jobs is None:
+            raise Permanent("configuration", "this process takes no jobs; set COUNTERSIGN_WORKER_DATABASE_URL")
+        app, pool = self._jobs
         self._drive_run = drive
         # What ended the work before may have spoilt these sessions, as a database that took no writes does.
-        await self._pool.drain()
+        await pool.drain()
         with _translate_errors():
-            await self._app.run_worker_async(
+            await app.run_worker_async(
                 queues=[_QUEUE],
                 concurrency=lanes,
                 fetch_job_polling_interval=_POLL_SECONDS,
@@ -94,6 +100,11 @@ class Queue:
 
     async def _drive(self, run: str) -> None:
         await self._drive_run(run)
+
+
+async def defer_any(connection: Connection, run: str) -> None:
+    """Have a worker look at a run of whatever tenant; workers alone may."""
+    await connection.execute("select wake_any_run(%s)", [run])
 
 
 async def tidy(connection: Connection) -> None:
@@ -151,11 +162,12 @@ class Seat:
 
 @contextmanager
 def _translate_errors() -> Generator[None]:
-    """Raise Temporary("unavailable") where procrastinate raises its own error."""
+    """Raise Temporary("unavailable") where procrastinate or the driver raises its own error."""
     try:
         yield
-    except ConnectorException as error:
-        raise Temporary("unavailable", f"the queue's database failed ({error.__cause__}); try again") from error
+    except (ConnectorException, psycopg.Error) as error:
+        reason = one_line(error.__cause__ or error)
+        raise Temporary("unavailable", f"the queue's database failed ({reason}); try again") from error
 
 
 async def _refuse_job(run: str) -> None:

@@ -71,7 +71,7 @@ async def start(  # one run has this many facts, and none has a default
 
 async def lease(database: Database, run: str, worker: int, flows: Sequence[str] = (DEFAULT_FLOW,)) -> Lease | None:
     """Take a queued run for a worker that knows these flows; None if it is not waiting to be taken by such a one."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select * from lease_run(%s, %s, %s)", [run, worker, list(flows)])
         row = await cursor.fetchone()
     if row is None:

@@ -194,8 +194,8 @@ begin
   end loop;
   perform enter(null, null, '{}', '{}');
 end $$;
-revoke execute on function expire_approvals() from public;
-grant execute on function expire_approvals() to cs_app;
+revoke execute on function expire_approvals() from public, cs_app;
+grant execute on function expire_approvals() to cs_worker;
 
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
@@ -217,16 +217,16 @@ language sql security definer set search_path = public, pg_temp as $$
    where r.id = p_run and r.status = 'queued' and r.flow = any(p_flows)
   returning r.tenant, r.id, r.thread, r.flow, r.requester, r.fence, r.input, r.correlation
 $$;
-revoke execute on function lease_run(text, int, text[]) from public;
-grant execute on function lease_run(text, int, text[]) to cs_app;
+revoke execute on function lease_run(text, int, text[]) from public, cs_app;
+grant execute on function lease_run(text, int, text[]) to cs_worker;
 
 -- Says that a worker is alive.
 create or replace function beat_runs(p_worker int)
 returns void language sql security definer set search_path = public, pg_temp as $$
   update runs set beat = clock_timestamp() where worker = p_worker and status = 'running'
 $$;
-revoke execute on function beat_runs(int) from public;
-grant execute on function beat_runs(int) to cs_app;
+revoke execute on function beat_runs(int) from public, cs_app;
+grant execute on function beat_runs(int) to cs_worker;
 
 -- Queues again what dead workers (their session lock is gone) or hung ones (no beat) left running.
 create or replace function sweep_runs(p_hung interval)
@@ -243,8 +243,8 @@ language sql security definer set search_path = public, pg_temp as $$
                             and l.database = (select oid from pg_database where datname = current_database())))
   returning r.id
 $$;
-revoke execute on function sweep_runs(interval) from public;
-grant execute on function sweep_runs(interval) to cs_app;
+revoke execute on function sweep_runs(interval) from public, cs_app;
+grant execute on function sweep_runs(interval) to cs_worker;
 
 -- Runs that stay queued without any worker taking them: their wake-up may have been lost, or have reached a worker that
 -- does not know their flow. Each worker asks for the flows that it knows.
@@ -257,7 +257,7 @@ language sql security definer set search_path = public, pg_temp as $$
      and coalesce(r.beat, r.created) not between clock_timestamp() - p_age and clock_timestamp() + p_age
   returning r.id
 $$;
-revoke execute on function forgotten_runs(interval, text[]) from public;
-grant execute on function forgotten_runs(interval, text[]) to cs_app;
+revoke execute on function forgotten_runs(interval, text[]) from public, cs_app;
+grant execute on function forgotten_runs(interval, text[]) to cs_worker;
 
 reset role;

@@ -99,7 +99,7 @@ async def sweep(
 
     A thread that cannot be transcribed is logged, and its error raised in the end, after all others.
     """
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute("select * from due_transcripts(%s, %s)", [age, limit])
         due = await cursor.fetchall()
         await connection.execute("select sweep_transcripts(%s)", [limit])
@@ -118,7 +118,7 @@ async def sweep(
 
 async def transcribe(database: Database, access: Access, thread: str, retention: timedelta = RETENTION) -> bool:
     """Put a transcript in the place of a thread's rows; False if it has none, or if a run has not come to rest."""
-    async with database.transaction(access) as connection:
+    async with database.worker_transaction(access) as connection:
         cursor = await connection.execute("select read_transcript(%s) as text", [thread])
         text: str | None = (await cursor.fetchone() or {})["text"]
         if text is None:

@@ -17,8 +17,8 @@ begin
     'calls', (select coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'prompt', m.prompt, 'answer', m.answer)), '[]')
                 from model_calls m join runs r on r.id = m.run where r.thread = p_thread))::text);
 end $$;
-revoke execute on function read_transcript(text) from public;
-grant execute on function read_transcript(text) to cs_app;
+revoke execute on function read_transcript(text) from public, cs_app;
+grant execute on function read_transcript(text) to cs_worker;
 
 -- Puts the compressed text in the place of the rows, if the thread is still at rest.
 create or replace function shelve_transcript(p_thread text, p_content bytea, p_digest text, p_retention interval)
@@ -49,8 +49,8 @@ begin
   update model_calls m set prompt = null, answer = null from runs r where r.id = m.run and r.thread = p_thread;
   return true;
 end $$;
-revoke execute on function shelve_transcript(text, bytea, text, interval) from public;
-grant execute on function shelve_transcript(text, bytea, text, interval) to cs_app;
+revoke execute on function shelve_transcript(text, bytea, text, interval) from public, cs_app;
+grant execute on function shelve_transcript(text, bytea, text, interval) to cs_worker;
 
 -- Puts rows back from exactly the text that was archived, and records who asked for it.
 create or replace function restore_transcript(p_thread text, p_text text) returns boolean
@@ -112,8 +112,8 @@ language sql security definer set search_path = public, pg_temp as $$
                         and t.restored > clock_timestamp() - p_age)
    order by 1, 2 limit p_limit
 $$;
-revoke execute on function due_transcripts(interval, int) from public;
-grant execute on function due_transcripts(interval, int) to cs_app;
+revoke execute on function due_transcripts(interval, int) from public, cs_app;
+grant execute on function due_transcripts(interval, int) to cs_worker;
 
 -- Ends retentions in every tenant, in small bites.
 create or replace function sweep_transcripts(p_limit int) returns int
@@ -126,7 +126,7 @@ language sql security definer set search_path = public, pg_temp as $$
      where t.tenant = due.tenant and t.thread = due.thread returning 1
   ) select count(*)::int from gone
 $$;
-revoke execute on function sweep_transcripts(int) from public;
-grant execute on function sweep_transcripts(int) to cs_app;
+revoke execute on function sweep_transcripts(int) from public, cs_app;
+grant execute on function sweep_transcripts(int) to cs_worker;
 
 reset role;

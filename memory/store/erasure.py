@@ -72,7 +72,7 @@ async def sweep(database: Database, *, limit: int = 1000) -> int:
 
     Returns their number; callers repeat until it is 0.
     """
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute(
             "select sweep_memories(%s) + sweep_memory_archive(%s) as gone", [limit, limit]
         )

@@ -20,18 +20,24 @@ begin
 end $$;
 revoke execute on function memory_hmac(text) from public;
 
--- Whether a text was forgotten in one of these places; answers about the entered tenant only. What was forgotten is
+-- Whether a text was forgotten in one of these places, of which whoever asks must be able to write each scope: else the
+-- answer would tell what others had said. Of authors it answers for the one who asks. What was forgotten is
 -- known by its wording; by its terms if it was forgotten before wording was compared. Waits for a forgetting that is
 -- under way, and makes a later one wait for the text that is now taken in.
 create or replace function is_forgotten(p_places text[], p_near text) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_marks bytea[];
 begin
+  if exists (select from unnest(p_places) as place where place not like 'by:%' and place <> all (current_writes())) then
+    raise exception 'only of scopes entered for writing is it said what was forgotten'
+      using errcode = 'insufficient_privilege';
+  end if;
   perform pg_advisory_xact_lock_shared(7700, hashtext(current_tenant()));
   if not exists (select 1 from memory_tombstones limit 1) then return false; end if;
   -- Computed before they are compared, and once each, however many tombstones there are.
   v_marks := array(select memory_hmac(place || chr(10) || sign)
-                     from unnest(p_places) as place cross join string_to_table(p_near, '~') as sign);
+                     from unnest(p_places) as place cross join string_to_table(p_near, '~') as sign
+                    where place = 'by:' || current_principal() or place = any (current_writes()));
   return exists (select 1 from memory_tombstones t where t.mark = any (v_marks));
 end $$;
 revoke execute on function is_forgotten(text[], text) from public;
@@ -320,8 +326,8 @@ begin
   get diagnostics v_back = row_count;
   return v_gone + v_back;
 end $$;
-revoke execute on function sweep_memories(int) from public;
-grant execute on function sweep_memories(int) to cs_app;
+revoke execute on function sweep_memories(int) from public, cs_app;
+grant execute on function sweep_memories(int) to cs_worker;
 
 -- Ends retentions in every tenant, in small bites, and forgets what long finished runs were shown: a run may wait for
 -- people longer than a day, and must not tell as news then what it read before.
@@ -341,7 +347,7 @@ language sql security definer set search_path = public, pg_temp as $$
      where a.tenant = due.tenant and a.id = due.id returning 1
   ) select count(*)::int from gone
 $$;
-revoke execute on function sweep_memory_archive(int) from public;
-grant execute on function sweep_memory_archive(int) to cs_app;
+revoke execute on function sweep_memory_archive(int) from public, cs_app;
+grant execute on function sweep_memory_archive(int) to cs_worker;
 
 reset role;

@@ -153,7 +153,7 @@ async def prune(
 
 async def prune_overfull(database: Database, policy: PruningPolicy = STANDARD, *, limit: int = 20) -> int:
     """Prune up to `limit` scopes, of any tenants, that hold more than the policy allows; returns the rows removed."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         cursor = await connection.execute(
             "select * from crowded_scopes(%s, %s, %s)", [policy.facts, policy.episodes, limit]
         )

@@ -75,7 +75,7 @@ language sql security definer set search_path = public, pg_temp as $$
    where t.n - coalesce(f.n, 0) > p_episodes or f.n > p_facts
    order by random() limit p_limit
 $$;
-revoke execute on function crowded_scopes(int, int, int) from public;
-grant execute on function crowded_scopes(int, int, int) to cs_app;
+revoke execute on function crowded_scopes(int, int, int) from public, cs_app;
+grant execute on function crowded_scopes(int, int, int) to cs_worker;
 
 reset role;

@@ -111,7 +111,7 @@ def test_policies_of_other_systems_are_read(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_what_verdicts_will_rest_on_is_kept_before_anything_is_judged(urls: Urls, tmp_path: Path) -> None:
     """At set-up, and again by each process that judges, which may have other policies than those in force."""
-    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False)
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False, worker=urls.worker)
     first = Settings.model_validate(
         {"data_dir": tmp_path, "tenant": f"t-{uuid4().hex[:10]}", "embeddings": "lexical", **KEYS}
     )
@@ -130,7 +130,7 @@ async def test_what_verdicts_will_rest_on_is_kept_before_anything_is_judged(urls
 async def test_the_same_rules_stay_in_force_over_an_upgrade_and_others_wait_for_a_person(
     urls: Urls, database: Database, tmp_path: Path
 ) -> None:
-    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False)
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=False, worker=urls.worker)
     chosen = Settings.model_validate({"data_dir": tmp_path, "tenant": f"t-{uuid4().hex[:10]}", **KEYS})
     access = policy_version.installation(chosen.tenant)
     first = (await bootstrap.set_up(chosen, addresses)).policy

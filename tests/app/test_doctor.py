@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 async def examine_check(urls: Urls, check: str) -> Diagnosis:
     """Return one finding about the database."""
-    addresses = Addresses(urls.app, None, None, is_embedded=False)
+    addresses = Addresses(urls.app, None, None, is_embedded=False, worker=urls.worker)
     (result,) = [
         diagnosis for diagnosis in await doctor.examine_database(addresses, Settings()) if diagnosis.check == check
     ]

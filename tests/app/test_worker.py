@@ -42,7 +42,7 @@ def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]
 
 @pytest.fixture
 async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
-    async with Queue.open(urls.app) as queue:
+    async with Queue.open(urls.worker) as queue:
         yield queue
 
 
@@ -204,8 +204,8 @@ async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Qu
     run = await stage.start(plan=plan(pay("a")))
     async with superuser() as above:
         await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
-    assert run in await sweep(stage.database, waiting)
-    assert run not in await sweep(stage.database, waiting)
+    assert run in await sweep(stage.database)
+    assert run not in await sweep(stage.database)
 
 
 async def test_a_backlog_does_not_grow_by_being_swept(stages: Stages, waiting: Queue, superuser: Connect) -> None:
@@ -215,10 +215,10 @@ async def test_a_backlog_does_not_grow_by_being_swept(stages: Stages, waiting: Q
     async with superuser() as above:
         for _ in range(3):
             await above.execute("update runs set created = now() - interval '1 h', beat = null where id = %s", [run])
-            assert run not in await sweep(stage.database, waiting)
+            assert run not in await sweep(stage.database)
         await above.execute("delete from queue.procrastinate_jobs where args ->> 'run' = %s", [run])
         await above.execute("update runs set beat = null where id = %s", [run])
-    assert run in await sweep(stage.database, waiting)
+    assert run in await sweep(stage.database)
 
 
 async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that_does(
@@ -231,8 +231,8 @@ async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that
     assert ((await stage.row(run)).status, stage.shop.payments) == ("queued", {})
     async with superuser() as above:
         await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
-    assert run not in await sweep(stage.database, waiting)
-    assert run in await sweep(stage.database, waiting, flows=("of_a_script",))
+    assert run not in await sweep(stage.database)
+    assert run in await sweep(stage.database, flows=("of_a_script",))
     flows = FlowCatalog([Flow("of_a_script", governed.build)])
     await Driver(stage.database, stage.deps(), stage.clock, 1, flows).drive(run)
     assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100})

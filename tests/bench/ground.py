@@ -63,7 +63,7 @@ async def open_ground() -> AsyncGenerator[Ground]:
         await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
         await principals.create_tenant(server.urls.owner, TENANT, [ALICE, BOB])
-        database = await Database.open(server.urls.app, size=16)
+        database = await Database.open(server.urls.app, size=16, worker_url=server.urls.worker)
         try:
             yield Ground(server, database, Access.of(ALICE), Path(folder))
         finally:

@@ -205,12 +205,12 @@ async def open_yard(urls: Urls, tenant: str, seed: int) -> AsyncGenerator[Yard]:
     policy = PolicySet({"toy.cedar": POLICY}, catalog.cards)
     async with AsyncExitStack() as stack:
         toy, url = await stack.enter_async_context(serve_toy(rng))
-        pools = [await Database.open(urls.app, size=6) for _ in range(3)]
+        pools = [await Database.open(urls.app, size=6, worker_url=urls.worker) for _ in range(3)]
         for pool in pools:
             stack.push_async_callback(pool.close)
         keys = {"executor": "key", "researcher": "key"}
         services = await stack.enter_async_context(ServiceClient(url, keys, transport=SlowWire(rng)))
-        queue = await stack.enter_async_context(Queue.open(urls.app))
+        queue = await stack.enter_async_context(Queue.open(urls.worker))
         await policy_version.activate(pools[0], policy_version.installation(tenant), policy.version)
         for pool in pools[1:]:
             gateway = Gateway(pool, catalog, policy, services, SystemClock())
@@ -221,7 +221,7 @@ async def open_yard(urls: Urls, tenant: str, seed: int) -> AsyncGenerator[Yard]:
 
 @asynccontextmanager
 async def _worker(urls: Urls, pool: Database, deps: Deps) -> AsyncGenerator[None]:
-    async with Queue.open(urls.app) as queue:
+    async with Queue.open(urls.worker) as queue:
         task = asyncio.create_task(work(pool, queue, deps, SystemClock(), lanes=3))
         try:
             yield

@@ -167,7 +167,7 @@ class Stage:
 
     async def requeue(self, run: str) -> None:
         """Let the sweep find that the run's worker is dead: worker numbers here hold no seat."""
-        async with self.database.system() as connection:
+        async with self.database.worker() as connection:
             assert run in await records.sweep(connection)
 
 

@@ -40,7 +40,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 
 async def backlog(town: Town) -> reembedding.Backlog:
-    return await reembedding.backlog(town.system.database, town.system.embedder.id, tenant=town.settings.tenant)
+    return await reembedding.backlog_of(town.system.database, town.access, town.system.embedder.id)
 
 
 async def catch_up(town: Town) -> None:

@@ -219,7 +219,7 @@ async def open_town(
 ) -> AsyncGenerator[Town]:
     """Found a tenant, load and serve a business for it, and open the product over both."""
     name = uuid4().hex[:10]
-    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=True)
+    addresses = Addresses(urls.app, urls.owner, urls.world, is_embedded=True, worker=urls.worker)
     await load(urls.world, f"w{name}", seed, customers, situation)
     keys = {"researcher": KEYS["world_key_read"], "executor": KEYS["world_key_write"]}
     async with open_world(urls.world, f"w{name}", keys, faults=faults) as world:

@@ -101,12 +101,12 @@ def work_until(settings: Settings, addresses: Addresses, point: Point) -> None:
 
 
 async def _work(settings: Settings, addresses: Addresses, point: Point) -> None:
-    database = await VictimDatabase.open(addresses.app)
+    database = await VictimDatabase.open(addresses.app, worker_url=addresses.worker)
     assert isinstance(database, VictimDatabase)
     database.point, database.effects = point, {}
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
-    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(addresses.app) as queue:
+    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(addresses.worker_url) as queue:
         policy = PolicySet.load(catalog.cards)
         gateway = Gateway(database, catalog, policy, services, SystemClock())
         deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
@@ -136,7 +136,7 @@ def decide_and_die(addresses: Addresses, tenant: str, person: str, approval: App
 
 
 async def _decide(addresses: Addresses, tenant: str, person: str, approval: Approval) -> None:
-    database = await Database.open(addresses.app)
+    database = await Database.open(addresses.app, worker_url=addresses.worker)
     async with database.transaction(Access.of(Principal(tenant, person))) as connection:
         await approvals.decide(
             connection,

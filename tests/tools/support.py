@@ -206,7 +206,7 @@ class Desk:
 
     async def retake(self, lease: Lease) -> Lease:
         """Let another worker take a run over, as after a crash."""
-        async with self.database.system() as connection:
+        async with self.database.worker() as connection:
             assert lease.run in await records.sweep(connection)
         return await self.lease(lease.run)
 

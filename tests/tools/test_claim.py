@@ -231,7 +231,7 @@ async def test_a_journal_that_cannot_be_written_means_no_effect(
     mute: Urls, tenant: str, clock: VirtualClock, people: dict[str, Principal]
 ) -> None:
     """R126"""
-    database = await Database.open(mute.app, size=2)
+    database = await Database.open(mute.app, size=2, worker_url=mute.worker)
     async with await psycopg.AsyncConnection.connect(mute.superuser, autocommit=True) as connection:
         await connection.execute("insert into tenants values (%s)", [tenant])
         await connection.execute("insert into principals (tenant, id) values (%s, 'alice'), (%s, 'bob')", [tenant] * 2)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from memory.errors import Halt, Temporary
 from memory.postgres.database import Database
@@ -138,7 +139,8 @@ async def test_who_was_overtaken_by_a_person_settles_nothing(desk: Desk) -> None
     async with desk.database.transaction(desk.access("bob")) as connection:
         await effects.resolve(connection, effect.id, "failed", "they told me on the phone")
     body: dict[str, Any] = {"effect": effect.id, "looks": 0, "state": "done", "outcome": {}}
-    row = await desk.database.call(lease.access, "heal_doubt", body)
+    async with desk.database.worker_transaction(lease.access) as connection:
+        row = await (await connection.execute("select * from heal_doubt(%s)", [Jsonb(body)])).fetchone() or {}
     assert (row["code"], await state(desk, effect)) == ("overtaken", "failed")
 
 

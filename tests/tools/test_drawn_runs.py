@@ -163,7 +163,7 @@ class Stand:
 
     async def take_over(self) -> None:
         """Let the other worker take over all that the dead one led."""
-        async with self.desk.database.system() as connection:
+        async with self.desk.database.worker() as connection:
             await records.sweep(connection)
         self.leases = {number: await self.desk.lease(lease.run) for number, lease in self.leases.items()}
 

@@ -34,7 +34,7 @@ async def test_a_question_that_nobody_answers_stops_the_run(stages: Stages, supe
     row = await stage.run(plan(pay("a")))
     async with superuser() as above:
         await above.execute("update approvals set expires = now() - interval '1 s' where run = %s", [row.id])
-    async with stage.database.system() as connection:
+    async with stage.database.worker() as connection:
         assert row.id in await records.expire(connection)
     await stage.driver().drive(row.id)
     row = await stage.row(row.id)

@@ -123,7 +123,7 @@ async def test_the_sweep_closes_what_nobody_answered_and_wakes_the_run(desk: Des
     await records.park(desk.database, lease, approval)
     await late(owner, lease, approval)
     assert (await approvals.view(desk.database, lease.access, approval)).status == "expired"
-    async with desk.database.system() as connection, connection.transaction():
+    async with desk.database.worker() as connection, connection.transaction():
         assert lease.run in await records.expire(connection)
         assert await (await connection.execute("select current_tenant() as t")).fetchone() == {"t": None}
     standing = await approvals.view(desk.database, lease.access, approval)

@@ -197,4 +197,4 @@ async def test_the_app_writes_vectors_through_the_two_functions_alone(
 
 
 async def missing_vectors(database: Database, access: Access) -> int:
-    return (await reembedding.backlog(database, Short.id, tenant=access.principal.tenant)).knowledge
+    return (await reembedding.backlog_of(database, access, Short.id)).knowledge

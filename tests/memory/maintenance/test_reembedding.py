@@ -44,7 +44,7 @@ async def remember(database: Database, person: Principal, count: int) -> None:
 
 
 async def foreign_memories(database: Database, person: Principal, embedder: str = Lengths.id) -> int:
-    return (await reembedding.backlog(database, embedder, tenant=person.tenant)).memories
+    return (await reembedding.backlog_of(database, Access.of(person), embedder)).memories
 
 
 async def finish(database: Database, model: Lengths, *people: Principal) -> None:
@@ -120,4 +120,4 @@ async def test_an_item_from_before_its_front_matter_was_checked_gets_vectors_too
     row = await database.call(Access.of(bob), "publish_knowledge", item, [], None)
     assert row["code"] == "ok"
     assert await reembedding.embed_knowledge(database, Access.of(bob), Lengths()) == 1
-    assert (await reembedding.backlog(database, Lengths.id, tenant=bob.tenant)).knowledge == 0
+    assert (await reembedding.backlog_of(database, Access.of(bob), Lengths.id)).knowledge == 0

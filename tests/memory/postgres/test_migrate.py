@@ -178,10 +178,10 @@ async def test_tables_with_a_tenant_force_row_security(superuser: Connect) -> No
 
 
 async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Database, alice: Principal) -> None:
-    """The queue works for the app's role, in our transaction and in its own pool."""
+    """The queue works for the workers' role, in our transaction and in its own pool."""
     messages: list[str] = []
     connector = PsycopgConnector(
-        conninfo=urls.app, kwargs={"options": "-c search_path=queue,public"}, min_size=1, max_size=3
+        conninfo=urls.worker, kwargs={"options": "-c search_path=queue,public"}, min_size=1, max_size=3
     )
     app = App(connector=connector)
 
@@ -190,7 +190,8 @@ async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Da
         messages.append(run)
 
     async def defer(run: str) -> None:
-        async with database.transaction(Access.of(alice)) as connection:
+        async with database.worker_transaction(Access.of(alice)) as connection:
+            await connection.execute("set local search_path = public, queue")
             await look.configure(connection=connection, lock="thread").defer_async(run=run)
             await connection.execute("select 1 / %s", [int(run == "kept")])
 
@@ -201,7 +202,7 @@ async def test_job_joins_the_transaction_that_defers_it(urls: Urls, database: Da
         await app.run_worker_async(
             queues=[alice.tenant], wait=False, delete_jobs="successful", install_signal_handlers=False
         )
-        async with database.system() as connection:
+        async with database.worker() as connection:
             assert await job_count(connection, alice.tenant) == 0
     assert messages == ["kept"]
 

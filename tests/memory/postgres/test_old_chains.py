@@ -42,7 +42,7 @@ async def test_chains_from_before_the_upgrade_are_taken_in(blank: Urls, tmp_path
         await migrate(blank.owner, FUNCTIONS)
         assert await (await connection.execute(FORCED)).fetchall() == [(True,), (True,)]
     await admit(blank.owner, blank.app)
-    database, key = await Database.open(blank.app, size=2), SigningKey.of(draw())
+    database, key = await Database.open(blank.app, size=2, worker_url=blank.worker), SigningKey.of(draw())
     try:
         assert await log.tenants_with_news(database) == ["t", "u"]
         for tenant in ("t", "u"):

@@ -49,7 +49,7 @@ async def test_rows_from_before_the_upgrade_are_adopted_once(blank: Urls, tmp_pa
         await migrate(blank.owner, FUNCTIONS)
         assert [await rows.adopt(blank.owner), await rows.adopt(blank.owner)] == [2, 0]
         await admit(blank.owner, blank.app)
-        database = await Database.open(blank.app, size=2)
+        database = await Database.open(blank.app, size=2, worker_url=blank.worker)
         try:
             result = await verify(database)
             assert (result.problems, result.counts["rows"]) == ((), 6)

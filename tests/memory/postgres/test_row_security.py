@@ -36,10 +36,19 @@ ROW_COUNTS = {
     *("runs", "journal", "principals", "log_leaves", "log_heads", "signing_keys", "journal_news"),
 }
 """Tables that hold something of the victim; of an empty one a search proves nothing."""
-BY_SCOPE = {"memories", "memory_postings", "memory_marks", "memory_links", "memory_archive", "memory_seen", "requests"}
+BY_SCOPE = {
+    "memories",
+    "memory_postings",
+    "memory_marks",
+    "memory_links",
+    "memory_archive",
+    "memory_seen",
+    "requests",
+    "model_calls",
+}
 """Tables that hold something of one person, which a colleague of the same tenant must not see either."""
-OPEN = {"tenants", "schema_migrations", "schema_functions", "checkpoint_migrations"}
-"""Tables that hold nothing of anybody but names of tenants, as decision 0008 says."""
+OPEN = {"schema_migrations", "schema_functions", "checkpoint_migrations"}
+"""Tables that hold nothing of anybody."""
 HOSTILE = (
     "select t.* from {} t",
     "select t.* from {} t where true or t.ctid is not null",
@@ -180,7 +189,7 @@ async def test_without_an_entry_there_is_nothing_in_any_table(
 
 async def test_the_queue_holds_ids_of_runs_and_nothing_else(database: Database, victim: Access) -> None:
     """R92: it has no tenants, so nothing of theirs may stand in it."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         jobs = await (await connection.execute("select args from queue.procrastinate_jobs")).fetchall()
     assert {name for job in jobs for name in job["args"]} <= {"run"}
 

@@ -65,7 +65,10 @@ def _constants(tree: ast.Module) -> list[str]:
 
 def python_calls(path: str, name: str) -> bool:
     """Return whether a module names a function as a whole text, or calls it within one."""
-    return any(text == name or re.search(rf"(?<![\w.]){re.escape(name)}\(", text) for text in texts().get(path, []))
+    return any(
+        text == name or re.search(rf"(?<![\w.])(?:public\.)?{re.escape(name)}\(", text)
+        for text in texts().get(path, [])
+    )
 
 
 FILES = functions(FUNCTIONS)

@@ -24,7 +24,7 @@ def saver(database: Database) -> Checkpoints:
 @pytest.fixture
 async def other(urls: Urls) -> AsyncGenerator[Checkpoints]:
     """Return a saver with connections of its own, which knows nothing but what is in the database."""
-    pool = await Database.open(urls.app, size=1)
+    pool = await Database.open(urls.app, size=1, worker_url=urls.worker)
     yield Checkpoints(pool)
     await pool.close()
 

@@ -54,7 +54,7 @@ def story(saver: Checkpoints, *, asks: bool = False, breaks: bool = False) -> An
 
 async def taken_over(database: Database, lease: Lease) -> Lease:
     """Let the sweep find the worker dead and another one lead the run."""
-    async with database.system() as connection:
+    async with database.worker() as connection:
         await records.sweep(connection)
     successor = await records.lease(database, lease.run, 2)
     assert successor is not None

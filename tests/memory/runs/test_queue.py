@@ -28,7 +28,7 @@ def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]
 
 @pytest.fixture
 async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
-    async with Queue.open(urls.app) as connection:
+    async with Queue.open(urls.worker) as connection:
         yield connection
 
 
@@ -48,10 +48,10 @@ async def test_a_job_of_a_rolled_back_transaction_does_not_exist(
 async def test_a_living_workers_runs_are_left_alone(stages: Stages, waiting: Queue, urls: Urls) -> None:
     stage = stages()
     run = await stage.start(plan=plan(pay("a")))
-    async with Seat.take(urls.app) as seat:
+    async with Seat.take(urls.worker) as seat:
         await stage.lease(run, number=seat.number)
-        assert run not in await sweep(stage.database, waiting)
-    assert run in await sweep(stage.database, waiting)
+        assert run not in await sweep(stage.database)
+    assert run in await sweep(stage.database)
 
 
 async def test_a_hung_workers_runs_are_taken_over(
@@ -60,10 +60,10 @@ async def test_a_hung_workers_runs_are_taken_over(
     """Trap 6: a stopped process keeps its lock, so its heartbeat counts as well."""
     stage = stages()
     run = await stage.start(plan=plan(pay("a")))
-    async with Seat.take(urls.app) as seat, superuser() as above:
+    async with Seat.take(urls.worker) as seat, superuser() as above:
         await stage.lease(run, number=seat.number)
         await above.execute("update runs set beat = now() - interval '31 s' where id = %s", [run])
-        assert run in await sweep(stage.database, waiting)
+        assert run in await sweep(stage.database)
 
 
 async def test_jobs_of_dead_workers_are_tidied_away(stages: Stages, waiting: Queue, superuser: Connect) -> None:
@@ -74,7 +74,7 @@ async def test_jobs_of_dead_workers_are_tidied_away(stages: Stages, waiting: Que
             "values ('runs', 'drive', 'doing'), ('runs', 'drive', 'failed') returning id"
         )
         ids = [row["id"] for row in await cursor.fetchall()]
-        async with stage.database.system() as connection:
+        async with stage.database.worker() as connection:
             await tidy(connection)
         jobs = await above.execute("select id from queue.procrastinate_jobs where id = any(%s)", [ids])
         assert await jobs.fetchall() == []

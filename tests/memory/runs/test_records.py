@@ -92,7 +92,7 @@ async def test_runs_of_a_dead_worker_are_queued_again_and_its_fence_is_spent(des
 
 async def test_a_swept_run_is_nobodys_until_it_is_leased_again(desk: Desk) -> None:
     lease = await desk.lease(await start(desk, "t1"))
-    async with desk.database.system() as connection:
+    async with desk.database.worker() as connection:
         await records.sweep(connection)
     budget = {"tokens": 1, "micros": 1, "calls": 1}
     with pytest.raises(LeaseLost):
@@ -106,7 +106,7 @@ async def test_runs_of_a_living_worker_stay_unless_it_hangs(desk: Desk) -> None:
     async with desk.database.system() as alive:
         await alive.execute("select pg_advisory_lock(7100, %s)", [WORKER])
         lease = await desk.lease(await start(desk, "t1"))
-        async with desk.database.system() as connection:
+        async with desk.database.worker() as connection:
             assert lease.run not in await records.sweep(connection)
             await records.beat(connection, WORKER)
             assert lease.run in await records.sweep(connection, silent_seconds=0)
@@ -115,7 +115,7 @@ async def test_runs_of_a_living_worker_stay_unless_it_hangs(desk: Desk) -> None:
 
 async def test_a_run_whose_wake_up_was_lost_is_found(desk: Desk) -> None:
     name = await start(desk, "t1")
-    async with desk.database.system() as connection:
+    async with desk.database.worker() as connection:
         assert name in await records.overdue(connection, 0)
         assert name not in await records.overdue(connection, 60)
 
@@ -123,7 +123,7 @@ async def test_a_run_whose_wake_up_was_lost_is_found(desk: Desk) -> None:
 async def test_a_run_is_taken_and_found_only_by_those_who_know_its_flow(desk: Desk) -> None:
     name = await start(desk, "t1", flow="nightly")
     assert await records.lease(desk.database, name, WORKER, ("governed", "other")) is None
-    async with desk.database.system() as connection:
+    async with desk.database.worker() as connection:
         assert name not in await records.overdue(connection, 0)
         assert name in await records.overdue(connection, 0, ("nightly",))
     lease = await records.lease(desk.database, name, WORKER, ("governed", "nightly"))

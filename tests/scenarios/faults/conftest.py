@@ -23,7 +23,7 @@ def urls(clone: Callable[[str], Urls], worker_id: str) -> Urls:
 
 @pytest.fixture(scope="session")
 async def database(urls: Urls, anyio_backend: str) -> AsyncGenerator[Database]:
-    pool = await Database.open(urls.app)
+    pool = await Database.open(urls.app, worker_url=urls.worker)
     yield pool
     await pool.close()
 

@@ -38,7 +38,7 @@ async def test_an_agreement_that_no_longer_holds_permits_nothing(stage: Stage, a
         await stage.decide(run)
     async with broken(above, fault, stage, run):
         if "expired" in fault.name:
-            async with stage.database.system() as connection:
+            async with stage.database.worker() as connection:
                 assert run in await records.expire(connection)
         status = await ending(stage, run)
     assert (status, stage.shop.payments) == ((fault.status, fault.reason), {})

@@ -67,7 +67,7 @@ async def test_a_run_whose_wake_up_is_refused_is_not_accepted(stages: Stages, ab
     stage, run = await queued(stages)
     await above.execute("alter table queue.procrastinate_jobs add constraint broken check (false) not valid")
     try:
-        async with Queue.open(urls.app) as queue:
+        async with Queue.open(urls.worker) as queue:
             with pytest.raises(Exception, match="failed"):
                 await _defer(stage, queue, run)
     finally:

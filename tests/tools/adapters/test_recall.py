@@ -73,7 +73,7 @@ async def test_what_a_run_recalled_is_no_news_even_after_its_worker_died(open_of
         requester = Access.of(office.own_lease.access.principal)
         await tell(office, requester, "refunds of Nordwind go to the old account")
         await office.succeed("memory.recall", {"query": "refunds of Nordwind"})
-        async with office.database.system() as connection:
+        async with office.database.worker() as connection:
             await records.sweep(connection)
         heir = await records.lease(office.database, office.own_lease.run, 2)
         assert heir
