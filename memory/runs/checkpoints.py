@@ -90,8 +90,8 @@ class Checkpoints(Threads):
         if keys.get(_FRESH) and not keys.get("checkpoint_id"):
             return None
         lease: Lease | None = None if keys.get("checkpoint_id") else keys.get(_LEASE)
-        place = _config(keys["thread_id"], {"checkpoint_ns": keys.get("checkpoint_ns", "")}, keys.get("checkpoint_id"))
-        where, values = self._search_where(place, None)
+        wanted = _config(keys["thread_id"], {"checkpoint_ns": keys.get("checkpoint_ns", "")}, keys.get("checkpoint_id"))
+        where, values = self._search_where(wanted, None)
         if lease:
             where += f" and (metadata @> %s {_OR_COPIED if keys.get(_COPIES, True) else ''})"
             values.append(Jsonb({"run": lease.run}))
@@ -215,15 +215,15 @@ class Checkpoints(Threads):
         return [self._tuple(keys, row) for row in rows]
 
     def _tuple(self, keys: Mapping[str, Any], row: Mapping[str, Any]) -> CheckpointTuple:
-        place = {**{name: keys[name] for name in _OURS if keys.get(name)}, "checkpoint_ns": row["checkpoint_ns"]}
+        names = {**{name: keys[name] for name in _OURS if keys.get(name)}, "checkpoint_ns": row["checkpoint_ns"]}
         thread, checkpoint, parent = row["thread_id"], row["checkpoint"], row["parent_checkpoint_id"]
         values: dict[str, Any] = dict(checkpoint.get("channel_values") or {})
         values |= self._load_blobs(row["channel_values"])
         return CheckpointTuple(
-            _config(thread, place, row["checkpoint_id"]),
+            _config(thread, names, row["checkpoint_id"]),
             cast("Checkpoint", {**checkpoint, "channel_values": values}),
             row["metadata"],
-            _config(thread, place, parent) if parent else None,
+            _config(thread, names, parent) if parent else None,
             self._load_writes(row["pending_writes"]),
         )
 
@@ -236,8 +236,8 @@ class Checkpoints(Threads):
 
 
 def _config(thread: str, keys: Mapping[str, Any], checkpoint: str | None) -> RunnableConfig:
-    place = {"checkpoint_ns": "", **keys, "thread_id": thread}
-    return {"configurable": {**place, "checkpoint_id": checkpoint} if checkpoint else place}
+    names = {"checkpoint_ns": "", **keys, "thread_id": thread}
+    return {"configurable": {**names, "checkpoint_id": checkpoint} if checkpoint else names}
 
 
 def _step(keys: Mapping[str, Any]) -> Step:
