@@ -72,5 +72,5 @@ async def health(database: Database) -> JournalHealth:
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    place = {name: value for name, value in problem.items() if name != "what"}
-    return f"{json.dumps(place)}: {problem['what']}"
+    location = {name: value for name, value in problem.items() if name != "what"}
+    return f"{json.dumps(location)}: {problem['what']}"

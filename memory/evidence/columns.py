@@ -25,6 +25,8 @@ async def column_problems(
     return [{**row["place"], "what": row["what"]} for row in rows if not series.intersection(_series(row["place"]))]
 
 
-def _series(place: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the chain that a place is in, or that it is among the leaves or the heads."""
-    return [(name, place["run"] if name == "run" else "") for name in ("run", "position", "number") if name in place]
+def _series(location: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the chain that a location is in, or that it is among the leaves or the heads."""
+    return [
+        (name, location["run"] if name == "run" else "") for name in ("run", "position", "number") if name in location
+    ]
