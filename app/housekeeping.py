@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from typing import TypeVar
 
+from memory.cancellation import heed_cancellation
 from memory.embeddings.embedder import Embedder
 from memory.errors import ControlError
 from memory.evidence import checks, log
@@ -201,11 +202,15 @@ async def check_journals_on(database: Database) -> None:
 async def attempt(name: str, work: Awaitable[T]) -> T | Exception:
     """Return the result of `work`, or the error that it raised, which is logged."""
     try:
-        return await work
+        result = await work
+        heed_cancellation()
+        return result
     except ControlError as error:
+        heed_cancellation()
         _LOG.warning("%s failed and will be tried again: %s", name, error)
         return error
     except Exception as error:  # noqa: BLE001  # the edge of one duty: it takes nothing else along
+        heed_cancellation()
         _LOG.exception("%s failed and will be tried again", name)
         return error
 

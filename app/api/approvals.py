@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Field
 from app.api import idempotency, views
 from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
-from memory.errors import CODES, Code, ControlError, Permanent
+from memory.errors import CODES, Code, Permanent
 from memory.governance import approvals, authors, limits, rounds
 from memory.governance.approvals import Approval, VoteResult
 from memory.postgres.database import Connection
-from memory.runs import results
+from memory.runs import previews
 from memory.runs.rows import MIXED
 from tools import admission, arguments
 from tools.action import Action
@@ -88,7 +88,7 @@ async def show(approval: str, services: ServicesDep, caller: CallerDep, response
     people = await authors.deciders(services.database, caller.access, _terms(record.approval))
     response.headers["ETag"] = f'"{record.approval.nonce}"'
     view = {**views.approval_view(record, people), **views.trust(account.differs, account.row_only)}
-    return {**view, "sample": await _sample(services, caller, record.approval)}
+    return {**view, "sample": await previews.sample(services.database, caller.access, approval, _SAMPLE)}
 
 
 def _terms(approval: Approval) -> dict[str, Any]:
@@ -266,27 +266,3 @@ def _strict_arguments(tool: Tool, edited: Mapping[str, Any]) -> dict[str, Any]:
             "invalid_arguments", f"{tool.name!r} does not take this: {'; '.join(problems)}", problems=problems
         )
     return arguments.parse(tool.arguments, edited).model_dump(mode="json")
-
-
-async def _sample(services: Services, caller: Caller, approval: Approval) -> list[Any]:
-    part = _slice(approval.question)
-    if part is None:
-        return []
-    rows = results.RunRows(services.database, caller.access, approval.run, approval.step)
-    try:
-        return list(await rows.sample(part, _SAMPLE))
-    except ControlError:
-        # The rows of an old round may be gone; what was asked is still worth showing.
-        return []
-
-
-def _slice(value: object) -> results.ResultSlice | None:
-    if isinstance(value, Mapping):
-        fields = cast(Mapping[str, object], value)
-        if {"handle", "start", "count", "digest"} <= fields.keys():
-            names = ("handle", "start", "count", "digest")
-            return cast(results.ResultSlice, {"total": 0, **{name: fields[name] for name in names}})
-        return next((part for item in fields.values() if (part := _slice(item))), None)
-    if isinstance(value, list):
-        return next((part for item in cast(list[object], value) if (part := _slice(item))), None)
-    return None

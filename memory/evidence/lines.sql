@@ -17,15 +17,18 @@ grant execute on function related_runs(text) to cs_app;
 -- The text of a kept row for the digest of its result, by the rules of rows.py: sums are made of its columns, so where
 -- these say otherwise than the text, it is no row's text any more.
 create or replace function text_as_kept(p result_rows) returns text
-language sql immutable set search_path = public, pg_temp as $$
-  select case when x.row is not null and p.amount = x.amount and p.currency is not distinct from x.currency then ''
-              else '?' end || p.row
-    from (select r.row, case when r.has_amount then (r.row ->> 'amount')::numeric else 0 end as amount,
-                 case when not r.has_amount then null
-                      when r.row ->> 'currency' ~ '^[A-Z]{3}$' then r.row ->> 'currency' else '*' end as currency
-            from (select t.row, coalesce(jsonb_typeof(t.row -> 'amount') = 'number', false) as has_amount
-                    from (select case when pg_input_is_valid(p.row, 'jsonb') then p.row::jsonb end as row offset 0) t) r) x
-$$;
+language plpgsql stable set search_path = public, pg_temp as $$
+declare v jsonb; v_amount numeric := 0; v_currency text;
+begin
+  -- In statements of its own: within one, the planner may read the text before its form is looked at.
+  if not pg_input_is_valid(p.row, 'jsonb') then return '?' || p.row; end if;
+  v := p.row::jsonb;
+  if jsonb_typeof(v -> 'amount') = 'number' then
+    v_amount := (v ->> 'amount')::numeric;
+    v_currency := case when v ->> 'currency' ~ '^[A-Z]{3}$' then v ->> 'currency' else '*' end;
+  end if;
+  return case when p.amount = v_amount and p.currency is not distinct from v_currency then '' else '?' end || p.row;
+end $$;
 revoke execute on function text_as_kept(result_rows) from public;
 
 -- All governed rows of the entered tenant, or those of one run. Of results also the digest of the rows that are kept.
@@ -38,7 +41,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
              where a.run = coalesce(p_run, a.run)
   union all select governed_row(v) from approvals a join votes v on v.approval = a.id where a.run = coalesce(p_run, a.run)
   union all select governed_row(h) || to_jsonb((select rows_digest(string_agg(text_as_kept(w), E'\n' order by w.ord))
-                                                  from result_rows w where w.handle = h.handle))
+                                                  from result_rows w where w.principal = h.principal and w.handle = h.handle))
               from results h where h.run = coalesce(p_run, h.run)
   union all select governed_row(q) from principals q where p_run is null
   union all select governed_row(k) from keys k where p_run is null

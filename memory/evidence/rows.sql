@@ -40,8 +40,9 @@ create or replace function governed_row(v votes) returns jsonb language sql stab
 return governed_text('votes', v.approval || '/' || v.approver, to_jsonb(v));
 revoke execute on function governed_row(votes) from public;
 
+-- Whose a result is follows from its run.
 create or replace function governed_row(v results) returns jsonb language sql stable set timezone = 'UTC'
-return governed_text('results', v.handle, to_jsonb(v));
+return governed_text('results', v.handle, to_jsonb(v) - 'principal');
 revoke execute on function governed_row(results) from public;
 
 create or replace function governed_row(v principals) returns jsonb language sql stable set timezone = 'UTC'

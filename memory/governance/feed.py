@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 import psycopg
 
+from memory.cancellation import heed_cancellation
+
 _LOG = logging.getLogger(__name__)
 _CATCH_UP_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
@@ -70,6 +72,7 @@ class Feed:
                         for event in self._followers.get(run, ()):
                             event.set()
             except psycopg.OperationalError as error:
+                heed_cancellation()
                 self._listening.clear()
                 _LOG.warning("the journal feed lost its connection (%s); trying again", error)
                 await asyncio.sleep(_RECONNECT_SECONDS)

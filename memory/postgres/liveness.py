@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
+from memory.cancellation import heed_cancellation
+
 REST_SECONDS = 30.0
 """After so long at rest a connection is asked: what lies between may have dropped it without a word."""
 READ_ONLY_SECONDS = 1.0
@@ -63,6 +65,7 @@ class Liveness:
                 await AsyncConnectionPool.check_connection(connection)
         except (OperationalError, TimeoutError) as error:
             await connection.close()
+            heed_cancellation()
             if self._pool:
                 await self._pool.check()
             raise OperationalError("the server ended this connection while it rested") from error

@@ -12,6 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
 from psycopg_pool import AsyncConnectionPool
 
+from memory.cancellation import heed_cancellation
 from memory.errors import Permanent, Temporary
 from memory.postgres import limits
 from memory.postgres.liveness import Liveness
@@ -105,6 +106,7 @@ class Pool:
         except psycopg.errors.LockNotAvailable as error:
             raise held_up(error) from error
         except psycopg.Error as error:
+            heed_cancellation()
             if is_broken:
                 # One connection died, so its neighbours probably did: better found now than one by one.
                 await self._sessions.check()

@@ -55,10 +55,12 @@ class Session(AsyncConnection[DictRow]):
         return tuple(self.pgconn.parameter_status(name) for name in _REPORTED)
 
     async def prepare_use(self) -> None:
-        """Remember what the session is like before anybody uses it, and begin transactions by none of its defaults."""
+        """Remember what the session is like before anybody uses it, and begin transactions by none of its defaults.
+
+        Whether it takes writes stays as the server has it, which reports a change, so that an operator can forbid them.
+        """
         self._reports = self.reports()
         await self.set_isolation_level(IsolationLevel.READ_COMMITTED)
-        await self.set_read_only(False)
         await self.set_deferrable(False)
 
     def note(self, trace: Trace) -> None:

@@ -103,7 +103,8 @@ def _refused(code: str, thread: str, run: str | None) -> Permanent:
             message = f"thread {thread!r} has the open run {run!r}, led by another; wait until it ends or cancel it"
             return Permanent("busy", message)
         case "foreign":
-            return Permanent("forbidden", f"run {run!r} of thread {thread!r} is another person's; ask them")
+            part = f"run {run!r} of thread {thread!r}" if run else f"thread {thread!r}"
+            return Permanent("forbidden", f"{part} is another person's; ask them")
         case "taken":
             return Permanent("conflict", f"thread {thread!r} has checkpoints; copy into an empty one")
         case _:

@@ -19,6 +19,11 @@ begin
        and (r.status in ('queued', 'running', 'waiting')
             or r.requester <> current_principal() and not is_of(array['admin']))
      order by r.thread, r.created desc limit 1;
+  if found then return; end if;
+  -- What was copied into a thread may have no run.
+  return query
+    select 'foreign', c.thread_id, null::text from checkpoints c
+     where c.thread_id = any (p_threads) and c.principal <> current_principal() and not is_of(array['admin']) limit 1;
 end $$;
 revoke execute on function first_refusal(text[], jsonb) from public;
 

@@ -1,4 +1,6 @@
-"""First rows of a run's results for its requester, and for nobody else; called by the API.
+"""First rows of results, for those who may see them; called by the API.
+
+Of a run's results they are for its requester, and of what a question asks about for those who are asked as well.
 
 A text that a run recalled is shown only while it is remembered: forgotten and expired ones are left out, though the
 run's copy stays until its requester is forgotten.
@@ -51,6 +53,12 @@ async def read(database: Database, access: Access, run: str, results: Mapping[st
     for row in rows:
         first_rows.setdefault(row["place"], []).append(json.loads(row["row"]))
     return first_rows
+
+
+async def sample(database: Database, access: Access, approval: str, count: int) -> list[ResultRow]:
+    """Return the first rows of what a round asks about: for its requester and whoever may decide, else none."""
+    rows = await database.rows(access, "select * from sample_of_question(%s, %s)", approval, count)
+    return [json.loads(row["row"]) for row in rows]
 
 
 def _slices(results: Mapping[str, Any], path: str, level: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:

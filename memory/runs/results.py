@@ -1,6 +1,6 @@
 """Results of large reads, stored by handle, so that agents pass references and never the rows themselves.
 
-The gateway gives a step's `RunRows` to the tool that runs; the API shows people samples.
+The gateway gives a step's `RunRows` to the tool that runs; people see first rows (previews.py).
 """
 
 import hashlib
@@ -23,7 +23,6 @@ from memory.store.models import Provenance, SearchResult
 
 _PART = "from result_rows where handle = %(handle)s and ord >= %(start)s and ord < %(end)s"
 _HEADER = "insert into results (handle, run, name, count, total, currency, digest, shape, checkpoint) "
-_ROWS = f"select row {_PART} order by ord"
 _PAGE_ROWS = "select row from result_rows where handle = %s and ord >= %s and ord < %s order by ord"
 _DIGEST = f"select rows_digest(string_agg(row, E'\n' order by ord)) as digest {_PART}"
 _MEASURES = f"""
@@ -55,8 +54,8 @@ class RunRows:
         self._checkpoint = checkpoint or None
 
     def handle(self, name: str) -> str:
-        """Return the handle of a named result of this step, kept or not."""
-        address = json.dumps([self._access.principal.tenant, self._run, self._step, name])
+        """Return the handle of a named result of this step, kept or not; the database takes no other for it."""
+        address = "\n".join([self._access.principal.tenant, self._run, f"{self._step}/{name}"])
         return "h_" + hashlib.sha256(address.encode()).hexdigest()[:24]
 
     async def keep(self, name: str, rows: AsyncIterator[ResultRow]) -> ResultSlice:
@@ -133,14 +132,6 @@ class RunRows:
         if (currency := part.get("currency")) and currency != measures["currency"]:
             message = f"the rows of {part['handle']!r} are in {measures['currency'] or 'nothing'}, not {currency}"
             raise Permanent("forged_authority", f"{message}; cut the slice again")
-
-    async def sample(self, part: ResultSlice, count: int) -> list[ResultRow]:
-        """Return the first rows of a slice, for people to look at."""
-        async with self._database.transaction(self._access) as connection:
-            await self._check_digest(connection, part)
-            first = {**_span(part), "end": part["start"] + min(count, part["count"])}
-            cursor = await connection.execute(_ROWS, first)
-            return [json.loads(row["row"]) for row in await cursor.fetchall()]
 
     async def slice_of(self, handle: str) -> ResultSlice:
         """Return the slice that covers a handle of this run; raises Permanent("forged_authority") for any other."""

@@ -3,7 +3,7 @@
 -- All that a thread left behind, as one text, or null if another has archived it; keeps
 -- new runs out until the caller's transaction ends.
 create or replace function read_transcript(p_thread text) returns text
-language plpgsql set search_path = public, pg_temp as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || p_thread));
   if not exists (select 1 from checkpoints c where c.thread_id = p_thread) then return null; end if;
@@ -38,8 +38,9 @@ begin
     union all select octet_length(w.blob) from checkpoint_writes w where w.thread_id = p_thread
     union all select octet_length(concat(m.prompt, m.answer)) from model_calls m join runs r on r.id = m.run
                where r.thread = p_thread) part;
-  insert into transcripts (thread, content, size, digest, retained_until)
-  values (p_thread, p_content, v_size, p_digest, clock_timestamp() + p_retention)
+  insert into transcripts (thread, content, size, digest, retained_until, principal)
+  select p_thread, p_content, v_size, p_digest, clock_timestamp() + p_retention, coalesce(min(c.principal), '')
+    from checkpoints c where c.thread_id = p_thread
   on conflict (tenant, thread) do update set content = excluded.content, size = excluded.size,
     digest = excluded.digest, archived = clock_timestamp(), retained_until = excluded.retained_until,
     restored = null, gone = null;
@@ -55,17 +56,18 @@ grant execute on function shelve_transcript(text, bytea, text, interval) to cs_w
 -- Puts rows back from exactly the text that was archived, and records who asked for it.
 create or replace function restore_transcript(p_thread text, p_text text) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v jsonb; v_tenant jsonb := jsonb_build_object('tenant', current_tenant());
+declare v jsonb; v_keys jsonb;
 begin
-  perform 1 from transcripts t where t.thread = p_thread and t.content is not null
-     and t.digest = encode(sha256(convert_to(p_text, 'UTF8')), 'hex') for update;
+  select jsonb_build_object('tenant', t.tenant, 'principal', t.principal) into v_keys from transcripts t where t.thread = p_thread and t.content is not null
+     and t.digest = encode(sha256(convert_to(p_text, 'UTF8')), 'hex')
+     and (t.principal = current_principal() or is_of(array['admin'])) for update;
   if not found then return false; end if;
   v := p_text::jsonb;
-  insert into checkpoints select (jsonb_populate_record(null::checkpoints, x || v_tenant)).*
+  insert into checkpoints select (jsonb_populate_record(null::checkpoints, x || v_keys)).*
     from jsonb_array_elements(v -> 'checkpoints') x on conflict do nothing;
-  insert into checkpoint_blobs select (jsonb_populate_record(null::checkpoint_blobs, x || v_tenant)).*
+  insert into checkpoint_blobs select (jsonb_populate_record(null::checkpoint_blobs, x || v_keys)).*
     from jsonb_array_elements(v -> 'blobs') x on conflict do nothing;
-  insert into checkpoint_writes select (jsonb_populate_record(null::checkpoint_writes, x || v_tenant)).*
+  insert into checkpoint_writes select (jsonb_populate_record(null::checkpoint_writes, x || v_keys)).*
     from jsonb_array_elements(v -> 'writes') x on conflict do nothing;
   update model_calls m set prompt = x ->> 'prompt', answer = x ->> 'answer'
     from jsonb_array_elements(v -> 'calls') x, runs r

@@ -129,7 +129,8 @@ create or replace function forget_work(p_runs text[], p_threads text[]) returns 
 language plpgsql set search_path = public, pg_temp as $$
 declare v_results int; v_checkpoints int; v_transcripts int;
 begin
-  delete from result_rows w where w.handle in (select h.handle from results h where h.run = any (p_runs));
+  delete from result_rows w where (w.principal, w.handle) in (
+    select h.principal, h.handle from results h where h.run = any (p_runs));
   delete from results h where h.run = any (p_runs);
   get diagnostics v_results = row_count;
   delete from checkpoint_writes w where w.thread_id = any (p_threads);

@@ -1,4 +1,5 @@
--- What a search reads: BM25 and vector facts of one or several scopes as columns. Called by search.py.
+-- What a search reads: BM25 and vector facts of one or several scopes as columns. Called by search.py. What looks at words
+-- is the owner's, under the same policies: a caller's own plan of it would count the words of others.
 
 -- Misspelling: words that are spelled almost alike count half, as those of one kin do, where nobody used the word
 -- itself. What resembles nothing is found by nothing, which hashed vectors of spelling could not tell.
@@ -24,7 +25,7 @@ grant execute on function near_spellings(text) to cs_app;
 -- Where words stand that are spelled almost like this one, other than those of the question itself.
 create or replace function look_nearly(p_scopes text[], p_word text, p_words text[])
 returns table (holders bytea, hits bytea)
-language plpgsql stable strict set search_path = public, pg_temp
+language plpgsql stable strict security definer set search_path = public, pg_temp
 -- Planned once, and by index, as in look_along.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
@@ -60,7 +61,7 @@ grant execute on function look_nearly(text[], text, text[]) to cs_app;
 create or replace function look_along(p_scopes text[], p_query text, p_embedder text, p_asked vector)
 returns table (ids bytea, created bytea, sizes bytea, marks bytea, speakers text[], sessions text[], cosines bytea,
                holders bytea[], hits bytea[], expired int, superseded int, "foreign" int)
-language plpgsql stable set search_path = public, pg_temp
+language plpgsql stable security definer set search_path = public, pg_temp
 -- By index, in its order, and planned once, however few rows the planner believes in.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$

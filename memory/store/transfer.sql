@@ -75,9 +75,7 @@ begin
     update memories m set superseded_by = v.id
      where m.tenant = v_tenant and m.scope = v_scope and m.key = v.key and m.superseded_by = v_named;
   end if;
-  insert into memory_marks (scope, mark, memory)
-  select v_scope, given.mark, v.id from jsonb_array_elements_text(p -> 'marks') as given (mark)
-   where v.key is null on conflict do nothing;
+  if v.key is null then perform mark_memory(v_scope, v.id, p -> 'marks'); end if;
   return query
     select 'kept', m.id::text, m.scope, m.key, m.body, m.trust, m.provenance, m.created, m.expires, m.uses, m.speaker,
            m.session, m.place, m.said

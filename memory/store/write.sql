@@ -48,6 +48,26 @@ end $$;
 revoke execute on function restated_memory(jsonb) from public;
 grant execute on function restated_memory(jsonb) to cs_app;
 
+-- Memories of a scope that are worded like one of these marks, at most a hundred for each. A function of the owner, as only
+-- its answer may be seen: whose else a mark is, a plan would tell.
+create or replace function alike(p_scope text, p_marks jsonb) returns uuid[]
+language sql stable security definer set search_path = public, pg_temp as $$
+  select array(select k.memory from jsonb_array_elements_text(p_marks) as given (mark)
+                cross join lateral (select a.memory from memory_marks a
+                                     where a.scope = p_scope and a.mark = given.mark limit 100) k)
+$$;
+revoke execute on function alike(text, jsonb) from public;
+grant execute on function alike(text, jsonb) to cs_app;
+
+-- Keeps by which marks a memory is found again, in a scope that may be written.
+create or replace function mark_memory(p_scope text, p_memory uuid, p_marks jsonb) returns void
+language sql security definer set search_path = public, pg_temp as $$
+  insert into memory_marks (scope, mark, memory)
+  select p_scope, given.mark, p_memory from jsonb_array_elements_text(p_marks) as given (mark) on conflict do nothing
+$$;
+revoke execute on function mark_memory(text, uuid, jsonb) from public;
+grant execute on function mark_memory(text, uuid, jsonb) to cs_app;
+
 -- Looks at a note before it is written: what it repeats, restates or may not replace. Texts are compared only with the
 -- few that resemble them or were shown. Sees what the caller sees.
 create or replace function look_at_note(p jsonb)
@@ -83,10 +103,7 @@ begin
        and (m.expires is null or m.expires > clock_timestamp());
     if found then return; end if;
   else
-    v_alike := array(
-      select k.memory from jsonb_array_elements_text(p -> 'marks') as given (mark)
-       cross join lateral (select a.memory from memory_marks a
-                            where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 100) k);
+    v_alike := alike(v_scope, p -> 'marks');
     return query
       -- What is said again in another place of a conversation is a memory of its own.
       select case when v_session is null or (m.session = v_session and m.place = v_place) then 'twin' else 'new' end,
@@ -218,8 +235,7 @@ begin
     values (v.id, v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder, p_embedding, v.trust,
             v.provenance, v_end, v.pinned, v.valid_from, v.valid_to, v.known_to, v.superseded_by, v.speaker, v.said,
             v.session, v.place) returning * into v;
-    insert into memory_marks (scope, mark, memory)
-    select v.scope, given.mark, v.id from jsonb_array_elements_text(p -> 'marks') as given (mark) where v.key is null;
+    if v.key is null then perform mark_memory(v.scope, v.id, p -> 'marks'); end if;
   end if;
   return query select code, null::uuid, null::text, v.id::text, v.scope, v.key, v.body, v.trust, v.provenance,
                       v.created, v.expires, v.uses, v.speaker, v.session, v.place, v.said;

@@ -150,7 +150,7 @@ async def measure(kills: int, seed: int) -> dict[str, Any]:
         await strike_load(folder, record, rng, kills - kills // 2)
         text = (folder / "up.log").read_text(errors="replace")
     record.advice = [line for line in text.split("\n") if any(word in line for word in _HARMFUL)]
-    open_runs = [run for run, status in record.runs.items() if status != "done"]
+    open_runs = {run: status for run, status in record.runs.items() if status != "done"}
     return {
         "kills": record.kills,
         "starts": record.starts,

@@ -56,6 +56,10 @@ def _is_known(words: list[str]) -> bool:
     command: Any = typer.main.get_command(app)
     while words and hasattr(command, "commands") and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
-    options = {option for parameter in command.params for option in parameter.opts} | {"--debug", "--help", "--json"}
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--debug",
+        "--help",
+        "--json",
+    }
     asked = {word.split("=", 1)[0] for word in words if word.startswith("--")}
     return not (hasattr(command, "commands") and words and not words[0].startswith("-")) and asked <= options

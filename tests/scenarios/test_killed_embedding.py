@@ -29,7 +29,9 @@ COUNT, STOP = 250, "remark 249 about ships"
 @contextmanager
 def worker(town: Town, log: Path) -> Generator[subprocess.Popen[bytes]]:
     """Let a worker process of its own work, as operators start one; it is killed at the latest when the block ends."""
-    variables = {**environment(town.settings), "COUNTERSIGN_DATABASE_URL": town.addresses.app, "OPENAI_API_KEY": "none"}
+    urls = {"DATABASE_URL": town.addresses.app, "WORKER_DATABASE_URL": str(town.addresses.worker)}
+    addresses = {f"COUNTERSIGN_{name}": url for name, url in urls.items()}
+    variables = {**environment(town.settings), **addresses, "OPENAI_API_KEY": "none"}
     argv = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
     with log.open("wb") as out, subprocess.Popen(argv, env={**os.environ, **variables}, stderr=out) as process:
         try:

@@ -30,7 +30,7 @@ async def test_a_hung_worker_is_noticed_after_its_time_and_a_living_one_stays(de
         await alive.execute("select pg_advisory_lock(7100, %s)", [WORKER])
         lease = await desk.lease(await start(desk))
         await above.execute(BEATS, [lease.run])
-        async with desk.database.system() as connection:
+        async with desk.database.worker() as connection:
             assert lease.run not in await records.sweep(connection, silent_seconds=60)
             assert lease.run in await records.sweep(connection, silent_seconds=0)
         await alive.execute("select pg_advisory_unlock(7100, %s)", [WORKER])
@@ -40,7 +40,7 @@ async def test_a_run_whose_wake_up_was_lost_before_is_found(desk: Desk, superuse
     name = await start(desk)
     async with superuser() as above:
         await above.execute(BEATS, [name])
-    async with desk.database.system() as connection:
+    async with desk.database.worker() as connection:
         assert name in await records.overdue(connection, 60)
         assert name not in await records.overdue(connection, 60)
 

@@ -18,7 +18,8 @@ COUNTERSIGN = (sys.executable, "-c", "from app.cli import main; main()")
 @pytest.mark.parametrize("command", ["worker", "serve", "migrate"])
 def test_an_unreachable_database_is_69(tmp_path: Path, command: str) -> None:
     url = "postgresql://cs_app:x@127.0.0.1:9/none"
-    process = command_line(command, COUNTERSIGN_DATABASE_URL=url, COUNTERSIGN_DATABASE_OWNER_URL=url, folder=tmp_path)
+    names = ("DATABASE_URL", "DATABASE_OWNER_URL", "WORKER_DATABASE_URL")
+    process = command_line(command, folder=tmp_path, **{f"COUNTERSIGN_{name}": url for name in names})
     assert (process.returncode, "Traceback" in process.stderr) == (69, False)
     assert "127.0.0.1" in process.stderr
     assert ":x@" not in process.stderr

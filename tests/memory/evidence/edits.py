@@ -191,7 +191,8 @@ ROWS: Mapping[str, tuple[str, str]] = {
     ),
     "result_rows: one deleted": ("delete from result_rows where ord = 0", "results {handle}"),
     "result_rows: one added": (
-        "insert into result_rows (tenant, handle, ord, amount, row) values ('{tenant}', '{handle}', 9, 1, '{{}}')",
+        "insert into result_rows (tenant, principal, handle, ord, amount, row) "
+        "select tenant, principal, handle, 9, 1, '{{}}' from results where handle = '{handle}'",
         "results {handle}",
     ),
     "result_rows: another amount": ("update result_rows set amount = 1 where ord = 0", "results {handle}"),

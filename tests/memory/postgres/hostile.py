@@ -121,6 +121,7 @@ class Prey:
     person: str
     run: str
     memory: str
+    handle: str
 
 
 def of_tables(tables: Sequence[str]) -> Statements:

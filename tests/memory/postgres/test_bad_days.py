@@ -114,6 +114,7 @@ async def test_what_an_entry_refused_for_its_time_carried_is_executed_once(
     name = f"t-{uuid4().hex[:12]}"
     async with await psycopg.AsyncConnection.connect(own.owner, autocommit=True) as owner:
         await owner.execute("insert into tenants (id) values (%s)", [name])
+        await owner.execute("grant usage on sequence worker_numbers to cs_app")
     clock_of_process.step = DAY
     access = Access.of(Principal(name, "alice"))
     await database.call(access, "nextval", "worker_numbers")

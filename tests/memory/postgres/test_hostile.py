@@ -6,7 +6,7 @@ All statements run with COUNTERSIGN_TEST_HOSTILE=all; otherwise a part of each s
 import os
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 import psycopg
@@ -36,6 +36,17 @@ _SAMPLED = """
 select relation, name from ({}) x join pg_attribute a on a.attrelid = x.relation::regclass and a.attname = x.name
  where a.attstattarget is distinct from 0
    and format_type(a.atttypid, null) in ('text', 'uuid', 'bytea', 'jsonb', 'text[]', 'uuid[]', 'vector')"""
+_LEAVE = (
+    "insert into checkpoints (tenant, principal, thread_id, checkpoint_id, checkpoint) "
+    "values (%(tenant)s, %(person)s, %(run)s, 'c', to_jsonb(%(text)s::text))",
+    "insert into checkpoint_blobs (tenant, principal, thread_id, channel, version, type, blob) "
+    "values (%(tenant)s, %(person)s, %(run)s, %(text)s::text, '1', 'json', %(text)s::text::bytea)",
+    "insert into checkpoint_writes (tenant, principal, thread_id, checkpoint_id, task_id, idx, channel, blob) "
+    "values (%(tenant)s, %(person)s, %(run)s, 'c', 't', 0, %(text)s::text, %(text)s::text::bytea)",
+    "insert into transcripts (tenant, principal, thread, content, size, digest, retained_until) "
+    "values (%(tenant)s, %(person)s, %(run)s, %(text)s::text::bytea, 1, %(text)s::text, now() + interval '1 day')",
+    "update model_calls set prompt = %(text)s::text, answer = 'x' where run = %(run)s",
+)
 _FEW_VALUES = {"status", "kind", "state", "trust", "scope_kind", "embedder", "currency"}
 _OF_NOBODY = {"schema_migrations", "schema_functions", "checkpoint_migrations"}
 
@@ -59,13 +70,13 @@ async def _plant(database: Database, person: Principal, marker: str) -> Prey:
     assert (await search.recall(database, access, marker)).hits
     lease = await lead(database, access)
     await TokenMeter(database).reserve(lease, "planner", 10)
-    await RunRows(database, access, lease.run, "s1").keep("kept", _rows(f"row of {marker[::-1]}"))
+    part = await RunRows(database, access, lease.run, "s1").keep("kept", _rows(f"row of {marker}"))
     async with database.transaction(access) as connection:
         await connection.execute(
             "insert into requests (key, route, hash, answer) values (%s, 'r', %s, to_jsonb(%s::text))",
             [marker, "0" * 64, text],
         )
-    return Prey(person.tenant, person.id, lease.run, str(memory.id))
+    return Prey(person.tenant, person.id, lease.run, str(memory.id), part["handle"])
 
 
 async def _rows(text: str) -> AsyncIterator[dict[str, str]]:
@@ -82,17 +93,16 @@ async def ground(database: Database, people: dict[str, Principal], owner: Connec
     colleague, stranger = f"heliotrope{uuid4().hex}", f"marigold{uuid4().hex}"
     prey = (await _plant(database, people["alice"], colleague), await _plant(database, zoe, stranger))
     async with superuser() as above:
-        await above.execute(
-            "update model_calls set prompt = case run when %s then %s else %s end, answer = 'x' where run = any(%s)",
-            [prey[0].run, colleague, stranger, [victim.run for victim in prey]],
-        )
+        for victim, text in zip(prey, (colleague, stranger), strict=True):
+            for statement in _LEAVE:
+                values = {"tenant": victim.tenant, "person": victim.person, "run": victim.run, "text": text}
+                await above.execute(statement.encode(), values)
         await above.execute("analyze")
         rows = await (await above.execute(_COLUMNS.encode())).fetchall()
     columns = tuple((str(row["relation"]), str(row["name"])) for row in rows)
     tables = tuple(sorted({table for table, _ in columns}))
-    # Rows of results are those of a tenant, so there only the stranger's are hidden; they hold the marker backwards.
-    # A tenant's name and a run's id say nothing of a colleague, whose runs bob may see.
-    markers = (colleague, prey[0].memory, stranger, stranger[::-1], prey[1].memory, prey[1].run)
+    # A run's id and a tenant's name say nothing of a colleague, whose runs bob may see.
+    markers = (colleague, prey[0].memory, stranger, prey[1].memory, prey[1].run)
     return Ground(Access.of(people["bob"]), markers, prey, tables, columns)
 
 
@@ -151,12 +161,16 @@ async def test_what_a_tenant_shares_is_found(database: Database, ground: Ground)
 async def test_markers_are_really_there(ground: Ground, superuser: Connect) -> None:
     """Without this, empty tables would prove everything."""
     async with superuser() as above:
-        for table in ("memories", "model_calls", "requests", "memory_postings", "runs"):
+        for table in (
+            *("memories", "model_calls", "requests", "memory_postings", "runs", "results", "result_rows"),
+            *("checkpoints", "checkpoint_blobs", "checkpoint_writes", "transcripts"),
+        ):
             query = sql.SQL("select 1 from {} t where t::text ~ %s limit 1").format(sql.Identifier(table))
             names = "|".join((*ground.markers, ground.prey[0].run))
             assert await (await above.execute(query, [names])).fetchone(), table
 
 
+_EXPLAIN = "set local enable_seqscan = off; explain (analyze, costs off, timing off, summary off, buffers off)"
 _DIFFERENTIAL = (
     "insert into memory_links (scope, memory, digest, trust, provenance) "
     "values ('user:bob', '{memory}', 'x', 'human', '{{}}')",
@@ -169,7 +183,15 @@ _DIFFERENTIAL = (
     "select * from hold_memory('{memory}', true)",
     "select * from archive_of('{memory}', 10)",
     "explain select * from memories where id = '{memory}'",
-    "explain select * from memory_postings where memory = '{memory}'",
+    f"{_EXPLAIN} select * from memory_postings where lexeme = '{{memory}}'",
+    f"{_EXPLAIN} select * from memory_marks where mark = '{{memory}}'",
+    f"{_EXPLAIN} select * from result_rows where handle = '{{handle}}'",
+    "insert into result_rows (handle, ord, amount, row) values ('{handle}', 0, 0, '{{}}') returning ord",
+    "insert into results (handle, run, name, count, total, digest, shape) "
+    "values ('{handle}', 'x', 's1/kept', 0, 0, repeat('0', 64), '{{}}') returning *",
+    "select * from sample_of_question('{handle}', 9)",
+    "select * from alike('user:alice', '[\"{memory}\"]')",
+    "select mark_memory('user:alice', '{memory}', '[\"x\"]')",
 )
 _OF_RUNS = (
     "select wake_run('{run}')",
@@ -183,7 +205,7 @@ _OF_RUNS = (
     "select * from append('{run}', 1, '{{\"kind\":\"note\"}}')",
     "insert into model_calls (tenant, run, role, reserved) values (current_tenant(), '{run}', 'x', 1)",
     "insert into results (handle, run, name, count, total, digest, shape) "
-    "values ('h_000000000000000000000000', '{run}', 'x', 0, 0, repeat('0', 64), '{{}}')",
+    "values ('{handle}', '{run}', 's1/kept', 0, 0, repeat('0', 64), '{{}}')",
     "explain select * from runs where id = '{run}'",
     "explain select * from journal where run = '{run}'",
     "select * from related_runs('{run}')",
@@ -203,12 +225,12 @@ _OF_TENANTS = (
 async def test_what_exists_looks_like_what_was_invented(database: Database, ground: Ground, statement: str) -> None:
     victims = ground.prey if statement in _DIFFERENTIAL else ground.prey[1:]
     for victim in victims:
-        invented = Prey(f"z-{uuid4().hex[:12]}", "zoe", str(uuid4()), str(uuid4()))
+        invented = Prey(f"z-{uuid4().hex[:12]}", "zoe", str(uuid4()), str(uuid4()), f"h_{uuid4().hex[:24]}")
         outcomes = set[str]()
         for names in (victim, invented):
-            text = statement.format(tenant=names.tenant, run=names.run, memory=names.memory)
+            text = statement.format(**asdict(names))
             outcome = await _outcome(database, ground.bob, text)
-            for name in (names.tenant, names.run, names.memory):
+            for name in (names.tenant, names.run, names.memory, names.handle):
                 outcome = outcome.replace(name, "NAME")
             outcomes.add(outcome)
         assert len(outcomes) == 1, outcomes

@@ -55,7 +55,7 @@ class Crowd:
 @pytest.fixture(scope="module")
 async def crowd(urls: Urls, anyio_backend: str) -> AsyncGenerator[Crowd]:
     """Return the crowd on a pool of one connection, so that each meets what the one before left behind."""
-    database = await Database.open(urls.app, size=1)
+    database = await Database.open(urls.app, size=1, worker_url=urls.worker)
     tenants = [f"t-{uuid4().hex[:12]}" for _ in range(3)]
     crowd = Crowd(database, [Principal(tenants[n % 3], f"u{n}") for n in range(SCOPES)])
     for number in range(SCOPES):
@@ -111,7 +111,7 @@ async def test_an_entry_copied_in_one_transaction_is_worth_nothing_in_the_next(c
 
 async def test_stepping_back_behind_a_later_entry_leaves_nobody(crowd: Crowd) -> None:
     """R92: the setting returns with the savepoint, the seals do not."""
-    async with crowd.database.transaction(crowd.access(0)) as connection:
+    async with crowd.database.worker_transaction(crowd.access(0)) as connection:
         await connection.execute("savepoint before")
         await connection.execute("select * from expire_approvals()")
         await connection.execute("rollback to before")

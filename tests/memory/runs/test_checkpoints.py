@@ -70,7 +70,7 @@ async def play(graph: Any, lease: Lease, graph_input: Any, *, fresh: bool = True
     return await graph.ainvoke(graph_input, leading(lease, fresh=fresh), durability="sync")
 
 
-async def test_columns_are_those_of_the_pinned_package_and_a_tenant(urls: Urls, superuser: Connect) -> None:
+async def test_columns_are_those_of_the_pinned_package_and_whose_they_are(urls: Urls, superuser: Connect) -> None:
     """A new version of the package that changes its tables is noticed here."""
     columns = (
         "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns "
@@ -84,7 +84,7 @@ async def test_columns_are_those_of_the_pinned_package_and_a_tenant(urls: Urls, 
         own_history = await (await above.execute(columns, ["public"])).fetchall()
         versions = await (await above.execute("select count(*) as n from public.checkpoint_migrations")).fetchone()
         await above.execute("drop schema stock cascade")
-    assert [row for row in own_history if row["column_name"] != "tenant"] == stock
+    assert [row for row in own_history if row["column_name"] not in ("tenant", "principal")] == stock
     assert (versions or {})["n"] == len(PostgresSaver.MIGRATIONS)
 
 

@@ -243,13 +243,13 @@ async def test_a_text_is_recognised_among_hundreds_of_one_pattern(database: Data
 async def test_nobody_sees_marks_links_or_sightings_of_another(
     database: Database, own_access: Access, bob: Principal, working: Access, remember: Remember
 ) -> None:
-    """R92: the tables beside a memory are as closed as it is; keys and tombstones are closed to all."""
+    """R92: the tables beside a memory are as closed as it is; marks, keys and tombstones are closed to all."""
     for _ in range(2):
         await remember("the ledger closes at noon")
     await search.recall(database, working, "ledger")
-    for table in ("memory_marks", "memory_links", "memory_seen"):
+    for table in ("memory_links", "memory_seen"):
         assert await rows(database, Access.of(bob), "1", table) == []
-    for table in ("memory_secrets", "memory_tombstones"):
+    for table in ("memory_secrets", "memory_tombstones", "memory_marks"):
         with pytest.raises(Exception, match="permission denied"):
             await rows(database, own_access, "1", table)
 

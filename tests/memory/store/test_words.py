@@ -3,11 +3,11 @@
 import pytest
 from langgraph.store.base import PutOp
 
-from memory.postgres.database import Database
+from memory.postgres.database import Connection, Database
 from memory.scope import Access
 from memory.store import search
 from memory.store.langgraph_store import MemoryStore
-from tests.memory.store.test_search import Say, own_access, say
+from tests.memory.store.test_search import Say, own_access, posted, say
 
 __all__ = ["own_access", "say"]
 pytestmark = pytest.mark.anyio
@@ -78,20 +78,14 @@ async def test_signs_and_letters_in_one_run_are_told_apart(database: Database, o
         assert await bodies(database, own_access, query) == ["新しいiPhone手机です"]
 
 
-async def test_words_of_latin_texts_are_what_they_were(database: Database, own_access: Access, say: Say) -> None:
+async def test_words_of_latin_texts_are_what_they_were(own_access: Access, owner: Connection, say: Say) -> None:
     await say("Ledgers and ledgers, naïvely audited")
-    async with database.transaction(own_access) as connection:
-        rows = await connection.execute("select lexeme, hits from memory_postings order by lexeme")
-        assert [tuple(row.values()) for row in await rows.fetchall()] == [("audit", 1), ("ledger", 2), ("naïv", 1)]
+    assert await posted(owner, own_access) == {"audit": 1, "ledger": 2, "naïv": 1}
 
 
-async def test_no_row_is_measured_otherwise_than_it_is_posted(database: Database, own_access: Access, say: Say) -> None:
+async def test_no_row_is_measured_otherwise_than_it_is_posted(
+    database: Database, own_access: Access, owner: Connection, say: Say
+) -> None:
     memory_row = await say("手机 and phone", key="device.name")
-    async with database.transaction(own_access) as connection:
-        rows = await connection.execute(
-            "select m.size, (select sum(p.hits) from memory_postings p where p.memory = m.id) as posted "
-            "from memories m where m.id = %s",
-            [memory_row.id],
-        )
-        (row,) = await rows.fetchall()
-    assert row["size"] == row["posted"] == 6
+    (row,) = await database.rows(own_access, "select size from memories where id = %s", memory_row.id)
+    assert row["size"] == sum((await posted(owner, own_access)).values()) == 6

@@ -29,7 +29,7 @@ async def test_a_run_finds_what_its_requester_may_read_and_nothing_else(open_off
                 await tell(office, Access.of(person), "refunds of Nordwind are a secret")
         memories = (await office.succeed("memory.recall", {"query": "refunds of Nordwind"}))["found"]
         rows = RunRows(office.database, requester, office.own_lease.run, "look")
-        assert [row["text"] for row in await rows.sample(memories, 10)] == ["refunds of Nordwind go to the old account"]
+        assert [row["text"] async for row in rows.read(memories)] == ["refunds of Nordwind go to the old account"]
 
 
 async def test_what_was_recalled_never_reaches_the_journal(open_office: OpenOffice) -> None:
