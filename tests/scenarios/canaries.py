@@ -6,6 +6,7 @@ import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -75,10 +76,11 @@ def _unpack(data: bytes) -> Iterator[bytes]:
             continue
 
 
-def analyze(urls: Urls) -> None:
-    """Have the planner's statistics made now, as the server does when it likes."""
+def analyze(urls: Urls, *further: LiteralString) -> None:
+    """Have the planner's statistics made now, as the server does when it likes, and what else it does then."""
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
-        connection.execute("analyze")
+        for statement in ("analyze", *further):
+            connection.execute(statement)
 
 
 def in_tables(urls: Urls, canaries: Canaries) -> dict[str, set[str]]:
@@ -104,6 +106,13 @@ def in_dump(urls: Urls, canaries: Canaries) -> set[str]:
     return {hit for line in dump.splitlines() for hit in canaries.among(line)}
 
 
+def business_files(urls: Urls) -> set[str]:
+    """Return the names of the business's files."""
+    with psycopg.connect(urls.superuser, autocommit=True) as connection:
+        rows = connection.execute(_BUSINESS_FILES, [_WORLD.pattern]).fetchall()
+    return {str(number) for (number,) in rows}
+
+
 def in_files(urls: Urls, canaries: Canaries) -> set[str]:
     """Return the words in the files, except the business's, after tables were rewritten as vacuums do."""
     with psycopg.connect(urls.superuser, autocommit=True) as connection:
@@ -111,7 +120,7 @@ def in_files(urls: Urls, canaries: Canaries) -> set[str]:
         connection.execute("checkpoint")
         row = connection.execute(_FOLDER).fetchone()
         assert row
-        business_files = {str(number) for (number,) in connection.execute(_BUSINESS_FILES, [_WORLD.pattern]).fetchall()}
-    files = [file for file in Path(row[0]).iterdir() if re.split(r"[._]", file.name)[0] not in business_files]
-    assert len(files) > len(business_files)
+    of_business = business_files(urls)
+    files = [file for file in Path(row[0]).iterdir() if re.split(r"[._]", file.name)[0] not in of_business]
+    assert len(files) > len(of_business)
     return {hit for file in files for hit in canaries.among(file.read_bytes())}
