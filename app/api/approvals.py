@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field
 
 from app.api import idempotency, views
-from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
+from app.api.dependencies import Caller, CallerDep, Cursor, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import Refusal
 from memory.errors import CODES, Code, Permanent
 from memory.governance import approvals, authors, limits, rounds
@@ -71,7 +71,7 @@ async def ls(  # the framework passes each part of a request by name
     status: approvals.ApprovalStatus | None = None,
     run: str | None = None,
     limit: Limit = 50,
-    cursor: str | None = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List rounds, newest first; narrow by `status` or `run`."""
     rows = await approvals.ls(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, cursor
+from app.api.dependencies import Caller, CallerDep, Cursor, Limit, RequestBody, Services, ServicesDep, cursor
 from app.api.memory import position, view
 from memory.governance import principals
 from memory.store import archive, pruning
@@ -42,7 +42,7 @@ async def ls(
     caller: CallerDep,
     *,
     limit: Limit = 50,
-    after: Annotated[str | None, Query(alias="cursor", description="for one's own list alone")] = None,
+    after: Cursor = None,
     person: Annotated[str | None, Query(min_length=1, max_length=100, description="for administrators: whose")] = None,
 ) -> Any:
     """List what was pruned from the caller's scopes and can still be taken back, newest first.

@@ -15,10 +15,15 @@ from memory.runs.models import Run, ThreadState
 
 router = APIRouter(tags=["chat"])
 
+_EVENT = {
+    "type": "object",
+    "description": "one event of the stream",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": _EVENT},
             "application/json": {"schema": {"type": "object"}},
         },
         "description": "events run, step, gate, progress, message, end; or one object when JSON alone is accepted",

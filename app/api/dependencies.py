@@ -139,6 +139,9 @@ async def extend_log(services: ServicesDep, caller: CallerDep) -> str:
 
 ExtendedLog = Depends(extend_log)
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
+Cursor = Annotated[
+    str | None, Query(alias="cursor", min_length=1, max_length=500, description="`next` of the page before")
+]
 
 
 # Refused here, since Postgres takes neither zero bytes nor lone surrogates and would answer with an error of ours.

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from app import auth
 from app.api import views
-from app.api.dependencies import CallerDep, Limit, NotBlank, RequestBody, Services, ServicesDep, cursor
+from app.api.dependencies import CallerDep, Cursor, Limit, NotBlank, RequestBody, Services, ServicesDep, cursor
 from app.api.start_run import invalid
 from graphs.planning import runbooks
 from memory.errors import Permanent
@@ -66,7 +66,7 @@ async def ls(
     kind: ItemKind | None = None,
     id: str | None = None,
     limit: Limit = 100,
-    after: Annotated[str | None, Query(alias="cursor")] = None,
+    after: Cursor = None,
 ) -> Any:
     """List current items, or with `id` the versions of one; `overdue` ones should have been reviewed by now."""
     rows = await versions.ls(

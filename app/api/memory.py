@@ -13,7 +13,18 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Caller, CallerDep, Limit, NotBlank, RequestBody, Services, ServicesDep, cursor, moment
+from app.api.dependencies import (
+    Caller,
+    CallerDep,
+    Cursor,
+    Limit,
+    NotBlank,
+    RequestBody,
+    Services,
+    ServicesDep,
+    cursor,
+    moment,
+)
 from memory.errors import Permanent
 from memory.governance import principals
 from memory.maintenance import reembedding
@@ -66,7 +77,7 @@ async def ls(
     services: ServicesDep,
     caller: CallerDep,
     limit: Limit = 50,
-    after: Annotated[str | None, Query(alias="cursor")] = None,
+    after: Cursor = None,
 ) -> Any:
     """List what the caller's scopes hold, newest first."""
     rows = await search.ls(services.database, caller.access, limit=limit + 1, after=position(after))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import auth
 from app.api import idempotency, start_run, stream, views
-from app.api.dependencies import Caller, CallerDep, Limit, RequestBody, Services, ServicesDep, moment, page
+from app.api.dependencies import Caller, CallerDep, Cursor, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import trace_of
 from memory.errors import Permanent
 from memory.governance import journal
@@ -57,7 +57,7 @@ async def start(  # the framework passes each part of a request by name
 
 
 @router.get("", operation_id="list_runs")
-async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor: str | None = None) -> dict[str, Any]:
+async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
     """List runs, newest first."""
     rows = await records.ls(services.database, caller.access, limit=limit + 1, before=moment(cursor))
     return page(rows, limit, lambda run: (run.created_at, run.id), views.summary)

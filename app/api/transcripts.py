@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app import auth
 from app.api import views
-from app.api.dependencies import Caller, CallerDep, Limit, Services, ServicesDep, cursor, moment
+from app.api.dependencies import Caller, CallerDep, Cursor, Limit, Services, ServicesDep, cursor, moment
 from memory.governance import principals
 from memory.runs import transcripts
 from memory.runs.checkpoints import Checkpoints
@@ -21,7 +21,7 @@ async def ls(
     caller: CallerDep,
     *,
     limit: Limit = 50,
-    after: Annotated[str | None, Query(alias="cursor")] = None,
+    after: Cursor = None,
     person: PersonFilter = None,
 ) -> Any:
     """List archived threads of the caller, newest first; `packed` is unset once only a tombstone is left."""
