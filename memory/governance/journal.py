@@ -72,7 +72,11 @@ async def append(
     Permanent("forbidden") for the kinds and keys that only the gateway, approvals and authority write, for a kind that
     is no word, for values nested deeper than 100, and for numbers beyond 1e30.
     """
-    row = await database.call(access, "append", run, fence, body)
+    return recording(run, body, await database.call(access, "append", run, fence, body))
+
+
+def recording(run: str, body: Mapping[str, Any], row: Mapping[str, Any]) -> Recording:
+    """Return the database's answer to an append; raises as `append`."""
     match member(_APPEND_CODES, row["code"], "append"):
         case "ok":
             return Recording(row["fresh"], row["body"])

@@ -11,7 +11,7 @@ from langgraph.checkpoint.postgres.base import PRUNE_STRATEGIES, BasePostgresSav
 from memory.errors import LeaseLost, Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoint_values import ExactSerializer
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access
 
 

@@ -23,7 +23,7 @@ from memory.governance.principals import NewKey
 from memory.postgres.database import Connection, Database
 from memory.postgres.roles import Urls
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
 from tests.serving import serving

@@ -1,5 +1,7 @@
 """Ends of runs: something to remember where something happened, nothing where somebody looked."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from memory.postgres.database import Database
@@ -8,8 +10,8 @@ from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal, Scope
 from memory.store import search, write
 from memory.store.models import Provenance
-from tests.memory.runs.sample import BEGIN, run_with
 
+BEGIN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 pytestmark = pytest.mark.anyio
 
 
@@ -18,13 +20,13 @@ pytestmark = pytest.mark.anyio
 )
 def test_only_a_read_that_a_person_called_is_a_glance(effects: list[str], *, tool_call: bool, glance: bool) -> None:
     plan = {"id": "call.x", "steps": [{"effect": effect} for effect in effects]}
-    run = run_with(input={"tool_call": tool_call}, plan=plan)
-    assert RunOutcome.of(run, [], BEGIN, status="done").is_glance is glance
+    story = [{"kind": "requested", "input": {"tool_call": tool_call}}, {"kind": "planned", "document": plan}]
+    assert RunOutcome.of("r-1", story, BEGIN, status="done").is_glance is glance
 
 
 def test_a_run_without_a_plan_is_no_glance() -> None:
-    run = run_with(input={"tool_call": True})
-    assert RunOutcome.of(run, [], BEGIN, status="cancelled").is_glance is False
+    story = [{"kind": "requested", "input": {"tool_call": True}}]
+    assert RunOutcome.of("r-1", story, BEGIN, status="cancelled").is_glance is False
 
 
 async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Principal) -> None:
