@@ -37,9 +37,12 @@ async def start(  # one run has this many facts, and none has a default
     request = {"id": id, "thread": thread, "flow": flow, "input": input, "correlation": correlation, **budget}
     row = await _first_row(connection, "select * from start_run(%s)", Jsonb(request))
     if member(_START_CODES, row["code"], "start_run") == "busy":
-        raise Permanent(
-            "busy", f"thread {thread!r} has the open run {row['open_run']!r}; wait for it, cancel it, or say supersedes"
-        )
+        raise busy(thread, row["open_run"])
+
+
+def busy(thread: str, run: str) -> Permanent:
+    """Return that a thread has an open run."""
+    return Permanent("busy", f"thread {thread!r} has the open run {run!r}; wait for it, cancel it, or say supersedes")
 
 
 async def lease(database: Database, run: str, worker: int, flows: Sequence[str] = (DEFAULT_FLOW,)) -> Lease | None:
