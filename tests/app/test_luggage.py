@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_id
@@ -16,11 +17,14 @@ from graphs.state import State
 from memory.evidence import check
 from memory.postgres.roles import Urls
 from memory.runs.checkpoints import Checkpoints, leading, reading
+from memory.runs.queue import Queue, RunStart
 from memory.scope import Access, Principal
+from memory.store import context
 from tests.app.mortal import Death, Fate, MortalDatabase
+from tests.bench.counting import count_statements
 from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
-from tests.graphs.stage import POLICY, Stage, pay, plan, trace
+from tests.graphs.stage import BUDGET, POLICY, Stage, pay, plan, trace
 from tools import kills
 
 pytestmark = pytest.mark.anyio
@@ -95,13 +99,19 @@ def _text(value: Any) -> str:
     return _IDS.sub("id", json.dumps(value, sort_keys=True, default=str))
 
 
-async def test_a_governed_run_of_one_read_and_one_write_takes_these_statements(office: Office) -> None:
-    stage = office.stage()
-    run = await stage.start("a")
-    fate = stage.database.fate = Fate()  # pyright: ignore[reportAttributeAccessIssue]  # it is a mortal one
-    await stage.driver().drive(run)
-    assert fate.statements == STATEMENTS
+async def test_a_governed_run_of_one_read_and_one_write_takes_nine_statements(office: Office) -> None:
+    """Start and lease, and between them and the end nothing that is asked twice."""
+    stage, run = office.stage(), str(uuid4())
+    await stage.activate(stage.rules.version)
+    driver, start = stage.driver(), RunStart(run, {"request": "a"}, run, BUDGET)
+    fate = office.database.fate = Fate()
+    with count_statements() as count:
+        await Queue().accept(office.database, stage.access, start)
+        await driver.drive(run)
+    assert fate.statements == ["accept_run", *STATEMENTS]
+    assert count.statements == 9
     assert trace(await stage.entries(run)) == KINDS
+    assert (await context.last_outcomes(stage.database, stage.access, "test"))[0].provenance.run == run
 
 
 async def test_history_is_that_of_a_run_whose_checkpoints_go_one_by_one(office: Office) -> None:
