@@ -89,7 +89,7 @@ async def _close(database: Database, connection: Connection, tenant: str, id: st
     cursor = await connection.execute(f"select {COLUMNS} from runs where id = %s".encode(), [id])
     run = run_of(await cursor.fetchone() or {})
     assert run.ended_at is not None, "cancel_run sets it"
-    cursor = await connection.execute("select body from journal where run = %s order by seq", [id])
-    entries = [json.loads(entry["body"]) for entry in await cursor.fetchall()]
-    outcome = RunOutcome.of(id, entries, run.ended_at, status="cancelled", reason="cancelled")
+    cursor = await connection.execute("select body, words from journal where run = %s order by seq", [id])
+    story = [{**json.loads(row["words"] or "{}"), **json.loads(row["body"])} for row in await cursor.fetchall()]
+    outcome = RunOutcome.of(id, story, run.ended_at, status="cancelled", reason="cancelled")
     await close(database, connection, Principal(tenant, run.requester), outcome, run.request)
