@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from memory.errors import Code, LeaseLost, Permanent
+from memory.errors import Code, ControlError, LeaseLost, Permanent, Temporary
 from memory.governance import journal
 from memory.governance.journal import JournalEntry, Recording
 from memory.postgres.database import Database, Prelude, PreludeRefused
-from memory.postgres.refusals import DriverError
+from memory.postgres.refusals import DriverError, is_no_text, refusal_of
 from memory.scope import Access, Principal, Scope
 
 DEFAULT_FLOW = "governed"
@@ -152,8 +152,10 @@ async def flush(database: Database, lease: Lease) -> None:
     try:
         row = await database.call(lease.access, prelude.function, *prelude.values)
     except DriverError as error:
-        message = f"the checkpoint of run {lease.run!r} holds names or metadata that are no JSON text: {error}"
-        raise LuggageRefused("contract_violation", message) from error
+        refusal = _not_taken(lease, error)
+        if isinstance(refusal, Temporary):
+            luggage.put_back(load)
+        raise refusal from error
     except BaseException:
         luggage.put_back(load)
         raise
@@ -181,6 +183,15 @@ async def read_story(database: Database, lease: Lease) -> Sequence[JournalEntry]
     if luggage is not None:
         luggage.story = story
     return story
+
+
+def _not_taken(lease: Lease, error: DriverError) -> ControlError:
+    """Return why the database did not take what waited."""
+    if is_no_text(error):
+        message = f"the checkpoint of run {lease.run!r} holds names or metadata that are no JSON text: {error}"
+        return LuggageRefused("contract_violation", message)
+    refusal = refusal_of(error)
+    return refusal if isinstance(refusal, Temporary) else LuggageRefused("record_refused", str(refusal or error))
 
 
 def _prelude(lease: Lease, load: tuple[list[Mapping[str, Any]], bytes]) -> Prelude:
