@@ -131,7 +131,7 @@ async def test_history_is_that_of_a_run_whose_checkpoints_go_one_by_one(office: 
 @pytest.mark.parametrize("window", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, len(STATEMENTS) + 1), ids=str)
 async def test_a_death_at_any_statement_leaves_one_run(office: Office, number: int, window: Any) -> None:
-    """R70 R71: paid once, planned again only if no plan was saved, the same entries, one line of checkpoints."""
+    """Paid once, planned again only if no plan was saved, the same entries, one line of checkpoints."""
     stage = office.stage(Fate())
     run = await stage.start("a")
     stage = office.stage(Fate(number, window))
@@ -172,7 +172,7 @@ async def test_a_lease_lost_between_a_step_and_its_ride_does_nothing_more(office
 
 @pytest.mark.parametrize("stop", ["cancel", "kill"])
 async def test_a_stop_between_two_steps_is_seen_by_the_claim(office: Office, stop: str) -> None:
-    """R58: what waited is saved all the same, and the run ends on record."""
+    """What waited is saved all the same, and the run ends on record."""
     stage = office.stage()
     run = await stage.start("a")
 

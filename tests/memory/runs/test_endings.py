@@ -45,7 +45,7 @@ async def test_a_glance_leaves_nothing_to_remember(database: Database, alice: Pr
 async def test_a_call_by_hand_that_is_cancelled_while_it_waits_counts_by_what_it_called(
     database: Database, alice: Principal, effect: str, notes: int
 ) -> None:
-    """R91: entries tell it, with their words."""
+    """Entries tell it, with their words."""
     run, own = str(uuid4()), Access.of(alice)
     asked = {"request": "call x", "tool_call": True}
     async with database.transaction(own) as connection:
