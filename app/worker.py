@@ -167,8 +167,6 @@ class Driver:
 
     async def _invoke(self, lease: Lease, *, fresh: bool) -> dict[str, Any]:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
-        # What was copied into the thread is not this run's: its request starts the flow from the beginning.
-        config = {**leading(lease, fresh=fresh, copies=False), "recursion_limit": STEPS_LIMIT}
         flow = self._flows[lease.flow]
         checkpoint = None if fresh else await flow.saver.aget_tuple(leading(lease, copies=False))
         # The worker before died between the end of the graph and the end of the run.
@@ -177,6 +175,9 @@ class Driver:
         first_state: State | None = (
             None if checkpoint else await initial_state(lease, self._deps.adopt, self._deps.cards)
         )
+        # What was copied into the thread is not this run's: its request starts the flow from the beginning.
+        place = leading(lease, fresh=checkpoint is None, copies=False, origin=checkpoint)
+        config = {**place, "recursion_limit": STEPS_LIMIT}
         return await flow.graph.ainvoke(first_state, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from memory.runs.checkpoint_values import Cargo, ExactSerializer, Packed, is_sma
 from memory.runs.leases import Lease, flush
 from memory.scope import Access
 
-_LEASE, _ACCESS, _FRESH, _COPIES = "__lease", "__access", "__fresh", "__copies"
+_LEASE, _ACCESS, _FRESH, _COPIES, _ORIGIN = "__lease", "__access", "__fresh", "__copies", "__origin"
 _OURS = (_LEASE, _ACCESS, _COPIES)
 _SNAPSHOT = "_DeltaSnapshot"
 """LangGraph's type of a DeltaChannel's whole value; its readers look for `true` in the checkpoint where one stands."""
@@ -42,14 +42,22 @@ Write = tuple[str, str, int, str, Packed]
 """Task, its path, position, channel and value."""
 
 
-def leading(lease: Lease, *, fresh: bool = False, checkpoint: str | None = None, copies: bool = True) -> RunnableConfig:
+def leading(
+    lease: Lease,
+    *,
+    fresh: bool = False,
+    checkpoint: str | None = None,
+    copies: bool = True,
+    origin: CheckpointTuple | None = None,
+) -> RunnableConfig:
     """Return the configuration under which the holder of a lease runs its graph.
 
     `fresh` starts without a look at the thread, for a run that was never led before. `checkpoint` starts from an
     older checkpoint of the thread, also one of another run: a fork. Without `copies`, a run does not go on from what
-    was copied into its thread.
+    was copied into its thread. `origin` is the run's latest checkpoint where somebody has just read it.
     """
-    return _config(lease.thread, {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh, _COPIES: copies}, checkpoint)
+    keys = {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh, _COPIES: copies}
+    return _config(lease.thread, {**keys, _ORIGIN: [origin]} if origin else keys, checkpoint)
 
 
 def reading(access: Access, thread: str, checkpoint: str | None = None) -> RunnableConfig:
@@ -89,6 +97,8 @@ class Checkpoints(Threads):
         keys = self._keys(config)
         if keys.get(_FRESH) and not keys.get("checkpoint_id"):
             return None
+        if keys.get(_ORIGIN) and not keys.get("checkpoint_ns"):
+            return keys[_ORIGIN].pop()
         await self._settle(keys)
         lease: Lease | None = None if keys.get("checkpoint_id") else keys.get(_LEASE)
         wanted = _config(keys["thread_id"], {"checkpoint_ns": keys.get("checkpoint_ns", "")}, keys.get("checkpoint_id"))

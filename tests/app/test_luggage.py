@@ -24,7 +24,7 @@ from tests.app.mortal import Death, Fate, MortalDatabase
 from tests.bench.counting import count_statements
 from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
-from tests.graphs.stage import BUDGET, POLICY, Stage, pay, plan, trace
+from tests.graphs.stage import BUDGET, HOLD, POLICY, Stage, pay, plan, trace
 from tools import kills
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +112,19 @@ async def test_a_governed_run_of_one_read_and_one_write_takes_nine_statements(of
     assert count.statements == 9
     assert trace(await stage.entries(run)) == KINDS
     assert (await context.last_outcomes(stage.database, stage.access, "test"))[0].provenance.run == run
+
+
+async def test_a_run_that_people_agreed_to_goes_on_in_seven(office: Office) -> None:
+    """Its lease, where it stands, what they decided, and then as ever; where it stands is read once."""
+    stage = office.stage(policy=POLICY + HOLD)
+    run = await stage.start("a")
+    assert (await stage.drive(run)).status == "waiting"
+    await stage.decide(run)
+    fate = office.database.fate = Fate()
+    with count_statements() as count:
+        await stage.driver().drive(run)
+    assert fate.statements == ["unload, claim", "settle", "unload, run_story", "unload, end_run"]
+    assert (count.statements, office.shop.payments) == (7, {"a": 100})
 
 
 async def test_history_is_that_of_a_run_whose_checkpoints_go_one_by_one(office: Office) -> None:
