@@ -51,3 +51,5 @@ class TokenMeter:
             "answer": cost.answer,
         }
         await leases.call(self._database, lease, "spend_tokens", body)
+        # It was paid for: no successor is to ask it again.
+        lease.hurry()

@@ -199,6 +199,7 @@ class Checkpoints(Threads):
             lease.luggage.add_save(whole, cargo.content())
             if lease.luggage.is_due:
                 await flush(self._database, lease)
+                lease.luggage.is_urgent = False
             return
         try:
             values = (lease.run, lease.fence, whole, cargo.content())

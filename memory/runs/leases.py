@@ -38,7 +38,7 @@ class Luggage:
         self._content: list[bytes] = []
         self._size = 0
         self.is_urgent = False
-        """True if what is added next goes at once: it holds what a model said, which must not be asked again."""
+        """True if the next checkpoint goes at once: it holds what a model said, which must not be asked again."""
         self.story: Sequence[JournalEntry] | None = None
         """The run's journal as this lease has read it, while it has done nothing since that tells of a call."""
 
@@ -69,7 +69,7 @@ class Luggage:
     def unload(self) -> tuple[list[Mapping[str, Any]], bytes]:
         """Return everything that waits, and let nothing wait any more."""
         load = (self._items, b"".join(self._content))
-        self._items, self._content, self._size, self.is_urgent = [], [], 0, False
+        self._items, self._content, self._size = [], [], 0
         return load
 
     def put_back(self, load: tuple[list[Mapping[str, Any]], bytes]) -> None:

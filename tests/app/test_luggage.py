@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from graphs.state import State
 from memory.evidence import check
 from memory.postgres.roles import Urls
 from memory.runs.checkpoints import Checkpoints, leading, reading
+from memory.runs.leases import Luggage
 from memory.runs.queue import Queue, RunStart
 from memory.scope import Access, Principal
 from memory.store import context
@@ -26,6 +28,8 @@ from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
 from tests.graphs.stage import BUDGET, HOLD, POLICY, Stage, pay, plan, trace
 from tools import kills
+from tools.model import ModelCost
+from tools.token_budget import TokenMeter
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +54,13 @@ class Office:
     def __init__(self, database: MortalDatabase, clock: VirtualClock, people: dict[str, Principal]) -> None:
         self.database, self.clock, self.people = database, clock, people
         self.shop, self.questions = Shop(), 0
+        self.question = ""
+        """What the planner asks instead of planning."""
 
     async def propose(self, state: State) -> Proposal:
         self.questions += 1
+        if self.question:
+            return {"clarify": {"question": self.question, "candidates": []}, "round": 1}
         return {"plan": plan(LOOK, pay(state.get("request", "")), source="runbook"), "round": 1, "note": ""}
 
     def stage(self, fate: Fate | None = None, policy: str = POLICY) -> Stage:
@@ -165,6 +173,32 @@ async def test_a_death_at_any_statement_leaves_one_run(office: Office, number: i
     async with office.database.snapshot(successor.access) as connection:
         report = await check.check(connection, run)
     assert report.ok, report
+
+
+async def test_a_question_of_the_planner_is_not_thought_of_twice(office: Office) -> None:
+    """It is saved with its step before anything else happens, though nobody has parked the run yet."""
+    office.question = "which order?"
+    stage = office.stage()
+    run = await stage.start("a")
+    office.database.fate = Fate(2)
+    with pytest.raises(Death):
+        await stage.driver().drive(run)
+    assert office.database.fate.statements == ["unload", "unload, park_run"]
+    successor = office.stage()
+    await successor.requeue(run)
+    assert ((await successor.drive(run)).status, office.questions) == ("waiting", 1)
+    assert trace(await successor.entries(run)) == ["requested", "clarify"]
+
+
+async def test_what_a_model_said_is_saved_with_its_step_at_once(office: Office) -> None:
+    """In whatever node it was asked: the tokens are spent."""
+    stage = office.stage()
+    lease = replace(await stage.lease(await stage.start("a")), luggage=Luggage())
+    meter = TokenMeter(office.database)
+    await meter.reserve(lease, "planner", 10)
+    await meter.settle(lease, "planner", ModelCost(10, 5, "0" * 64, "a prompt", "an answer"))
+    assert lease.luggage is not None
+    assert lease.luggage.is_due
 
 
 async def test_a_lease_lost_between_a_step_and_its_ride_does_nothing_more(office: Office) -> None:
