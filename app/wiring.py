@@ -21,8 +21,8 @@ from memory.evidence.signing_key import SigningKey
 from memory.governance.feed import Feed
 from memory.knowledge import versions
 from memory.postgres.database import Database
+from memory.runs.leases import Lease
 from memory.runs.queue import Queue
-from memory.runs.records import Lease
 from memory.store import context
 from memory.store.context import MemoryExcerpt
 from tools.catalog import Catalog

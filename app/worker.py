@@ -7,7 +7,7 @@ alone: everything that a worker writes names it. The seat only makes the death o
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app import housekeeping
@@ -24,10 +24,10 @@ from memory.postgres.database import Database
 from memory.postgres.refusals import DriverError, refusal_of
 from memory.runs import endings, records
 from memory.runs.checkpoints import Checkpoints, leading
+from memory.runs.endings import RunEnding
+from memory.runs.leases import Lease, Luggage, LuggageRefused
 from memory.runs.models import EndStatus
-from memory.runs.outcomes import RunOutcome
 from memory.runs.queue import Queue, Seat
-from memory.runs.records import Lease
 from memory.runs.run_store import RunStore
 
 _LOG = logging.getLogger(__name__)
@@ -39,21 +39,12 @@ _PUTTING_BACK = frozenset({"lock_timeout", "record_refused"})
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnding:
-    """How a run ends, whatever the reason."""
-
-    status: EndStatus
-    reason: str | None
-    message: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _LoadedFlow:
     """One flow, compiled once, with the saver that it was compiled with."""
 
     graph: Graph
     saver: Checkpoints
+    single_task: bool
 
 
 class Driver:
@@ -79,7 +70,14 @@ class Driver:
 
     def _load(self, flow: Flow) -> _LoadedFlow:
         saver = Checkpoints(self._database, single_task=flow.single_task)
-        return _LoadedFlow(flow.compile(self._deps, saver, self._store), saver)
+        return _LoadedFlow(flow.compile(self._deps, saver, self._store), saver, flow.single_task)
+
+    async def _take(self, run: str) -> Lease | None:
+        """Take a queued run; what a flow of single tasks saves waits for the statements that follow."""
+        lease = await records.lease(self._database, run, self._number, self.flow_names)
+        if lease is None or not self._flows[lease.flow].single_task:
+            return lease
+        return replace(lease, luggage=Luggage())
 
     async def drive(self, run: str) -> None:
         """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.
@@ -88,7 +86,7 @@ class Driver:
         stays away: only then the run is left as it is, for its next leader.
         """
         again = False
-        while lease := await records.lease(self._database, run, self._number, self.flow_names):
+        while lease := await self._take(run):
             try:
                 if await self._lead(lease, again=again) != "queued":
                     return
@@ -139,7 +137,10 @@ class Driver:
     async def _end(self, lease: Lease, ending: RunEnding) -> None:
         """End the run on record; raises an error of ours if the database does not take even that."""
         try:
-            await self._finish(lease, ending)
+            await endings.end(self._database, lease, ending, self._clock.now())
+        except LuggageRefused as error:
+            # A checkpoint that waited for this end cannot be saved: the run ends by that instead.
+            await self._end(lease, ending_of(error))
         except DriverError as error:
             _LOG.exception("the end of run %s cannot be recorded", lease.run)
             raise refusal_of(error) or error from error
@@ -166,8 +167,6 @@ class Driver:
 
     async def _invoke(self, lease: Lease, *, fresh: bool) -> dict[str, Any]:
         """Start the graph, or wake it: a wake-up carries nothing, the nodes look at the rows."""
-        # What was copied into the thread is not this run's: its request starts the flow from the beginning.
-        config = {**leading(lease, fresh=fresh, copies=False), "recursion_limit": STEPS_LIMIT}
         flow = self._flows[lease.flow]
         checkpoint = None if fresh else await flow.saver.aget_tuple(leading(lease, copies=False))
         # The worker before died between the end of the graph and the end of the run.
@@ -176,29 +175,14 @@ class Driver:
         first_state: State | None = (
             None if checkpoint else await initial_state(lease, self._deps.adopt, self._deps.cards)
         )
+        # What was copied into the thread is not this run's: its request starts the flow from the beginning.
+        place = leading(lease, fresh=checkpoint is None, copies=False, origin=checkpoint)
+        config = {**place, "recursion_limit": STEPS_LIMIT}
         return await flow.graph.ainvoke(first_state, config, context=lease, durability="sync")
 
     async def _park(self, lease: Lease, question: Mapping[str, Any]) -> str:
         waits_for = question.get("approval", "clarify")
         return await records.park(self._database, lease, waits_for, question.get("answers", 0))
-
-    async def _finish(self, lease: Lease, ending: RunEnding) -> None:
-        """End the run: its last entry, its concise outcome, and the end of its working memory, in one commit."""
-        row = await records.get(self._database, lease.access, lease.run)
-        entries = [entry.body for entry in await self._deps.entries(lease)]
-        outcome = RunOutcome.of(row, entries, self._clock.now(), status=ending.status, reason=ending.reason or "")
-        async with self._database.transaction(lease.access) as connection:
-            await records.finish(
-                connection,
-                lease,
-                status=ending.status,
-                reason=ending.reason,
-                message=ending.message,
-                body=ending.body,
-            )
-            request = str(row.input.get("request") or "")
-            # By words alone: no transaction waits for a model, and its vectors follow in the background.
-            await endings.close(self._database, connection, lease.access.principal, outcome, request)
 
 
 def ending_of(error: ControlError) -> RunEnding:

@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from graphs.execution.capabilities import Invocation, Node
 from graphs.state import State, Update
 from memory.errors import Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 
 Graph = Any
 """A graph, compiled or not; LangGraph's types are too open to be checked here."""

@@ -23,11 +23,10 @@ from graphs.execution.cuts import Cuts
 from graphs.planning.plan import Plan
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
-from memory.governance import approvals, journal
-from memory.governance.journal import JournalEntry
+from memory.governance import approvals
 from memory.postgres.database import Database
-from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs import leases, records
+from memory.runs.leases import Lease
 from memory.runs.results import RunRows
 from memory.store import pruning
 from tools import audits
@@ -36,8 +35,6 @@ from tools.admission import admit
 from tools.catalog import Catalog, ToolCard
 from tools.gateway import Gateway
 from tools.money import Money
-
-_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Deps:
             standing=lambda lease, approval: approvals.view(database, lease.access, approval),
             ask_about_audit=lambda lease, question: audits.ask(database, lease, question),
             answers=_answer_reader(database),
-            entries=_entry_reader(database),
+            entries=lambda lease: leases.read_story(database, lease),
             look_again=gateway.look_again,
             embedder=embedder,
         )
@@ -111,7 +108,11 @@ def _adopter(database: Database) -> Adopt:
 
 def _recorder(database: Database) -> Record:
     async def record(lease: Lease, body: Mapping[str, Any]) -> None:
-        await journal.append(database, lease.access, lease.run, {**body, **lease.step_facts}, fence=lease.fence)
+        entry = {**body, **lease.step_facts}
+        if lease.luggage is not None and "key" in entry:
+            lease.luggage.add_entry(entry)
+        else:
+            await leases.record(database, lease, entry)
 
     return record
 
@@ -127,19 +128,5 @@ def _citer(database: Database) -> Cite:
 def _answer_reader(database: Database) -> ReadAnswers:
     async def read(lease: Lease) -> Sequence[str]:
         return (await records.get(database, lease.access, lease.run)).answers
-
-    return read
-
-
-def _entry_reader(database: Database) -> ReadEntries:
-    async def read(lease: Lease) -> Sequence[JournalEntry]:
-        entries: list[JournalEntry] = []
-        while page := await journal.read(
-            database, lease.access, lease.run, after=entries[-1].seq if entries else 0, limit=_PAGE
-        ):
-            entries += page
-            if len(page) < _PAGE:
-                break
-        return entries
 
     return read

@@ -47,7 +47,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A principal with the scopes that a piece of work may read and the one that it may write.
+    """A principal with the scopes that a piece of work may read and the one that it writes.
 
     Scopes come from the authenticated principal and the run, never from arguments or model output.
     """
@@ -55,6 +55,13 @@ class Access:
     principal: Principal
     reads: tuple[Scope, ...]
     writes: Scope | None = None
+    also_writes: tuple[Scope, ...] = ()
+    """Further scopes, for the one statement that leaves something in several: the end of a run."""
+
+    @property
+    def all_writes(self) -> tuple[Scope, ...]:
+        """Return every scope that may be written."""
+        return self.also_writes if self.writes is None else (self.writes, *self.also_writes)
 
     @classmethod
     def of(cls, principal: Principal) -> "Access":

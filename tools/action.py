@@ -15,6 +15,7 @@ Verdict = Literal["allow", "deny", "hold", "shadow"]
 NO_ANSWER = "no answer"
 """How the message of a read begins that failed because nobody answered, however often it was tried."""
 OutcomeState = Literal["done", "denied", "held", "failed", "unverified", "in_doubt", "compensated", "skipped"]
+_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
 
 
 def as_object(value: object) -> Mapping[str, Json] | None:
@@ -51,6 +52,9 @@ def has_long_number(value: object) -> bool:
 
 
 def _refuse_floats(value: object) -> None:
+    # Most values are these, which one look tells.
+    if type(value) in _PLAIN_TYPES:
+        return
     if isinstance(value, float):
         raise TypeError(f"{value!r} is a float; money and counts are integers in minor units")
     if isinstance(value, Mapping):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory.clock import Clock, new_id
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tools import effects, judgement
 from tools.action import Action, Decision, Json
 from tools.admission import AdmittedAction, admit

@@ -9,7 +9,8 @@ from typing import Literal
 from memory.errors import Halt, LeaseLost
 from memory.postgres.codes import member
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs import leases
+from memory.runs.leases import Lease
 from tools.action import Json, digest
 
 _CODES: tuple[Literal["ok", "lease_lost", "cancelled"], ...] = ("ok", "lease_lost", "cancelled")
@@ -30,7 +31,7 @@ async def ask(database: Database, lease: Lease, question: Mapping[str, Json]) ->
         "checkpoint": lease.checkpoint,
         "shown": question,
     }
-    row = await database.call(lease.access, "open_audit", body)
+    row = await leases.call(database, lease, "open_audit", body)
     code = member(_CODES, row["code"], "open_audit")
     if code == "lease_lost":
         raise LeaseLost(lease.run)

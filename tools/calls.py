@@ -10,7 +10,7 @@ from typing import Literal
 from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.runs.results import RunRows
 from tools import answers, effects
 from tools.action import Cost, Json

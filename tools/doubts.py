@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from memory.errors import ControlError
 from memory.postgres.codes import member
 from memory.postgres.database import Database
-from memory.runs.records import access_of
+from memory.runs.leases import access_of
 from memory.runs.results import RunRows
 from memory.scope import Principal
 from tools.action import Json, Role

@@ -11,7 +11,8 @@ from typing import Any, Literal, cast, get_args
 from memory.errors import LeaseLost, Permanent
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
-from memory.runs.records import Lease
+from memory.runs import leases
+from memory.runs.leases import Lease
 from memory.scope import Access
 from tools import judgement
 from tools.action import Cost, Decision, Json, Outcome, OutcomeState
@@ -159,7 +160,7 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
 
 async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> Claim:
     """Take key, budget, approval and permit of a write in one commit."""
-    row = await database.call(lease.access, "claim", body)
+    row = await leases.call(database, lease, "claim", body)
     state = None if row["state"] is None else member(_STATES, row["state"], "claim")
     code = member(_CLAIM_CODES, row["code"], "claim")
     return Claim(code, row["effect"], row["permit"], row["send_key"], state, row["outcome"])
@@ -168,7 +169,7 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> C
 async def register_send(database: Database, lease: Lease, claim: Claim) -> SendRefusal | None:
     """Register one more send of a claimed effect; returns why it may not be sent, or None. Raises LeaseLost."""
     body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence, "checkpoint": lease.checkpoint}
-    row = await database.call(lease.access, "register_send", body)
+    row = await leases.call(database, lease, "register_send", body)
     match member(_SEND_CODES, row["code"], "register_send"):
         case "ok":
             return None
@@ -219,14 +220,14 @@ async def begin_read(
     database: Database, lease: Lease, body: Mapping[str, Json]
 ) -> Outcome | RefusalCode | Literal["go"]:
     """Return `go` if a read may start, the outcome of the same read if it is recorded, or why it may not start."""
-    row = await database.call(lease.access, "begin_read", body)
+    row = await leases.call(database, lease, "begin_read", body)
     code = member(_READ_CODES, row["code"], "begin_read")
     return _read_outcome(row["body"]) if code == "replay" else code
 
 
 async def end_read(database: Database, lease: Lease, body: Mapping[str, Json]) -> Outcome:
     """Record a read; returns the outcome that stands, the first writer's. Raises LeaseLost."""
-    row = await database.call(lease.access, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
+    row = await leases.call(database, lease, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
     if member(_RECORD_CODES, row["code"], "end_read") == "lease_lost":
         raise LeaseLost(lease.run)
     return _read_outcome(row["body"])
@@ -234,7 +235,7 @@ async def end_read(database: Database, lease: Lease, body: Mapping[str, Json]) -
 
 async def hold(database: Database, lease: Lease, body: Mapping[str, Json]) -> tuple[HoldCode, str | None]:
     """Open the approval, or find the one that is open; returns a code and the approval's id."""
-    row = await database.call(lease.access, "hold", body)
+    row = await leases.call(database, lease, "hold", body)
     return member(_HOLD_CODES, row["code"], "hold"), row["approval"]
 
 

@@ -11,9 +11,10 @@ from memory.clock import Clock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.lexical import LEXICAL
 from memory.errors import Halt, LeaseLost, Permanent
-from memory.governance import authors, journal
+from memory.governance import authors
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs import leases
+from memory.runs.leases import Lease
 from tools import answers, doubts, effects, judgement
 from tools.action import Action, Decision, Json, Outcome
 from tools.admission import AdmittedAction, admit, reversed_keys
@@ -261,7 +262,7 @@ class Gateway:
             "message": answers.plain(confirmation.message),
             "checkpoint": action.checkpoint,
         }
-        await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
+        await leases.record(self._database, lease, body)
         return confirmation.skip(outcome) if is_skipped else confirmation.contest(outcome)
 
     async def _stop(self, lease: Lease, admission: AdmittedAction, code: StopCode, why: str = "") -> Outcome:
@@ -291,5 +292,5 @@ class Gateway:
             "checkpoint": action.checkpoint,
             **(judgement.record(admission, decision) if admission else {}),
         }
-        await journal.append(self._database, lease.access, lease.run, body, fence=lease.fence)
+        await leases.record(self._database, lease, body)
         return Outcome("denied", code=decision.code, message=decision.message)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from memory import json_text
 from memory.errors import Halt, Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tools.action import Role, digest
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 from memory.errors import Halt, LeaseLost
 from memory.postgres.codes import member
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs import leases
+from memory.runs.leases import Lease
 from tools.action import Role
 from tools.model import ModelCost
 
@@ -30,7 +31,7 @@ class TokenMeter:
             "user": lease.access.principal.id,
             "tokens": tokens,
         }
-        row = await self._database.call(lease.access, "reserve_tokens", body)
+        row = await leases.call(self._database, lease, "reserve_tokens", body)
         match member(_CODES, row["code"], "reserve_tokens"):
             case "go":
                 return
@@ -49,4 +50,6 @@ class TokenMeter:
             "prompt": cost.prompt,
             "answer": cost.answer,
         }
-        await self._database.call(lease.access, "spend_tokens", body)
+        await leases.call(self._database, lease, "spend_tokens", body)
+        # It was paid for: no successor is to ask it again.
+        lease.hurry()

@@ -59,7 +59,18 @@ async def chat(  # the framework passes each part of a request by name
         return await _take(connection, services, caller, body=body, correlation=trace_of(request))
 
     idempotent_request = idempotency.request_of(key, "POST /api/chat", body)
-    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    if body.thread:
+        receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    else:
+        start_run.check_flow(services, body.flow)
+        receipt, is_replay = await start_run.accept(
+            services,
+            caller,
+            start_run.RunRequest(body.message),
+            key=idempotent_request,
+            correlation=trace_of(request),
+            flow=body.flow,
+        )
     if "application/json" not in accept or "text/event-stream" in accept:
         headers = {"X-Run-Id": receipt["run"], **({idempotency.REPLAY_HEADER: "true"} if is_replay else {})}
         return stream.response(services, caller.access, receipt["run"], receipt["after"], headers)

@@ -25,6 +25,7 @@ from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.postgres.database import Connection, Database
 from memory.postgres.refusals import DriverError
+from memory.runs.queue import RunStart
 from memory.runs.records import DEFAULT_FLOW
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
@@ -44,6 +45,10 @@ class Wakes(Protocol):
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run, if the caller's transaction commits."""
+        ...
+
+    async def accept(self, database: Database, access: Access, start: RunStart) -> Mapping[str, Any] | None:
+        """Start a run and have a worker look at it; returns the earlier answer if its request came before."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Runs over HTTP: start, list, show, cancel, resume, journal and event stream."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -33,24 +34,24 @@ async def start(  # the framework passes each part of a request by name
     caller: CallerDep,
     *,
     key: idempotency.IdempotencyKey = None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Start a run with a message, a runbook with inputs, or a complete plan; 422 lists what is wrong with a plan."""
     run_request = await start_run.understand(services, caller, body)
+    correlation, thread = trace_of(request), body.thread
+    idempotent_request = idempotency.request_of(key, "POST /api/runs", body)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        if body.thread:
-            await start_run.own(connection, caller, body.thread)
+        await start_run.own(connection, caller, str(thread))
         return await start_run.begin(
-            connection,
-            services,
-            run_request,
-            thread=body.thread,
-            correlation=trace_of(request),
-            flow=body.flow,
+            connection, services, run_request, thread=thread, correlation=correlation, flow=body.flow
         )
 
-    idempotent_request = idempotency.request_of(key, "POST /api/runs", body)
-    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    if thread:
+        receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    else:
+        receipt, is_replay = await start_run.accept(
+            services, caller, run_request, key=idempotent_request, correlation=correlation, flow=body.flow
+        )
     idempotency.mark(response, is_replay)
     response.headers["Location"] = f"/api/runs/{receipt['run']}"
     return receipt

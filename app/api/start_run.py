@@ -16,7 +16,9 @@ from memory.errors import Permanent
 from memory.knowledge import versions
 from memory.postgres.database import Connection
 from memory.runs import records
+from memory.runs.idempotency import IdempotentRequest
 from memory.runs.models import ThreadState
+from memory.runs.queue import RunStart
 from tools import admission
 from tools.action import canonical
 from tools.catalog import Catalog
@@ -162,6 +164,34 @@ async def begin(  # one run has this many facts
     )
     await services.queue.defer(connection, run)
     return {"run": run, "thread": thread, "after": 0}
+
+
+async def accept(  # one run has this many facts
+    services: Services,
+    caller: Caller,
+    request: RunRequest,
+    *,
+    key: IdempotentRequest | None,
+    correlation: str,
+    flow: str | None = None,
+) -> tuple[Mapping[str, Any], bool]:
+    """Start a run on a thread of its own and wake a worker, at once; returns the receipt, and whether it is a replay.
+
+    Raises as `begin` and `idempotency.perform` do.
+    """
+    run = str(new_id(services.clock))
+    receipt = {"run": run, "thread": run, "after": 0}
+    start = RunStart(
+        run,
+        request.as_json(),
+        correlation,
+        _budget(services, request),
+        answer=receipt,
+        request=key,
+        flow=flow or records.DEFAULT_FLOW,
+    )
+    earlier = await services.queue.accept(services.database, caller.access, start)
+    return earlier or receipt, earlier is not None
 
 
 async def own(connection: Connection, caller: Caller, thread: str) -> ThreadState | None:

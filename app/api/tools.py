@@ -11,7 +11,6 @@ from app.api import idempotency, start_run
 from app.api.dependencies import CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from graphs.planning.plan import Plan
-from memory.postgres.database import Connection
 from tools import admission
 
 router = APIRouter(prefix="/api/tools", tags=["tools"])
@@ -48,15 +47,13 @@ async def call(  # the framework passes each part of a request by name
     *,
     response: Response,
     key: idempotency.IdempotencyKey = None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Start a run whose plan is this one call: policy, approval, budget and journal are those of every action."""
     run_request = replace(start_run.from_plan(services, _plan(services, name, body.args)), tool_call=True)
-
-    async def work(connection: Connection) -> dict[str, Any]:
-        return await start_run.begin(connection, services, run_request, thread=None, correlation=trace_of(request))
-
     idempotent_request = idempotency.request_of(key, f"call {name}", body)
-    receipt, is_replay = await idempotency.perform(services, caller, idempotent_request, work)
+    receipt, is_replay = await start_run.accept(
+        services, caller, run_request, key=idempotent_request, correlation=trace_of(request)
+    )
     idempotency.mark(response, is_replay)
     response.headers["Location"] = f"/api/runs/{receipt['run']}"
     return receipt

@@ -12,7 +12,7 @@ from graphs.planning.proposal import Proposal
 from graphs.state import State, Update
 from memory.governance.approvals import ApprovalView
 from memory.governance.journal import JournalEntry
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.store.context import MemoryExcerpt
 from tools.action import Action, Json, Outcome
 
@@ -48,7 +48,7 @@ RecallMemories = Callable[[str, str], Awaitable[MemoryExcerpt]]
 Cite = Callable[[Lease, Sequence[str]], Awaitable[None]]
 """Counts memories as used, by id: once for each run, and only those that the run was shown."""
 Record = Callable[[Lease, Mapping[str, Any]], Awaitable[None]]
-"""Appends an entry to the run's journal."""
+"""Appends an entry to the run's journal; one with a key at the latest with the next statement of the run."""
 Adopt = Callable[[Lease, Plan, Mapping[str, Any]], Awaitable[None]]
 """Makes a plan the one that the run follows, with facts about it for the journal."""
 ReadStanding = Callable[[Lease, str], Awaitable[ApprovalView]]

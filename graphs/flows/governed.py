@@ -17,7 +17,7 @@ from graphs.nodes.executor import make_executor
 from graphs.nodes.gate import make_gate
 from graphs.nodes.researcher import make_researcher
 from graphs.state import State
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 
 SINGLE_TASK = True
 """Each step of this flow is one task, so that the saver may store what a node wrote with the checkpoint after it."""

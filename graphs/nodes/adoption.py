@@ -15,7 +15,7 @@ from graphs.planning.proposal import Proposal, Recollection
 from graphs.planning.validation import validate
 from graphs.state import Clarify, State, Update
 from memory.errors import Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tools.catalog import ToolCard
 
 ROUNDS_LIMIT = 10
@@ -30,6 +30,8 @@ def make_planning(planner: Callable[[Lease], Planner], adopt: Adopt, record: Rec
     async def planning(state: State, invocation: Invocation) -> Update:
         lease = invocation.lease
         proposal = await planner(lease)(state)
+        # Whatever a model said is saved with this step and at once, so that no successor asks it again.
+        lease.hurry()
         await _record_breaches(lease, proposal, record)
         number, plan, question = _round(state, proposal), proposal.get("plan"), proposal.get("clarify")
         update: dict[str, Any] = {key: value for key, value in proposal.items() if key in _STATE_KEYS}

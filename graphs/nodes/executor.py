@@ -12,7 +12,7 @@ from graphs.execution.cuts import Cuts
 from graphs.execution.recovery import bind_undo
 from graphs.state import Obstacle, Question, State, Update
 from memory.errors import Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tools.action import Action, Outcome
 from tools.money import Money
 

@@ -15,7 +15,7 @@ from graphs.execution.plans import plan_of
 from graphs.state import Contest, Obstacle, Override, Question, State, Update
 from memory.errors import Code, Permanent
 from memory.governance.approvals import ApprovalView
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 
 
 class ResumeRefused(Permanent):

@@ -7,7 +7,7 @@ from graphs.execution.capabilities import Invocation, Node, Perform
 from graphs.execution.cursor import conclude
 from graphs.execution.cuts import Cuts
 from graphs.state import State, Update
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 
 
 def make_researcher(perform: Perform, rows: Callable[[Lease], Cuts], binder: Binder) -> Node:

@@ -6,7 +6,7 @@ the chain still verifies.
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -34,6 +34,10 @@ class JournalEntry:
     words: str | None = None
     """What people and models said, as an object; None if nothing was said, or if it was forgotten."""
     salt: UUID | None = None
+    _read: list[Mapping[str, Any]] = field(
+        default_factory=list[Mapping[str, Any]], init=False, compare=False, repr=False
+    )
+    """The body, once somebody has asked for it: many do, and it is parsed once."""
 
     @property
     def body(self) -> Mapping[str, Any]:
@@ -41,13 +45,16 @@ class JournalEntry:
 
         Nodes record kinds of their own.
         """
-        body = {**json.loads(self.words or "{}"), **json.loads(self.text)}
-        return {name: value for name, value in body.items() if name not in _PROOFS}
+        if not self._read:
+            words: Mapping[str, Any] = json.loads(self.words) if self.words else {}
+            body = {**words, **json.loads(self.text)}
+            self._read.append({name: value for name, value in body.items() if name not in _PROOFS})
+        return self._read[0]
 
     @property
     def kind(self) -> str:
         """Return the kind of the fact, such as `permitted` or `outcome`."""
-        return json.loads(self.text)["kind"]
+        return self.body["kind"]
 
     @property
     def is_forgotten(self) -> bool:
@@ -72,7 +79,11 @@ async def append(
     Permanent("forbidden") for the kinds and keys that only the gateway, approvals and authority write, for a kind that
     is no word, for values nested deeper than 100, and for numbers beyond 1e30.
     """
-    row = await database.call(access, "append", run, fence, body)
+    return recording(run, body, await database.call(access, "append", run, fence, body))
+
+
+def recording(run: str, body: Mapping[str, Any], row: Mapping[str, Any]) -> Recording:
+    """Return the database's answer to an append; raises as `append`."""
     match member(_APPEND_CODES, row["code"], "append"):
         case "ok":
             return Recording(row["fresh"], row["body"])

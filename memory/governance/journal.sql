@@ -59,11 +59,10 @@ create or replace function journal_told(p journal) returns jsonb language sql st
 return coalesce(p.words::jsonb, '{}') - 'rows' || (p.body::jsonb - 'sealed');
 revoke execute on function journal_told(journal) from public;
 
--- Extends the chain of a run and moves its budget with the same update; the caller holds the run row's lock.
--- Bodies are objects with at least `kind`, and `rows` as `governed_row` gives them if the entry comes with changes of rows;
--- costs are objects {tokens, micros, calls, millis} or null for nothing.
-create or replace function journal_record(p_run runs, p_reserve jsonb, p_spend jsonb, variadic p_bodies jsonb[])
-returns int language plpgsql set search_path = public, pg_temp as $$
+-- Writes entries of a run whose row the caller holds, and moves to their end with its own update of that row.
+-- Bodies are objects with at least `kind`, and `rows` as `governed_row` gives them if the entry comes with changes of rows.
+create or replace function journal_write(p_run runs, p_spend jsonb, p_bodies jsonb[], out new_seq int, out new_head bytea)
+language plpgsql set search_path = public, pg_temp as $$
 declare
   v_seq int := p_run.seq; v_head bytea := p_run.head; v_hash bytea; v_text text; v_body jsonb; v_rest jsonb;
   v_words text; v_salt uuid; v_spent jsonb := '{}';
@@ -101,11 +100,23 @@ begin
   end loop;
   -- What the log of the tenant has to take in (memory/evidence/log.sql).
   insert into journal_news (tenant, run) values (p_run.tenant, p_run.id);
+  new_seq := v_seq;
+  new_head := v_head;
+end $$;
+revoke execute on function journal_write(runs, jsonb, jsonb[]) from public;
+
+-- Extends the chain of a run and moves its budget with the same update; the caller holds the run row's lock. Costs are
+-- objects {tokens, micros, calls, millis} or null for nothing.
+create or replace function journal_record(p_run runs, p_reserve jsonb, p_spend jsonb, variadic p_bodies jsonb[])
+returns int language plpgsql set search_path = public, pg_temp as $$
+declare v record;
+begin
+  select w.new_seq, w.new_head into v from journal_write(p_run, p_spend, p_bodies) w;
   if p_reserve is null and p_spend is null then
-    update runs set seq = v_seq, head = v_head where id = p_run.id;
-    return v_seq;
+    update runs set seq = v.new_seq, head = v.new_head where id = p_run.id;
+    return v.new_seq;
   end if;
-  update runs set seq = v_seq, head = v_head,
+  update runs set seq = v.new_seq, head = v.new_head,
          reserved_tokens = reserved_tokens + coalesce((p_reserve ->> 'tokens')::bigint, 0),
          reserved_micros = reserved_micros + coalesce((p_reserve ->> 'micros')::bigint, 0),
          reserved_calls = reserved_calls + coalesce((p_reserve ->> 'calls')::bigint, 0),
@@ -114,7 +125,7 @@ begin
          spent_calls = spent_calls + coalesce((p_spend ->> 'calls')::bigint, 0),
          spent_millis = spent_millis + coalesce((p_spend ->> 'millis')::bigint, 0)
    where id = p_run.id;
-  return v_seq;
+  return v.new_seq;
 end $$;
 revoke execute on function journal_record(runs, jsonb, jsonb, variadic jsonb[]) from public;
 

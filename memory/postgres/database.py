@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pgvector import SparseVector
@@ -20,8 +21,25 @@ from memory.scope import Access
 Connection = AsyncConnection[DictRow]
 
 _FUNCTION = re.compile(r"[a-z_]+")
+_PRELUDE_CODE = "prelude_code"
 _ATTEMPTS = 3
 """Times that a beginning is tried: the first may meet a dead connection, the second a clock that was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prelude:
+    """A function that a statement calls first, and the code with which it lets the rest happen: `ok`."""
+
+    function: str
+    values: tuple[object, ...]
+
+
+class PreludeRefused(Exception):
+    """The function before a call answered with another code than `ok`; the call itself did not happen."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class Database:
@@ -101,31 +119,47 @@ class Database:
         """Go on for another access within a transaction under way; what was done so far is committed with the rest."""
         await connection.execute(ENTER, self._entry(connection, access))
 
-    async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
+    async def call(
+        self, access: Access, function: str, *args: object, binary: bool = False, prelude: Prelude | None = None
+    ) -> dict[str, Any]:
         """Run one SQL function for one access, in one commit and one round trip, and return its first row.
 
-        Mappings travel as jsonb, and sparse vectors become dense. No row gives an empty dict. Raises ValueError unless
-        `function` is a plain name.
-        `binary` asks for the row in binary, which is worth it where it holds many bytes.
+        No row gives an empty dict; otherwise as `rows_of`.
         """
-        if not _FUNCTION.fullmatch(function):
-            raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
-        values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
-        source = f"{function}({', '.join(map(_placeholder, values))})"
-        rows = await self._entered(access, source, values, binary=binary)
+        rows = await self.rows_of(access, function, *args, binary=binary, prelude=prelude)
         return rows[0] if rows else {}
+
+    async def rows_of(
+        self, access: Access, function: str, *args: object, binary: bool = False, prelude: Prelude | None = None
+    ) -> list[dict[str, Any]]:
+        """Run one SQL function for one access, in one commit and one round trip, and return its rows.
+
+        Mappings travel as jsonb, and sparse vectors become dense. Raises ValueError unless `function` is a plain name.
+        `binary` asks for the rows in binary, which is worth it where they hold many bytes. A `prelude` is called first,
+        in the same statement: the function is called only if it answers `ok`, and PreludeRefused is raised otherwise;
+        what the prelude did until then is committed. Both happen, or neither where the statement fails.
+        """
+        source, values = _source(function, args)
+        if prelude is None:
+            return await self._entered(access, entered(source), values, binary=binary)
+        first, first_values = _source(prelude.function, prelude.values)
+        rows = await self._entered(access, entered_twice(first, source), [*first_values, *values], binary=binary)
+        code = rows[0].get(_PRELUDE_CODE) if rows else None
+        if code != "ok":
+            raise PreludeRefused(str(code))
+        return [{name: value for name, value in row.items() if name != _PRELUDE_CODE} for row in rows]
 
     async def rows(self, access: Access, query: str, *args: object, binary: bool = False) -> list[dict[str, Any]]:
         """Return the rows of one query for one access, in one statement and one round trip; `query` is our own text.
 
         `binary` asks for them in binary, as for `call`.
         """
-        return await self._entered(access, f"({query}) as asked", args, binary=binary)
+        return await self._entered(access, entered(f"({query}) as asked"), args, binary=binary)
 
     async def _entered(
-        self, access: Access, source: str, values: Sequence[object], *, binary: bool
+        self, access: Access, text: str, values: Sequence[object], *, binary: bool
     ) -> list[dict[str, Any]]:
-        statement = entered(source).encode()
+        statement = text.encode()
         for number in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.lend() as connection:
@@ -193,6 +227,14 @@ async def _isolated(connection: Connection, level: IsolationLevel) -> AsyncGener
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
 
+def _source(function: str, args: Sequence[object]) -> tuple[str, list[object]]:
+    """Return a call of a function as it stands in a statement, and its values as the driver takes them."""
+    if not _FUNCTION.fullmatch(function):
+        raise ValueError(f"{function!r} is no function name; it must be a constant of lower-case letters and _")
+    values = [Jsonb(value) if isinstance(value, Mapping) else value for value in args]
+    return f"{function}({', '.join(map(_placeholder, values))})", values
+
+
 def _placeholder(value: object) -> str:
     # Columns are dense, and a sparse vector becomes dense by an explicit cast only.
     if isinstance(value, SparseVector):
@@ -211,4 +253,19 @@ def entered(source: str) -> str:
     return (
         "with entry as materialized (select public.enter(%s, %s) as tenant) select result.* from entry "
         f"cross join lateral (select * from {source} where entry.tenant is not null offset 0) as result"
+    )
+
+
+def entered_twice(prelude: str, source: str) -> str:
+    """Return the statement that enters, calls a prelude, and reads from a function call only if that answered `ok`.
+
+    One row at least comes back, with the prelude's code beside the columns. Each part needs a column of the part before
+    it and is kept apart, as in `entered`. Functions that read anew by themselves (`volatile`) see what the prelude did.
+    """
+    return (
+        "with entry as materialized (select public.enter(%s, %s) as tenant), prelude as materialized ("
+        "select one.code from entry cross join lateral "
+        f"(select * from {prelude} where entry.tenant is not null offset 0) as one) "
+        f"select prelude.code as {_PRELUDE_CODE}, result.* from prelude left join lateral "
+        f"(select * from {source} where prelude.code = 'ok' offset 0) as result on true"
     )

@@ -94,6 +94,11 @@ def is_entry_late(error: BaseException | None) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate == _ENTRY_TIME
 
 
+def is_no_text(error: BaseException) -> bool:
+    """Return whether a value was refused for what it holds, as a NUL character in a text."""
+    return isinstance(error, psycopg.DataError)
+
+
 def is_login_refusal(error: psycopg.OperationalError) -> bool:
     """Return whether the server answered and does not let this role in, so that waiting does not help."""
     return is_secret_refusal(error) or _says(error, _NO_DATABASE, r'database ".*" does not exist')

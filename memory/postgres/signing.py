@@ -59,7 +59,7 @@ class Signer:
                 "tenant": access.principal.tenant,
                 "principal": access.principal.id,
                 "reads": _array(access.reads),
-                "writes": _array(() if access.writes is None else (access.writes,)),
+                "writes": _array(access.all_writes),
                 "pid": pid,
                 "at": self._last,
             }

@@ -11,7 +11,7 @@ from langgraph.checkpoint.postgres.base import PRUNE_STRATEGIES, BasePostgresSav
 from memory.errors import LeaseLost, Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoint_values import ExactSerializer
-from memory.runs.records import Lease
+from memory.runs.leases import Lease, flush
 from memory.scope import Access
 
 
@@ -77,7 +77,11 @@ class Threads(BasePostgresSaver):
         self._leases[lease.run] = lease
 
     async def _change(self, function: str, body: Mapping[str, Any], runs: Sequence[str] = ()) -> None:
-        access = self._access_to(body.get("threads", ()), runs)
+        threads = body.get("threads", ())
+        for lease in [*self._leases.values()]:
+            if lease.thread in threads or lease.run in runs:
+                await flush(self._database, lease)
+        access = self._access_to(threads, runs)
         tenant = access.principal.tenant
         leases = {lease.run: lease.fence for lease in self._leases.values() if lease.access.principal.tenant == tenant}
         row = await self._database.call(access, function, {**body, "leases": leases})

@@ -25,10 +25,10 @@ from memory.errors import LeaseLost, Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoint_threads import Threads
 from memory.runs.checkpoint_values import Cargo, ExactSerializer, Packed, is_small, pack
-from memory.runs.records import Lease
+from memory.runs.leases import Lease, flush
 from memory.scope import Access
 
-_LEASE, _ACCESS, _FRESH, _COPIES = "__lease", "__access", "__fresh", "__copies"
+_LEASE, _ACCESS, _FRESH, _COPIES, _ORIGIN = "__lease", "__access", "__fresh", "__copies", "__origin"
 _OURS = (_LEASE, _ACCESS, _COPIES)
 _SNAPSHOT = "_DeltaSnapshot"
 """LangGraph's type of a DeltaChannel's whole value; its readers look for `true` in the checkpoint where one stands."""
@@ -42,14 +42,22 @@ Write = tuple[str, str, int, str, Packed]
 """Task, its path, position, channel and value."""
 
 
-def leading(lease: Lease, *, fresh: bool = False, checkpoint: str | None = None, copies: bool = True) -> RunnableConfig:
+def leading(
+    lease: Lease,
+    *,
+    fresh: bool = False,
+    checkpoint: str | None = None,
+    copies: bool = True,
+    origin: CheckpointTuple | None = None,
+) -> RunnableConfig:
     """Return the configuration under which the holder of a lease runs its graph.
 
     `fresh` starts without a look at the thread, for a run that was never led before. `checkpoint` starts from an
     older checkpoint of the thread, also one of another run: a fork. Without `copies`, a run does not go on from what
-    was copied into its thread.
+    was copied into its thread. `origin` is the run's latest checkpoint where somebody has just read it.
     """
-    return _config(lease.thread, {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh, _COPIES: copies}, checkpoint)
+    keys = {_LEASE: lease, _ACCESS: lease.access, _FRESH: fresh, _COPIES: copies}
+    return _config(lease.thread, {**keys, _ORIGIN: [origin]} if origin else keys, checkpoint)
 
 
 def reading(access: Access, thread: str, checkpoint: str | None = None) -> RunnableConfig:
@@ -89,6 +97,9 @@ class Checkpoints(Threads):
         keys = self._keys(config)
         if keys.get(_FRESH) and not keys.get("checkpoint_id"):
             return None
+        if keys.get(_ORIGIN) and not keys.get("checkpoint_ns"):
+            return keys[_ORIGIN].pop()
+        await self._settle(keys)
         lease: Lease | None = None if keys.get("checkpoint_id") else keys.get(_LEASE)
         wanted = _config(keys["thread_id"], {"checkpoint_ns": keys.get("checkpoint_ns", "")}, keys.get("checkpoint_id"))
         where, values = self._search_where(wanted, None)
@@ -112,7 +123,9 @@ class Checkpoints(Threads):
         if config is None:
             raise ValueError("history is read thread by thread; name one in the configuration")
         where, values = self._search_where(config, dict(filter or {}), before)
-        for row in await self._rows(self._keys(config), where, *values, limit):
+        keys = self._keys(config)
+        await self._settle(keys)
+        for row in await self._rows(keys, where, *values, limit):
             yield row
 
     async def aput(
@@ -182,6 +195,12 @@ class Checkpoints(Threads):
             "towards": keys.get("checkpoint_id"),
             "writes": [[task, path, index, *cargo.add(channel, value)] for task, path, index, channel, value in writes],
         }
+        if lease.luggage is not None:
+            lease.luggage.add_save(whole, cargo.content())
+            if lease.luggage.is_due:
+                await flush(self._database, lease)
+                lease.luggage.is_urgent = False
+            return
         try:
             values = (lease.run, lease.fence, whole, cargo.content())
             row = await self._database.call(lease.access, "save_checkpoint", *values)
@@ -226,6 +245,11 @@ class Checkpoints(Threads):
             _config(thread, names, parent) if parent else None,
             self._load_writes(row["pending_writes"]),
         )
+
+    async def _settle(self, keys: Mapping[str, Any]) -> None:
+        """Save what a lease has to save, so that whoever reads under it finds everything."""
+        if leader := keys.get(_LEASE):
+            await flush(self._database, leader)
 
     def _keys(self, config: RunnableConfig) -> dict[str, Any]:
         """Return what a configuration names; a lease among it is remembered for changes of whole threads."""

@@ -1,13 +1,58 @@
 """End of a run: what it leaves and erases; called by the worker that led it, and by the API while nobody leads it."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
+from memory.errors import LeaseLost
+from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
-from memory.runs import outcomes, records
-from memory.runs.models import COLUMNS, RunStatus, run_of
+from memory.runs import leases, outcomes, records
+from memory.runs.leases import Lease
+from memory.runs.models import COLUMNS, EndStatus, RunStatus, run_of
 from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal
-from memory.store import erasure
+from memory.store import erasure, write
+
+_CODES: tuple[Literal["ok", "lease_lost"], ...] = ("ok", "lease_lost")
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnding:
+    """How a run ends, whatever the reason."""
+
+    status: EndStatus
+    reason: str | None
+    message: str
+    body: Mapping[str, Any]
+
+
+async def end(database: Database, lease: Lease, ending: RunEnding, moment: datetime) -> None:
+    """End a run in one commit: its last entry, its outcome and summary, and the end of its working memory.
+
+    What waits in the lease goes with it. Raises LeaseLost if another worker leads it, and LuggageRefused.
+    """
+    story = [entry.body for entry in await leases.read_story(database, lease)]
+    outcome = RunOutcome.of(lease.run, story, moment, status=ending.status, reason=ending.reason or "")
+    principal, request = lease.access.principal, str(lease.input.get("request") or "")
+    # By words alone: no transaction waits for a model, and vectors follow in the background.
+    notes = [] if outcome.is_glance else outcomes.notes_of(principal, outcome, request)
+    drafts = [await write.prepare(access, note) for access, note in notes]
+    row = await leases.call(
+        database,
+        lease,
+        "end_run",
+        lease.run,
+        lease.fence,
+        {"status": ending.status, "reason": ending.reason, "message": ending.message, "body": ending.body},
+        {"notes": [draft for draft, _ in drafts]},
+        [vector for _, vector in drafts],
+        access=outcomes.closing_access(principal, lease.run),
+    )
+    if member(_CODES, row["code"], "end_run") == "lease_lost":
+        raise LeaseLost(lease.run)
 
 
 async def close(
@@ -44,7 +89,7 @@ async def _close(database: Database, connection: Connection, tenant: str, id: st
     cursor = await connection.execute(f"select {COLUMNS} from runs where id = %s".encode(), [id])
     run = run_of(await cursor.fetchone() or {})
     assert run.ended_at is not None, "cancel_run sets it"
-    cursor = await connection.execute("select body from journal where run = %s order by seq", [id])
-    entries = [json.loads(entry["body"]) for entry in await cursor.fetchall()]
-    outcome = RunOutcome.of(run, entries, run.ended_at, status="cancelled", reason="cancelled")
+    cursor = await connection.execute("select body, words from journal where run = %s order by seq", [id])
+    story = [{**json.loads(row["words"] or "{}"), **json.loads(row["body"])} for row in await cursor.fetchall()]
+    outcome = RunOutcome.of(id, story, run.ended_at, status="cancelled", reason="cancelled")
     await close(database, connection, Principal(tenant, run.requester), outcome, run.request)

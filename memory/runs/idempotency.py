@@ -12,7 +12,7 @@ from memory.errors import Permanent
 from memory.postgres import locks
 from memory.postgres.database import Connection
 
-_KEEP_HOURS = 48
+KEEP_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,31 @@ async def earlier_answer(connection: Connection, request: IdempotentRequest) -> 
     )
     row = await cursor.fetchone() or {}
     if not row["ok"]:
-        raise Permanent("conflict", f"a request with Idempotency-Key {request.key!r} is still at work; ask again soon")
+        raise at_work(request)
     cursor = await connection.execute("select hash, answer from requests where key = %s", [request.key])
     old = await cursor.fetchone()
     if old is None:
         return None
     if old["hash"] != request.hash:
-        raise Permanent(
-            "idempotency_mismatch",
-            f"Idempotency-Key {request.key!r} was used for another request; choose a new key for a new request",
-        )
+        raise mismatch(request)
     return old["answer"]
+
+
+def at_work(request: IdempotentRequest) -> Permanent:
+    """Return that the first request with this key has not been answered yet."""
+    return Permanent("conflict", f"a request with Idempotency-Key {request.key!r} is still at work; ask again soon")
+
+
+def mismatch(request: IdempotentRequest) -> Permanent:
+    """Return that a key came with another body."""
+    message = f"Idempotency-Key {request.key!r} was used for another request; choose a new key for a new request"
+    return Permanent("idempotency_mismatch", message)
 
 
 async def record(connection: Connection, request: IdempotentRequest, answer: Mapping[str, Any]) -> None:
     """Keep the answer, in the transaction that did the work; the person's old ones go."""
     await connection.execute(
-        "delete from requests where created < clock_timestamp() - make_interval(hours => %s)", [_KEEP_HOURS]
+        "delete from requests where created < clock_timestamp() - make_interval(hours => %s)", [KEEP_HOURS]
     )
     await connection.execute(
         "insert into requests (key, route, hash, answer) values (%s, %s, %s, %s)",

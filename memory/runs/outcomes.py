@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
-from memory.runs.models import EndStatus, Run
+from memory.runs.models import EndStatus
 from memory.scope import Access, Principal, Scope
 from memory.store import erasure, write
 from memory.store.context import SHARED_SCOPE
@@ -48,24 +48,29 @@ class RunOutcome:
 
     @classmethod
     def of(
-        cls, run: Run, entries: Sequence[Mapping[str, Any]], moment: datetime, *, status: EndStatus, reason: str = ""
+        cls, run: str, story: Sequence[Mapping[str, Any]], moment: datetime, *, status: EndStatus, reason: str = ""
     ) -> "RunOutcome":
-        """Return how a run ends at this moment, from its row and the bodies of its journal."""
-        plan: Mapping[str, Any] = run.plan or {}
-        calls = [body for body in entries if body["kind"] in ("read", "outcome")]
+        """Return how a run ends at this moment, from the bodies of its journal."""
+        request = _last(story, "requested")
+        entry = _last(story, "planned")
+        plan: Mapping[str, Any] = entry.get("document") or entry
+        calls = [body for body in story if body["kind"] in ("read", "outcome")]
         effects = dict.fromkeys(str(body["effect"]) for body in calls if body.get("effect"))
         only_reads = all(step["effect"] == "read" for step in plan.get("steps", ()))
+        asked: Mapping[str, Any] = request.get("input") or request
+        begin = datetime.fromisoformat(request["at"]) if "at" in request else moment
+        tokens, micros, *_ = next((body["spent"] for body in reversed(story) if "spent" in body), (0, 0))
         return cls(
-            run.id,
+            run,
             str(plan.get("id", "request")),
             status,
             reason,
-            millis=round((moment - run.created_at).total_seconds() * 1000),
+            millis=round((moment - begin).total_seconds() * 1000),
             tools=Counter(str(body["tool"]) for body in calls),
-            tokens=run.tokens.spent,
-            micros=run.micros.spent,
+            tokens=tokens,
+            micros=micros,
             pointers=tuple(effects)[:_POINTERS],
-            is_glance=run.is_tool_call and run.plan is not None and only_reads,
+            is_glance=bool(plan) and only_reads and asked.get("tool_call") is True,
         )
 
     @property
@@ -121,9 +126,30 @@ class StepOutcome:
     """The effects that it had, or the checkpoint that it read from."""
 
 
+def _last(story: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """Return the body of the last entry of a kind; empty if there is none."""
+    empty: Mapping[str, Any] = {}
+    return next((body for body in reversed(story) if body["kind"] == kind), empty)
+
+
 def closing_access(principal: Principal, run: str) -> Access:
-    """Return the access with which the transaction that ends a run is entered."""
-    return Access(principal, (*principal.reads, Scope("run", run)), SHARED_SCOPE)
+    """Return the access with which a run is ended: it erases its own memory and leaves notes in both scopes."""
+    reads = (*principal.reads, Scope("run", run))
+    return Access(principal, reads, SHARED_SCOPE, (Scope("user", principal.id),))
+
+
+def notes_of(principal: Principal, outcome: RunOutcome, request: str) -> list[tuple[Access, Note]]:
+    """Return what a run leaves: its outcome for everybody and a summary for its requester, with the scope of each.
+
+    The summary quotes the request, which may be pasted from anywhere: no later run takes orders from it.
+    """
+    provenance = Provenance(run=outcome.run, principal=principal.id, facts=outcome.facts)
+    # Read only in the shared scope: whatever the run was shown, its end is news.
+    shared = Access(principal, (SHARED_SCOPE,), SHARED_SCOPE)
+    return [
+        (shared, Note(outcome.text, "tool", provenance, key=f"run:{outcome.run}")),
+        (Access.of(principal), Note(outcome.summary(request), "untrusted", provenance)),
+    ]
 
 
 async def conclude(connection: Connection, access: Access, outcome: RunOutcome) -> Memory:
@@ -132,24 +158,19 @@ async def conclude(connection: Connection, access: Access, outcome: RunOutcome) 
     A run that was resumed and ends again supersedes its earlier outcome.
     """
     await erasure.erase_run(connection, outcome.run)
-    provenance = Provenance(run=outcome.run, principal=access.principal.id, facts=outcome.facts)
-    note = Note(outcome.text, "tool", provenance, key=f"run:{outcome.run}")
-    # Read only in the shared scope: whatever the run was shown, its end is news.
-    return await write.add(connection, Access(access.principal, (SHARED_SCOPE,), SHARED_SCOPE), note)
+    shared, note = notes_of(access.principal, outcome, "")[0]
+    return await write.add(connection, shared, note)
 
 
 async def summarise(connection: Connection, access: Access, outcome: RunOutcome, request: str) -> Memory:
-    """Leave a summary in the requester's own scope, which was entered to write; it replaces an earlier one of the run.
-
-    It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
-    """
+    """Leave a summary in the requester's own scope, entered to write, in place of an earlier one of the run."""
     await connection.execute(
         "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
         "and provenance -> 'facts' ? 'status'",
         [str(access.writes), outcome.run],
     )
-    provenance = Provenance(run=outcome.run, principal=access.principal.id, facts=outcome.facts)
-    return await write.add(connection, access, Note(outcome.summary(request), "untrusted", provenance))
+    own, note = notes_of(access.principal, outcome, request)[1]
+    return await write.add(connection, own, note)
 
 
 async def steps(database: Database, access: Access, run: str) -> list[StepOutcome]:

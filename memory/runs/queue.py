@@ -5,9 +5,10 @@ procrastinate's: the lock of a dead worker's job would keep its successor from t
 two workers apart.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Set
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import psycopg
 from procrastinate import App, PsycopgConnector
@@ -17,10 +18,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from memory.errors import Permanent, Temporary
 from memory.postgres import limits, locks
-from memory.postgres.database import Connection
+from memory.postgres.codes import member
+from memory.postgres.database import Connection, Database
 from memory.postgres.liveness import Liveness
 from memory.postgres.pools import CONNECT_SECONDS, RECONNECT_SECONDS
 from memory.postgres.refusals import one_line
+from memory.runs import idempotency, records
+from memory.runs.idempotency import IdempotentRequest
+from memory.runs.leases import DEFAULT_FLOW
+from memory.scope import Access
 
 _OPTIONS: dict[str, Any] = {
     "options": f"-c search_path=queue,public {limits.OPTIONS}",
@@ -32,6 +38,28 @@ _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 1.0
 
 Drive = Callable[[str], Awaitable[None]]
+_AcceptCode = Literal["ok", "busy", "conflict", "mismatch", "replay"]
+_ACCEPT_CODES: tuple[_AcceptCode, ...] = get_args(_AcceptCode)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """A request that opens a thread of its own, and its answer; whatever goes on in a thread takes a transaction."""
+
+    id: str
+    """Of the run, and of its thread."""
+    input: Mapping[str, Any]
+    correlation: str
+    budget: Mapping[str, int]
+    answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    request: IdempotentRequest | None = None
+    """Its key, under which the answer is kept."""
+    flow: str = DEFAULT_FLOW
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as the database takes it."""
+        facts = {"id": self.id, "thread": self.id, "flow": self.flow}
+        return {**facts, "input": self.input, "correlation": self.correlation, **self.budget}
 
 
 class Queue:
@@ -76,6 +104,22 @@ class Queue:
         """Have a worker look at a run of the entered tenant, if the caller's transaction commits."""
         with _translate_errors():
             await connection.execute("select wake_run(%s)", [run])
+
+    async def accept(self, database: Database, access: Access, start: RunStart) -> Mapping[str, Any] | None:
+        """Start a run on a thread of its own and have a worker look at it, in one statement.
+
+        Returns what was answered if the request came before. Raises Permanent: `busy` as `records.start`, `conflict`
+        and `idempotency_mismatch` as `idempotency.earlier_answer`.
+        """
+        request = start.request
+        key = {**asdict(request), "answer": start.answer, "hours": idempotency.KEEP_HOURS} if request else {}
+        row = await database.call(access, "accept_run", start.as_json(), key)
+        code = member(_ACCEPT_CODES, row["code"], "accept_run")
+        if request and code in ("conflict", "mismatch"):
+            raise idempotency.at_work(request) if code == "conflict" else idempotency.mismatch(request)
+        if code == "busy":
+            raise records.busy(start.id, row["open_run"])
+        return row["answer"]
 
     async def work(self, drive: Drive, *, lanes: int) -> None:
         """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted.

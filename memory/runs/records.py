@@ -1,7 +1,6 @@
 """Run rows and their leases; the API starts, lists and wakes runs, workers lease, park and finish them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,41 +9,15 @@ from psycopg.types.json import Jsonb
 from memory.errors import LeaseLost, Permanent
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
+from memory.runs import leases
+from memory.runs.leases import DEFAULT_FLOW, Lease, access_of
 from memory.runs.models import COLUMNS, RUN_STATUSES, EndStatus, Run, RunStatus, ThreadState, run_of, thread_state_of
-from memory.scope import Access, Principal, Scope
+from memory.scope import Access, Principal
 
-DEFAULT_FLOW = "governed"
 _START_CODES: tuple[Literal["ok", "busy"], ...] = ("ok", "busy")
 _LEAD_CODES: tuple[Literal["ok", "lease_lost"], ...] = ("ok", "lease_lost")
 _STEER_CODES: tuple[Literal["ok", "not_found", "conflict", "busy"], ...] = ("ok", "not_found", "conflict", "busy")
 _PARK_STATUSES: tuple[Literal["waiting", "queued"], ...] = ("waiting", "queued")
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to lead a run until somebody with a higher fence takes it over."""
-
-    run: str
-    fence: int
-    thread: str
-    access: Access
-    correlation: str
-    input: Mapping[str, Any]
-    flow: str = DEFAULT_FLOW
-    """Name of the flow that leads the run."""
-    checkpoint: str = ""
-    """The checkpoint from which the step started that acts under it; entries of the step name it."""
-
-    @property
-    def step_facts(self) -> dict[str, str]:
-        """Return what each entry of the step says of where it was written; nothing outside of steps."""
-        return {"checkpoint": self.checkpoint} if self.checkpoint else {}
-
-
-def access_of(principal: Principal, run: str, thread: str) -> Access:
-    """Return what a run may see and write: its requester's scopes, its session, and its own working memory."""
-    own = Scope("run", run)
-    return Access(principal, (*principal.reads, Scope("session", f"{principal.id}/{thread}"), own), own)
 
 
 async def start(  # one run has this many facts, and none has a default
@@ -64,9 +37,12 @@ async def start(  # one run has this many facts, and none has a default
     request = {"id": id, "thread": thread, "flow": flow, "input": input, "correlation": correlation, **budget}
     row = await _first_row(connection, "select * from start_run(%s)", Jsonb(request))
     if member(_START_CODES, row["code"], "start_run") == "busy":
-        raise Permanent(
-            "busy", f"thread {thread!r} has the open run {row['open_run']!r}; wait for it, cancel it, or say supersedes"
-        )
+        raise busy(thread, row["open_run"])
+
+
+def busy(thread: str, run: str) -> Permanent:
+    """Return that a thread has an open run."""
+    return Permanent("busy", f"thread {thread!r} has the open run {run!r}; wait for it, cancel it, or say supersedes")
 
 
 async def lease(database: Database, run: str, worker: int, flows: Sequence[str] = (DEFAULT_FLOW,)) -> Lease | None:
@@ -109,8 +85,14 @@ async def adopt(
     budget: Mapping[str, int],
     facts: Mapping[str, Any],
 ) -> None:
-    """Make this the plan that the run follows, with its budget; journaled unless it is so already."""
+    """Make this the plan that the run follows, with its budget; journaled unless it is so already.
+
+    Where a lease has luggage it waits for the checkpoint of the step that made it: both are saved, or neither.
+    """
     body = {"plan": plan, "hash": plan_hash, "facts": facts, "checkpoint": lease.checkpoint or None, **budget}
+    if lease.luggage is not None:
+        lease.luggage.add_plan(body)
+        return
     row = await database.call(lease.access, "adopt_plan", lease.run, lease.fence, body)
     _check_lease(lease, row, "adopt_plan")
 
@@ -120,7 +102,7 @@ async def park(database: Database, lease: Lease, waits_for: str, answers: int = 
 
     `waits_for` is an approval id, or `clarify` with the number of answers already used.
     """
-    row = await database.call(lease.access, "park_run", lease.run, lease.fence, waits_for, answers)
+    row = await leases.call(database, lease, "park_run", lease.run, lease.fence, waits_for, answers)
     _check_lease(lease, row, "park_run")
     return member(_PARK_STATUSES, row["status"], "park_run")
 

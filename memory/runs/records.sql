@@ -34,7 +34,7 @@ grant execute on function start_run(jsonb) to cs_app;
 create or replace function adopt_plan(p_run text, p_fence int, p jsonb)
 returns table (code text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs;
+declare v_run runs; v_end record;
 begin
   select * into v_run from runs where runs.id = p_run for no key update;
   if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
@@ -42,13 +42,19 @@ begin
   end if;
   if v_run.plan_hash is distinct from p ->> 'hash' then
     perform void_run_approvals(p_run, 'approval_stale');
-    update runs set plan = p -> 'plan', plan_hash = p ->> 'hash',
-           limit_tokens = (p ->> 'tokens')::bigint, limit_micros = (p ->> 'micros')::bigint,
-           limit_calls = (p ->> 'calls')::bigint
-     where runs.id = p_run returning * into v_run;
-    perform journal_record(v_run, null, null, journal_told_by_app(p -> 'facts')
+    -- Read again: what was voided is on record. The row is told as it will be, and changed once.
+    select * into v_run from runs where runs.id = p_run;
+    v_run.plan := p -> 'plan';
+    v_run.plan_hash := p ->> 'hash';
+    v_run.limit_tokens := (p ->> 'tokens')::bigint;
+    v_run.limit_micros := (p ->> 'micros')::bigint;
+    v_run.limit_calls := (p ->> 'calls')::bigint;
+    select * into v_end from journal_write(v_run, null, array[journal_told_by_app(p -> 'facts')
       || jsonb_build_object('kind', 'planned', 'role', 'planner', 'plan', p ->> 'hash', 'document', p -> 'plan',
-        'limits', limits_of(v_run), 'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_run))));
+        'limits', limits_of(v_run), 'checkpoint', p ->> 'checkpoint', 'rows', jsonb_build_array(governed_row(v_run)))]);
+    update runs set plan = v_run.plan, plan_hash = v_run.plan_hash, limit_tokens = v_run.limit_tokens,
+           limit_micros = v_run.limit_micros, limit_calls = v_run.limit_calls, seq = v_end.new_seq, head = v_end.new_head
+     where runs.id = p_run;
   end if;
   return query select 'ok';
 end $$;
@@ -60,19 +66,25 @@ create or replace function finish_run(p_run text, p_fence int, p_status text, p_
                                       p_body jsonb)
 returns table (code text)
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_run runs;
+declare v_run runs; v_end record;
 begin
   select * into v_run from runs where runs.id = p_run for no key update;
   if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
     return query select 'lease_lost'; return;
   end if;
   perform void_run_approvals(p_run, 'run_ended');
-  update runs set status = p_status, reason = p_reason, message = p_message, worker = null,
-         ended = clock_timestamp(), waits_for = null
-   where runs.id = p_run returning * into v_run;
-  perform journal_record(v_run, null, null, journal_told_by_app(p_body) || jsonb_build_object('kind', 'ended',
-    'key', 'ended:' || v_run.attempt, 'status', p_status, 'reason', p_reason, 'message', p_message,
-    'plan', v_run.plan_hash, 'rows', jsonb_build_array(governed_row(v_run))));
+  -- As in adopt_plan: the row is told as it will be, and changed once.
+  select * into v_run from runs where runs.id = p_run;
+  v_run.status := p_status;
+  v_run.reason := p_reason;
+  v_run.message := p_message;
+  v_run.ended := clock_timestamp();
+  select * into v_end from journal_write(v_run, null, array[journal_told_by_app(p_body) || jsonb_build_object(
+    'kind', 'ended', 'key', 'ended:' || v_run.attempt, 'status', p_status, 'reason', p_reason, 'message', p_message,
+    'plan', v_run.plan_hash, 'rows', jsonb_build_array(governed_row(v_run)))]);
+  update runs set status = v_run.status, reason = v_run.reason, message = v_run.message, worker = null,
+         ended = v_run.ended, waits_for = null, seq = v_end.new_seq, head = v_end.new_head
+   where runs.id = p_run;
   return query select 'ok';
 end $$;
 revoke execute on function finish_run(text, int, text, text, text, jsonb) from public;

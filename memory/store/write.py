@@ -106,6 +106,12 @@ async def add_notes(
     return await _write_notes(write, access, notes, embedder)
 
 
+async def prepare(access: Access, note: Note) -> tuple[Mapping[str, Any], Parameter]:
+    """Return a note as the database takes it, with its vector by words alone, for a function that writes it itself."""
+    embedder, vectors = await embed_texts(LEXICAL, [note.text])
+    return {**_draft(access, note), "embedder": embedder.id}, parameters(vectors)[0]
+
+
 _WRITE = "select * from write_memory(%s, %s::vector)"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from memory.governance.principals import NewKey
 from memory.postgres.database import Connection, Database
 from memory.postgres.roles import Urls
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
+from memory.runs.queue import Queue, RunStart
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
 from tests.serving import serving
@@ -47,6 +48,14 @@ class RecordingQueue(list[str]):
         """Remember the run."""
         self.append(run)
         self._growth.set()
+
+    async def accept(self, database: Database, access: Access, start: RunStart) -> Mapping[str, Any] | None:
+        """Start the run as ever, and remember it unless its request came before."""
+        earlier = await Queue().accept(database, access, start)
+        if earlier is None:
+            self.append(start.id)
+            self._growth.set()
+        return earlier
 
     async def wait_for(self, count: int) -> None:
         """Wait until this many were woken; their transactions may still be open."""

@@ -9,7 +9,7 @@ import pytest
 from app import cli
 from app.api.dependencies import Services
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.app.conftest import RecordingQueue, Run, lead
 from tests.conftest import Connect
 

@@ -18,7 +18,8 @@ from memory.errors import Temporary
 from memory.governance.feed import Feed
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
-from memory.runs import records
+from memory.runs import leases, records
+from memory.runs.leases import Lease
 from memory.runs.models import Run
 from memory.runs.queue import Queue
 from memory.scope import Access, Principal
@@ -271,7 +272,8 @@ async def test_a_run_that_ended_in_its_graph_is_finished_by_the_successor(stages
     """R79: a crash between the last checkpoint and the last entry changes nothing."""
 
     class Mortal(Driver):
-        async def _finish(self, lease: records.Lease, ending: Any) -> None:
+        async def _end(self, lease: Lease, ending: Any) -> None:
+            await leases.flush(self._database, lease)
             raise asyncio.CancelledError
 
     stage = stages()

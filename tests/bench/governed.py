@@ -16,7 +16,7 @@ from graphs.state import State
 from memory.clock import SystemClock
 from memory.governance import policy_version
 from memory.postgres.database import Database
-from memory.runs import records
+from memory.runs.queue import Queue, RunStart
 from memory.scope import Access
 from tests.bench.counting import count_statements
 from tests.bench.ground import BUDGET, Ground, per_second, percentile
@@ -136,6 +136,5 @@ async def start(database: Database, access: Access) -> str:
     """Record a request, as the API would; returns its run."""
     run = uuid4().hex
     request = {"request": "go", "inputs": {"item": run}, "runbook": None, "given": None}
-    async with database.transaction(access) as connection:
-        await records.start(connection, id=run, thread=run, input=request, correlation=run, budget=BUDGET)
+    await Queue().accept(database, access, RunStart(run, request, run, BUDGET))
     return run

@@ -19,7 +19,7 @@ from memory.postgres.embedded import Embedded, attach
 from memory.postgres.migrate import migrate
 from memory.postgres.signing import admit
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 
 TENANT = "bench"

@@ -9,7 +9,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
 from memory.errors import Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tools.action import Role
 from tools.model import ModelCost
 

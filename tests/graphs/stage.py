@@ -19,8 +19,8 @@ from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints
+from memory.runs.leases import Lease
 from memory.runs.models import Run
-from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.fakes.shop import Shop, tools
 from tools.catalog import Catalog

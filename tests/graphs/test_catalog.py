@@ -15,7 +15,7 @@ from graphs.adapter import adapt
 from graphs.nodes.auditor import make_auditor
 from graphs.nodes.executor import make_executor
 from graphs.state import State
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 
 async def lead(state: State, invocation):
     return {}

@@ -12,7 +12,7 @@ import pytest
 
 from memory.errors import Halt, Temporary
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import Connect, VirtualClock
 from tests.tools.support import POLICY, Desk, Item, act, open_desk

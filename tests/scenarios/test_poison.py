@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memory.governance import approvals
-from memory.runs.records import access_of
+from memory.runs.leases import access_of
 from memory.store import search
 from tests.fakes.model import CountingMeter, ScriptedModel
 from tests.scenarios.test_models import CHARGE, draft, effect_keys, step

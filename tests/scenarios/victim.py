@@ -19,9 +19,9 @@ from memory.clock import SystemClock
 from memory.governance import approvals
 from memory.governance.approvals import Approval
 from memory.knowledge import versions
-from memory.postgres.database import Database
+from memory.postgres.database import Database, Prelude
+from memory.runs.leases import Lease
 from memory.runs.queue import Queue
-from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tools.catalog import Catalog
 from tools.gateway import Gateway
@@ -50,17 +50,21 @@ class VictimDatabase(Database):
     point: Point
     effects: dict[str, str]
 
-    async def call(self, access: Access, function: str, *args: object, binary: bool = False) -> dict[str, Any]:
+    async def rows_of(
+        self, access: Access, function: str, *args: object, binary: bool = False, prelude: Prelude | None = None
+    ) -> list[dict[str, Any]]:
         """Call, and die before or after it if this is the point."""
         is_point = function == self.point.function and self._about(args, self.point.about)
+        if self.point.function == "save_checkpoint":
+            is_point = any(self._about((save,), self.point.about) for save in _saves(function, args, prelude))
         if is_point and self.point.window == "before":
             die()
-        row = await super().call(access, function, *args, binary=binary)
-        if function == "claim" and row.get("effect"):
-            self.effects[row["effect"]] = _body(args)["step"]
+        rows = await super().rows_of(access, function, *args, binary=binary, prelude=prelude)
+        if function == "claim" and rows[0].get("effect"):
+            self.effects[rows[0]["effect"]] = _body(args)["step"]
         if is_point and self.point.window == "after":
             die()
-        return row
+        return rows
 
     def _about(self, args: tuple[object, ...], name: str) -> bool:
         body = _body(args)
@@ -73,6 +77,12 @@ class VictimDatabase(Database):
                 return _next_node(body) == name if self.point.window == "after" else name in _nodes_before(body)
             case _:
                 return body["step"] == name
+
+
+def _saves(function: str, args: tuple[object, ...], prelude: Prelude | None) -> list[Mapping[str, Any]]:
+    """Return the checkpoints and writes that a statement saves."""
+    luggage = prelude.values if prelude else args if function == "unload" else ()
+    return [item["save"] for item in _body(luggage)["items"] if "save" in item] if luggage else []
 
 
 def _body(args: tuple[object, ...]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from memory.governance import principals, rounds
 from memory.postgres.database import Database
 from memory.runs import records, run_story
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.tools.support import PLENTY, Desk, act
 from tools import effect_account, explanations
 

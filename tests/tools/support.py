@@ -14,7 +14,7 @@ from memory.governance import approvals, journal, policy_version
 from memory.governance.approvals import VoteKind, VoteResult
 from memory.postgres.database import Database
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tools.action import Action, Decision, Json, Role
 from tools.admission import AdmittedAction, admit

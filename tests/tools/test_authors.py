@@ -8,7 +8,7 @@ import pytest
 from memory.governance import approvals, authors
 from memory.governance.approvals import ApprovalRecord
 from memory.governance.authors import TakeOver
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.conftest import Connection
 from tests.tools.support import Desk
 from tests.tools.test_hold import refund

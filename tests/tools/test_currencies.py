@@ -12,7 +12,7 @@ from memory.governance import approvals, limits
 from memory.governance.limits import Limit
 from memory.postgres.database import Connection, Database
 from memory.postgres.roles import Urls
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import POLICY, TOOLS, Desk, act, open_desk

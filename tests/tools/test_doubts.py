@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from memory.errors import Halt, Temporary
 from memory.postgres.database import Database
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import Connect, VirtualClock
 from tests.tools.support import POLICY, TOOLS, Desk, act, open_desk

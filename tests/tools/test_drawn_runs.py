@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from memory.errors import Halt, LeaseLost, Permanent
 from memory.postgres.database import Database
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.bank import RULES, SETTLES, Bank, Commit, Crash, Look, Reply, tools

@@ -11,7 +11,7 @@ import pytest
 from memory.errors import Halt
 from memory.governance import approvals
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.tools.support import Desk, act
 from tools import effects, kills
 from tools.action import Action, Pin

@@ -10,7 +10,7 @@ from memory.errors import Halt, LeaseLost, Permanent, Temporary
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.conftest import Connect
 from tests.tools.support import Desk, act
 from tools import effects, kills

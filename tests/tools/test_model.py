@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
 from memory.errors import Halt, Permanent
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.fakes.model import CountingMeter, script_model, tool_call
 from tests.fakes.openai_endpoint import endpoint

@@ -6,7 +6,7 @@ import pytest
 
 from memory.errors import Halt
 from memory.knowledge import versions
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access
 from tests.conftest import Connection
 from tests.memory.knowledge.test_versions import item

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import VirtualClock
 from tests.tools.observed import Hall, open_hall, refuse

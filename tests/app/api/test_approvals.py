@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.app.conftest import Client, RecordingQueue, decision
 
 Ask = Callable[..., Awaitable[Lease]]

@@ -9,7 +9,7 @@ import pytest
 
 from memory.governance import principals
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import decision
 from tests.conftest import Connection

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.app.api.test_knowledge import fact
 from tests.app.conftest import Client, RecordingQueue, decision
 from tools.policy import PolicySet

@@ -9,7 +9,7 @@ from app.api import stream
 from app.api.dependencies import Services
 from memory.governance import journal
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Client, RecordingQueue, lead
 

@@ -4,8 +4,8 @@ from typing import Any
 import httpx2
 
 from app.api.dependencies import Services
-from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs import leases, records
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from memory.store import search, write
 from memory.store.models import Provenance
@@ -162,7 +162,7 @@ async def test_a_run_that_is_cancelled_while_it_waits_leaves_what_any_other_does
 ) -> None:
     """R91 R97: its outcome, its requester's summary and no working memory, whoever cancels it; repeated, the same."""
     run = (await a.post("/api/runs", json={"message": "pause the retry job"})).json()["run"]
-    working = records.access_of(alice, run, run)
+    working = leases.access_of(alice, run, run)
     await write.remember(services.database, working, "half is done", trust="untrusted", provenance=Provenance())
     for _ in range(2):
         answer = await b.post(f"/api/runs/{run}/cancel", json={}, headers={"Idempotency-Key": "once"})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx2
 
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.app.commands.test_knowledge import ABOUT, TEXT
 from tests.app.conftest import Run
 

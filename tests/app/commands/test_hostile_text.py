@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from app.commands import signs, terminal
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.app.commands.test_live import RICH_CODES
 from tests.app.commands.test_live import terminal as tty
 from tests.app.conftest import Run

@@ -14,7 +14,7 @@ from memory.errors import Permanent
 from memory.governance import limits
 from memory.governance.limits import Limit
 from memory.postgres.roles import Urls
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.app.conftest import Client, Run, decision
 

@@ -8,7 +8,7 @@ import pytest
 from app.worker import Driver
 from memory.governance.approvals import ApprovalView
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.graphs.stage import HOLD, POLICY, Stages, pay, pay_all, plan, read
 
 pytestmark = pytest.mark.anyio

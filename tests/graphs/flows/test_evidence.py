@@ -11,7 +11,7 @@ from graphs.execution.capabilities import Planner
 from graphs.planning.proposal import Proposal
 from graphs.state import Clarify, State
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests import exports
 from tests.graphs.stage import HOLD, POLICY, Stage, Stages, pay, pay_all, plan, read
 from tools.gateway import Gateway

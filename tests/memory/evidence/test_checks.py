@@ -7,7 +7,7 @@ import pytest
 from memory.evidence import checks, log
 from memory.governance import journal
 from memory.postgres.database import Connection, Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import Connect, VirtualClock
 from tests.tools.support import Desk, act, open_desk

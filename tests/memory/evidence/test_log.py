@@ -16,7 +16,7 @@ from memory.evidence.signing_key import SigningKey, draw
 from memory.governance import journal
 from memory.governance.policy_version import installation
 from memory.postgres.database import Connection, Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect, VirtualClock
 from tests.memory.evidence.tables import untriggered

@@ -11,7 +11,7 @@ from memory.evidence import log
 from memory.evidence.signing_key import SigningKey, draw
 from memory.governance import journal
 from memory.postgres.database import Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import Connect, VirtualClock
 from tests.tools.support import Desk, open_desk

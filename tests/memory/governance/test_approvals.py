@@ -11,7 +11,7 @@ from memory.errors import Permanent
 from memory.governance import approvals, principals
 from memory.postgres.database import Connection, Database
 from memory.runs import records
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import Desk, act, open_desk

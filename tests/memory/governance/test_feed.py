@@ -11,7 +11,7 @@ from memory.governance import journal
 from memory.governance.feed import Feed
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Principal
 from tests.conftest import Connect, VirtualClock
 from tests.tools.support import Desk, open_desk

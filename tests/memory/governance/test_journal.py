@@ -12,7 +12,7 @@ from memory.errors import LeaseLost, Permanent
 from memory.evidence.check import Check, check
 from memory.governance import journal
 from memory.postgres.database import Connection, Database
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
 from tests.tools.support import Desk, act, open_desk

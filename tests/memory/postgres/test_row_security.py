@@ -16,7 +16,7 @@ from memory.knowledge.models import KnowledgeItem
 from memory.postgres.database import Connection, Database
 from memory.runs import records, transcripts
 from memory.runs.checkpoints import Checkpoints, leading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.runs.results import RunRows
 from memory.scope import Access, Principal, Scope
 from memory.store import archive, erasure, pruning, search, write

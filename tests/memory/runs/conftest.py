@@ -9,7 +9,7 @@ from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 
 BUDGET = {"tokens": 1, "micros": 1, "calls": 1}

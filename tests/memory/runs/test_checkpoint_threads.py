@@ -11,7 +11,7 @@ from langgraph.types import Command
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoints import Checkpoints, leading, reading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.conftest import Connect
 from tests.memory.runs.conftest import Leases

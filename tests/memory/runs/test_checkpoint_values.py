@@ -25,7 +25,7 @@ from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs.checkpoint_values import LARGEST_SAVE
 from memory.runs.checkpoints import Checkpoints, leading, reading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from tests.bench.counting import count_statements
 from tests.memory.runs.conftest import Leases
 

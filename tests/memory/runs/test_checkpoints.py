@@ -16,7 +16,7 @@ from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
 from memory.runs.checkpoints import Checkpoints, leading, reading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.bench.counting import count_statements
 from tests.conftest import Connect

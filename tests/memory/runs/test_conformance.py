@@ -21,7 +21,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from memory.postgres.database import Database
 from memory.runs.checkpoints import Checkpoints, leading, reading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.memory.runs.conftest import Leases
 

@@ -1,6 +1,8 @@
 """Outcomes of runs for everybody, and summaries for their requesters."""
 
 import asyncio
+from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,15 +10,16 @@ import pytest
 from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import outcomes, records
-from memory.runs.models import Usage
+from memory.runs.leases import access_of
 from memory.runs.outcomes import RunOutcome
 from memory.scope import Access, Principal
 from memory.store import context, erasure, search, write
 from memory.store.models import Provenance
 from tests.conftest import Connect
-from tests.memory.runs.sample import BEGIN, run_with
 
 pytestmark = pytest.mark.anyio
+BEGIN = datetime(2026, 1, 5, 9, tzinfo=UTC)
+EFFECTS = ("e-1", "e-1", "e-2")
 OUTCOME = RunOutcome(
     "r-1", "billing.double-charge", "done", millis=1200, tools={"billing.refund": 2}, pointers=("e-1",)
 )
@@ -85,10 +88,10 @@ async def test_two_runs_that_end_at_once_leave_both(database: Database, alice: P
 
 def test_an_ending_names_what_it_did_by_id() -> None:
     """R98: status, duration, tool, cost and pointers."""
-    run = run_with(tokens=Usage(limit=9, spent=7, reserved=0), micros=Usage(limit=9, spent=3, reserved=0))
-    calls = [{"kind": "outcome", "tool": "a.b", "effect": effect} for effect in ("e-1", "e-1", "e-2")]
-    moment = BEGIN.replace(second=2)
-    outcome = RunOutcome.of(run, [*calls, {"kind": "held"}], moment, status="failed", reason="step_failed")
+    request: dict[str, Any] = {"kind": "requested", "at": "2026-01-05T09:00:00.000000Z", "input": {}}
+    calls = [{"kind": "outcome", "tool": "a.b", "effect": effect, "spent": [7, 3, 1, 5]} for effect in EFFECTS]
+    story = [request, *calls, {"kind": "held"}]
+    outcome = RunOutcome.of("r-1", story, BEGIN.replace(second=2), status="failed", reason="step_failed")
     assert outcome.facts == {
         "subject": "request",
         "status": "failed",
@@ -105,7 +108,7 @@ async def start_run(database: Database, person: Principal) -> Access:
     async with database.transaction(Access.of(person)) as connection:
         budget = {"tokens": 1, "micros": 1, "calls": 1}
         await records.start(connection, id=run, thread=run, input={"request": ""}, correlation=run, budget=budget)
-    return records.access_of(person, run, run)
+    return access_of(person, run, run)
 
 
 async def sweep(database: Database) -> None:

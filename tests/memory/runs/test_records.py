@@ -10,8 +10,8 @@ from memory.errors import Halt, LeaseLost, Permanent
 from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import records
+from memory.runs.leases import Lease
 from memory.runs.models import COLUMNS, run_of
-from memory.runs.records import Lease
 from memory.scope import Access, Principal, Scope
 from tests.conftest import VirtualClock
 from tests.tools.support import PLENTY, WORKER, Desk, act, open_desk

@@ -15,7 +15,7 @@ from memory.errors import Permanent
 from memory.postgres.database import Database
 from memory.runs import records
 from memory.runs.checkpoints import leading, reading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.runs.run_store import RunStore
 from memory.scope import Access, Principal
 from memory.store.langgraph_store import MemoryStore

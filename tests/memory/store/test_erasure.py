@@ -17,7 +17,7 @@ from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import records, transcripts
 from memory.runs.checkpoints import Checkpoints, leading
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.runs.results import RunRows
 from memory.scope import Access, Principal, Scope
 from memory.store import archive, erasure, pruning, search, transfer, write

@@ -10,7 +10,7 @@ from memory.governance import journal
 from memory.postgres.database import Database
 from memory.runs import transcripts
 from memory.runs.checkpoints import Checkpoints
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from memory.store import archive, pruning, write
 from memory.store.archive import ArchivedMemory

@@ -8,7 +8,7 @@ import pytest
 
 from memory.errors import Permanent
 from memory.postgres.database import Database
-from memory.runs import records
+from memory.runs.leases import access_of
 from memory.scope import Access, Principal
 from memory.store import erasure, search, transfer, write
 from memory.store.fingerprints import opposites, wording
@@ -63,7 +63,7 @@ def own_access(alice: Principal) -> Access:
 @pytest.fixture
 def working(alice: Principal) -> Access:
     """Return the access of one of Alice's runs."""
-    return records.access_of(alice, str(uuid4()), "thread")
+    return access_of(alice, str(uuid4()), "thread")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from memory.errors import Permanent
 from memory.evidence.check import check
 from memory.governance import journal
 from memory.postgres.database import Database
-from memory.runs import records
+from memory.runs.leases import access_of
 from memory.scope import Access, Principal
 from memory.store import archive, erasure, pruning, search, write
 from memory.store.fingerprints import terms
@@ -176,7 +176,7 @@ async def test_cited_use_counts_once_for_each_run_that_was_shown_it(
     memories = await remember("the ledger closes at noon")
     counts: list[int] = []
     for _ in range(2):
-        run = records.access_of(alice, str(uuid4()), "thread")
+        run = access_of(alice, str(uuid4()), "thread")
         async with database.transaction(run) as connection:
             counts.append(await pruning.cite(connection, run, [memories.id]))
         await search.recall(database, run, "ledger")

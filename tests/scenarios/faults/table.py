@@ -100,8 +100,10 @@ BEFORE_THE_CALL = [
     lacks("is_killed", "text, text, text, text"),
     lacks("permits.issue", "text, text, boolean, jsonb"),
     lacks("authority_lock_shared", ""),
-    lacks("journal_record", "runs, jsonb, jsonb, jsonb[]", PUT_BACK),
-    lacks("save_checkpoint", "text, integer, jsonb, bytea"),
+    lacks("journal_record", "runs, jsonb, jsonb, jsonb[]"),
+    lacks("journal_write", "runs, jsonb, jsonb[]", PUT_BACK),
+    lacks("unload", "text, integer, jsonb, bytea"),
+    lacks("store_checkpoint", "jsonb, bytea"),
     lacks("adopt_plan", "text, integer, jsonb"),
     lacks("enter", "text, bytea", ("unavailable", None)),
     may_not("execute", "function claim(jsonb)", "cs_app"),
@@ -164,6 +166,7 @@ AFTER_THE_CALL = [
     entry_raises("audited", "P0001", STOPPED),
     entry_raises("ended", "P0001", PUT_BACK),
     lacks("finish_run", "text, integer, text, text, text, jsonb", PUT_BACK),
+    lacks("end_run", "text, integer, jsonb, jsonb, vector[]", PUT_BACK),
 ]
 """Met when the service has acted: the one effect is not repeated, and recorded in the end."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
-from memory.runs.records import Lease
+from memory.runs.leases import Lease
 from memory.runs.results import RunRows
 from memory.scope import Principal
 from tests.app.world.business import KEYS, Business, business
