@@ -20,7 +20,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v_last approvals; v_id text := gen_random_uuid()::text; v_sum record; v_effect effects; v_round approvals; v_item approval_items;
 begin
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
-  if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
+  if not is_led(v_run, (p ->> 'fence')::int) then
     return query select 'lease_lost', null::text; return;
   end if;
   if v_run.cancel is not null then return query select 'cancelled', null::text; return; end if;

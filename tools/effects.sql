@@ -66,7 +66,7 @@ create or replace function run_refusal(v_run runs, p jsonb) returns text
 language sql stable as $$
   select case
     when v_run.id is null then 'not_found'
-    when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' then 'lease_lost'
+    when not is_led(v_run, (p ->> 'fence')::int) then 'lease_lost'
     when p ? 'user' and v_run.requester is distinct from p ->> 'user' then 'forged_authority'
     when v_run.cancel is not null then 'cancelled'
     -- As numeric, so that a sum which no bigint holds is above the limit, too.
@@ -217,7 +217,7 @@ begin
   p := p || jsonb_build_object('key', key_of(v_run, p));
   perform pg_advisory_xact_lock(7400, hashtext(current_tenant() || '/' || (p ->> 'key')));
   select * into v_old from effects e where e.key = p ->> 'key' order by e.generation desc limit 1 for update;
-  if v_old.id is not null and v_run.fence = (p ->> 'fence')::int and v_run.status = 'running'
+  if v_old.id is not null and is_led(v_run, (p ->> 'fence')::int)
      and (claim_is_taken(v_run, v_old, p) or is_done_by_origin(v_run, v_old, p)) then
     return query select * from claim_again(v_run, v_old, p); return;
   end if;
@@ -280,7 +280,7 @@ begin
   code := case
     when v_effect.id is null then 'not_found'
     when is_killed(v_effect.run, v_effect.role, v_effect.tool, v_effect.user_id) then 'killed'
-    when v_run.fence <> (p ->> 'fence')::int or v_run.status <> 'running' or v_effect.state <> 'claimed'
+    when not is_led(v_run, (p ->> 'fence')::int) or v_effect.state <> 'claimed'
       or v_effect.permit <> permits.fingerprint(coalesce(p ->> 'permit', '')) then 'lease_lost'
     when v_run.cancel is not null then 'cancelled'
     else 'ok' end;
@@ -333,7 +333,9 @@ begin
   select r.* into v_run from runs r
    where r.id = (select e.run from effects e where e.id = p ->> 'effect') for no key update;
   select * into v_effect from effects e where e.id = p ->> 'effect' for update;
-  if not found then return query select 'not_found', null::text, null::jsonb; return; end if;
+  if not found or v_run.requester is distinct from current_principal() then
+    return query select 'not_found', null::text, null::jsonb; return;
+  end if;
   if v_effect.state not in ('claimed', 'in_doubt') or v_effect.state = v_state then
     return query select 'already', v_effect.state, v_effect.outcome; return;
   end if;
@@ -380,7 +382,7 @@ begin
   if v_code is not null then return query select v_code, null::jsonb; return; end if;
   -- Nothing is written here, so no lock: whether the lease still holds is asked again when the read is recorded.
   select * into v_run from runs r where r.id = p ->> 'run';
-  if v_run.fence = (p ->> 'fence')::int then
+  if v_run.fence = (p ->> 'fence')::int and v_run.requester = current_principal() then
     select journal_told(j) into v_body from journal j where j.run = v_run.id and j.key = p ->> 'key';
     if found then return query select 'replay', v_body; return; end if;
   end if;
@@ -398,7 +400,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v_old jsonb; v_body jsonb := journal_told_by_app(p -> 'body') || '{"kind": "read"}';
 begin
   select * into v_run from runs r where r.id = p ->> 'run' for no key update;
-  if v_run.fence is distinct from (p ->> 'fence')::int or v_run.status <> 'running' then
+  if not is_led(v_run, (p ->> 'fence')::int) then
     return query select 'lease_lost', null::jsonb; return;
   end if;
   if v_body ? 'key' then

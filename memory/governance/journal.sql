@@ -181,7 +181,7 @@ begin
      or jsonb_path_exists(p_body, 'strict $.** ? (@.type() == "number" && (@ > 1e30 || @ < -1e30))') then
     return query select 'forbidden', false, null::jsonb; return;
   end if;
-  if p_fence is not null and v_run.fence <> p_fence then
+  if v_run.requester <> current_principal() or p_fence is not null and v_run.fence <> p_fence then
     return query select 'lease_lost', false, null::jsonb; return;
   end if;
   if p_body ? 'key' then

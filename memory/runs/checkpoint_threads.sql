@@ -150,7 +150,7 @@ declare v_run runs; v_origin text := coalesce((select f.origin from runs f where
 begin
   select * into v_run from runs r where r.id = p_run for no key update;
   code := case
-    when v_run.fence is distinct from p_fence or v_run.status <> 'running' then 'lease_lost'
+    when not is_led(v_run, p_fence) then 'lease_lost'
     when v_origin = coalesce(v_run.origin, v_run.id) then 'ok'
     when exists (select 1 from effects e where e.run = p_run) then 'conflict'
     else 'ok' end;

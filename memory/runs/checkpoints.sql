@@ -36,7 +36,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_deleted timestamptz;
 begin
   select r.checkpoints_deleted into v_deleted from runs r
-   where r.id = p_run and r.fence = p_fence and r.status = 'running' and r.thread = p ->> 'thread' for share;
+   where r.id = p_run and is_led(r, p_fence) and r.thread = p ->> 'thread' for share;
   if not found then return query select 'lease_lost'; return; end if;
   if v_deleted is not null then return query select 'deleted'; return; end if;
   perform store_checkpoint(p, p_bytes);

@@ -1,5 +1,13 @@
 -- What waits in a lease, and the journal of a run that somebody leads. Called by leases.py.
 
+-- Whether the entered person's run is led under this fence. Fences are no secrets, and whoever leads a run enters as its
+-- requester.
+create or replace function is_led(v_run runs, p_fence int) returns boolean
+language sql stable set search_path = public, pg_temp as $$
+  select coalesce(v_run.status = 'running' and v_run.fence = p_fence and v_run.requester = current_principal(), false)
+$$;
+revoke execute on function is_led(runs, int) from public;
+
 -- Saves what waited in a lease, in its order: checkpoints, plans to adopt, entries. Nothing of it if the fence does not
 -- lead the run any more; anything else that is not taken ends it there. A function that follows in the same statement
 -- finds authority and the run's row locked, in the order in which claims lock them.
@@ -9,7 +17,7 @@ declare v_run record; v_item jsonb; v_code text := 'ok';
 begin
   perform authority_lock_shared();
   select r.thread, r.checkpoints_deleted into v_run from runs r
-   where r.id = p_run and r.fence = p_fence and r.status = 'running' for no key update;
+   where r.id = p_run and is_led(r, p_fence) for no key update;
   if not found then return query select 'lease_lost'; return; end if;
   for v_item in select x from jsonb_array_elements(p -> 'items') as x loop
     if v_item ? 'save' then

@@ -15,6 +15,11 @@ begin
   select r.id into v_open from runs r
    where r.thread = p ->> 'thread' and r.kind = 'run' and r.status in ('queued', 'running', 'waiting');
   if found then return query select 'busy', null::text, v_open; return; end if;
+  -- A thread is one person's: what is in it goes on with it.
+  if exists (select 1 from runs r where r.thread = p ->> 'thread' and r.kind = 'run'
+                and r.requester <> current_principal()) then
+    raise exception 'thread % is another person''s', p ->> 'thread' using errcode = 'insufficient_privilege';
+  end if;
   insert into runs
     (tenant, id, thread, flow, requester, input, correlation, head, limit_tokens, limit_micros, limit_calls)
   values (current_tenant(), p ->> 'id', p ->> 'thread', p ->> 'flow', current_principal(), p -> 'input',
@@ -37,7 +42,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v_end record;
 begin
   select * into v_run from runs where runs.id = p_run for no key update;
-  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+  if not is_led(v_run, p_fence) then
     return query select 'lease_lost'; return;
   end if;
   if v_run.plan_hash is distinct from p ->> 'hash' then
@@ -69,7 +74,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v_end record;
 begin
   select * into v_run from runs where runs.id = p_run for no key update;
-  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+  if not is_led(v_run, p_fence) then
     return query select 'lease_lost'; return;
   end if;
   perform void_run_approvals(p_run, 'run_ended');
@@ -120,7 +125,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare v_run runs; v_open boolean; v_status text;
 begin
   select * into v_run from runs r where r.id = p_run for no key update;
-  if v_run.fence is distinct from p_fence or v_run.status <> 'running' then
+  if not is_led(v_run, p_fence) then
     return query select 'lease_lost', v_run.status; return;
   end if;
   if p_waits_for = 'clarify' then v_open := jsonb_array_length(v_run.answers) <= p_answers;
@@ -141,7 +146,7 @@ grant execute on function park_run(text, int, text, int) to cs_app;
 create or replace function put_run_back(p_run text, p_fence int) returns void
 language sql security definer set search_path = public, pg_temp as $$
   update runs set status = 'queued', worker = null, beat = clock_timestamp()
-   where id = p_run and fence = p_fence and status = 'running'
+   where id = p_run and is_led(runs, p_fence)
 $$;
 revoke execute on function put_run_back(text, int) from public;
 grant execute on function put_run_back(text, int) to cs_app;

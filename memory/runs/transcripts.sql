@@ -1,19 +1,29 @@
 -- Transcripts of threads at rest: archived, restored, held, gone. Called by transcripts.py.
 
--- All that a thread left behind, as one text, or null if another has archived it; keeps
+-- Whose a thread is: whoever opened it.
+create or replace function person_of_thread(p_thread text) returns text
+language sql stable set search_path = public, pg_temp as $$
+  select r.requester from runs r where r.thread = p_thread and r.kind = 'run' order by r.created, r.id limit 1
+$$;
+revoke execute on function person_of_thread(text) from public;
+
+-- All that its person left behind in a thread, as one text, or null if another has archived it; keeps
 -- new runs out until the caller's transaction ends.
 create or replace function read_transcript(p_thread text) returns text
 language plpgsql security definer set search_path = public, pg_temp as $$
+declare v_person text := person_of_thread(p_thread);
 begin
   perform pg_advisory_xact_lock(7300, hashtext(current_tenant() || '/' || p_thread));
-  if not exists (select 1 from checkpoints c where c.thread_id = p_thread) then return null; end if;
+  if not exists (select 1 from checkpoints c where c.thread_id = p_thread and c.principal = v_person) then
+    return null;
+  end if;
   return (select jsonb_build_object(
     'checkpoints', (select coalesce(jsonb_agg(to_jsonb(c) - 'tenant'), '[]') from checkpoints c
-                     where c.thread_id = p_thread),
+                     where c.thread_id = p_thread and c.principal = v_person),
     'blobs', (select coalesce(jsonb_agg(to_jsonb(b) - 'tenant'), '[]') from checkpoint_blobs b
-               where b.thread_id = p_thread),
+               where b.thread_id = p_thread and b.principal = v_person),
     'writes', (select coalesce(jsonb_agg(to_jsonb(w) - 'tenant'), '[]') from checkpoint_writes w
-                where w.thread_id = p_thread),
+                where w.thread_id = p_thread and w.principal = v_person),
     'calls', (select coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'prompt', m.prompt, 'answer', m.answer)), '[]')
                 from model_calls m join runs r on r.id = m.run where r.thread = p_thread))::text);
 end $$;
@@ -24,29 +34,28 @@ grant execute on function read_transcript(text) to cs_worker;
 create or replace function shelve_transcript(p_thread text, p_content bytea, p_digest text, p_retention interval)
 returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
-declare v_size bigint;
+declare v_size bigint; v_person text := person_of_thread(p_thread);
 begin
   if exists (select 1 from runs r where r.thread = p_thread and r.kind = 'run'
                 and r.status in ('queued', 'running', 'waiting', 'stopped'))
-     or not exists (select 1 from checkpoints c where c.thread_id = p_thread) then
+     or not exists (select 1 from checkpoints c where c.thread_id = p_thread and c.principal = v_person) then
     return false;
   end if;
   select coalesce(sum(part.size), 0) into v_size from (
     select octet_length(c.checkpoint::text) + octet_length(c.metadata::text) as size
-      from checkpoints c where c.thread_id = p_thread
-    union all select octet_length(b.blob) from checkpoint_blobs b where b.thread_id = p_thread
-    union all select octet_length(w.blob) from checkpoint_writes w where w.thread_id = p_thread
+      from checkpoints c where c.thread_id = p_thread and c.principal = v_person
+    union all select octet_length(b.blob) from checkpoint_blobs b where b.thread_id = p_thread and b.principal = v_person
+    union all select octet_length(w.blob) from checkpoint_writes w where w.thread_id = p_thread and w.principal = v_person
     union all select octet_length(concat(m.prompt, m.answer)) from model_calls m join runs r on r.id = m.run
                where r.thread = p_thread) part;
   insert into transcripts (thread, content, size, digest, retained_until, principal)
-  select p_thread, p_content, v_size, p_digest, clock_timestamp() + p_retention, coalesce(min(c.principal), '')
-    from checkpoints c where c.thread_id = p_thread
+  values (p_thread, p_content, v_size, p_digest, clock_timestamp() + p_retention, v_person)
   on conflict (tenant, thread) do update set content = excluded.content, size = excluded.size,
     digest = excluded.digest, archived = clock_timestamp(), retained_until = excluded.retained_until,
     restored = null, gone = null;
-  delete from checkpoints c where c.thread_id = p_thread;
-  delete from checkpoint_blobs b where b.thread_id = p_thread;
-  delete from checkpoint_writes w where w.thread_id = p_thread;
+  delete from checkpoints c where c.thread_id = p_thread and c.principal = v_person;
+  delete from checkpoint_blobs b where b.thread_id = p_thread and b.principal = v_person;
+  delete from checkpoint_writes w where w.thread_id = p_thread and w.principal = v_person;
   update model_calls m set prompt = null, answer = null from runs r where r.id = m.run and r.thread = p_thread;
   return true;
 end $$;
@@ -109,7 +118,8 @@ language sql security definer set search_path = public, pg_temp as $$
    group by r.tenant, r.thread
   having bool_and(r.status not in ('queued', 'running', 'waiting', 'stopped')
                   and r.ended < clock_timestamp() - p_age)
-     and exists (select 1 from checkpoints c where c.tenant = r.tenant and c.thread_id = r.thread)
+     and exists (select 1 from checkpoints c where c.tenant = r.tenant and c.thread_id = r.thread
+                    and c.principal = min(r.requester))
      and not exists (select 1 from transcripts t where t.tenant = r.tenant and t.thread = r.thread
                         and t.restored > clock_timestamp() - p_age)
    order by 1, 2 limit p_limit
