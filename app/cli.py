@@ -27,7 +27,7 @@ from app.commands import (
 )
 from app.commands.signs import is_text
 from app.commands.terminal import FAILURE, INTERRUPTION, OK, USAGE, emit, exit_code, note
-from memory.errors import ControlError
+from memory.errors import ControlError, Permanent
 
 _LOG = logging.getLogger(__name__)
 _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters, and every effect can prove it."
@@ -118,8 +118,11 @@ def _report(failure: Exception, *, as_json: bool) -> int:
         code, status = "internal", FAILURE
         detail = f"{type(error).__name__}: {error} (next: repeat it with --debug and report what that prints)"
     note(f"{code}: {detail}")
+    script = error.script if isinstance(error, Permanent) else ""
+    for line in script.splitlines():
+        note(line)
     if as_json:
-        emit({"error": {"code": code, "detail": detail}})
+        emit({"error": {"code": code, "detail": detail, **({"script": script} if script else {})}})
     return status
 
 

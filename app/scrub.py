@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from app.addresses import addresses_of
 from app.settings import Settings
+from memory.errors import Permanent
 from memory.maintenance import remains, scrubbing
 from memory.maintenance.remains import Remains
 from memory.maintenance.scrubbing import ScrubReport
@@ -49,8 +50,13 @@ class _Ground:
 def forget(settings: Settings, person: str, erase: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """Return the receipt of `erase`, which forgets the person, with the state of rows, files and log.
 
-    Raises Permanent("configuration") without the owner's address, before anything is forgotten.
+    Raises Permanent("configuration") without the owner's address or a server, before anything is forgotten.
     """
+    if settings.database_url is None and not (settings.data_dir / "postgres" / "data").exists():
+        message = (
+            f"there never was a server in {str(settings.data_dir)!r}; name its folder, or the addresses of another"
+        )
+        raise Permanent("configuration", message)
     with ExitStack() as stack:
         addresses = stack.enter_context(addresses_of(settings))
         superuser = None

@@ -85,7 +85,11 @@ class ControlError(Exception):
 
 
 class Permanent(ControlError):
-    """Trying again cannot help."""
+    """Trying again cannot help; `script`, a text of ours and of nobody else, is what to run as it stands."""
+
+    def __init__(self, code: Code, message: str, *, script: str = "") -> None:
+        super().__init__(code, message)
+        self.script = script
 
 
 class Temporary(ControlError):

@@ -40,9 +40,9 @@ declare
   v_call model_calls; v_run runs;
   v_cost jsonb := jsonb_build_object('tokens', (p ->> 'used')::bigint, 'micros', 0, 'calls', 0, 'millis', 0);
 begin
-  select * into v_run from runs r where r.id = p ->> 'run' for no key update;
+  select * into v_run from runs r where r.id = p ->> 'run' and r.requester = current_principal() for no key update;
   select * into v_call from model_calls c
-   where c.run = p ->> 'run' and c.used is null order by c.id desc limit 1 for update;
+   where c.run = v_run.id and c.used is null order by c.id desc limit 1 for update;
   if not found then return query select 'not_found'; return; end if;
   update model_calls c set used = (p ->> 'used')::bigint, prompt_digest = p ->> 'prompt_digest',
          prompt = p ->> 'prompt', answer = p ->> 'answer' where c.id = v_call.id;

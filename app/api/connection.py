@@ -124,7 +124,9 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self._refuse("bad_request", "other protocols than HTTP are not spoken here")
+            # A server may go on in HTTP; the parser takes no further request on this connection.
+            self._is_refused = True
+            self.cycle.keep_alive = False
             return
         except httptools.HttpParserError:
             self._refuse("bad_request", "this is no HTTP")
@@ -231,7 +233,7 @@ class Connection(HttpToolsProtocol):
         self._is_refused = True
         self._cancel_deadline()
         if not self._may_answer():
-            self.transport.abort()
+            self._end_unanswered()
             return
         if self._is_at_work():
             self.cycle.disconnected = True
@@ -245,6 +247,13 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             return not self._is_at_work()
         return self._is_at_work() and not self.cycle.response_started
+
+    def _end_unanswered(self) -> None:
+        """End after what is being answered to an earlier request, or at once if its own answer has begun."""
+        if self._in_head:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.abort()
 
     def _drop(self, size: int) -> None:
         """Read on for a while, or the client would get a reset in place of the answer."""

@@ -54,7 +54,11 @@ async def _database(services: Services) -> str:
     try:
         async with services.database.system() as connection:
             lacking = await missing(connection, FUNCTIONS)
+            cursor = await connection.execute("show transaction_read_only")
+            is_read_only = (await cursor.fetchone() or {})["transaction_read_only"] == "on"
     except ControlError as error:
         _LOG.warning("not ready: %s", error)
         return "unreachable"
-    return f"migrations missing: {', '.join(lacking)}; run `countersign migrate`" if lacking else "ok"
+    if lacking:
+        return f"migrations missing: {', '.join(lacking)}; run `countersign migrate`"
+    return "takes no writes" if is_read_only else "ok"

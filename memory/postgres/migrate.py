@@ -114,7 +114,8 @@ def _check_vector(version: str | None, database: str) -> None:
 
 
 def _unfit(problem: str, database: str, missing: tuple[str, ...]) -> Permanent:
-    return Permanent("configuration", f"{problem}; ask a database administrator to run:\n{advice(database, missing)}")
+    message = f"{problem}; ask a database administrator to run what follows"
+    return Permanent("configuration", message, script=advice(database, missing))
 
 
 async def _pending(connection: Connection, files: list[SqlFile]) -> list[SqlFile]:

@@ -183,8 +183,8 @@ async def _signer(connection: AsyncConnection[DictRow], monotonic: Callable[[], 
     no_access = Access(Principal("", ""), ())
     try:
         await connection.execute(ENTER, signer.sign(no_access, connection.info.backend_pid))
-    except psycopg.errors.UndefinedFunction:
-        # Before the first migration nobody can enter; who looks into such a database says what is missing.
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.ReadOnlySqlTransaction):
+        # Before the first migration, and while no writes are taken, nobody can enter; whoever tries then says why.
         pass
     except psycopg.errors.InsufficientPrivilege as error:
         raise Permanent(

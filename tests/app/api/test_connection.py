@@ -168,3 +168,27 @@ async def _endless(scope: Scope, receive: Receive, send: Send) -> None:
 async def _write(send: Send, content: bytes) -> None:
     while True:
         await send({"type": "http.response.body", "body": content, "more_body": True})
+
+
+UPGRADES = (
+    b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1Ez\r\n",
+)
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES, ids=["HTTP/2", "WebSocket"])
+async def test_a_wish_for_another_protocol_is_answered_in_http_and_ends_the_connection(
+    app: FastAPI, upgrade: bytes
+) -> None:
+    async with edge(app) as port, connect(port) as wire:
+        await wire.send(LIVE[:-2] + upgrade + b"\r\n" + LIVE)
+        reply = await wire.reply()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert await wire.rest() == b""
+
+
+async def test_a_refused_second_request_does_not_cost_the_answer_to_the_first(app: FastAPI) -> None:
+    async with edge(app, header_bytes=2_000) as port, connect(port) as wire:
+        await wire.send(LIVE + HALF + b"a" * 20_000)
+        assert (await wire.reply()).status == 200
+        assert await wire.rest() == b""
