@@ -303,6 +303,7 @@ create or replace function free_reversed(v_effect effects) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare v_ids text[]; v_rows jsonb;
 begin
+  if v_effect.compensates is null and v_effect.frees = '[]' then return '{"rows": []}'; end if;
   with freed as (
     update effects e set state = 'compensated'
      where e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id

@@ -144,8 +144,7 @@ async def summarise(connection: Connection, access: Access, outcome: RunOutcome,
     It quotes the request, which may be pasted from anywhere: no later run takes orders from it.
     """
     await connection.execute(
-        "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
-        "and provenance -> 'facts' ? 'status'",
+        "delete from memories where scope = %s and summary_of = %s",
         [str(access.writes), outcome.run],
     )
     provenance = Provenance(run=outcome.run, principal=access.principal.id, facts=outcome.facts)

@@ -23,7 +23,7 @@ from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
 from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts, rank
 
 LIVE = (
-    "scope = any(%(scopes)s) and (superseded_by is null or covered_until <= clock_timestamp())"
+    "(superseded_by is null or covered_until <= clock_timestamp())"
     " and (expires is null or expires > clock_timestamp())"
 )
 """Condition of live memories; a search only counts all others."""
@@ -188,14 +188,15 @@ async def ls(
 ) -> list[Memory]:
     """Return live memories, newest first; `after` is the time and id of the last one of the page before."""
     at, id = after or (None, None)
+    older = "and (created, id) < (%(at)s, %(id)s::uuid)" if after else ""
+    page = "order by memories.created desc, memories.id desc limit %(limit)s"
     async with database.transaction(access) as connection:
         cursor = await connection.execute(
             f"""
-            select {ROW} from memories
-             where {LIVE} and (%(at)s::timestamptz is null or (created, id) < (%(at)s, %(id)s::uuid))
-             order by memories.created desc, memories.id desc limit %(limit)s
+            select {ROW} from (select m.* from unnest(%(scopes)s::text[]) as given (name) cross join lateral (
+              select * from memories where memories.scope = given.name and {LIVE} {older} {page}) m) memories {page}
             """.encode(),
-            {"scopes": _names(access, scopes), "at": at, "id": id, "limit": limit},
+            {"scopes": sorted({*_names(access, scopes)}), "at": at, "id": id, "limit": limit},
         )
         return [from_row(row) for row in await cursor.fetchall()]
 

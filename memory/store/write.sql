@@ -301,6 +301,17 @@ revoke execute on function post_memory() from public;
 create or replace trigger memories_post after insert or update of body, speaker, said, key on memories
   for each row execute function post_memory();
 
+-- Notes which scopes grew, for whoever counts them (pruning.sql).
+create or replace function note_growth() returns trigger
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  insert into memory_growth (tenant, scope) select distinct n.tenant, n.scope from news n;
+  return null;
+end $$;
+revoke execute on function note_growth() from public;
+create or replace trigger memories_growth after insert on memories referencing new table as news
+  for each statement execute function note_growth();
+
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
