@@ -67,6 +67,7 @@ create index effects_reversing on effects (tenant, compensates) where compensate
 create index approvals_of_run on approvals (run, round);
 drop index approvals_recent;
 create index approvals_recent on approvals (tenant, opened desc, id desc);
+create index approvals_open on approvals (tenant, opened desc, id desc) where status = 'open';
 create index approvals_by_status on approvals (tenant, status, opened desc, id desc);
 drop index requests_age;
 create index requests_age on requests (tenant, principal, created);
@@ -116,8 +117,10 @@ begin
   for v in select c.relname as relation, a.attname as name, case
                     when a.attname = 'tenant' then 1
                     when a.attname in ('id', 'jti', 'digest', 'key', 'mark', 'handle', 'lexeme', 'hash') then -1
-                    when a.attname in ('root', 'near', 'scope', 'scope_id', 'seer') then -0.5
-                    else -0.1 end as distinctness
+                    when a.attname in ('root', 'near') then -0.5
+                    when a.attname in ('scope', 'scope_id', 'seer') then -0.02
+                    when c.relname in ('journal', 'log_leaves', 'memory_postings') or c.relname like 'checkpoint%' then -0.1
+                    else -0.5 end as distinctness
              from pg_class c join pg_attribute a on a.attrelid = c.oid
             where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and not a.attisdropped
               and a.attstattarget = 0 and c.relname not in ('tenants', 'memory_growth')
