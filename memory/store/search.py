@@ -23,8 +23,7 @@ from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
 from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts, rank
 
 LIVE = (
-    "(superseded_by is null or covered_until <= clock_timestamp())"
-    " and (expires is null or expires > clock_timestamp())"
+    "(superseded_by is null or covered_until <= clock_timestamp()) and (expires is null or expires > clock_timestamp())"
 )
 """Condition of live memories; a search only counts all others."""
 

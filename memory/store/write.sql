@@ -227,6 +227,82 @@ end $$;
 revoke execute on function write_memory(jsonb, vector) from public;
 grant execute on function write_memory(jsonb, vector) to cs_app;
 
+-- The numbers of those notes that nothing here resembles, neither live nor past, nor an earlier one of the batch; and
+-- that nobody was shown anything for. Takes the locks of all of them, in order. Sees what the caller sees.
+create or replace function fresh_notes(p jsonb) returns int[]
+language plpgsql set search_path = public, pg_temp
+-- As in look_at_note.
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare v_tenant text := current_tenant(); v_scope text := p -> 0 ->> 'scope';
+begin
+  perform pg_advisory_xact_lock(hashtextextended(v_tenant || '/' || v_scope, 7600) # a.part)
+     from (select distinct hashtextextended(coalesce(d ->> 'key', split_part(d ->> 'near', '~', 1)), 7600) & 63 as part
+             from jsonb_array_elements(p) d order by 1) a;
+  return array(
+    select d.n from (
+      select e.n::int as n, e.draft, row_number() over (
+               partition by e.draft ->> 'key', case when e.draft ->> 'key' is null
+                                               then split_part(e.draft ->> 'near', '~', 1) end order by e.n) as nth
+        from jsonb_array_elements(p) with ordinality e (draft, n)) d
+     where d.nth = 1
+       and (d.draft ->> 'trust' = 'human' or d.draft -> 'seers' = '[]' and d.draft -> 'derived' = '[]')
+       and not exists (select 1 from memories m
+                        where m.tenant = v_tenant and m.scope = v_scope and m.key = d.draft ->> 'key')
+       and (d.draft ->> 'key' is not null or not exists (
+         select 1 from jsonb_array_elements_text(d.draft -> 'marks') as given (mark)
+           join memory_marks a on a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark))
+       and not ((d.draft ->> 'guarded')::boolean
+                and is_forgotten(array[v_scope, 'by:' || coalesce(d.draft ->> 'principal', '')], d.draft ->> 'near'))
+     order by d.n);
+end $$;
+revoke execute on function fresh_notes(jsonb) from public;
+grant execute on function fresh_notes(jsonb) to cs_app;
+
+-- Writes many notes in one scope, each as write_memory does, and answers with the number of each. What nothing here
+-- resembles goes in at once, and the rest one by one after it: what repeats a text or a subject, or may only restate what
+-- its teller was shown, or was forgotten. Without vectors nothing new is written.
+create or replace function write_memories(p jsonb, p_embeddings vector[])
+returns table (n int, code text, about uuid, held text, id text, scope text, key text, body text, trust text,
+               provenance jsonb, created timestamptz, expires timestamptz, uses int, speaker text, session text,
+               place int, said timestamptz)
+language plpgsql set search_path = public, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_fresh int[]; v_n int;
+  v_ids uuid[] := array(select gen_random_uuid() from generate_series(1, jsonb_array_length(p)));
+begin
+  v_fresh := fresh_notes(p);
+  if p_embeddings is null then
+    return query select f, 'new', null::uuid, null::text, null::text, null::text, null::text, null::text, null::text,
+                        null::jsonb, null::timestamptz, null::timestamptz, null::int, null::text, null::text, null::int,
+                        null::timestamptz from unnest(v_fresh) f;
+  else
+    return query
+      with kept as (
+        insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
+                              provenance, expires, pinned, valid_from, speaker, said, session, place)
+        select v_ids[f], v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder,
+               p_embeddings[f], v.trust, v.provenance, clock_timestamp() + (d.draft ->> 'ttl')::interval, v.pinned,
+               coalesce(v.valid_from, clock_timestamp()), v.speaker, v.said, v.session, v.place
+          from unnest(v_fresh) f
+         cross join lateral (select p -> f - 1 as draft) d
+         cross join lateral jsonb_populate_record(null::memories, d.draft) v
+        returning *
+      ) select array_position(v_ids, k.id), 'kept', null::uuid, null::text, k.id::text, k.scope_kind || ':' || k.scope_id,
+               k.key, k.body, k.trust, k.provenance, k.created, k.expires, k.uses, k.speaker, k.session, k.place, k.said
+          from kept k;
+    insert into memory_marks (scope, mark, memory)
+    select p -> f - 1 ->> 'scope', given.mark, v_ids[f] from unnest(v_fresh) f
+     cross join lateral jsonb_array_elements_text(p -> f - 1 -> 'marks') as given (mark)
+     where p -> f - 1 ->> 'key' is null;
+  end if;
+  for v_n in select i from generate_series(1, jsonb_array_length(p)) i where i <> all (v_fresh) loop
+    return query select v_n, w.* from write_memory(p -> v_n - 1, p_embeddings[v_n]) w;
+  end loop;
+end $$;
+revoke execute on function write_memories(jsonb, vector[]) from public;
+grant execute on function write_memories(jsonb, vector[]) to cs_app;
+
 -- One form of what people see as the same word: composed or not, in whatever width, case and kind of kana, with accents
 -- and vowel signs or without, digits of whatever script. A number has no commas at thousands, a version no v.
 create or replace function fold_text(p_text text) returns text
@@ -325,6 +401,7 @@ end $$;
 revoke execute on function measure_memory() from public;
 create or replace trigger memories_measure before insert or update of body, speaker, said, key, posted on memories
   for each row execute function measure_memory();
+-- The release before brings it back when it is put in force again.
 drop trigger if exists memories_post on memories;
 
 -- Notes which scopes grew, for whoever counts them (pruning.sql).

@@ -1,7 +1,7 @@
 """Memory beside LangGraph's own Postgres store on the same server: `python -m tests.bench.stores`.
 
-The same texts and the same vectors, made beforehand, in scopes of several sizes; each pair of figures is taken in turns,
-and what is printed is the median of ratios with its quartiles.
+The same texts and the same vectors, made beforehand, in scopes of several sizes; each pair of figures is taken in
+turns, and what is printed is the median of ratios with its quartiles.
 """
 
 import argparse

@@ -78,7 +78,9 @@ async def test_signs_and_letters_in_one_run_are_told_apart(database: Database, o
         assert await bodies(database, own_access, query) == ["新しいiPhone手机です"]
 
 
-async def test_words_of_latin_texts_are_lexemes_without_accents(database: Database, own_access: Access, say: Say) -> None:
+async def test_words_of_latin_texts_are_lexemes_without_accents(
+    database: Database, own_access: Access, say: Say
+) -> None:
     await say("Ledgers and ledgers, naïvely audited")
     async with database.transaction(own_access) as connection:
         rows = await connection.execute("select lexeme, hits from memory_postings order by lexeme")
