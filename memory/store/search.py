@@ -20,7 +20,8 @@ from memory.embeddings.vectors import embed_question, parameter
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
-from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts, rank
+from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts
+from memory.store.ranking_arrays import rank
 
 LIVE = (
     "(superseded_by is null or covered_until <= clock_timestamp()) and (expires is null or expires > clock_timestamp())"
