@@ -6,12 +6,14 @@ is cached between two searches.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from math import inf
-from struct import calcsize, unpack
-from typing import Any, Literal
+from operator import mul
+from struct import calcsize, iter_unpack, unpack
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from memory.embeddings.embedder import Embedder
@@ -138,6 +140,8 @@ def _session_numbers(names: Sequence[str | None], marks: Sequence[int]) -> Seque
 
     The bits of a mark are the number of the scope, whether the text asks, and whether it mentions a time.
     """
+    if not any(names):
+        return range(len(names))
     pairs = zip(names[1:], names, marks[1:], marks, strict=False)
     starts = (name is None or name != before or (mark ^ old) >> 2 for name, before, mark, old in pairs)
     return list(accumulate(map(bool, starts), initial=0))[: len(names)]
@@ -162,16 +166,21 @@ def _speakers_in(query: str, timeline: Timeline) -> frozenset[str]:
 
 
 def _word_counts(row_numbers: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> WordCounts:
-    counts: dict[int, float] = {}
-    for id, half in zip(_ids(holders), _numbers(halves, "i"), strict=True):
-        # A word may stand in a memory that is not live.
-        if (row := row_numbers.get(id)) is not None:
-            counts[row] = counts.get(row, 0.0) + half / 2
-    return counts
+    ids, numbers = _ids(holders), _numbers(halves, "i")
+    rows = list(map(row_numbers.get, ids))
+    counts: dict[int | None, float] = dict(zip(rows, map(mul, numbers, repeat(0.5)), strict=True))
+    if len(counts) < len(rows):
+        # Several words of one kin in a memory add up.
+        counts = defaultdict(float)
+        for row, half in zip(rows, numbers, strict=True):
+            counts[row] += half / 2
+    # A word may stand in a memory that is not live.
+    counts.pop(None, None)
+    return cast("WordCounts", counts)
 
 
 def _ids(octets: bytes | None) -> list[bytes]:
-    return [octets[start : start + 16] for start in range(0, len(octets), 16)] if octets else []
+    return list(chain.from_iterable(iter_unpack("16s", octets))) if octets else []
 
 
 def _numbers(octets: bytes | None, form: str) -> Sequence[Any]:

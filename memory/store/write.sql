@@ -250,7 +250,8 @@ begin
                         where m.tenant = v_tenant and m.scope = v_scope and m.key = d.draft ->> 'key')
        and (d.draft ->> 'key' is not null or not exists (
          select 1 from jsonb_array_elements_text(d.draft -> 'marks') as given (mark)
-           join memory_marks a on a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark))
+          cross join lateral (select 1 from memory_marks a
+                               where a.tenant = v_tenant and a.scope = v_scope and a.mark = given.mark limit 1) k))
        and not ((d.draft ->> 'guarded')::boolean
                 and is_forgotten(array[v_scope, 'by:' || coalesce(d.draft ->> 'principal', '')], d.draft ->> 'near'))
      order by d.n);
