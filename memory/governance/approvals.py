@@ -1,6 +1,6 @@
 """Rounds of approval and the votes on them; the gateway opens rounds, the API shows them and counts people's votes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent
+from memory.governance import round_pages
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
@@ -42,13 +43,6 @@ CURRENCY = "coalesce(currency, accounting_currency()) as currency"
 """An amount's currency, as a column."""
 # An open question past its time reads as expired even before the sweep has closed it.
 _STATUS = "case when status = 'open' and expires <= clock_timestamp() then 'expired' else status end as status"
-_ANY = ("status = %(status)s",)
-_CONDITIONS: Mapping[str | None, Sequence[str]] = {
-    None: ("true",),
-    "open": ("status = 'open' and expires > clock_timestamp()",),
-    "expired": ("status = 'expired'", "status = 'open' and expires <= clock_timestamp()"),
-}
-"""Conditions by status, each by its index: what expired and was not closed yet is still open there."""
 COLUMNS = f"""id, kind, run, round, requester, {_STATUS}, reason, need, groups, requester_excluded, authors, nonce,
   exposure, {CURRENCY}, step, plan_hash, policy, rules, pins, shown, edited, proposal, taken_over_by, decided_by,
   opened, expires, decided, valid_until,
@@ -257,16 +251,11 @@ async def ls(
     before: tuple[datetime, str] | None = None,
 ) -> list[Approval]:
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
-    page = "order by opened desc, id desc limit %(limit)s"
-    narrow = f"{'and run = %(run)s' if run else ''} {'and (opened, id) < (%(at)s, %(id)s)' if before else ''}"
-    sources = [
-        f"(select * from approvals where {condition} {narrow} {page})" for condition in _CONDITIONS.get(status, _ANY)
-    ]
+    query = round_pages.page(COLUMNS, status=status, of_run=run is not None, goes_on=before is not None)
+    at, id = before or (None, None)
+    values = {"status": status, "run": run, "limit": limit, "at": at, "id": id}
     async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select {COLUMNS} from ({' union all '.join(sources)}) as approvals {page}".encode(),
-            {"status": status, "run": run, "limit": limit, "at": before and before[0], "id": before and before[1]},
-        )
+        cursor = await connection.execute(query.encode(), values)
         return [approval_of(row) for row in await cursor.fetchall()]
 
 

@@ -78,10 +78,10 @@ class ArrayRanking:
         return best, len(related) - len(rows)
 
     def _best(self, scores: _Array, rows: _Array, limit: int) -> Sequence[int]:
-        rounded = self._numpy.round(scores[rows], ranking.SCORE_DIGITS)
+        values = self._numpy.round(scores[rows], ranking.SCORE_DIGITS)
         if len(rows) > limit:
             # Only what can be among the best is sorted by more than its score.
-            rows = rows[rounded >= self._numpy.partition(rounded, -limit)[-limit]]
+            rows = rows[values >= self._numpy.partition(values, -limit)[-limit]]
         return ranking.in_order(self._timeline, scores.tolist(), rows.tolist())[:limit]
 
     def _related(self, passage: _Array, minimum_cosine: float | None) -> _Array:
@@ -121,14 +121,14 @@ class ArrayRanking:
 
     def _shift(self, column: _Array, step: int) -> _Array:
         """Return for each row the value of the one so many positions later in its session; 0 if there is none."""
-        shifted, distance = self._numpy.zeros(len(column)), abs(step)
+        result, distance = self._numpy.zeros(len(column)), abs(step)
         # Numbers of sessions ascend: where both ends are alike, so is what lies between.
         is_same = self._sessions[distance:] == self._sessions[:-distance]
         if step > 0:
-            shifted[:-distance] = column[distance:] * is_same
+            result[:-distance] = column[distance:] * is_same
         else:
-            shifted[distance:] = column[:-distance] * is_same
-        return shifted
+            result[distance:] = column[:-distance] * is_same
+        return result
 
     def _passage(self, column: _Array) -> _Array:
         """Return the column read together with its neighbours."""
@@ -159,6 +159,6 @@ class ArrayRanking:
 
     def _standard_cosines(self) -> _Array:
         """Return the standard scores of cosines; memories with foreign vectors stand in the middle."""
-        scores, own = self._numpy.zeros(len(self._cosines)), ~self._numpy.isnan(self._cosines)
-        scores[own] = self._standard(self._cosines[own])
+        scores, rows = self._numpy.zeros(len(self._cosines)), ~self._numpy.isnan(self._cosines)
+        scores[rows] = self._standard(self._cosines[rows])
         return scores

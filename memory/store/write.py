@@ -102,8 +102,8 @@ async def add_notes(
         results = list[WriteResult]()
         for start in range(0, len(drafts), _BATCH):
             batch, embeddings = drafts[start : start + _BATCH], vectors[start : start + _BATCH]
-            given = None if None in embeddings else list(embeddings)
-            cursor = await connection.execute(_WRITE_BATCH, [Jsonb(batch), given], prepare=True)
+            array = None if None in embeddings else list(embeddings)
+            cursor = await connection.execute(_WRITE_BATCH, [Jsonb(batch), array], prepare=True)
             results += [_result(row) for row in sorted(await cursor.fetchall(), key=_number)]
         return results
 

@@ -41,6 +41,14 @@ PAIRS = {
     "thai": ("ฉันชอบกินข้าวผัดที่บ้าน", "ข้าวผัด"),
     "mixed scripts": ("iPhoneの充電器はデスクの上", "ＩＰＨＯＮＥ 充電器"),
     "no width": ("the pass\u00adword is in the va\u200bult", "password vault"),
+    "hyphen": ("the e\u2011mail goes out", "e-mail"),
+    "pair of emoji": ("the family 👩\u200d👩\u200d👧 plan", "👩\u200d👩\u200d👧"),
+    "emoji": ("likes 🍕 on Fridays", "🍕"),
+    "korean with a particle": ("회의는 금요일에 있습니다", "금요일"),
+    "devanagari": ("भुगतान शुक्रवार को है", "शुक्रवार"),
+    "identifier": ("customer CUST-00042 is blocked", "cust-00042"),
+    "address": ("write to jo.doe+x@example.com", "Jo.Doe+x@example.com"),
+    "capitals beyond a to z": ("Η πληρωμή στην ΑΘΗΝΑ", "αθήνα"),
     "apostrophe": ("that is O’Brien of sales", "O'Brien"),
 }
 """A text, and a question with its words in another form."""
