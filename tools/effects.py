@@ -242,10 +242,11 @@ async def hold(database: Database, lease: Lease, body: Mapping[str, Json]) -> tu
 async def ls(
     database: Database, access: Access, *, run: str | None = None, state: OutcomeState | None = None, limit: int = 50
 ) -> list[EffectRow]:
-    """Return effects, newest first, at most `limit`."""
-    query = f"""select {COLUMNS} from effects where run = coalesce(%s, run) and state = coalesce(%s, state)
-                 order by claimed desc, id limit %s"""
-    return [effect_of(row) for row in await database.rows(access, query, run, state, limit)]
+    """Return effects, newest first, at most `limit`; an index has those that were not done, for whoever says so."""
+    narrow = f"{'and run = %s' if run else ''} {'and state = %s' if state else ''}"
+    rare = "and state <> 'done'" if state not in (None, "done") else ""
+    query = f"select {COLUMNS} from effects where true {narrow} {rare} order by claimed desc, id limit %s"
+    return [effect_of(row) for row in await database.rows(access, query, *filter(None, (run, state)), limit)]
 
 
 async def show(database: Database, access: Access, effect: str) -> EffectRow:

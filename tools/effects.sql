@@ -301,13 +301,17 @@ grant execute on function register_send(jsonb) to cs_app;
 -- Answers with what the entry says of it, and the rows that changed.
 create or replace function free_reversed(v_effect effects) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
-declare v_ids text[]; v_rows jsonb;
+declare v_ids text[]; v_rows jsonb; v_key text;
 begin
+  if v_effect.compensates is null and v_effect.frees = '[]' then return '{"rows": []}'; end if;
+  v_ids := array(select e.id from effects e where e.id = v_effect.compensates and e.run = v_effect.run);
+  -- One by one: each is found by index, however few effects the planner believes in.
+  for v_key in select jsonb_array_elements_text(v_effect.frees) loop
+    v_ids := v_ids || array(select e.id from effects e where e.key = v_key and e.args = v_effect.args);
+  end loop;
   with freed as (
     update effects e set state = 'compensated'
-     where e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id
-       and (e.id = v_effect.compensates and e.run = v_effect.run
-            or e.key = any (array(select jsonb_array_elements_text(v_effect.frees))) and e.args = v_effect.args)
+     where e.id = any (v_ids) and e.state in ('done', 'unverified') and e.superseded_by is null and e.id <> v_effect.id
     returning e.id, governed_row(e) as row
   )
   select array_agg(f.id order by f.id), coalesce(jsonb_agg(f.row), '[]') into v_ids, v_rows from freed f;

@@ -9,7 +9,7 @@ language sql stable set search_path = public, pg_temp as $$
     union all select 'authority-' || current_tenant() where exists (select 1 from runs r where r.id = p_run)
     union all select o.run from effects e join effects o on o.id = e.superseded_by where e.run = p_run
     union all select o.run from effects e join effects o on o.compensates = e.id or o.frees ? e.key
-               where e.run = p_run and e.state = 'compensated') x
+               where (o.compensates is not null or o.frees <> '[]') and e.run = p_run and e.state = 'compensated') x
 $$;
 revoke execute on function related_runs(text) from public;
 grant execute on function related_runs(text) to cs_app;

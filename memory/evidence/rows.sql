@@ -18,7 +18,7 @@ revoke execute on function deleted_row(text, text) from public;
 -- Of an open run neither how its work goes nor its budget, which entries say themselves (`spent`).
 create or replace function governed_row(v runs) returns jsonb language sql stable set timezone = 'UTC'
 return governed_text('runs', v.id, (to_jsonb(v) - array['seq', 'head', 'worker', 'beat', 'fence', 'waits_for',
-    'checkpoints_deleted', 'spent_tokens', 'spent_micros', 'spent_calls', 'spent_millis', 'reserved_tokens',
+    'checkpoints_deleted', 'shelved', 'spent_tokens', 'spent_micros', 'spent_calls', 'spent_millis', 'reserved_tokens',
     'reserved_micros', 'reserved_calls'])
   || case when v.status in ('queued', 'running', 'waiting') then '{"status": "open", "reason": null}' else '{}' end::jsonb);
 revoke execute on function governed_row(runs) from public;

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from psycopg.types.json import Jsonb
 
 from memory.errors import Permanent
+from memory.governance import round_pages
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
 from memory.scope import Access
@@ -250,14 +251,11 @@ async def ls(
     before: tuple[datetime, str] | None = None,
 ) -> list[Approval]:
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
+    query = round_pages.page(COLUMNS, status=status, of_run=run is not None, goes_on=before is not None)
+    at, id = before or (None, None)
+    values = {"status": status, "run": run, "limit": limit, "at": at, "id": id}
     async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select * from (select {COLUMNS} from approvals) a "
-            "where (%(status)s::text is null or status = %(status)s) and (%(run)s::text is null or run = %(run)s) "
-            "and (%(at)s::timestamptz is null or (opened, id) < (%(at)s, %(id)s)) "
-            "order by opened desc, id desc limit %(limit)s".encode(),
-            {"status": status, "run": run, "limit": limit, "at": before and before[0], "id": before and before[1]},
-        )
+        cursor = await connection.execute(query.encode(), values)
         return [approval_of(row) for row in await cursor.fetchall()]
 
 

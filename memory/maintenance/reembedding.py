@@ -27,6 +27,11 @@ BATCH_SIZE = 100
 EMBEDDER = "embedding"
 """The principal under which this work enters each tenant."""
 _SCOPES = 10
+# A trigger writes the words when the mark changes; what somebody is at work on is left for the next time.
+_POST = """
+update memories set posted = 1 where id in (
+  select id from memories where scope = %(scope)s and posted = 0 limit %(limit)s for no key update skip locked)
+"""
 _TEXTS = 10
 """About as many texts as an item of knowledge has."""
 
@@ -56,12 +61,15 @@ async def advance(database: Database, embedder: Embedder, *, limit: int = BATCH_
     """Give up to `limit` memories and a few items of knowledge, of any tenants, the vectors of `embedder`.
 
     Returns how many there were; 0 if none waits, or if another worker is at it. Also sees to the index of knowledge
-    that has grown. Raises Temporary("unavailable") if the embedder is away.
+    that has grown, and to words from before an upgrade. Raises Temporary("unavailable") if the embedder is away.
     """
     async with _lock(database) as is_alone:
         if not is_alone:
             return 0
         await index(database)
+        # Words need no embedder: they come first, also while it is away.
+        if words := await post_memories(database, limit):
+            return words
         item_count = await _embed_items(database, embedder, max(limit // _TEXTS, 1))
         return item_count + await _embed_memories(database, embedder, limit)
 
@@ -150,6 +158,30 @@ async def _embed_memories(database: Database, embedder: Embedder, limit: int) ->
         if count >= limit:
             break
     return count
+
+
+async def post_memories(database: Database, limit: int = BATCH_SIZE) -> int:
+    """Write the words of up to `limit` memories anew that were written by the rules of an earlier release.
+
+    Returns how many there were. Until then they are found by the words that they have.
+    """
+    async with database.worker() as connection:
+        cursor = await connection.execute("select * from unposted_scopes(%s)", [_SCOPES])
+        scopes = await cursor.fetchall()
+    count = 0
+    for row in scopes:
+        scope = Scope.parse(row["scope"])
+        access = Access(Principal(row["tenant"], EMBEDDER), (scope,), scope)
+        count += await _isolate(row["tenant"], _post(database, access, limit - count))
+        if count >= limit:
+            break
+    return count
+
+
+async def _post(database: Database, access: Access, limit: int) -> int:
+    async with database.transaction(access) as connection:
+        cursor = await connection.execute(_POST, {"scope": str(access.writes), "limit": limit})
+        return cursor.rowcount
 
 
 async def _isolate(tenant: str, work: Awaitable[int]) -> int:

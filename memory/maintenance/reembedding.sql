@@ -49,6 +49,16 @@ $$;
 revoke execute on function foreign_scopes(text, int) from public, cs_app;
 grant execute on function foreign_scopes(text, int) to cs_worker;
 
+-- Some scopes, of every tenant, with memories whose words were written by earlier rules.
+create or replace function unposted_scopes(p_limit int) returns table (tenant text, scope text)
+language sql security definer set search_path = public, pg_temp set enable_seqscan = off as $$
+  select f.tenant, f.scope from (
+    select m.tenant, m.scope from memories m where m.posted = 0 order by m.tenant, m.scope limit 10000) f
+   group by f.tenant, f.scope order by random() limit p_limit
+$$;
+revoke execute on function unposted_scopes(int) from public, cs_app;
+grant execute on function unposted_scopes(int) to cs_worker;
+
 -- How many memories and knowledge items have no vectors of this embedder, in one tenant or in all.
 create or replace function count_foreign(p_embedder text, p_tenant text)
 returns table (memories bigint, knowledge bigint)

@@ -104,6 +104,7 @@ begin
   select v_target, w.checkpoint_ns, w.checkpoint_id, w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob
     from checkpoint_writes w where w.thread_id = v_source
   on conflict do nothing;
+  update runs r set shelved = null where r.thread = v_target and r.kind = 'run' and r.shelved is not null;
   return query select 'ok', null::text, null::text;
 end $$;
 revoke execute on function copy_checkpoints(jsonb) from public;

@@ -15,7 +15,7 @@ begin
     delete from memories m
      where m.scope = any (array(select n ->> 'scope' from jsonb_array_elements(p_notes -> 'notes') n
                                  where n ->> 'key' is null))
-       and m.key is null and m.provenance ->> 'run' = p_run and m.provenance -> 'facts' ? 'status';
+       and m.summary_of = p_run;
   end if;
   for v_number in 1 .. jsonb_array_length(p_notes -> 'notes') loop
     perform write_memory(p_notes -> 'notes' -> v_number - 1, p_vectors[v_number]);

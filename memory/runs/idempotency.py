@@ -67,7 +67,7 @@ def mismatch(request: IdempotentRequest) -> Permanent:
 async def record(connection: Connection, request: IdempotentRequest, answer: Mapping[str, Any]) -> None:
     """Keep the answer, in the transaction that did the work; the person's old ones go."""
     await connection.execute(
-        "delete from requests where created < clock_timestamp() - make_interval(hours => %s)", [KEEP_HOURS]
+        "delete from requests where created < (select clock_timestamp()) - make_interval(hours => %s)", [KEEP_HOURS]
     )
     await connection.execute(
         "insert into requests (key, route, hash, answer) values (%s, %s, %s, %s)",

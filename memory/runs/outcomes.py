@@ -165,8 +165,7 @@ async def conclude(connection: Connection, access: Access, outcome: RunOutcome) 
 async def summarise(connection: Connection, access: Access, outcome: RunOutcome, request: str) -> Memory:
     """Leave a summary in the requester's own scope, entered to write, in place of an earlier one of the run."""
     await connection.execute(
-        "delete from memories where scope = %s and key is null and provenance ->> 'run' = %s "
-        "and provenance -> 'facts' ? 'status'",
+        "delete from memories where scope = %s and summary_of = %s",
         [str(access.writes), outcome.run],
     )
     own, note = notes_of(access.principal, outcome, request)[1]

@@ -165,15 +165,14 @@ async def ls(
 
     `after` is the time and thread of the last one of the page before.
     """
-    at, thread = after or (None, None)
+    older = "and (archived, thread) < (%s, %s)" if after else ""
     query = f"""
         select {_COLUMNS} from transcripts t
          where (%s::text is null or exists (select 1 from runs r where r.thread = t.thread and r.kind = 'run'
-                                               and r.requester = %s))
-           and (%s::timestamptz is null or (archived, thread) < (%s, %s))
+                                               and r.requester = %s)) {older}
          order by archived desc, thread desc limit %s
         """
-    return [_transcript(row) for row in await database.rows(access, query, of, of, at, at, thread, limit)]
+    return [_transcript(row) for row in await database.rows(access, query, of, of, *(after or ()), limit)]
 
 
 async def owner(database: Database, access: Access, thread: str) -> str:

@@ -57,6 +57,9 @@ begin
   delete from checkpoint_blobs b where b.thread_id = p_thread and b.principal = v_person;
   delete from checkpoint_writes w where w.thread_id = p_thread and w.principal = v_person;
   update model_calls m set prompt = null, answer = null from runs r where r.id = m.run and r.thread = p_thread;
+  -- Whoever locks rows takes the thread's lock after them: what is locked is marked when it is due again.
+  update runs r set shelved = clock_timestamp()
+   where r.id in (select o.id from runs o where o.thread = p_thread and o.kind = 'run' for no key update skip locked);
   return true;
 end $$;
 revoke execute on function shelve_transcript(text, bytea, text, interval) from public, cs_app;
@@ -82,6 +85,7 @@ begin
     from jsonb_array_elements(v -> 'calls') x, runs r
    where m.id = (x ->> 'id')::bigint and r.id = m.run and r.thread = p_thread;
   update transcripts t set restored = clock_timestamp() where t.thread = p_thread;
+  update runs r set shelved = null where r.thread = p_thread and r.kind = 'run' and r.shelved is not null;
   perform journal_extend(authority_chain(),
     jsonb_build_object('kind', 'restored', 'thread', p_thread, 'by', current_principal()));
   return true;
@@ -112,18 +116,36 @@ set local role cs_system;
 -- Threads whose runs have all ended that long ago and whose checkpoints are still there.
 create or replace function due_transcripts(p_age interval, p_limit int)
 returns table (tenant text, thread text)
-language sql security definer set search_path = public, pg_temp as $$
-  select r.tenant, r.thread from runs r
-   where r.kind = 'run'
-   group by r.tenant, r.thread
-  having bool_and(r.status not in ('queued', 'running', 'waiting', 'stopped')
-                  and r.ended < clock_timestamp() - p_age)
-     and exists (select 1 from checkpoints c where c.tenant = r.tenant and c.thread_id = r.thread
-                    and c.principal = min(r.requester))
-     and not exists (select 1 from transcripts t where t.tenant = r.tenant and t.thread = r.thread
-                        and t.restored > clock_timestamp() - p_age)
-   order by 1, 2 limit p_limit
-$$;
+language plpgsql security definer set search_path = public, pg_temp
+-- By index, however few rows the planner believes in.
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare v_before timestamptz := clock_timestamp() - p_age;
+begin
+  -- Of the runs of a thread the last to end stands for it, or one that has not come to rest; the others are passed by
+  -- from now on, and so is the last one where nothing is left.
+  update runs r set shelved = clock_timestamp()
+    from (select c.tenant, c.id, c.thread, c.requester, c.ended from runs c
+           where c.kind = 'run' and c.shelved is null and c.ended < v_before
+             and c.status not in ('queued', 'running', 'waiting', 'stopped')
+           order by c.ended limit 10000 for no key update skip locked) d
+   where r.id = d.id
+     and (exists (select 1 from runs o
+                   where o.tenant = d.tenant and o.thread = d.thread and o.kind = 'run' and o.shelved is null
+                     and o.id <> d.id
+                     and (o.status in ('queued', 'running', 'waiting', 'stopped') or (o.ended, o.id) > (d.ended, d.id)))
+          or not exists (select 1 from checkpoints c where c.tenant = d.tenant and c.thread_id = d.thread
+                          and c.principal = d.requester));
+  return query
+    select r.tenant, r.thread from runs r
+     where r.kind = 'run' and r.shelved is null and r.ended < v_before
+       and r.status not in ('queued', 'running', 'waiting', 'stopped')
+       and exists (select 1 from checkpoints c where c.tenant = r.tenant and c.thread_id = r.thread)
+       and not exists (select 1 from runs o where o.tenant = r.tenant and o.thread = r.thread and o.kind = 'run'
+                          and o.shelved is null and o.id <> r.id)
+       and not exists (select 1 from transcripts t where t.tenant = r.tenant and t.thread = r.thread
+                          and t.restored > v_before)
+     order by r.ended limit p_limit;
+end $$;
 revoke execute on function due_transcripts(interval, int) from public, cs_app;
 grant execute on function due_transcripts(interval, int) to cs_worker;
 
@@ -132,7 +154,8 @@ create or replace function sweep_transcripts(p_limit int) returns int
 language sql security definer set search_path = public, pg_temp as $$
   with due as (
     select t.tenant, t.thread from transcripts t
-     where t.retained_until <= clock_timestamp() and not t.hold and t.content is not null limit p_limit
+     where t.retained_until <= (select clock_timestamp()) and not t.hold and t.content is not null
+     order by t.retained_until limit p_limit
   ), gone as (
     update transcripts t set content = null, digest = '', gone = clock_timestamp() from due
      where t.tenant = due.tenant and t.thread = due.thread returning 1

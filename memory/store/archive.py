@@ -60,15 +60,17 @@ async def ls(
     `after` is the time of pruning and the id of the last row of the page before.
     """
     at, last = after or (None, None)
+    older = "and (pruned, id) < (%(at)s, %(last)s::uuid)" if after else ""
+    page = "order by pruned desc, memory_archive.id desc limit %(limit)s"
     async with database.transaction(access) as connection:
         rows = await connection.execute(
-            """
+            f"""
             select id::text, scope, content ->> 'body' as body, reason, policy, pruned_by, pruned, retained_until, hold
-              from memory_archive
-             where %(at)s::timestamptz is null or (pruned, id) < (%(at)s, %(last)s::uuid)
-             order by memory_archive.pruned desc, memory_archive.id desc limit %(limit)s
-            """,
-            {"at": at, "last": last, "limit": limit},
+              from (select a.* from unnest(%(scopes)s::text[]) as given (scope) cross join lateral (
+                select * from memory_archive where memory_archive.scope = given.scope {older} {page}) a) memory_archive
+             {page}
+            """.encode(),
+            {"at": at, "last": last, "limit": limit, "scopes": sorted({*map(str, access.reads), str(access.writes)})},
         )
         return [ArchivedMemory(**row) for row in await rows.fetchall()]
 

@@ -295,12 +295,14 @@ grant execute on function held_memories(text) to cs_owner;
 -- Deletes what has ended and lets hold again what waited for that, in every tenant and in small bites; expired rows are
 -- hidden long before. A run that is cancelled while it waits has no worker that would erase what it noted.
 create or replace function sweep_memories(p_limit int) returns int
-language plpgsql security definer set search_path = public, pg_temp as $$
+language plpgsql security definer set search_path = public, pg_temp
+-- By index, however few rows the planner believes in.
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare v_now timestamptz := clock_timestamp(); v_gone int; v_back int;
 begin
   -- What somebody is at work on is left for the next time: whoever writes a subject locks several of its rows.
   with due as materialized (
-    select e.tenant, e.id from memories e where e.expires <= v_now limit p_limit for update skip locked
+    select e.tenant, e.id from memories e where e.expires <= v_now order by e.expires limit p_limit for update skip locked
   ), ended as materialized (
     select e.tenant, e.id from memories e join runs r on r.id = e.scope_id and r.tenant = e.tenant
      where e.scope_kind = 'run' and r.status in ('done', 'failed', 'denied', 'cancelled')
@@ -322,7 +324,7 @@ begin
        where c.covered_until <= v_now
          and not exists (select 1 from memories o where o.tenant = c.tenant and o.scope = c.scope and o.key = c.key
                             and o.superseded_by is null and o.expires <= v_now)
-       limit p_limit for update of c skip locked) d
+       order by c.covered_until limit p_limit for update of c skip locked) d
    where m.tenant = d.tenant and m.id = d.id and m.covered_until <= v_now;
   get diagnostics v_back = row_count;
   return v_gone + v_back;
@@ -333,16 +335,18 @@ grant execute on function sweep_memories(int) to cs_worker;
 -- Ends retentions in every tenant, in small bites, and forgets what long finished runs were shown: a run may wait for
 -- people longer than a day, and must not tell as news then what it read before.
 create or replace function sweep_memory_archive(p_limit int) returns int
-language sql security definer set search_path = public, pg_temp as $$
+language sql security definer set search_path = public, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
   with seen as (
     delete from memory_seen s
-     where s.seen < clock_timestamp() - interval '1 day'
+     where s.seen < (select clock_timestamp()) - interval '1 day'
        and not exists (select 1 from runs r
                         where r.id = substr(s.seer, 5) and starts_with(s.seer, 'run:') and r.tenant = s.tenant
                           and r.status in ('queued', 'running', 'waiting', 'stopped'))
   ), due as (
     select a.tenant, a.id from memory_archive a
-     where a.retained_until <= clock_timestamp() and not a.hold and a.content is not null limit p_limit
+     where a.retained_until <= (select clock_timestamp()) and not a.hold and a.content is not null
+     order by a.retained_until limit p_limit
   ), gone as (
     update memory_archive a set content = null, writer = null, gone = clock_timestamp() from due
      where a.tenant = due.tenant and a.id = due.id returning 1

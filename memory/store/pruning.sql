@@ -62,18 +62,23 @@ grant execute on function cite_memories(text[], text[]) to cs_app;
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;
 
--- Scopes of every tenant with more in them than they have room for, counted from indexes alone. In any order, so that
--- scopes full of pins do not keep housekeeping from all others.
+-- Scopes of every tenant with more in them than they have room for, counted from indexes alone, of those that grew since
+-- they were counted: what has room is not looked at again until then. In any order, so that scopes full of pins do not
+-- keep housekeeping from all others.
 create or replace function crowded_scopes(p_facts int, p_episodes int, p_limit int)
 returns table (tenant text, scope text)
-language sql security definer set search_path = public, pg_temp as $$
-  select t.tenant, t.scope
-    from (select m.tenant, m.scope, count(*) as n from memories m group by m.tenant, m.scope) t
-    left join (select m.tenant, m.scope, count(*) as n from memories m
-                where m.superseded_by is null and m.key is not null group by m.tenant, m.scope) f
-      on f.tenant = t.tenant and f.scope = t.scope
-   where t.n - coalesce(f.n, 0) > p_episodes or f.n > p_facts
-   order by random() limit p_limit
+language sql security definer set search_path = public, pg_temp set enable_seqscan = off as $$
+  with grown as materialized (
+    select g.tenant, g.scope, t.n - f.n > p_episodes or f.n > p_facts as crowded
+      from (select distinct n.tenant, n.scope from memory_growth n) g
+     cross join lateral (select count(*) as n from memories m where m.tenant = g.tenant and m.scope = g.scope) t
+     cross join lateral (select count(*) as n from memories m where m.tenant = g.tenant and m.scope = g.scope
+                            and m.superseded_by is null and m.key is not null) f
+  ), counted as (
+    -- Only rows of this snapshot, whose memories were counted.
+    delete from memory_growth n using grown g where n.tenant = g.tenant and n.scope = g.scope and not g.crowded
+  )
+  select g.tenant, g.scope from grown g where g.crowded order by random() limit p_limit
 $$;
 revoke execute on function crowded_scopes(int, int, int) from public, cs_app;
 grant execute on function crowded_scopes(int, int, int) to cs_worker;

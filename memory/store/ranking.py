@@ -53,6 +53,8 @@ class PassageWeights:
 
 
 PASSAGE = PassageWeights()
+SCORE_DIGITS = 9
+"""Digits of a score that count."""
 _REACH = 2
 """Positions to either side that a passage can reach."""
 
@@ -186,9 +188,15 @@ def rank(
 
 def _best(timeline: Timeline, scores: Column, rows: Sequence[int], limit: int) -> Sequence[int]:
     # Only what can be among the best is sorted by more than its score.
-    least = min(nlargest(limit, map(scores.__getitem__, rows)), default=0.0)
-    contenders = (row for row in rows if scores[row] >= least)
-    return sorted(contenders, key=lambda row: (-scores[row], -timeline.creation_times[row], timeline.ids[row]))[:limit]
+    least = min(nlargest(limit, map(scores.__getitem__, rows)), default=0.0) - 10**-SCORE_DIGITS
+    return in_order(timeline, scores, [row for row in rows if scores[row] >= least])[:limit]
+
+
+def in_order(timeline: Timeline, scores: Column, rows: Sequence[int]) -> list[int]:
+    """Return rows by score, best first; what rounding alone tells apart is a tie."""
+    return sorted(
+        rows, key=lambda row: (-round(scores[row], SCORE_DIGITS), -timeline.creation_times[row], timeline.ids[row])
+    )
 
 
 def similarity(timeline: Timeline, query: SearchQuery, row: int) -> float:

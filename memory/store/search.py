@@ -6,12 +6,14 @@ is cached between two searches.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from math import inf
-from struct import calcsize, unpack
-from typing import Any, Literal
+from operator import mul
+from struct import calcsize, iter_unpack, unpack
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from memory.embeddings.embedder import Embedder
@@ -20,11 +22,11 @@ from memory.embeddings.vectors import embed_question, parameter
 from memory.postgres.database import Database
 from memory.scope import Access, Scope
 from memory.store.models import ROW, Memory, MemoryHit, SearchResult, from_row
-from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts, rank
+from memory.store.ranking import LEXICAL_WEIGHTS, WEIGHTS, RowScore, SearchQuery, Timeline, WordCounts
+from memory.store.ranking_arrays import rank
 
 LIVE = (
-    "scope = any(%(scopes)s) and (superseded_by is null or covered_until <= clock_timestamp())"
-    " and (expires is null or expires > clock_timestamp())"
+    "(superseded_by is null or covered_until <= clock_timestamp()) and (expires is null or expires > clock_timestamp())"
 )
 """Condition of live memories; a search only counts all others."""
 
@@ -138,6 +140,8 @@ def _session_numbers(names: Sequence[str | None], marks: Sequence[int]) -> Seque
 
     The bits of a mark are the number of the scope, whether the text asks, and whether it mentions a time.
     """
+    if not any(names):
+        return range(len(names))
     pairs = zip(names[1:], names, marks[1:], marks, strict=False)
     starts = (name is None or name != before or (mark ^ old) >> 2 for name, before, mark, old in pairs)
     return list(accumulate(map(bool, starts), initial=0))[: len(names)]
@@ -162,16 +166,21 @@ def _speakers_in(query: str, timeline: Timeline) -> frozenset[str]:
 
 
 def _word_counts(row_numbers: Mapping[bytes, int], holders: bytes | None, halves: bytes | None) -> WordCounts:
-    counts: dict[int, float] = {}
-    for id, half in zip(_ids(holders), _numbers(halves, "i"), strict=True):
-        # A word may stand in a memory that is not live.
-        if (row := row_numbers.get(id)) is not None:
-            counts[row] = counts.get(row, 0.0) + half / 2
-    return counts
+    ids, numbers = _ids(holders), _numbers(halves, "i")
+    rows = list(map(row_numbers.get, ids))
+    counts: dict[int | None, float] = dict(zip(rows, map(mul, numbers, repeat(0.5)), strict=True))
+    if len(counts) < len(rows):
+        # Several words of one kin in a memory add up.
+        counts = defaultdict(float)
+        for row, half in zip(rows, numbers, strict=True):
+            counts[row] += half / 2
+    # A word may stand in a memory that is not live.
+    counts.pop(None, None)
+    return cast("WordCounts", counts)
 
 
 def _ids(octets: bytes | None) -> list[bytes]:
-    return [octets[start : start + 16] for start in range(0, len(octets), 16)] if octets else []
+    return list(chain.from_iterable(iter_unpack("16s", octets))) if octets else []
 
 
 def _numbers(octets: bytes | None, form: str) -> Sequence[Any]:
@@ -188,14 +197,15 @@ async def ls(
 ) -> list[Memory]:
     """Return live memories, newest first; `after` is the time and id of the last one of the page before."""
     at, id = after or (None, None)
+    older = "and (created, id) < (%(at)s, %(id)s::uuid)" if after else ""
+    page = "order by memories.created desc, memories.id desc limit %(limit)s"
     async with database.transaction(access) as connection:
         cursor = await connection.execute(
             f"""
-            select {ROW} from memories
-             where {LIVE} and (%(at)s::timestamptz is null or (created, id) < (%(at)s, %(id)s::uuid))
-             order by memories.created desc, memories.id desc limit %(limit)s
+            select {ROW} from (select m.* from unnest(%(scopes)s::text[]) as given (name) cross join lateral (
+              select * from memories where memories.scope = given.name and {LIVE} {older} {page}) m) memories {page}
             """.encode(),
-            {"scopes": _names(access, scopes), "at": at, "id": id, "limit": limit},
+            {"scopes": sorted({*_names(access, scopes)}), "at": at, "id": id, "limit": limit},
         )
         return [from_row(row) for row in await cursor.fetchall()]
 

@@ -40,7 +40,7 @@ _USE_LIMIT = 1000
 """Most cited uses that a file may claim for a memory."""
 DERIVED_COLUMNS = (
     *("tenant", "scope_kind", "scope_id", "scope", "embedder", "embedding", "digest", "near", "terms"),
-    *("size", "asks", "dated", "outcome_of"),
+    *("size", "asks", "dated", "outcome_of", "summary_of", "posted"),
 )
 """Columns that the destination computes again."""
 _MEMORIES = """

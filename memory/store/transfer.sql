@@ -24,6 +24,30 @@ end $$;
 revoke execute on function taking_refusal(memories, text, uuid, timestamptz) from public;
 grant execute on function taking_refusal(memories, text, uuid, timestamptz) to cs_app;
 
+-- Writes the row of a memory that is taken in; false if its id is in use. Not by `on conflict`: the words of a row are
+-- written before it (write.sql), and must go with it.
+create or replace function keep_memory(v memories, p_embedding vector, p_now timestamptz) returns boolean
+language plpgsql set search_path = public, pg_temp as $$
+declare v_constraint text;
+begin
+  insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
+                        provenance, uses, told, pinned, created, expires, valid_from, valid_to, known_to,
+                        superseded_by, covered_until, speaker, said, session, place, answers)
+  values (v.id, v.scope_kind, v.scope_id, v.key, v.body, encode(sha256(convert_to(v.body, 'UTF8')), 'hex'), v.near,
+          v.terms, v.embedder, p_embedding, v.trust, v.provenance, greatest(v.uses, 0), greatest(v.told, 1),
+          coalesce(v.pinned, false), least(v.created, p_now), v.expires, coalesce(v.valid_from, v.created, p_now),
+          v.valid_to, v.known_to, v.superseded_by, case when v.superseded_by is not null then v.covered_until end,
+          v.speaker, v.said, v.session, v.place,
+          coalesce(v.answers, false));
+  return true;
+exception when unique_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  if v_constraint <> 'memories_pkey' then raise; end if;
+  return false;
+end $$;
+revoke execute on function keep_memory(memories, vector, timestamptz) from public;
+grant execute on function keep_memory(memories, vector, timestamptz) to cs_app;
+
 -- Takes a memory in and answers what came of it: kept, known (the scope has it), expired, forgotten, or taken (its
 -- subject has another value, or the id is in use and there is no spare one). Sees and may do only what its caller may.
 create or replace function take_memory(p jsonb, p_embedding vector)
@@ -56,17 +80,7 @@ begin
     v.covered_until := null;
   end if;
   loop
-    insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
-                          provenance, uses, told, pinned, created, expires, valid_from, valid_to, known_to,
-                          superseded_by, covered_until, speaker, said, session, place, answers)
-    values (v.id, v.scope_kind, v.scope_id, v.key, v.body, encode(sha256(convert_to(v.body, 'UTF8')), 'hex'), v.near,
-            v.terms, v.embedder, p_embedding, v.trust, v.provenance, greatest(v.uses, 0), greatest(v.told, 1),
-            coalesce(v.pinned, false), least(v.created, v_now), v.expires, coalesce(v.valid_from, v.created, v_now),
-            v.valid_to, v.known_to, v.superseded_by, case when v.superseded_by is not null then v.covered_until end,
-            v.speaker, v.said, v.session, v.place,
-            coalesce(v.answers, false))
-    on conflict (tenant, id) do nothing;
-    exit when found;
+    exit when keep_memory(v, p_embedding, v_now);
     -- The id is in use in another scope, of which nothing shall be told.
     if v_spare is null or v.id = v_spare then code := 'taken'; return next; return; end if;
     v.id := v_spare;

@@ -7,9 +7,9 @@ old one. Refused are texts that only restate what their run recalled, and what s
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 from psycopg.types.json import Jsonb
@@ -90,18 +90,22 @@ async def add(connection: Connection, access: Access, note: Note, *, embedder: E
 async def add_notes(
     connection: Connection, access: Access, notes: Sequence[Note], *, embedder: Embedder = LEXICAL
 ) -> list[Memory]:
-    """Store notes in their order, as `add` does, in one pipeline without waiting between them.
+    """Store notes as `add` does, many in one statement; those that repeat something are looked at after the others.
 
     Raises for the first that is refused; some of the others are written then, so the caller must roll back.
     """
 
     async def write(drafts: Sequence[_Draft], vectors: Sequence[Parameter | None]) -> list[WriteResult]:
-        async with connection.pipeline() if len(drafts) > 1 else nullcontext():
-            cursors = [
-                await connection.execute(_WRITE, [Jsonb(draft), vector], prepare=True)
-                for draft, vector in zip(drafts, vectors, strict=True)
-            ]
-        return [_result(await cursor.fetchone() or {}) for cursor in cursors]
+        if len(drafts) == 1:
+            cursor = await connection.execute(_WRITE, [Jsonb(drafts[0]), vectors[0]], prepare=True)
+            return [_result(await cursor.fetchone() or {})]
+        results = list[WriteResult]()
+        for start in range(0, len(drafts), _BATCH):
+            batch, embeddings = drafts[start : start + _BATCH], vectors[start : start + _BATCH]
+            array = None if None in embeddings else list(embeddings)
+            cursor = await connection.execute(_WRITE_BATCH, [Jsonb(batch), array], prepare=True)
+            results += [_result(row) for row in sorted(await cursor.fetchall(), key=_number)]
+        return results
 
     return await _write_notes(write, access, notes, embedder)
 
@@ -112,7 +116,11 @@ async def prepare(access: Access, note: Note) -> tuple[Mapping[str, Any], Parame
     return {**_draft(access, note), "embedder": embedder.id}, parameters(vectors)[0]
 
 
-_WRITE = "select * from write_memory(%s, %s::vector)"
+_WRITE = "select * from write_memory(%s, %b::vector)"
+_WRITE_BATCH = "select * from write_memories(%s, %b::vector[])"
+_BATCH = 200
+"""Notes of one statement."""
+_number = itemgetter("n")
 
 
 async def _write_notes(write: _Write, access: Access, notes: Sequence[Note], embedder: Embedder) -> list[Memory]:

@@ -243,26 +243,128 @@ end $$;
 revoke execute on function write_memory(jsonb, vector) from public;
 grant execute on function write_memory(jsonb, vector) to cs_app;
 
--- Chinese, Japanese and Korean are posted by single signs and by pairs of neighbours, which is what most of their words
--- are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone: else
--- every text with one of its signs would be found.
+-- The numbers of those notes that nothing here resembles, neither live nor past, nor an earlier one of the batch; and
+-- that nobody was shown anything for. Takes the locks of all of them, in order. Sees what the caller sees.
+create or replace function fresh_notes(p jsonb) returns int[]
+language plpgsql set search_path = public, pg_temp
+-- As in look_at_note.
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare v_tenant text := current_tenant(); v_scope text := p -> 0 ->> 'scope';
+begin
+  perform pg_advisory_xact_lock(hashtextextended(v_tenant || '/' || v_scope, 7600) # a.part)
+     from (select distinct hashtextextended(coalesce(d ->> 'key', split_part(d ->> 'near', '~', 1)), 7600) & 63 as part
+             from jsonb_array_elements(p) d order by 1) a;
+  return array(
+    select d.n from (
+      select e.n::int as n, e.draft, row_number() over (
+               partition by e.draft ->> 'key', case when e.draft ->> 'key' is null
+                                               then split_part(e.draft ->> 'near', '~', 1) end order by e.n) as nth
+        from jsonb_array_elements(p) with ordinality e (draft, n)) d
+     where d.nth = 1
+       and (d.draft ->> 'trust' = 'human' or d.draft -> 'seers' = '[]' and d.draft -> 'derived' = '[]')
+       and not exists (select 1 from memories m
+                        where m.tenant = v_tenant and m.scope = v_scope and m.key = d.draft ->> 'key')
+       and (d.draft ->> 'key' is not null or cardinality(alike(v_scope, d.draft -> 'marks')) = 0)
+       and not ((d.draft ->> 'guarded')::boolean
+                and is_forgotten(array[v_scope, 'by:' || coalesce(d.draft ->> 'principal', '')], d.draft ->> 'near'))
+     order by d.n);
+end $$;
+revoke execute on function fresh_notes(jsonb) from public;
+grant execute on function fresh_notes(jsonb) to cs_app;
+
+-- Writes many notes in one scope, each as write_memory does, and answers with the number of each. What nothing here
+-- resembles goes in at once, and the rest one by one after it: what repeats a text or a subject, or may only restate what
+-- its teller was shown, or was forgotten. Without vectors nothing new is written.
+create or replace function write_memories(p jsonb, p_embeddings vector[])
+returns table (n int, code text, about uuid, held text, id text, scope text, key text, body text, trust text,
+               provenance jsonb, created timestamptz, expires timestamptz, uses int, speaker text, session text,
+               place int, said timestamptz)
+language plpgsql set search_path = public, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_fresh int[]; v_n int;
+  v_ids uuid[] := array(select gen_random_uuid() from generate_series(1, jsonb_array_length(p)));
+begin
+  v_fresh := fresh_notes(p);
+  if p_embeddings is null then
+    return query select f, 'new', null::uuid, null::text, null::text, null::text, null::text, null::text, null::text,
+                        null::jsonb, null::timestamptz, null::timestamptz, null::int, null::text, null::text, null::int,
+                        null::timestamptz from unnest(v_fresh) f;
+  else
+    return query
+      with kept as (
+        insert into memories (id, scope_kind, scope_id, key, body, digest, near, terms, embedder, embedding, trust,
+                              provenance, expires, pinned, valid_from, speaker, said, session, place)
+        select v_ids[f], v.scope_kind, v.scope_id, v.key, v.body, v.digest, v.near, v.terms, v.embedder,
+               p_embeddings[f], v.trust, v.provenance, clock_timestamp() + (d.draft ->> 'ttl')::interval, v.pinned,
+               coalesce(v.valid_from, clock_timestamp()), v.speaker, v.said, v.session, v.place
+          from unnest(v_fresh) f
+         cross join lateral (select p -> f - 1 as draft) d
+         cross join lateral jsonb_populate_record(null::memories, d.draft) v
+        returning *
+      ) select array_position(v_ids, k.id), 'kept', null::uuid, null::text, k.id::text, k.scope_kind || ':' || k.scope_id,
+               k.key, k.body, k.trust, k.provenance, k.created, k.expires, k.uses, k.speaker, k.session, k.place, k.said
+          from kept k;
+    perform mark_memory(p -> f - 1 ->> 'scope', v_ids[f], p -> f - 1 -> 'marks') from unnest(v_fresh) f
+      where p -> f - 1 ->> 'key' is null;
+  end if;
+  for v_n in select i from generate_series(1, jsonb_array_length(p)) i where i <> all (v_fresh) loop
+    return query select v_n, w.* from write_memory(p -> v_n - 1, p_embeddings[v_n]) w;
+  end loop;
+end $$;
+revoke execute on function write_memories(jsonb, vector[]) from public;
+grant execute on function write_memories(jsonb, vector[]) to cs_app;
+
+-- One form of what people see as the same word: composed or not, in whatever width, case and kind of kana, with accents
+-- and vowel signs or without, digits of whatever script. A number has no commas at thousands, a version no v.
+create or replace function fold_text(p_text text) returns text
+language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+  v_text text := p_text;
+  -- Accents, points of Hebrew and Arabic, signs without width. Kana and Hangul are put together again.
+  v_marks constant text := '[\u00ad\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
+    || '\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u1ab0-\u1aff'
+    || '\u1dc0-\u1dff\u200b-\u200f\u2060\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\ufeff]';
+  v_kana constant text := 'ァアィイゥウェエォオカガキギクグケゲコゴサザシジスズセゼソゾタダチヂッツヅテデトドナニヌネノハバパヒビピフブプヘベペホボポマミムメモャヤュユョヨラリルレロヮワヰヱヲンヴヵヶ';
+  v_hira constant text := 'ぁあぃいぅうぇえぉおかがきぎくぐけげこごさざしじすずせぜそぞただちぢっつづてでとどなにぬねのはばぱひびぴふぶぷへべぺほぼぽまみむめもゃやゅゆょよらりるれろゎわゐゑをんゔゕゖ';
+  v_digits constant text := '٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹०१२३४५६७८९০১২৩৪৫৬৭৮৯੦੧੨੩੪੫੬੭੮੯૦૧૨૩૪૫૬૭૮૯୦୧୨୩୪୫୬୭୮୯௦௧௨௩௪௫௬௭௮௯౦౧౨౩౪౫౬౭౮౯'
+    || '೦೧೨೩೪೫೬೭೮೯൦൧൨൩൪൫൬൭൮൯๐๑๒๓๔๕๖๗๘๙໐໑໒໓໔໕໖໗໘໙༠༡༢༣༤༥༦༧༨༩၀၁၂၃၄၅၆၇၈၉០១២៣៤៥៦៧៨៩᠐᠑᠒᠓᠔᠕᠖᠗᠘᠙';
+begin
+  if v_text ~ '[^\u0001-\u007f]' then
+    v_text := normalize(regexp_replace(normalize(lower(normalize(v_text, NFKC)), NFD), v_marks, '', 'g'), NFC);
+    v_text := translate(v_text, v_kana || v_digits || 'ςøłđħŧı‐’', v_hira || repeat('0123456789', 17) || 'σoldhti-''');
+    v_text := replace(replace(replace(v_text, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe');
+  end if;
+  if v_text ~ '[0-9]' then
+    v_text := regexp_replace(v_text, '([0-9]),(?=[0-9]{3}(?![0-9]))', '\1', 'g');
+    v_text := regexp_replace(v_text, '\mv(?=[0-9]+\.[0-9])', '', 'gi');
+  end if;
+  return v_text;
+end $$;
+revoke execute on function fold_text(text) from public;
+grant execute on function fold_text(text) to cs_app;
+
+-- Scripts that put no spaces between words are posted by single signs and by pairs of neighbours, which is what most of
+-- their words are; everything else by the lexemes of English. A question has the pairs alone, unless a sign stands alone:
+-- else every text with one of its signs would be found.
 create or replace function text_words(p_text text, p_asked boolean)
 returns table (lexeme text, hits int) language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
 declare
-  v_signs constant text := '[\u3005-\u3007\u3041-\u3096\u30a1-\u30fa\u30fc-\u30fe\u3400-\u4dbf\u4e00-\u9fff'
-    || '\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003fffd]+';
+  v_signs constant text := '[\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u109f\u1780-\u17d3\u3005-\u3007\u3041-\u3096\u30fc-\u30fe'
+    || '\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003fffd]+';
+  v_text text := public.fold_text(p_text);
 begin
-  if p_text !~ v_signs then
+  if v_text !~ v_signs then
     return query select w.lexeme, coalesce(cardinality(w.positions), 1)
-      from unnest(to_tsvector('pg_catalog.english', p_text)) as w;
+      from unnest(to_tsvector('pg_catalog.english', v_text)) as w;
     return;
   end if;
   return query
     select w.lexeme, coalesce(cardinality(w.positions), 1)
-      from unnest(to_tsvector('pg_catalog.english', regexp_replace(p_text, v_signs, ' ', 'g'))) as w
+      from unnest(to_tsvector('pg_catalog.english', regexp_replace(v_text, v_signs, ' ', 'g'))) as w
     union all
     select substr(r.run, n, size), count(*)::int
-      from regexp_matches(p_text, v_signs, 'g') as m
+      from regexp_matches(v_text, v_signs, 'g') as m
      cross join lateral (select m[1] as run) as r
      cross join generate_series(1, 2) as size
      cross join lateral generate_series(1, length(r.run) + 1 - size) as n
@@ -284,38 +386,46 @@ returns table (lexeme text, hits int) language sql stable set search_path = publ
 $$;
 revoke execute on function memory_words(text, text, timestamptz, text) from public;
 
--- How many words a memory has, and whether it follows a question: an answer is worth more than other texts, also when
--- the question has left.
+-- Writes where the words of a memory stand, counts them, and notes whether it follows a question: an answer is worth more
+-- than other texts, also when the question has left. Before the row is there, so that the words are made once; whoever
+-- refuses the row later fails, and the words are gone with it.
 create or replace function measure_memory() returns trigger
 language plpgsql security definer set search_path = public, pg_temp set enable_sort = off set enable_seqscan = off as $$
+declare v_scope text := new.scope_kind || ':' || new.scope_id;
 begin
-  select coalesce(sum(w.hits), 0) into new.size from memory_words(new.body, new.speaker, new.said, new.key) w;
+  if tg_op = 'UPDATE' then
+    delete from memory_postings p where p.tenant = new.tenant and p.memory = new.id;
+  end if;
+  with posted as (
+    insert into memory_postings (tenant, scope, lexeme, memory, hits)
+    select new.tenant, v_scope, w.lexeme, new.id, w.hits from memory_words(new.body, new.speaker, new.said, new.key) w
+    returning hits
+  ) select coalesce(sum(p.hits), 0) into new.size from posted p;
+  new.posted := 1;
   if new.place > 0 and not new.answers then
     new.answers := coalesce((select m.asks from memories m
-                              where m.tenant = new.tenant and m.scope = new.scope_kind || ':' || new.scope_id
+                              where m.tenant = new.tenant and m.scope = v_scope
                                 and m.session = new.session and m.place < new.place
                               order by m.place desc limit 1), false);
   end if;
   return new;
 end $$;
 revoke execute on function measure_memory() from public;
-create or replace trigger memories_measure before insert or update of body, speaker, said, key on memories
+create or replace trigger memories_measure before insert or update of body, speaker, said, key, posted on memories
   for each row execute function measure_memory();
+-- The release before brings it back when it is put in force again.
+drop trigger if exists memories_post on memories;
 
--- Writes where the words of a memory stand.
-create or replace function post_memory() returns trigger
+-- Notes which scopes grew, for whoever counts them (pruning.sql).
+create or replace function note_growth() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  if tg_op = 'UPDATE' then
-    delete from memory_postings p where p.tenant = new.tenant and p.memory = new.id;
-  end if;
-  insert into memory_postings (tenant, scope, lexeme, memory, hits)
-  select new.tenant, new.scope, w.lexeme, new.id, w.hits from memory_words(new.body, new.speaker, new.said, new.key) w;
+  insert into memory_growth (tenant, scope) select distinct n.tenant, n.scope from news n;
   return null;
 end $$;
-revoke execute on function post_memory() from public;
-create or replace trigger memories_post after insert or update of body, speaker, said, key on memories
-  for each row execute function post_memory();
+revoke execute on function note_growth() from public;
+create or replace trigger memories_growth after insert on memories referencing new table as news
+  for each statement execute function note_growth();
 
 -- Owned by the system role, which works for no tenant and sees what its policies name.
 set local role cs_system;

@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,9 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground() -> AsyncGenerator[Ground]:
+async def open_ground(settings: Mapping[str, str] | None = None) -> AsyncGenerator[Ground]:
     """Start a Postgres of our own, migrate it and found the tenant; everything is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attach(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder, _attach(Path(folder), settings or {}) as server:
         await migrate(server.urls.owner, FUNCTIONS)
         await admit(server.urls.owner, server.urls.app)
         await principals.create_tenant(server.urls.owner, TENANT, [ALICE, BOB])
@@ -70,9 +70,9 @@ async def open_ground() -> AsyncGenerator[Ground]:
             await database.close()
 
 
-def _attach(folder: Path) -> Embedded:
+def _attach(folder: Path, settings: Mapping[str, str]) -> Embedded:
     folder.chmod(0o711)
-    return attach(folder / "data")
+    return attach(folder / "data", settings=settings)
 
 
 async def per_second(work: Callable[[int], Awaitable[object]], count: int, lanes: int) -> float:
