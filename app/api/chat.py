@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api import idempotency, start_run, stream, views
+from app.api import gates, idempotency, start_run, stream, views
 from app.api.dependencies import Caller, CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
@@ -58,7 +58,9 @@ async def chat(  # the framework passes each part of a request by name
     if "application/json" not in accept or "text/event-stream" in accept:
         headers = {"X-Run-Id": receipt["run"], **({idempotency.REPLAY_HEADER: "true"} if is_replay else {})}
         return stream.response(services, caller.access, receipt["run"], receipt["after"], headers)
-    run, gate = await stream.wait_for_end_or_gate(services, caller.access, receipt["run"])
+    run, gate = await gates.wait_for_end_or_gate(
+        services, caller.access, receipt["run"], receipt["after"], is_fresh=not is_replay
+    )
     answer = JSONResponse(views.jsonable(await _answer(services, caller, run, gate)))
     idempotency.mark(answer, is_replay)
     return answer

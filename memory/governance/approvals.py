@@ -250,15 +250,15 @@ async def ls(
     before: tuple[datetime, str] | None = None,
 ) -> list[Approval]:
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(
-            f"select * from (select {COLUMNS} from approvals) a "
-            "where (%(status)s::text is null or status = %(status)s) and (%(run)s::text is null or run = %(run)s) "
-            "and (%(at)s::timestamptz is null or (opened, id) < (%(at)s, %(id)s)) "
-            "order by opened desc, id desc limit %(limit)s".encode(),
-            {"status": status, "run": run, "limit": limit, "at": before and before[0], "id": before and before[1]},
-        )
-        return [approval_of(row) for row in await cursor.fetchall()]
+    since, last = before or (None, None)
+    rows = await database.rows(
+        access,
+        f"select * from (select {COLUMNS} from approvals) a "
+        "where (%s::text is null or status = %s) and (%s::text is null or run = %s) "
+        "and (%s::timestamptz is null or (opened, id) < (%s, %s)) order by opened desc, id desc limit %s",
+        *(status, status, run, run, since, since, last, limit),
+    )
+    return [approval_of(row) for row in rows]
 
 
 def approval_of(row: Mapping[str, Any]) -> Approval:

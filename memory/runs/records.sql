@@ -120,6 +120,8 @@ begin
          beat = clock_timestamp(), reason = case v_status when 'waiting' then
            (select 'audit_failed' from approvals a where a.id = p_waits_for and a.kind = 'audit') end
    where r.id = p_run;
+  -- It is no entry, but what callers wait for who wait for an answer.
+  if v_status = 'waiting' then perform pg_notify('journal', p_run || ':' || v_run.seq || ':parked'); end if;
   return query select 'ok', v_status;
 end $$;
 revoke execute on function park_run(text, int, text, int) from public;

@@ -1,7 +1,7 @@
 """The worker: races with people and with its own kind, deaths in the middle, and one bad run among good ones."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,6 @@ from graphs.deps import Deps
 from graphs.flows import governed
 from memory.clock import SystemClock
 from memory.errors import Temporary
-from memory.governance.feed import Feed
 from memory.postgres.database import Database
 from memory.postgres.roles import Urls
 from memory.runs import records
@@ -26,6 +25,7 @@ from memory.store import context
 from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
 from tests.graphs.stage import HOLD, POLICY, Stage, Stages, pay, pay_all, plan, read
+from tests.scenarios.waiting import until
 from tools import kills
 from tools.action import Action, Outcome
 
@@ -58,21 +58,13 @@ async def running_worker(stage: Stage, waiting: Queue) -> AsyncGenerator[asyncio
             await task
 
 
-async def until(stage: Stage, run: str, true: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    """Wait until something holds, looking whenever the run's journal grows."""
-    async with asyncio.timeout(seconds), Feed.open(stage.database.url) as feed:
-        async for _ in feed.wakeups(run):
-            if await true():
-                return
-
-
 async def wait_for_status(stage: Stage, run: str, status: str = "done", seconds: float = 60) -> Run:
     """Wait until a run has a status."""
 
     async def has_status() -> bool:
         return (await stage.row(run)).status == status
 
-    await until(stage, run, has_status, seconds)
+    await until(has_status, f"run {run} is {status}", seconds)
     return await stage.row(run)
 
 
@@ -95,7 +87,7 @@ async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiti
                 query = "select 1 from queue.procrastinate_jobs where args ->> 'run' = %s"
                 return not await (await above.execute(query, [run])).fetchone()
 
-            await until(stage, run, is_deleted)
+            await until(is_deleted, "the end of its job")
     assert stage.shop.payments == {"a": 100}
 
 
