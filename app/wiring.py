@@ -117,13 +117,12 @@ async def open_system(
         await bootstrap.check(settings, database, policy.version)
         await bootstrap.keep_texts(settings, database, policy)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
-        queue = await stack.enter_async_context(Queue.open(worker_url)) if worker_url else Queue()
         model, signer = _model(settings, database), signing_key(settings, addresses)
         extend = partial(log.extend, database, key=signer)
         feed = await stack.enter_async_context(Feed.open(database, extend))
         gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         yield System(
-            settings, database, catalog, flows, policy, services, gateway, model, queue, feed, clock, embedder, signer
+            settings, database, catalog, flows, policy, services, gateway, model, Queue(), feed, clock, embedder, signer
         )
 
 

@@ -203,5 +203,4 @@ def _print_forecasts(forecasts: list[dict[str, Any]]) -> None:
 
 def _log() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)

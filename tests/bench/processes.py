@@ -25,7 +25,8 @@ async def waking(ground: Ground) -> dict[str, float]:
     await activate(ground.database, ground.access, shopping(ground.database).policy)
     millis: list[float] = []
     urls = ground.server.urls
-    async with Queue.open(urls.worker) as queue, start_hand(urls, 1):
+    queue = Queue()
+    async with start_hand(urls, 1):
         for _ in range(DECISIONS):
             run = await _start(ground, queue, _plan("shop.refund", 1))
             approval = await _question(ground, run)
@@ -39,16 +40,16 @@ async def recovery(ground: Ground) -> dict[str, float]:
     await activate(ground.database, ground.access, shopping(ground.database).policy)
     seconds: list[float] = []
     urls = ground.server.urls
-    async with Queue.open(urls.worker) as queue:
-        for _ in range(KILLS):
-            async with start_hand(urls, 1) as first:
-                run = await _start(ground, queue, _plan("shop.charge", _LONG))
-                await _entry_after(ground, run, datetime.min.replace(tzinfo=UTC), "outcome")
-                async with start_hand(urls, 2):
-                    first.kill()
-                    moment = datetime.now(UTC)
-                    seconds.append((await _entry_after(ground, run, moment) - moment).total_seconds())
-                    await _until_end(ground, run)
+    queue = Queue()
+    for _ in range(KILLS):
+        async with start_hand(urls, 1) as first:
+            run = await _start(ground, queue, _plan("shop.charge", _LONG))
+            await _entry_after(ground, run, datetime.min.replace(tzinfo=UTC), "outcome")
+            async with start_hand(urls, 2):
+                first.kill()
+                moment = datetime.now(UTC)
+                seconds.append((await _entry_after(ground, run, moment) - moment).total_seconds())
+                await _until_end(ground, run)
     return {"p50": statistics.median(seconds), "max": max(seconds)}
 
 
