@@ -1,7 +1,7 @@
 """Open gates of runs: what a run waits for, and callers who wait until it has ended or needs a person."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.api import stream
@@ -9,17 +9,27 @@ from app.api.dependencies import Services
 from memory.governance import approvals, journal
 from memory.governance.approvals import ApprovalKind
 from memory.governance.feed import SETTLING
-from memory.runs import records
+from memory.runs import records, run_story
 from memory.runs.models import Run
+from memory.runs.run_story import RunAccount
 from memory.scope import Access
 
 _GATES: Mapping[ApprovalKind, str] = {"action": "approval", "audit": "audit"}
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A run that has ended or needs a person: its open gate, or what the journal says of its end."""
+
+    run: Run
+    gate: Mapping[str, Any] | None = None
+    account: RunAccount | None = None
+
+
 async def wait_for_end_or_gate(
     services: Services, access: Access, id: str, after: int, *, is_fresh: bool
-) -> tuple[Run, dict[str, Any] | None]:
-    """Wait until a run ended or needs a person; returns it, with the open gate if there is one.
+) -> Settlement:
+    """Wait until a run ended or needs a person.
 
     Of a fresh run it is certain that neither was so at its entry `after`; it is looked at when there is more.
     """
@@ -27,12 +37,25 @@ async def wait_for_end_or_gate(
         if is_fresh:
             await follower.wait(after)
         while True:
+            # What was told may be forged or undone since: what was looked at decides.
+            if follower.has_ended and (end := await _end_of(services, access, id)):
+                return end
             run = await records.get(services.database, access, id)
-            if run.has_ended:
-                return run, None
-            if gate := await open_gate(services, access, run):
-                return replace(run, status="waiting"), gate
+            if settlement := await _settlement(services, access, run):
+                return settlement
             await follower.wait(run.seq)
+
+
+async def _end_of(services: Services, access: Access, id: str) -> Settlement | None:
+    account = await run_story.show(services.database, access, id)
+    return Settlement(account.run, account=account) if account.run.has_ended else None
+
+
+async def _settlement(services: Services, access: Access, run: Run) -> Settlement | None:
+    if run.has_ended:
+        return await _end_of(services, access, run.id)
+    gate = await open_gate(services, access, run)
+    return Settlement(replace(run, status="waiting"), gate) if gate else None
 
 
 async def open_gate(services: Services, access: Access, run: Run) -> dict[str, Any] | None:

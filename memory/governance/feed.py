@@ -35,6 +35,8 @@ class Follower:
     """One reader's place in a feed. It holds what is new as one number, however slow its reader is."""
 
     def __init__(self, kinds: Collection[str] | None) -> None:
+        self.has_ended = False
+        """Whether the last that was told is that the run has ended."""
         self._kinds = kinds
         self._position = 0.0
         self._event = asyncio.Event()
@@ -48,6 +50,7 @@ class Follower:
         """Say that there is something up to a position; without a kind it may be anything."""
         if kind is None or self._kinds is None or kind in self._kinds:
             self._position = max(self._position, position)
+            self.has_ended = kind == "ended"
             self._event.set()
 
     async def wait(self, after: float, seconds: float | None = None) -> bool:

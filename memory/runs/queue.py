@@ -118,7 +118,7 @@ class Seat:
                     await connection.execute("select pg_advisory_unlock(%s, %s)", [locks.WORKER, number])
 
     async def watch(self, ring: Callable[[], None]) -> None:
-        """Ring for every notice, for ever; raises Temporary("unavailable") once the connection, with its lock, is gone."""
+        """Ring for every notice; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
         try:
             async for _ in self._connection.notifies():
                 ring()
