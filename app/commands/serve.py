@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.commands.terminal import FAILURE, AsJson, emit, note, say, settings, table
+from app.commands.terminal import AsJson, emit, note, say, settings, table
+from app.exit_codes import FAILURE
 from app.settings import Settings
 
 Seed = Annotated[int, typer.Option(help="Which story the demo business tells.")]
