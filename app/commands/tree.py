@@ -1,6 +1,6 @@
 """Tree of commands, of which only those that a command line names are imported; `app.cli` runs it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 
 class Branch(NamedTuple):
-    """Where a command or a group of commands stands, and what the list of all says of it."""
+    """Place of a command or of a group of them, and what the list of all says of it."""
 
     module: str
     attribute: str
@@ -22,9 +22,7 @@ BRANCHES: Mapping[str, Branch] = {
     "serve": Branch("serve", "serve", "Serve the API, and lead runs in the same process."),
     "worker": Branch("serve", "worker", "Lead runs."),
     "world": Branch("serve", "world", "Serve the demo business that agents repair."),
-    "migrate": Branch(
-        "serve", "migrate", "Bring the database to this release's shape, and put this folder's policies in force."
-    ),
+    "migrate": Branch("serve", "migrate", "Bring the database to this release's shape."),
     "doctor": Branch("serve", "doctor", "Check python, database, roles, migrations, ports, data folder and clock."),
     "chat": Branch("runs", "chat", "Say what is wrong and watch it being repaired."),
     "explain": Branch("effects", "explain", "Tell why an effect happened."),
@@ -45,6 +43,24 @@ BRANCHES: Mapping[str, Branch] = {
 }
 
 
+# Names in full: whoever looks for imports finds them.
+_MODULES: Mapping[str, Callable[[], Any]] = {
+    "serve": lambda: import_module("app.commands.serve"),
+    "runs": lambda: import_module("app.commands.runs"),
+    "effects": lambda: import_module("app.commands.effects"),
+    "kill": lambda: import_module("app.commands.kill"),
+    "approvals": lambda: import_module("app.commands.approvals"),
+    "journal": lambda: import_module("app.commands.journal"),
+    "memory": lambda: import_module("app.commands.memory"),
+    "transcripts": lambda: import_module("app.commands.transcripts"),
+    "knowledge": lambda: import_module("app.commands.knowledge"),
+    "keys": lambda: import_module("app.commands.keys"),
+    "limits": lambda: import_module("app.commands.limits"),
+    "tools": lambda: import_module("app.commands.tools"),
+    "config": lambda: import_module("app.commands.config"),
+}
+
+
 class CommandTree(TyperGroup):
     """The root of all commands; one is imported when it is asked for."""
 
@@ -55,7 +71,7 @@ class CommandTree(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, imported now if it was not before."""
         if cmd_name in BRANCHES and cmd_name not in self.commands:
-            self.commands[cmd_name] = _grown(cmd_name, BRANCHES[cmd_name])
+            self.commands[cmd_name] = _load(cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -64,9 +80,9 @@ class CommandTree(TyperGroup):
             formatter.write_dl([(name, branch.help) for name, branch in BRANCHES.items()])
 
 
-def _grown(name: str, branch: Branch) -> Any:
-    """Import a command or a group of them."""
-    item: Any = getattr(import_module(f"app.commands.{branch.module}"), branch.attribute)
+def _load(name: str) -> Any:
+    branch = BRANCHES[name]
+    item = getattr(_MODULES[branch.module](), branch.attribute)
     holder = typer.Typer(add_completion=False, rich_markup_mode=None)
     # With a callback it is a group whatever it holds.
     holder.callback()(_nothing)
