@@ -6,7 +6,7 @@ sees is what one would see of the run alone.
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -19,12 +19,25 @@ from memory.evidence.log_entries import Position
 from memory.scope import Access
 
 router = APIRouter(tags=["events"])
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "event start with the place where it begins, then of every run: run, step, gate, progress, "
+        "message, end; it does not end by itself",
+    }
+}
 _PAGE = 200
 _MOST_PACES = 1_000
 """Batched steps whose speed one stream measures at once; of older ones it begins anew."""
 
 
-@router.get("/api/events", operation_id="tenant_events", response_class=Response, dependencies=[ExtendedLog])
+@router.get(
+    "/api/events",
+    operation_id="tenant_events",
+    response_class=Response,
+    responses=_ANSWERS,
+    dependencies=[ExtendedLog],
+)
 async def events(
     services: ServicesDep,
     caller: CallerDep,
