@@ -12,6 +12,7 @@ from memory.runs import records
 from memory.runs.records import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Client, RecordingQueue, lead
+from tests.bench.counting import count_statements
 
 Ask = Callable[..., Awaitable[Lease]]
 
@@ -50,6 +51,22 @@ async def test_json_chat_answers_when_the_run_has_ended(
     await end(services, await lead(services.database, await wait_for_run(queue)))
     body = (await answer).json()
     assert (body["status"], body["message"], body["gate"]) == ("done", "all good", None)
+
+
+async def test_who_waits_for_an_answer_looks_when_there_is_one(
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
+) -> None:
+    """What is recorded on the way costs nothing here, and the end is read once, in one transaction."""
+    answer = asyncio.create_task(a.post("/api/chat", json={"message": "is all well?"}))
+    lease = await lead(services.database, await wait_for_run(queue))
+    with count_statements() as count:
+        for number in range(20):
+            body = {"kind": "note", "number": number}
+            await journal.append(services.database, lease.access, lease.run, body)
+        await end(services, lease)
+        assert (await answer).json()["status"] == "done"
+    recording, ending, answering, catching_up = 20, 4, 5, 3
+    assert count.statements <= recording + ending + answering + catching_up
 
 
 async def test_json_chat_shows_the_gate_and_does_not_wait_for_it(
