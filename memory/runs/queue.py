@@ -21,8 +21,6 @@ from memory.runs.records import Lease, lease_of
 LOOK_SECONDS = 1.0
 """Pause after which a worker looks for runs without having been told of any."""
 _GRACE_SECONDS = 1.0
-_GUARD_SECONDS = 2.0
-"""After so long a worker asks anew who its neighbour is: others may have come in between."""
 
 Take = Callable[[int], Awaitable[Sequence[Lease]]]
 Lead = Callable[[Lease], Coroutine[Any, Any, None]]
@@ -135,7 +133,6 @@ class Seat:
         while not own_task.cancelling():
             with suppress(psycopg.OperationalError):
                 async with await Connection.connect(self._url, autocommit=True, row_factory=dict_row) as connection:
-                    await connection.execute(f"set lock_timeout = '{_GUARD_SECONDS}s'".encode())
                     while await self._outlive(connection):
                         await report()
             await asyncio.sleep(LOOK_SECONDS)
@@ -143,14 +140,10 @@ class Seat:
     async def _outlive(self, connection: Connection) -> bool:
         """Return True when the neighbour has died, False if there is none."""
         while True:
-            cursor = await connection.execute("select neighbour_of(%s) as number", [self.number])
-            number = (await cursor.fetchone() or {})["number"]
-            if number is None:
-                return False
-            with suppress(psycopg.errors.LockNotAvailable):
-                await connection.execute("select pg_advisory_lock_shared(%s, %s)", [locks.WORKER, number])
-                await connection.execute("select pg_advisory_unlock_shared(%s, %s)", [locks.WORKER, number])
-                return True
+            cursor = await connection.execute("select outlive_neighbour(%s) as has_died", [self.number])
+            has_died = (await cursor.fetchone() or {})["has_died"]
+            if has_died is not False:
+                return has_died is True
 
 
 @contextmanager

@@ -26,15 +26,24 @@ $$;
 revoke execute on function take_runs(int, text[], int) from public, cs_app;
 grant execute on function take_runs(int, text[], int) to cs_worker;
 
--- The worker whose death this one finds out: the next in a ring of all that hold their seat.
-create or replace function neighbour_of(p_worker int) returns int
-language sql volatile security definer set search_path = public, pg_temp as $$
-  select l.objid::int from pg_locks l
+-- Waits a moment for the death of a worker's neighbour, the next in a ring of all that hold their seat: true if it died,
+-- false if it lives, null if there is none. Caught here, the end of the wait is no error in the server's log.
+create or replace function outlive_neighbour(p_worker int) returns boolean
+language plpgsql volatile security definer set search_path = public, pg_temp set lock_timeout = '2s' as $$
+declare v_number int;
+begin
+  select l.objid::int into v_number from pg_locks l
    where l.locktype = 'advisory' and l.classid = 7100 and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
      and l.database = (select oid from pg_database where datname = current_database()) and l.objid <> p_worker::oid
-   order by l.objid < p_worker::oid, l.objid limit 1
-$$;
-revoke execute on function neighbour_of(int) from public, cs_app;
-grant execute on function neighbour_of(int) to cs_worker;
+   order by l.objid < p_worker::oid, l.objid limit 1;
+  if v_number is null then return null; end if;
+  perform pg_advisory_lock_shared(7100, v_number);
+  perform pg_advisory_unlock_shared(7100, v_number);
+  return true;
+exception when lock_not_available then
+  return false;
+end $$;
+revoke execute on function outlive_neighbour(int) from public, cs_app;
+grant execute on function outlive_neighbour(int) to cs_worker;
 
 reset role;

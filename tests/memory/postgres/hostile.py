@@ -88,7 +88,7 @@ _WORKERS = (
     "select * from lease_run('{run}', 1, array['governed'])",
     "select * from sweep_runs('-1 day')",
     "select * from take_runs(1, array['governed'], 10)",
-    "select neighbour_of(1)",
+    "select outlive_neighbour(1)",
     "select beat_runs(0)",
     "select * from expire_approvals()",
     "select * from crowded_scopes(0, 0, 1000)",
