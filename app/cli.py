@@ -9,24 +9,9 @@ from typing import Any, cast
 
 import typer
 
-from app.commands import (
-    approvals,
-    config,
-    effects,
-    journal,
-    keys,
-    kill,
-    knowledge,
-    limits,
-    memory,
-    runs,
-    serve,
-    tools,
-    transcripts,
-    verdicts,
-)
 from app.commands.signs import is_text
-from app.commands.terminal import FAILURE, INTERRUPTION, OK, USAGE, emit, exit_code, note
+from app.commands.tree import CommandTree
+from app.exit_codes import FAILURE, INTERRUPTION, OK, USAGE
 from memory.errors import ControlError, Permanent
 
 _LOG = logging.getLogger(__name__)
@@ -36,24 +21,15 @@ _CODES = (
     "6 journal verification failed, 69 service unavailable, 130 interrupted. Add --debug anywhere for tracebacks."
 )
 
-app = typer.Typer(name="countersign", help=_ABOUT, epilog=_CODES, no_args_is_help=True, add_completion=True)
-for command in (serve.up, serve.demo, serve.serve, serve.worker, serve.world, serve.migrate, serve.doctor):
-    app.command(rich_help_panel="Start")(command)
-for command in (runs.chat, effects.explain, effects.receipt, kill.kill, kill.unkill):
-    app.command()(command)
-for command in (verdicts.policy, verdicts.rederive):
-    journal.journal.command()(command)
-app.add_typer(runs.runs, name="runs")
-app.add_typer(approvals.app, name="approvals")
-app.add_typer(effects.effects, name="effects")
-app.add_typer(journal.journal, name="journal")
-app.add_typer(memory.memory, name="memory")
-app.add_typer(transcripts.transcripts, name="transcripts")
-app.add_typer(knowledge.knowledge, name="knowledge")
-app.add_typer(keys.keys, name="keys")
-app.add_typer(limits.limits, name="limits")
-app.add_typer(tools.tools, name="tools")
-app.add_typer(config.config, name="config")
+# Plain help: what draws boxes around it takes longer to import than all the rest.
+app = typer.Typer(
+    name="countersign", cls=CommandTree, help=_ABOUT, epilog=_CODES, no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def before() -> None:
+    """Do nothing before a command; with it the root is a group, although nothing is imported yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -99,17 +75,20 @@ def _unreadable(arguments: Sequence[str]) -> str | None:
 
 @cache
 def _command() -> Any:
-    """Return the whole tree of commands; making it takes longer than most of them run."""
+    """Return the tree of commands."""
     return typer.main.get_command(app)
 
 
 def _report(failure: Exception, *, as_json: bool) -> int:
     """Print an error as one message, with `as_json` as an object too; return its exit code."""
-    # Only where something failed: the driver takes longer to import than most commands to run.
-    from memory.postgres.refusals import refusal_of
+    from app.commands.terminal import emit, exit_code, note
 
     error = _cause(failure)
-    error = refusal_of(error) or error
+    if not isinstance(error, (ControlError, typer.BadParameter)):
+        # Only where nobody of ours says what failed: the driver takes longer to import than most commands to run.
+        from memory.postgres.refusals import refusal_of
+
+        error = refusal_of(error) or error
     if isinstance(error, typer.BadParameter):
         code, detail, status = "bad_request", error.message, USAGE
     elif isinstance(error, ControlError):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from app.settings import Settings
+from app.client_settings import ClientSettings
 from memory.clock import Clock, SystemClock
 from memory.errors import CODES, Code, Permanent, Temporary
 from tools.certificates import trust_of
@@ -59,16 +59,16 @@ class Api:
         )
 
     @classmethod
-    def of(cls, settings: Settings) -> "Api":
+    def of(cls, settings: ClientSettings) -> "Api":
         """Return a client by the settings; raises Permanent("unauthenticated") if they name no key."""
         if settings.key is None:
             raise Permanent(
                 "unauthenticated", "no key is set: put yours into COUNTERSIGN_KEY (`countersign up` prints some)"
             )
-        return cls(settings.api, settings.key.get_secret_value())
+        return cls(settings.api, settings.key)
 
     @classmethod
-    def of_nobody(cls, settings: Settings) -> "Api":
+    def of_nobody(cls, settings: ClientSettings) -> "Api":
         """Return a client without a key, for whoever is to get one."""
         return cls(settings.api, "")
 

@@ -7,7 +7,7 @@ duty is done all the same.
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from typing import TypeVar
 
 from memory.cancellation import heed_cancellation
@@ -29,7 +29,6 @@ CHECK_SECONDS = 2.0
 _CHECK_REST = 20
 LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
-GRACE_SECONDS = 10.0
 LOG_SECONDS = 1.0
 _PAUSE_AFTER_ERROR = 5.0
 _LOG_NOTE_ROUNDS = 60
@@ -43,31 +42,13 @@ T = TypeVar("T")
 DutyFunction = Callable[[Database], Awaitable[object]]
 
 
-async def sweep(
-    database: Database,
-    *,
-    grace: float = GRACE_SECONDS,
-    flows: Sequence[str] = (records.DEFAULT_FLOW,),
-) -> list[str]:
-    """Queue runs of dead workers, of expired approvals, and of lost wake-ups; returns their ids.
-
-    `grace` is the number of seconds after which a queued run that no worker took counts as lost,
-    if its flow is one of `flows`.
-    """
+async def sweep(database: Database) -> list[str]:
+    """Queue runs of dead workers and of expired approvals; returns their ids."""
     async with database.worker() as connection, connection.transaction():
         runs = {*await records.sweep(connection), *await records.expire(connection)}
-        overdue = {*await records.overdue(connection, grace, flows)}
-        # Whose job still waits was not forgotten: in a backlog every round would add as many jobs again.
-        runs |= overdue - await queue.with_jobs(connection, overdue)
-        for run in sorted(runs):
-            await queue.defer_any(connection, run)
+        if runs:
+            await queue.wake_workers(connection)
     return sorted(runs)
-
-
-async def delete_finished_jobs(database: Database) -> None:
-    """Delete finished jobs of the queue."""
-    async with database.worker() as connection:
-        await queue.tidy(connection)
 
 
 async def delete_expired_memories(database: Database) -> None:
@@ -86,7 +67,6 @@ async def archive_transcripts(database: Database) -> None:
 
 
 TIDYING: Mapping[str, DutyFunction] = {
-    "finished jobs": delete_finished_jobs,
     "expired memories": delete_expired_memories,
     "full scopes": prune_full_scopes,
     "transcripts": archive_transcripts,
@@ -100,10 +80,15 @@ async def tidy(database: Database, tidying: Mapping[str, DutyFunction] = TIDYING
         await attempt(f"noting {name}", duties.note(database, name, trouble))
 
 
-async def sweep_on(database: Database, flows: Sequence[str]) -> None:
+async def report_death(database: Database) -> None:
+    """Sweep once, as a neighbour has just died."""
+    await attempt("a sweep", sweep(database))
+
+
+async def sweep_on(database: Database) -> None:
     """Sweep runs for ever."""
     while True:
-        result = await attempt("a sweep", sweep(database, flows=flows))
+        result = await attempt("a sweep", sweep(database))
         # An error of ours would come again at once and fill the log; a database that is away is looked for soon.
         is_unexpected = isinstance(result, Exception) and not isinstance(result, ControlError)
         await asyncio.sleep(_PAUSE_AFTER_ERROR if is_unexpected else SWEEP_SECONDS)
@@ -124,10 +109,9 @@ async def look_on(database: Database, look_again: Callable[[], Awaitable[list[st
 
 
 async def _look(database: Database, look_again: Callable[[], Awaitable[list[str]]]) -> None:
-    runs = await look_again()
-    async with database.worker() as connection, connection.transaction():
-        for run in runs:
-            await queue.defer_any(connection, run)
+    if await look_again():
+        async with database.worker() as connection:
+            await queue.wake_workers(connection)
 
 
 async def beat_on(database: Database, number: int) -> None:

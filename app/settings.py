@@ -15,7 +15,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from app.edge import Edge
 from memory.embeddings.providers import embedder_name
 from memory.errors import Permanent
-from memory.evidence.signing_key import decoded
 from tools.money import DEFAULT
 from tools.money import code as currency_code
 
@@ -41,6 +40,9 @@ class Bounds(BaseModel):
 
 def _signing_key(secret: SecretStr | None) -> SecretStr | None:
     if secret is not None:
+        # What it stands with needs the database's driver, which most processes that read settings do not.
+        from memory.evidence.signing_key import decoded
+
         decoded(secret.get_secret_value())
     return secret
 

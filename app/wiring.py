@@ -17,6 +17,7 @@ from graphs.planning.drafting import Drafter, make_drafter
 from memory.clock import Clock, SystemClock
 from memory.embeddings.embedder import Embedder
 from memory.embeddings.providers import embedder_of
+from memory.evidence import log
 from memory.evidence.signing_key import SigningKey
 from memory.governance.feed import Feed
 from memory.knowledge import versions
@@ -116,12 +117,12 @@ async def open_system(
         await bootstrap.check(settings, database, policy.version)
         await bootstrap.keep_texts(settings, database, policy)
         services = await stack.enter_async_context(ServiceClient(world_url(settings), service_keys(settings)))
-        queue = await stack.enter_async_context(Queue.open(worker_url)) if worker_url else Queue()
-        feed = await stack.enter_async_context(Feed.open(addresses.app))
-        gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         model, signer = _model(settings, database), signing_key(settings, addresses)
+        extend = partial(log.extend, database, key=signer)
+        feed = await stack.enter_async_context(Feed.open(database, extend))
+        gateway = Gateway(database, catalog, policy, services, clock, embedder=embedder)
         yield System(
-            settings, database, catalog, flows, policy, services, gateway, model, queue, feed, clock, embedder, signer
+            settings, database, catalog, flows, policy, services, gateway, model, Queue(), feed, clock, embedder, signer
         )
 
 

@@ -6,8 +6,9 @@ alone: everything that a worker writes names it. The seat only makes the death o
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from app import housekeeping
@@ -22,7 +23,7 @@ from memory.errors import ControlError, Halt, LeaseLost, Temporary
 from memory.evidence.signing_key import SigningKey
 from memory.postgres.database import Database
 from memory.postgres.refusals import DriverError, refusal_of
-from memory.runs import endings, records
+from memory.runs import endings, queue, records
 from memory.runs.checkpoints import Checkpoints, leading
 from memory.runs.endings import RunEnding
 from memory.runs.leases import Lease, Luggage, LuggageRefused
@@ -72,36 +73,41 @@ class Driver:
         saver = Checkpoints(self._database, single_task=flow.single_task)
         return _LoadedFlow(flow.compile(self._deps, saver, self._store), saver, flow.single_task)
 
-    async def _take(self, run: str) -> Lease | None:
-        """Take a queued run; what a flow of single tasks saves waits for the statements that follow."""
-        lease = await records.lease(self._database, run, self._number, self.flow_names)
-        if lease is None or not self._flows[lease.flow].single_task:
-            return lease
-        return replace(lease, luggage=Luggage())
-
     async def drive(self, run: str) -> None:
-        """Lead a queued run until it ends or waits for a person; does nothing if another worker has it.
+        """Lead a queued run until it ends or waits for a person; does nothing if another worker has it."""
+        if lease := await self._take(run):
+            await self.lead(lease)
+
+    async def lead(self, lease: Lease) -> None:
+        """Lead a run until it ends or waits for a person.
 
         A run that cannot go on, nor be ended on record, is put back for a later try. Raises Temporary if the database
         stays away: only then the run is left as it is, for its next leader.
         """
+        current: Lease | None = lease
         again = False
-        while lease := await self._take(run):
+        while current:
+            if self._flows[lease.flow].single_task:
+                # What is saved waits for the statements that follow.
+                current = replace(current, luggage=Luggage())
             try:
-                if await self._lead(lease, again=again) != "queued":
+                if await self._lead(current, again=again) != "queued":
                     return
-                again = True
             except LeaseLost:
-                _LOG.warning("run %s is led by another worker now", run)
+                _LOG.warning("run %s is led by another worker now", lease.run)
                 return
             except ControlError as error:
                 if error.code not in _PUTTING_BACK:
                     raise
-                _LOG.warning("run %s can neither go on nor be ended, and is tried again later: %s", run, error)
-                await self._put_back(lease)
+                _LOG.warning("run %s can neither go on nor be ended, and is tried again later: %s", lease.run, error)
+                await self._put_back(current)
                 return
             finally:
-                self._flows[lease.flow].saver.forget(run)
+                self._flows[lease.flow].saver.forget(lease.run)
+            current, again = await self._take(lease.run), True
+
+    async def _take(self, run: str) -> Lease | None:
+        return await records.lease(self._database, run, self._number, self.flow_names)
 
     async def _lead(self, lease: Lease, *, again: bool) -> str:
         """Drive a run as far as it goes and return its status; `again` says that a wait was just refused."""
@@ -219,25 +225,29 @@ async def work(
         driver = Driver(database, deps, clock, seat.number, flows)
         failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        async def drive(run: str) -> None:
+        async def lead(lease: Lease) -> None:
             try:
-                await driver.drive(run)
-            except ControlError as error:
+                await driver.lead(lease)
+            except (ControlError, DriverError) as error:
                 if not failure.done():
-                    failure.set_exception(error)
+                    failure.set_exception(refusal_of(error) or error)
+
+        async def take(most: int) -> Sequence[Lease]:
+            return await queue.take(database, seat.number, driver.flow_names, most)
 
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(seat.watch(), name="seat")
+                group.create_task(seat.watch(waiting.ring), name="seat")
+                group.create_task(seat.guard(partial(housekeeping.report_death, database)), name="neighbour")
                 group.create_task(_until(failure), name="broken")
-                group.create_task(housekeeping.sweep_on(database, driver.flow_names), name="sweep")
+                group.create_task(housekeeping.sweep_on(database), name="sweep")
                 group.create_task(housekeeping.tidy_on(database), name="tidy")
                 group.create_task(housekeeping.look_on(database, deps.look_again), name="doubts")
                 group.create_task(housekeeping.beat_on(database, seat.number), name="beat")
                 group.create_task(housekeeping.embed_on(database, deps.embedder), name="vectors")
                 group.create_task(housekeeping.extend_logs_on(database, key), name="log")
                 group.create_task(housekeeping.check_journals_on(database), name="journal")
-                group.create_task(waiting.work(drive, lanes=lanes), name="jobs")
+                group.create_task(waiting.work(take, lead, lanes=lanes), name="lanes")
         except* ControlError as errors:
             raise _first(errors) from None
 

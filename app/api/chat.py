@@ -1,17 +1,16 @@
 """Chat over HTTP: a message in, an event stream or one JSON answer out; it shows gates and never decides."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api import idempotency, start_run, stream, views
+from app.api import gates, idempotency, start_run, stream, views
 from app.api.dependencies import Caller, CallerDep, RequestBody, Services, ServicesDep
 from app.api.problems import Refusal, trace_of
 from memory.postgres.database import Connection
-from memory.runs import endings, records, run_story
-from memory.runs.models import Run, ThreadState
+from memory.runs import endings, records
+from memory.runs.models import ThreadState
 
 router = APIRouter(tags=["chat"])
 
@@ -74,18 +73,19 @@ async def chat(  # the framework passes each part of a request by name
     if "application/json" not in accept or "text/event-stream" in accept:
         headers = {"X-Run-Id": receipt["run"], **({idempotency.REPLAY_HEADER: "true"} if is_replay else {})}
         return stream.response(services, caller.access, receipt["run"], receipt["after"], headers)
-    run, gate = await stream.wait_for_end_or_gate(services, caller.access, receipt["run"])
-    answer = JSONResponse(views.jsonable(await _answer(services, caller, run, gate)))
+    settlement = await gates.wait_for_end_or_gate(
+        services, caller.access, receipt["run"], receipt["after"], is_fresh=not is_replay
+    )
+    answer = JSONResponse(views.jsonable(_answer(settlement)))
     idempotency.mark(answer, is_replay)
     return answer
 
 
-async def _answer(services: Services, caller: Caller, run: Run, gate: Mapping[str, Any] | None) -> dict[str, Any]:
+def _answer(settlement: gates.Settlement) -> dict[str, Any]:
     """Return what the chat says of a run; of one that has ended, what the journal says of its end."""
-    if not run.has_ended:
-        return {**views.answer(run, gate), **views.trust((), ())}
-    account = await run_story.show(services.database, caller.access, run.id)
-    return {**views.answer(account.run, gate), **views.trust(account.differs, account.row_only)}
+    account = settlement.account
+    trust = views.trust(account.differs, account.row_only) if account else views.trust((), ())
+    return {**views.answer(settlement.run, settlement.gate), **trust}
 
 
 async def _take(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import auth
-from app.api import idempotency, start_run, stream, views
+from app.api import gates, idempotency, start_run, stream, views
 from app.api.dependencies import Caller, CallerDep, Cursor, Limit, RequestBody, Services, ServicesDep, moment, page
 from app.api.problems import trace_of
 from memory.errors import Permanent
@@ -68,7 +68,7 @@ async def ls(services: ServicesDep, caller: CallerDep, limit: Limit = 50, cursor
 async def show(run: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
     """Show a run: plan, steps with their roles, progress, cost, results, the manual list and the open gate."""
     account = await run_story.show(services.database, caller.access, run)
-    gate = await stream.open_gate(services, caller.access, account.run)
+    gate = await gates.open_gate(services, caller.access, account.run)
     step_outcomes = [asdict(step) for step in await outcomes.steps(services.database, caller.access, run)]
     view = {
         **views.run_view(account.run, account.entries),

@@ -13,6 +13,7 @@ from app.api import (
     chat,
     contract,
     effects,
+    events,
     health,
     journal,
     keys,
@@ -36,6 +37,7 @@ _ABOUT = "Agents propose, Countersign permits, a human countersigns what matters
 _ROUTERS = (
     chat,
     runs,
+    events,
     approvals,
     tools,
     effects,

@@ -15,9 +15,12 @@ from app.commands.terminal import (
     say,
     show,
 )
+from app.commands.verdicts import policy, rederive
 
 _PLACES = {"seq": "entry", "number": "head", "position": "leaf"}
 journal = typer.Typer(help="What happened, in an order that cannot be changed unseen.", no_args_is_help=True)
+for command in (policy, rederive):
+    journal.command()(command)
 
 
 @journal.command("show")

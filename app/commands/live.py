@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from rich.table import Column
 
 from app.client import StreamEvent
 from app.commands.signs import indented, visible
-from app.commands.terminal import cell, money, out, say
+from app.commands.terminal import cell, checklist, money, out, say
 
 _BETWEEN_LINES = 1.0
 """Seconds between two progress lines where nobody looks at a screen, such as in a log."""
@@ -96,11 +96,6 @@ def words(event: StreamEvent) -> list[str]:
     text = (by_name or by_kind or _step)(event.data)
     lines = [text] if isinstance(text, str) else text
     return [line.rstrip() for line in lines]
-
-
-def checklist(manual: Sequence[object]) -> list[str]:
-    """Return what people must do by hand, as lines."""
-    return ["to do by hand:", *(f"  [ ] {cell(item)}" for item in manual)] if manual else []
 
 
 def _run(data: Data) -> str:

@@ -9,19 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from app.client import Api, segment
-from app.commands.live import checklist, watch
+from app.client_settings import load_client
 from app.commands.signs import is_text
 from app.commands.terminal import (
     AsJson,
     RunId,
     ask,
+    checklist,
     emit,
     fields,
     leave,
     memory_line,
     note,
     say,
-    settings,
     show,
     table,
     warn,
@@ -94,7 +94,9 @@ def resume(run: RunId, as_json: AsJson = False) -> None:
 
 
 async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[str, str | None]:
-    async with Api.of(settings()) as api:
+    from app.commands.live import watch
+
+    async with Api.of(load_client()) as api:
         outcome = await watch(api.say(body), wait=wait, quiet=as_json)
         if as_json:
             emit(await api.get(f"/api/runs/{outcome['run']}"))
@@ -102,15 +104,19 @@ async def _once(body: Mapping[str, Any], *, wait: bool, as_json: bool) -> tuple[
 
 
 async def _follow(run: str, *, quiet: bool) -> None:
-    async with Api.of(settings()) as api:
+    from app.commands.live import watch
+
+    async with Api.of(load_client()) as api:
         view = await api.get(f"/api/runs/{segment(run)}")
         if view["gate"] is None and view["status"] in ("queued", "running", "waiting"):
             await watch(api.follow(run, str(view["seq"])), wait=False, quiet=quiet)
 
 
 async def _talk(thread: str | None) -> None:
+    from app.commands.live import watch
+
     note("say what is wrong; an empty line ends the conversation")
-    async with Api.of(settings()) as api:
+    async with Api.of(load_client()) as api:
         # In a thread: `input` would stop the loop, and with it the connection.
         while message := (await asyncio.to_thread(_line)).strip():
             if not is_text(message):

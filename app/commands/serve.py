@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.commands.terminal import FAILURE, AsJson, emit, note, say, settings, table
+from app.commands.terminal import AsJson, emit, note, say, settings, table
+from app.exit_codes import FAILURE
 from app.settings import Settings
 
 Seed = Annotated[int, typer.Option(help="Which story the demo business tells.")]
@@ -203,5 +204,4 @@ def _print_forecasts(forecasts: list[dict[str, Any]]) -> None:
 
 def _log() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)

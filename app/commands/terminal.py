@@ -4,21 +4,22 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from app.client import Api, ApiRefusal
+from app.client_settings import ClientSettings, load_client
 from app.commands.signs import indented, json_line, visible
-from app.settings import Settings, load
+from app.exit_codes import BAD_JOURNAL, BUDGET, DENIAL, FAILURE, OK, UNAVAILABLE, USAGE, WAITING
 from memory.errors import Code, ControlError
 
-OK, FAILURE, USAGE, WAITING, DENIAL, BUDGET, BAD_JOURNAL, UNAVAILABLE, INTERRUPTION = 0, 1, 2, 3, 4, 5, 6, 69, 130
+# Both take as long to import as most commands to run.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.settings import Settings
+
 _OF_CODE: Mapping[Code, int] = {
     "unavailable": UNAVAILABLE,
     "lock_timeout": UNAVAILABLE,
@@ -57,32 +58,31 @@ LimitOption = Annotated[int, typer.Option(min=1, max=200, help="How many at most
 CursorOption = Annotated[str | None, typer.Option(help="Where the page before ended.")]
 
 
-def settings(**flags: Any) -> Settings:
+def settings(**flags: Any) -> "Settings":
     """Return the settings, flags over everything else."""
+    from app.settings import load
+
     return load(flags)
 
 
-def ask(work: Callable[[Api], Awaitable[Any]], *, client: Callable[[Settings], Api] = Api.of) -> Any:
+def ask(work: Callable[[Api], Awaitable[Any]], *, client: Callable[[ClientSettings], Api] = Api.of) -> Any:
     """Run `work` with a client of the API, by default one that has the configured key, and return its answer."""
 
     async def run() -> Any:
-        async with client(settings()) as api:
+        async with client(load_client()) as api:
             return await work(api)
 
     return asyncio.run(run())
 
 
-def out() -> Console:
+def out() -> "Console":
     """Return the console of answers: the standard output, wide where it is no terminal."""
-    is_terminal = sys.stdout.isatty()
-    return Console(
-        file=sys.stdout, highlight=False, emoji=False, soft_wrap=not is_terminal, width=None if is_terminal else _WIDE
-    )
+    return _console(sys.stdout)
 
 
 def say(text: str = "") -> None:
     """Print one line for people; whatever is in it neither begins another nor steers the terminal."""
-    _print(out(), visible(text))
+    _print(sys.stdout, visible(text))
 
 
 def quote(text: str) -> None:
@@ -93,7 +93,7 @@ def quote(text: str) -> None:
 
 def note(text: str) -> None:
     """Print a remark on the standard error, so that the output holds the answer alone."""
-    _print(Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty()), visible(text))
+    _print(sys.stderr, visible(text))
 
 
 def emit(value: object) -> None:
@@ -106,10 +106,25 @@ def emit_line(line: str) -> None:
     sys.stdout.write(f"{json_line(line, sys.stdout.encoding)}\n")
 
 
-def _print(console: Console, line: str) -> None:
+def _console(file: TextIO) -> "Console":
+    from rich.console import Console
+
+    is_terminal = file.isatty()
+    return Console(
+        file=file, highlight=False, emoji=False, soft_wrap=not is_terminal, width=None if is_terminal else _WIDE
+    )
+
+
+def _print(file: TextIO, line: str) -> None:
     """Print a line; where the screen is narrower, what follows is indented, or it would begin a line of its own."""
-    text = line.lstrip(" ")
-    if console.soft_wrap or cell_len(line) <= console.width:
+    if not file.isatty():
+        file.write(f"{line}\n")
+        return
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    console, text = _console(file), line.lstrip(" ")
+    if cell_len(line) <= console.width:
         console.print(Text(line), soft_wrap=True)
         return
     first = len(line) - len(text)
@@ -132,11 +147,33 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty_text:
     if not rows:
         say(empty_text)
         return
+    head = [visible(column.replace("_", " ")) for column in columns]
+    lines = [[visible(cell(row.get(column))) for column in columns] for row in rows]
+    if sys.stdout.isatty() or not _print_plain([head, *lines]):
+        _print_grid(head, lines)
+
+
+def _print_plain(lines: Sequence[Sequence[str]]) -> bool:
+    """Print lines in columns and return True, or False if they are too wide, or hold signs of other widths."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if not all(text.isascii() for line in lines for text in line) or sum(widths) + 2 * len(widths) > _WIDE:
+        return False
+    for line in lines:
+        parts = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        sys.stdout.write(f"  {'  '.join(parts)}\n")
+    return True
+
+
+def _print_grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(Text(visible(column.replace("_", " "))), overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(visible(cell(row.get(column)))) for column in columns))
+    for name in head:
+        grid.add_column(Text(name), overflow="fold")
+    for line in lines:
+        grid.add_row(*map(Text, line))
     # Indented, since the first column may hold text from outside, and be folded.
     out().print(Padding.indent(grid, 2))
 
@@ -181,6 +218,11 @@ def memory_line(memory: Mapping[str, Any]) -> str:
     """Return a line with the ids of memories in the planner's prompts and in its plans; empty if there are none."""
     rests = f"; plans rest on {cell(memory['cited'])}" if memory["cited"] else ""
     return f"shown {cell(memory['shown'])}{rests}" if memory["shown"] else ""
+
+
+def checklist(manual: Sequence[object]) -> list[str]:
+    """Return what people must do by hand, as lines."""
+    return ["to do by hand:", *(f"  [ ] {cell(item)}" for item in manual)] if manual else []
 
 
 def _result(name: str, part: Mapping[str, Any], indent: str, rows: Sequence[Mapping[str, Any]] | None) -> None:

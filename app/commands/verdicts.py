@@ -8,7 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from app.commands.terminal import BAD_JOURNAL, USAGE, AsJson, ask, emit, note, say, show
+from app.commands.terminal import AsJson, ask, emit, note, say, show
+from app.exit_codes import BAD_JOURNAL, USAGE
 from memory.errors import Permanent
 
 _SHOWN = 50

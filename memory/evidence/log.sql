@@ -30,6 +30,15 @@ alter table log_heads enable always trigger log_heads_no_truncate;
 alter table signing_keys enable always trigger signing_keys_no_change;
 alter table signing_keys enable always trigger signing_keys_no_truncate;
 
+-- Wakes those who follow a tenant: some log has grown, and whose is told to nobody who only listens.
+create or replace function log_announce() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('journal', '');
+  return null;
+end $$;
+create or replace trigger log_announce after insert on log_heads
+  for each statement execute function log_announce();
+
 -- A tree that grows is kept as its frontier: the roots of its complete parts, largest first, one for each bit of its
 -- size. Returns the roots of the parts that one leaf completes, from the leaf upwards; the last joins the frontier in
 -- place of those that it is made of.

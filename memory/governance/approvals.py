@@ -251,12 +251,8 @@ async def ls(
     before: tuple[datetime, str] | None = None,
 ) -> list[Approval]:
     """Return rounds, newest first; `status` and `run` narrow the list, `before` the (opened, id) to go on from."""
-    query = round_pages.page(COLUMNS, status=status, of_run=run is not None, goes_on=before is not None)
-    at, id = before or (None, None)
-    values = {"status": status, "run": run, "limit": limit, "at": at, "id": id}
-    async with database.transaction(access) as connection:
-        cursor = await connection.execute(query.encode(), values)
-        return [approval_of(row) for row in await cursor.fetchall()]
+    query, values = round_pages.page(COLUMNS, status=status, run=run, before=before, limit=limit)
+    return [approval_of(row) for row in await database.rows(access, query, *values)]
 
 
 def approval_of(row: Mapping[str, Any]) -> Approval:

@@ -19,10 +19,10 @@ create or replace trigger journal_no_truncate before truncate on journal
 alter table journal enable always trigger journal_no_change;
 alter table journal enable always trigger journal_no_truncate;
 
--- Wakes those who follow a run.
+-- Wakes those who follow a run, if the entry is of a kind that concerns them.
 create or replace function journal_announce() returns trigger language plpgsql as $$
 begin
-  perform pg_notify('journal', new.run || ':' || new.seq);
+  perform pg_notify('journal', new.run || ':' || new.seq || ':' || new.kind);
   return null;
 end $$;
 create or replace trigger journal_announce after insert on journal

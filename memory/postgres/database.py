@@ -156,15 +156,35 @@ class Database:
         """
         return await self._entered(access, entered(f"({query}) as asked"), args, binary=binary)
 
+    async def call_for_each(self, accesses: Sequence[Access], function: str, *args: object) -> list[dict[str, Any]]:
+        """Return the rows of one SQL function for several accesses, in one statement and one round trip.
+
+        It enters by itself, with the entry and the mark that are its first two arguments; `function` is our own text.
+        """
+        source = (
+            "select result.* from unnest(%s::text[], %s::bytea[]) with ordinality as entry (text, mark, number) "
+            f"cross join lateral {function}(entry.text, entry.mark, {', '.join(map(_placeholder, args))}) as result"
+        )
+
+        def values(connection: Connection) -> list[object]:
+            entries = [self._entry(connection, access) for access in accesses]
+            return [*map(list, zip(*entries, strict=True)), *args]
+
+        return await self._run(source, values)
+
     async def _entered(
         self, access: Access, text: str, values: Sequence[object], *, binary: bool
     ) -> list[dict[str, Any]]:
-        statement = text.encode()
+        return await self._run(text, lambda connection: [*self._entry(connection, access), *values], binary=binary)
+
+    async def _run(
+        self, statement: str, values: Callable[[Connection], list[object]], *, binary: bool = False
+    ) -> list[dict[str, Any]]:
+        """Run a statement with the entries that are made for its session."""
         for number in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.lend() as connection:
-                    entry = self._entry(connection, access)
-                    cursor = await connection.execute(statement, [*entry, *values], binary=binary)
+                    cursor = await connection.execute(statement.encode(), values(connection), binary=binary)
                     return await cursor.fetchall()
             except Temporary as error:
                 # Only where it is certain that nothing was executed: the statement failed as a whole.

@@ -1,43 +1,35 @@
-"""Queue of runs to look at, on procrastinate; the API wakes runs of its callers, workers any, and take the jobs.
+"""Queue of runs: the rows that are queued; the API wakes workers, and workers take the oldest as lanes get free.
 
-A job is a hint and never authority: whoever takes it must still lease the run row. That is why jobs carry no lock of
-procrastinate's: the lock of a dead worker's job would keep its successor from the run, while the lease already keeps
-two workers apart.
+A run's row is all that names it: there are no jobs beside it that could be lost, doubled or stale. A notice only tells
+workers to look; whoever misses it looks a second later.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Set
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import psycopg
-from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import ConnectorException
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
 
-from memory.errors import Permanent, Temporary
-from memory.postgres import limits, locks
+from memory.errors import Temporary
+from memory.postgres import locks
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
-from memory.postgres.liveness import Liveness
-from memory.postgres.pools import CONNECT_SECONDS, RECONNECT_SECONDS
 from memory.postgres.refusals import one_line
 from memory.runs import idempotency, records
 from memory.runs.idempotency import IdempotentRequest
-from memory.runs.leases import DEFAULT_FLOW
+from memory.runs.leases import DEFAULT_FLOW, Lease
+from memory.runs.records import lease_of
 from memory.scope import Access
 
-_OPTIONS: dict[str, Any] = {
-    "options": f"-c search_path=queue,public {limits.OPTIONS}",
-    "connect_timeout": CONNECT_SECONDS,
-}
-_QUEUE = "runs"
-# Jobs announce themselves; this bounds what comes in before a starting worker listens.
-_POLL_SECONDS = 0.25
+LOOK_SECONDS = 1.0
+"""Pause after which a worker looks for runs without having been told of any."""
 _GRACE_SECONDS = 1.0
 
-Drive = Callable[[str], Awaitable[None]]
+Take = Callable[[int], Awaitable[Sequence[Lease]]]
+Lead = Callable[[Lease], Coroutine[Any, Any, None]]
 _AcceptCode = Literal["ok", "busy", "conflict", "mismatch", "replay"]
 _ACCEPT_CODES: tuple[_AcceptCode, ...] = get_args(_AcceptCode)
 
@@ -63,42 +55,10 @@ class RunStart:
 
 
 class Queue:
-    """Jobs of one process; only a worker's takes them."""
+    """Queued runs, as one process wakes others for them and takes them."""
 
-    def __init__(self, jobs: tuple[App, AsyncConnectionPool[Any]] | None = None) -> None:
-        self._jobs = jobs
-        self._drive_run: Drive = _refuse_job
-        if jobs:
-            app, _ = jobs
-            app.task(name="drive", queue=_QUEUE)(self._drive)
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, worker_url: str) -> AsyncGenerator["Queue"]:
-        """Connect as a worker until the block ends; raises Temporary("unavailable") if nobody answers."""
-        liveness = Liveness()
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            worker_url,
-            kwargs=_OPTIONS,
-            min_size=1,
-            max_size=4,
-            open=False,
-            configure=liveness.begin,
-            check=liveness.check,
-            reconnect_timeout=RECONNECT_SECONDS,
-        )
-        liveness.watch(pool)
-        try:
-            await (await Connection.connect(worker_url, **_OPTIONS)).close()
-            await pool.open(wait=True, timeout=CONNECT_SECONDS)
-        except psycopg.OperationalError as error:
-            raise Temporary("unavailable", "the queue's database does not answer; start it or wait") from error
-        try:
-            app = App(connector=PsycopgConnector())
-            await app.open_async(pool)
-            yield cls((app, pool))
-        finally:
-            await pool.close()
+    def __init__(self) -> None:
+        self._bell = asyncio.Event()
 
     async def defer(self, connection: Connection, run: str) -> None:
         """Have a worker look at a run of the entered tenant, if the caller's transaction commits."""
@@ -121,60 +81,67 @@ class Queue:
             raise records.busy(start.id, row["open_run"])
         return row["answer"]
 
-    async def work(self, drive: Drive, *, lanes: int) -> None:
-        """Take jobs until cancelled, at most `lanes` at once; finished ones are deleted.
+    def ring(self) -> None:
+        """Say that there may be runs to take."""
+        self._bell.set()
 
-        Raises Temporary("unavailable") if the database goes away, Permanent("configuration") if this is no worker's.
+    async def work(self, take: Take, lead: Lead, *, lanes: int) -> None:
+        """Take runs and lead them until cancelled, at most `lanes` at once.
+
+        What is under way then gets a second to end. Raises Temporary("unavailable") if the database goes away.
         """
-        if self._jobs is None:
-            raise Permanent("configuration", "this process takes no jobs; set COUNTERSIGN_WORKER_DATABASE_URL")
-        app, pool = self._jobs
-        self._drive_run = drive
-        # What ended the work before may have spoilt these sessions, as a database that took no writes does.
-        await pool.drain()
-        with _translate_errors():
-            await app.run_worker_async(
-                queues=[_QUEUE],
-                concurrency=lanes,
-                fetch_job_polling_interval=_POLL_SECONDS,
-                shutdown_graceful_timeout=_GRACE_SECONDS,
-                install_signal_handlers=False,
-                delete_jobs="always",
-            )
+        own_task, tasks = asyncio.current_task(), set[asyncio.Task[None]]()
+        assert own_task is not None, "a coroutine runs in a task"
+        try:
+            # A statement that is cancelled just as it is answered does not tell.
+            while not own_task.cancelling():
+                self._bell.clear()
+                with _translate_errors():
+                    leases = await take(lanes - len(tasks))
+                tasks |= {asyncio.create_task(lead(lease), name=f"run {lease.run}") for lease in leases}
+                await self._rest(tasks, lanes)
+                tasks = {task for task in tasks if not task.done()}
+        finally:
+            await _end(tasks)
 
-    async def _drive(self, run: str) -> None:
-        await self._drive_run(run)
-
-
-async def defer_any(connection: Connection, run: str) -> None:
-    """Have a worker look at a run of whatever tenant; workers alone may."""
-    await connection.execute("select wake_any_run(%s)", [run])
-
-
-async def tidy(connection: Connection) -> None:
-    """Delete jobs that ended, or whose worker died; their runs are found by their rows."""
-    await connection.execute(
-        "delete from queue.procrastinate_jobs where status not in ('todo', 'doing') "
-        "or (status = 'doing' and worker_id is null)"
-    )
+    async def _rest(self, tasks: Collection[asyncio.Task[None]], lanes: int) -> None:
+        """Return when there may be a run that can be led: none was left if lanes are free, until somebody rings."""
+        if len(tasks) >= lanes:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._bell.wait()
 
 
-async def with_jobs(connection: Connection, runs: Set[str]) -> set[str]:
-    """Return those of these runs that have a job which nobody has taken yet."""
-    cursor = await connection.execute(
-        "select distinct args ->> 'run' as run from queue.procrastinate_jobs "
-        "where status = 'todo' and args ->> 'run' = any(%s)",
-        [list(runs)],
-    )
-    return {row["run"] for row in await cursor.fetchall()}
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Give tasks a moment to end by themselves, then end them."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def take(database: Database, worker: int, flows: Sequence[str], most: int) -> list[Lease]:
+    """Take the oldest queued runs for a worker that knows these flows, at most so many."""
+    async with database.worker() as connection:
+        cursor = await connection.execute("select * from take_runs(%s, %s, %s)", [worker, list(flows), most])
+        return [lease_of(row) for row in await cursor.fetchall()]
+
+
+async def wake_workers(connection: Connection) -> None:
+    """Have workers look for runs, if the caller's transaction commits."""
+    await connection.execute("select pg_notify('runs', '')")
 
 
 class Seat:
     """A worker's proof of life: a number, and a session lock on it that vanishes with the process."""
 
-    def __init__(self, number: int, connection: Connection) -> None:
+    def __init__(self, number: int, connection: Connection, url: str) -> None:
         self.number = number
         self._connection = connection
+        self._url = url
 
     @classmethod
     @asynccontextmanager
@@ -184,35 +151,49 @@ class Seat:
             cursor = await connection.execute("select nextval('public.worker_numbers')::int as number")
             number = int((await cursor.fetchone() or {})["number"])
             await connection.execute("select pg_advisory_lock(%s, %s)", [locks.WORKER, number])
-            await connection.execute("listen countersign_worker")
+            await connection.execute("listen runs")
             try:
-                yield cls(number, connection)
+                yield cls(number, connection, url)
             finally:
                 # Said aloud, as the server takes a moment to notice that a connection is gone.
                 with suppress(psycopg.Error):
                     await connection.execute("select pg_advisory_unlock(%s, %s)", [locks.WORKER, number])
 
-    async def watch(self) -> None:
-        """Wait for ever; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
+    async def watch(self, ring: Callable[[], None]) -> None:
+        """Ring for every notice; raises Temporary("unavailable") once the connection, and with it the lock, is gone."""
         try:
             async for _ in self._connection.notifies():
-                pass
+                ring()
         except psycopg.OperationalError as error:
             message = (
                 "the worker lost its lock with its connection; it ends, and whoever starts it should start it anew"
             )
             raise Temporary("unavailable", message) from error
 
+    async def guard(self, report: Callable[[], Awaitable[object]]) -> None:
+        """Wait for the death of a neighbour, for ever, and report each at once."""
+        own_task = asyncio.current_task()
+        assert own_task is not None, "a coroutine runs in a task"
+        while not own_task.cancelling():
+            with suppress(psycopg.OperationalError):
+                async with await Connection.connect(self._url, autocommit=True, row_factory=dict_row) as connection:
+                    while await self._outlive(connection):
+                        await report()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _outlive(self, connection: Connection) -> bool:
+        """Return True when the neighbour has died, False if there is none."""
+        while True:
+            cursor = await connection.execute("select outlive_neighbour(%s) as has_died", [self.number])
+            has_died = (await cursor.fetchone() or {})["has_died"]
+            if has_died is not False:
+                return has_died is True
+
 
 @contextmanager
 def _translate_errors() -> Generator[None]:
-    """Raise Temporary("unavailable") where procrastinate or the driver raises its own error."""
+    """Raise Temporary("unavailable") where the driver raises its own error."""
     try:
         yield
-    except (ConnectorException, psycopg.Error) as error:
-        reason = one_line(error.__cause__ or error)
-        raise Temporary("unavailable", f"the queue's database failed ({reason}); try again") from error
-
-
-async def _refuse_job(run: str) -> None:
-    raise Permanent("configuration", f"nobody here looks at run {run!r}; start the queue's work first")
+    except psycopg.Error as error:
+        raise Temporary("unavailable", f"the queue's database failed ({one_line(error)}); try again") from error

@@ -1,23 +1,12 @@
--- Jobs of the queue: which run a worker should look at. Called by queue.py.
+-- The queue of runs: rows that are queued, oldest first, and the notice that there is one. Called by queue.py.
 
--- Has a worker look at a run of the entered tenant, if the caller's transaction commits; nothing for any other.
+-- Has workers look for runs, if the caller's transaction commits and the run is one of the entered tenant.
 create or replace function wake_run(p_run text) returns void
 language sql volatile security definer set search_path = public, pg_temp as $$
-  select queue.procrastinate_defer_jobs_v1(array[row('runs', 'drive', 0, null, null,
-           jsonb_build_object('run', r.id), null)::queue.procrastinate_job_to_defer_v1])
-    from runs r where r.id = p_run
+  select pg_notify('runs', '') from runs r where r.id = p_run
 $$;
 revoke execute on function wake_run(text) from public;
 grant execute on function wake_run(text) to cs_app;
-
--- The same for a run of any tenant.
-create or replace function wake_any_run(p_run text) returns void
-language sql volatile security definer set search_path = public, pg_temp as $$
-  select queue.procrastinate_defer_jobs_v1(array[row('runs', 'drive', 0, null, null,
-           jsonb_build_object('run', p_run), null)::queue.procrastinate_job_to_defer_v1])
-$$;
-revoke execute on function wake_any_run(text) from public;
-grant execute on function wake_any_run(text) to cs_worker;
 
 -- Starts a run, has a worker look at it, and keeps what is answered under the request's key, if it has one: all of it or
 -- nothing. A request that came before gets what was answered then; one whose key is at work, or belongs to another
@@ -53,3 +42,43 @@ begin
 end $$;
 revoke execute on function accept_run(jsonb, jsonb) from public;
 grant execute on function accept_run(jsonb, jsonb) to cs_app;
+
+-- Owned by the system role, which works for no tenant and sees what its policies name.
+set local role cs_system;
+
+-- Takes the oldest queued runs for a worker, at most so many; what another worker is taking is passed over. A run that
+-- was put back has a beat of a time to come; one far from now is from before the clock was set back.
+create or replace function take_runs(p_worker int, p_flows text[], p_most int)
+returns table (tenant text, id text, thread text, flow text, requester text, fence int, input jsonb, correlation text)
+language sql volatile security definer set search_path = public, pg_temp as $$
+  with due as materialized (
+    select r.id from runs r
+     where r.status = 'queued' and r.flow = any (p_flows)
+       and (r.beat is null or r.beat not between clock_timestamp() and clock_timestamp() + interval '1 minute')
+     order by r.created, r.id limit p_most for no key update skip locked
+  ) select l.* from due d cross join lateral lease_run(d.id, p_worker, p_flows) l
+$$;
+revoke execute on function take_runs(int, text[], int) from public, cs_app;
+grant execute on function take_runs(int, text[], int) to cs_worker;
+
+-- Waits a moment for the death of a worker's neighbour, the next in a ring of all that hold their seat: true if it died,
+-- false if it lives, null if there is none. Caught here, the end of the wait is no error in the server's log.
+create or replace function outlive_neighbour(p_worker int) returns boolean
+language plpgsql volatile security definer set search_path = public, pg_temp set lock_timeout = '2s' as $$
+declare v_number int;
+begin
+  select l.objid::int into v_number from pg_locks l
+   where l.locktype = 'advisory' and l.classid = 7100 and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
+     and l.database = (select oid from pg_database where datname = current_database()) and l.objid <> p_worker::oid
+   order by l.objid < p_worker::oid, l.objid limit 1;
+  if v_number is null then return null; end if;
+  perform pg_advisory_lock_shared(7100, v_number);
+  perform pg_advisory_unlock_shared(7100, v_number);
+  return true;
+exception when lock_not_available then
+  return false;
+end $$;
+revoke execute on function outlive_neighbour(int) from public, cs_app;
+grant execute on function outlive_neighbour(int) to cs_worker;
+
+reset role;

@@ -30,7 +30,7 @@ async def start(  # one run has this many facts, and none has a default
     budget: Mapping[str, int],
     flow: str = DEFAULT_FLOW,
 ) -> None:
-    """Record a request as a queued run; the caller queues its wake-up in the same transaction.
+    """Record a request as a queued run; the caller wakes a worker in the same transaction.
 
     Raises Permanent("busy") if the thread has an open run.
     """
@@ -50,8 +50,11 @@ async def lease(database: Database, run: str, worker: int, flows: Sequence[str] 
     async with database.worker() as connection:
         cursor = await connection.execute("select * from lease_run(%s, %s, %s)", [run, worker, list(flows)])
         row = await cursor.fetchone()
-    if row is None:
-        return None
+    return None if row is None else lease_of(row)
+
+
+def lease_of(row: Mapping[str, Any]) -> Lease:
+    """Return the lease that a row of `lease_run` says."""
     access = access_of(Principal(row["tenant"], row["requester"]), row["id"], row["thread"])
     return Lease(row["id"], row["fence"], row["thread"], access, row["correlation"], row["input"], row["flow"])
 
@@ -64,11 +67,6 @@ async def sweep(connection: Connection, silent_seconds: float = 30) -> list[str]
 async def expire(connection: Connection) -> list[str]:
     """Close questions that nobody answered in time; returns the runs that wake."""
     return await _ids(connection, "select id from expire_approvals()")
-
-
-async def overdue(connection: Connection, seconds: float, flows: Sequence[str] = (DEFAULT_FLOW,)) -> list[str]:
-    """Return runs of these flows that have been queued for `seconds` without being taken: their wake-up may be lost."""
-    return await _ids(connection, "select id from forgotten_runs(make_interval(secs => %s), %s)", seconds, list(flows))
 
 
 async def beat(connection: Connection, worker: int) -> None:
@@ -108,7 +106,7 @@ async def park(database: Database, lease: Lease, waits_for: str, answers: int = 
 
 
 async def put_back(database: Database, lease: Lease) -> None:
-    """Let go of a run that cannot go on at the moment: queued without a wake-up, it is found some seconds later."""
+    """Let go of a run that cannot go on at the moment: it is queued, and taken ten seconds later."""
     await database.call(lease.access, "put_run_back", lease.run, lease.fence)
 
 

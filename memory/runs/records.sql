@@ -137,15 +137,17 @@ begin
          beat = clock_timestamp(), reason = case v_status when 'waiting' then
            (select 'audit_failed' from approvals a where a.id = p_waits_for and a.kind = 'audit') end
    where r.id = p_run;
+  -- It is no entry, but what callers wait for who wait for an answer.
+  if v_status = 'waiting' then perform pg_notify('journal', p_run || ':' || v_run.seq || ':parked'); end if;
   return query select 'ok', v_status;
 end $$;
 revoke execute on function park_run(text, int, text, int) from public;
 grant execute on function park_run(text, int, text, int) to cs_app;
 
--- Lets go of a run without an entry: whoever sweeps finds it after a while, as one whose wake-up was lost.
+-- Lets go of a run without an entry; nobody takes it for a while.
 create or replace function put_run_back(p_run text, p_fence int) returns void
 language sql security definer set search_path = public, pg_temp as $$
-  update runs set status = 'queued', worker = null, beat = clock_timestamp()
+  update runs set status = 'queued', worker = null, beat = clock_timestamp() + interval '10 s'
    where id = p_run and is_led(runs, p_fence)
 $$;
 revoke execute on function put_run_back(text, int) from public;
@@ -256,25 +258,11 @@ language sql security definer set search_path = public, pg_temp as $$
      and (r.beat < clock_timestamp() - p_hung
           or not exists (select 1 from pg_locks l
                           where l.locktype = 'advisory' and l.classid = 7100 and l.objid = r.worker
-                            and l.objsubid = 2 and l.granted
+                            and l.objsubid = 2 and l.granted and l.mode = 'ExclusiveLock'
                             and l.database = (select oid from pg_database where datname = current_database())))
   returning r.id
 $$;
 revoke execute on function sweep_runs(interval) from public, cs_app;
 grant execute on function sweep_runs(interval) to cs_worker;
-
--- Runs that stay queued without any worker taking them: their wake-up may have been lost, or have reached a worker that
--- does not know their flow. Each worker asks for the flows that it knows.
-create or replace function forgotten_runs(p_age interval, p_flows text[])
-returns table (id text)
-language sql security definer set search_path = public, pg_temp as $$
-  update runs r set beat = clock_timestamp()
-   where r.status = 'queued' and r.flow = any(p_flows)
-     -- One of a time to come is from before the clock was set back.
-     and coalesce(r.beat, r.created) not between clock_timestamp() - p_age and clock_timestamp() + p_age
-  returning r.id
-$$;
-revoke execute on function forgotten_runs(interval, text[]) from public, cs_app;
-grant execute on function forgotten_runs(interval, text[]) to cs_worker;
 
 reset role;

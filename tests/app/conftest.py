@@ -21,12 +21,12 @@ from memory.governance import principals
 from memory.governance.feed import Feed
 from memory.governance.principals import NewKey
 from memory.postgres.database import Connection, Database
-from memory.postgres.roles import Urls
 from memory.runs import records
 from memory.runs.leases import Lease
 from memory.runs.queue import Queue, RunStart
 from memory.scope import Access, Principal
 from tests.conftest import VirtualClock
+from tests.scenarios.waiting import until
 from tests.serving import serving
 from tools import effects
 from tools.action import Json
@@ -70,8 +70,8 @@ def queue() -> RecordingQueue:
 
 
 @pytest.fixture
-async def feed(urls: Urls) -> AsyncGenerator[Feed]:
-    async with Feed.open(urls.app) as feed:
+async def feed(database: Database) -> AsyncGenerator[Feed]:
+    async with Feed.open(database) as feed:
         yield feed
 
 
@@ -161,14 +161,14 @@ async def c(client: Client) -> httpx2.AsyncClient:
 
 
 @pytest.fixture
-async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) -> Callable[..., Awaitable[Lease]]:
+async def ask(database: Database, owner: Connection, tenant: str) -> Callable[..., Awaitable[Lease]]:
     """Return a factory that leases a run, holds one action of it and parks it at that question."""
     async with owner.transaction():
         await owner.execute("select enter(%s, 'tests', '{}', '{}')", [tenant])
         await owner.execute("select * from activate_policy('p1')")
 
     async def hold(run: str, *, need: int = 1, exposure: int = 100, **fields: Any) -> Lease:
-        lease = await lead(database, feed, run)
+        lease = await lead(database, run)
         body = {**_question(lease, f"ask-{run}"), "need": need, "exposure": exposure, **fields}
         code, approval = await effects.hold(database, lease, body)
         assert code == "held"
@@ -179,12 +179,17 @@ async def ask(database: Database, feed: Feed, owner: Connection, tenant: str) ->
     return hold
 
 
-async def lead(database: Database, feed: Feed, run: str) -> Lease:
+async def lead(database: Database, run: str) -> Lease:
     """Take a run as soon as the transaction that starts or wakes it has committed."""
-    async for _ in feed.wakeups(run):
+    leases: list[Lease] = []
+
+    async def is_taken() -> bool:
         if lease := await records.lease(database, run, 1):
-            return lease
-    raise AssertionError(run)
+            leases.append(lease)
+        return bool(leases)
+
+    await until(is_taken, f"run {run}")
+    return leases[0]
 
 
 def _question(lease: Lease, id: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ async def finish(
     reason: str | None,
 ) -> None:
     await queue.wait_for(1)
-    lease = await lead(services.database, services.feed, queue[-1])
+    lease = await lead(services.database, queue[-1])
     async with services.database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status=status, reason=reason, message="that is all", body={})
 

@@ -1,7 +1,7 @@
 """The worker: races with people and with its own kind, deaths in the middle, and one bad run among good ones."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -15,10 +15,8 @@ from graphs.deps import Deps
 from graphs.flows import governed
 from memory.clock import SystemClock
 from memory.errors import Temporary
-from memory.governance.feed import Feed
 from memory.postgres.database import Database
-from memory.postgres.roles import Urls
-from memory.runs import leases, records
+from memory.runs import leases, queue, records
 from memory.runs.leases import Lease
 from memory.runs.models import Run
 from memory.runs.queue import Queue
@@ -27,6 +25,7 @@ from memory.store import context
 from tests.conftest import Connect, VirtualClock
 from tests.fakes.shop import Shop
 from tests.graphs.stage import HOLD, POLICY, Stage, Stages, pay, pay_all, plan, read
+from tests.scenarios.waiting import until
 from tools import kills
 from tools.action import Action, Outcome
 
@@ -42,9 +41,11 @@ def stages(database: Database, clock: VirtualClock, people: dict[str, Principal]
 
 
 @pytest.fixture
-async def waiting(urls: Urls) -> AsyncGenerator[Queue]:
-    async with Queue.open(urls.worker) as queue:
-        yield queue
+async def waiting(superuser: Connect) -> Queue:
+    """Return a queue in which no runs of other tests wait: a worker would take those first."""
+    async with superuser() as above:
+        await above.execute("update runs set status = 'cancelled' where status in ('queued', 'running')")
+    return Queue()
 
 
 @asynccontextmanager
@@ -59,21 +60,13 @@ async def running_worker(stage: Stage, waiting: Queue) -> AsyncGenerator[asyncio
             await task
 
 
-async def until(stage: Stage, run: str, true: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    """Wait until something holds, looking whenever the run's journal grows."""
-    async with asyncio.timeout(seconds), Feed.open(stage.database.url) as feed:
-        async for _ in feed.wakeups(run):
-            if await true():
-                return
-
-
 async def wait_for_status(stage: Stage, run: str, status: str = "done", seconds: float = 60) -> Run:
     """Wait until a run has a status."""
 
     async def has_status() -> bool:
         return (await stage.row(run)).status == status
 
-    await until(stage, run, has_status, seconds)
+    await until(has_status, f"run {run} is {status}", seconds)
     return await stage.row(run)
 
 
@@ -85,18 +78,11 @@ async def start_and_queue(stage: Stage, waiting: Queue, **options: Any) -> str:
     return run
 
 
-async def test_a_deferred_run_is_taken_and_its_job_deleted(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+async def test_a_deferred_run_is_taken(stages: Stages, waiting: Queue) -> None:
     stage = stages()
     async with running_worker(stage, waiting):
         run = await start_and_queue(stage, waiting, plan=plan(pay("a")))
         await wait_for_status(stage, run)
-        async with superuser() as above:
-
-            async def is_deleted() -> bool:
-                query = "select 1 from queue.procrastinate_jobs where args ->> 'run' = %s"
-                return not await (await above.execute(query, [run])).fetchone()
-
-            await until(stage, run, is_deleted)
     assert stage.shop.payments == {"a": 100}
 
 
@@ -200,42 +186,37 @@ async def test_runs_of_a_dead_worker_are_found_and_done(stages: Stages, waiting:
     assert stage.shop.payments == {"a": 100}
 
 
-async def test_a_run_whose_wake_up_was_lost_is_found(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+async def test_a_run_whose_wake_up_was_lost_is_taken(stages: Stages, waiting: Queue) -> None:
+    """Its row is queued, and nothing else is needed."""
     stage = stages()
-    run = await stage.start(plan=plan(pay("a")))
-    async with superuser() as above:
-        await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
-    assert run in await sweep(stage.database)
-    assert run not in await sweep(stage.database)
+    async with running_worker(stage, waiting):
+        run = await stage.start(plan=plan(pay("a")))
+        await wait_for_status(stage, run)
+    assert stage.shop.payments == {"a": 100}
 
 
-async def test_a_backlog_does_not_grow_by_being_swept(stages: Stages, waiting: Queue, superuser: Connect) -> None:
-    """A run whose job nobody has taken yet is not forgotten; without a job it is."""
+async def test_a_swept_backlog_stays_as_it_is(stages: Stages, waiting: Queue, superuser: Connect) -> None:
+    """However long a run has waited for a lane: it is not forgotten, since its row names it."""
     stage = stages()
     run = await start_and_queue(stage, waiting, plan=plan(pay("a")))
     async with superuser() as above:
-        for _ in range(3):
-            await above.execute("update runs set created = now() - interval '1 h', beat = null where id = %s", [run])
-            assert run not in await sweep(stage.database)
-        await above.execute("delete from queue.procrastinate_jobs where args ->> 'run' = %s", [run])
-        await above.execute("update runs set beat = null where id = %s", [run])
-    assert run in await sweep(stage.database)
+        await above.execute("update runs set created = now() - interval '1 h' where id = %s", [run])
+        assert run not in await sweep(stage.database)
+        cursor = await above.execute("select count(*) as n from queue.procrastinate_jobs")
+        assert (await cursor.fetchone() or {})["n"] == 0
 
 
-async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that_does(
-    stages: Stages, waiting: Queue, superuser: Connect
-) -> None:
-    """It is not driven with another graph; a worker that comes with the flow finds it by the run's row."""
+async def test_a_run_of_a_flow_that_this_worker_does_not_know_waits_for_one_that_does(stages: Stages) -> None:
+    """It is not driven with another graph, and a worker that comes with the flow takes it."""
     stage = stages()
     run = await stage.start(plan=plan(pay("a")), flow="of_a_script")
     await stage.driver().drive(run)
+    assert run not in [lease.run for lease in await queue.take(stage.database, 1, stage.driver().flow_names, 1000)]
     assert ((await stage.row(run)).status, stage.shop.payments) == ("queued", {})
-    async with superuser() as above:
-        await above.execute("update runs set created = now() - interval '11 s' where id = %s", [run])
-    assert run not in await sweep(stage.database)
-    assert run in await sweep(stage.database, flows=("of_a_script",))
     flows = FlowCatalog([Flow("of_a_script", governed.build)])
-    await Driver(stage.database, stage.deps(), stage.clock, 1, flows).drive(run)
+    driver = Driver(stage.database, stage.deps(), stage.clock, 1, flows)
+    (lease,) = await queue.take(stage.database, 1, driver.flow_names, 1000)
+    await driver.lead(lease)
     assert ((await stage.row(run)).status, stage.shop.payments) == ("done", {"a": 100})
 
 

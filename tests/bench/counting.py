@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-_SILENT = frozenset({"_commit_gen", "_rollback_gen"})
-"""Generators that a pool runs on an idle connection in autocommit; they send nothing."""
+_SILENT = frozenset({"_commit_gen", "_rollback_gen", "_set_isolation_level_gen", "notifies"})
+"""Generators that send nothing: those of an idle connection in autocommit, and waits for notices."""
 
 
 class Count:

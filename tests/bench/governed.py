@@ -27,7 +27,7 @@ from tools.gateway import Gateway
 from tools.policy import PolicySet
 
 ACTIONS = {1: 400, 8: 1_600}
-_STEPS = [
+STEPS = [
     {"id": "look", "tool": "shop.peek", "effect": "read", "args": {"id": "a"}, "expect": "size(result.seen) > 0"},
     {
         "id": "act",
@@ -55,7 +55,7 @@ class Shopping:
 
 
 async def _propose(state: State) -> Proposal:
-    fields = {"id": "bench", "source": "runbook", "goal": "bench", "inputs": state.get("inputs"), "steps": _STEPS}
+    fields = {"id": "bench", "source": "runbook", "goal": "bench", "inputs": state.get("inputs"), "steps": STEPS}
     return {"plan": Plan.model_validate(fields), "round": 1, "note": ""}
 
 

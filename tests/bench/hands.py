@@ -27,8 +27,7 @@ def lead(urls: Urls) -> None:
 
 async def _lead(urls: Urls) -> None:
     database, clock = await Database.open(urls.app, worker_url=urls.worker), SystemClock()
-    async with Queue.open(urls.worker) as queue:
-        await work(database, queue, shopping(database, seconds=CHARGE_SECONDS).deps(), clock, lanes=2)
+    await work(database, Queue(), shopping(database, seconds=CHARGE_SECONDS).deps(), clock, lanes=2)
 
 
 @asynccontextmanager

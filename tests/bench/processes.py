@@ -3,11 +3,13 @@
 import statistics
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from memory.governance import approvals, journal
 from memory.governance.approvals import ApprovalRecord
+from memory.postgres import locks
 from memory.runs import records
 from memory.runs.queue import Queue
 from memory.scope import Access
@@ -25,7 +27,8 @@ async def waking(ground: Ground) -> dict[str, float]:
     await activate(ground.database, ground.access, shopping(ground.database).policy)
     millis: list[float] = []
     urls = ground.server.urls
-    async with Queue.open(urls.worker) as queue, start_hand(urls, 1):
+    queue = Queue()
+    async with start_hand(urls, 1):
         for _ in range(DECISIONS):
             run = await _start(ground, queue, _plan("shop.refund", 1))
             approval = await _question(ground, run)
@@ -39,17 +42,24 @@ async def recovery(ground: Ground) -> dict[str, float]:
     await activate(ground.database, ground.access, shopping(ground.database).policy)
     seconds: list[float] = []
     urls = ground.server.urls
-    async with Queue.open(urls.worker) as queue:
-        for _ in range(KILLS):
-            async with start_hand(urls, 1) as first:
-                run = await _start(ground, queue, _plan("shop.charge", _LONG))
-                await _entry_after(ground, run, datetime.min.replace(tzinfo=UTC), "outcome")
-                async with start_hand(urls, 2):
-                    first.kill()
-                    moment = datetime.now(UTC)
-                    seconds.append((await _entry_after(ground, run, moment) - moment).total_seconds())
-                    await _until_end(ground, run)
+    queue = Queue()
+    for _ in range(KILLS):
+        async with start_hand(urls, 1) as first:
+            run = await _start(ground, queue, _plan("shop.charge", _LONG))
+            await _entry_after(ground, run, datetime.min.replace(tzinfo=UTC), "outcome")
+            async with start_hand(urls, 2):
+                # The second is seated before it has loaded its flows.
+                await until(partial(_guard_each_other, ground), "neighbours")
+                first.kill()
+                moment = datetime.now(UTC)
+                seconds.append((await _entry_after(ground, run, moment) - moment).total_seconds())
+                await _until_end(ground, run)
     return {"p50": statistics.median(seconds), "max": max(seconds)}
+
+
+async def _guard_each_other(ground: Ground) -> bool:
+    query = "select count(*) as n from pg_locks where locktype = 'advisory' and classid = %s and not granted"
+    return (await ground.database.rows(ground.access, query, locks.WORKER))[0]["n"] == 2
 
 
 def _plan(tool: str, steps: int) -> dict[str, Any]:

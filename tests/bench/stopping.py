@@ -210,25 +210,24 @@ async def open_yard(urls: Urls, tenant: str, seed: int) -> AsyncGenerator[Yard]:
             stack.push_async_callback(pool.close)
         keys = {"executor": "key", "researcher": "key"}
         services = await stack.enter_async_context(ServiceClient(url, keys, transport=SlowWire(rng)))
-        queue = await stack.enter_async_context(Queue.open(urls.worker))
+        queue = Queue()
         await policy_version.activate(pools[0], policy_version.installation(tenant), policy.version)
         for pool in pools[1:]:
             gateway = Gateway(pool, catalog, policy, services, SystemClock())
-            await stack.enter_async_context(_worker(urls, pool, Deps.of(pool, catalog, gateway, lambda lease: silent)))
+            await stack.enter_async_context(_worker(pool, Deps.of(pool, catalog, gateway, lambda lease: silent)))
         alice, bob = (Access.of(Principal(tenant, name, frozenset({"finance"}))) for name in (ALICE.id, BOB.id))
         yield Yard(pools[0], queue, toy, urls, alice, bob, rng)
 
 
 @asynccontextmanager
-async def _worker(urls: Urls, pool: Database, deps: Deps) -> AsyncGenerator[None]:
-    async with Queue.open(urls.worker) as queue:
-        task = asyncio.create_task(work(pool, queue, deps, SystemClock(), lanes=3))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError, Temporary):
-                await task
+async def _worker(pool: Database, deps: Deps) -> AsyncGenerator[None]:
+    task = asyncio.create_task(work(pool, Queue(), deps, SystemClock(), lanes=3))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Temporary):
+            await task
 
 
 async def measure(tries: int, seed: int) -> Tally:

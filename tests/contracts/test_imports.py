@@ -35,7 +35,6 @@ VIOLATIONS = {
     "The demo business": ("app.settings", "app.world"),
     "SQL is spoken": ("graphs.planted", "psycopg"),
     "Vectors in the types": ("tools.planted", "pgvector"),
-    "Jobs are procrastinate's": ("app.worker", "procrastinate"),
     "LangGraph is met": ("tools.gateway", "langgraph"),
     "Cedar judges": ("tools.gateway", "cedarpy"),
     "CEL computes": ("graphs.execution.binding", "cel_expr_python"),

@@ -54,12 +54,9 @@ def _command_lines() -> list[tuple[str, str]]:
 def _is_known(words: list[str]) -> bool:
     """Return whether a line begins with a command, and has no options that the command lacks."""
     command: Any = typer.main.get_command(app)
-    while words and hasattr(command, "commands") and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
-        "--debug",
-        "--help",
-        "--json",
-    }
+    while words and hasattr(command, "commands") and (below := command.get_command(None, words[0])):
+        command, words = below, words[1:]
+    known_options = (option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts))
+    options = {"--debug", "--help", "--json", *known_options}
     asked = {word.split("=", 1)[0] for word in words if word.startswith("--")}
     return not (hasattr(command, "commands") and words and not words[0].startswith("-")) and asked <= options

@@ -66,7 +66,7 @@ async def open_counter(urls: Urls, stages: Stages, policy: str = ONE) -> AsyncGe
     stage = stages(policy=policy)
     await stage.activate(stage.rules.version)
     app = create_app()
-    async with Feed.open(urls.app) as feed:
+    async with Feed.open(stage.database) as feed:
         app.state.services = Services(
             stage.database,
             stage.catalog,

@@ -116,11 +116,11 @@ async def _work(settings: Settings, addresses: Addresses, point: Point) -> None:
     database.point, database.effects = point, {}
     catalog = Catalog.discover()
     keys = {"researcher": _secret(settings.world_key_read), "executor": _secret(settings.world_key_write)}
-    async with ServiceClient(settings.world_url or "", keys) as services, Queue.open(addresses.worker_url) as queue:
+    async with ServiceClient(settings.world_url or "", keys) as services:
         policy = PolicySet.load(catalog.cards)
         gateway = Gateway(database, catalog, policy, services, SystemClock())
         deps = Deps.of(database, catalog, gateway, _planner(database, catalog))
-        await work(database, queue, deps, SystemClock(), lanes=1)
+        await work(database, Queue(), deps, SystemClock(), lanes=1)
 
 
 def _planner(database: Database, catalog: Catalog) -> Callable[[Lease], Planner]:

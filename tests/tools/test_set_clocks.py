@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from memory.postgres.roles import Urls
-from memory.runs import records
+from memory.runs import leases, queue, records
 from tests.conftest import Connect
 from tests.tools.support import PLENTY, WORKER, Desk, act
 
@@ -36,13 +36,12 @@ async def test_a_hung_worker_is_noticed_after_its_time_and_a_living_one_stays(de
         await alive.execute("select pg_advisory_unlock(7100, %s)", [WORKER])
 
 
-async def test_a_run_whose_wake_up_was_lost_before_is_found(desk: Desk, superuser: Connect) -> None:
+async def test_a_run_that_was_queued_at_a_time_to_come_is_taken(desk: Desk, superuser: Connect) -> None:
     name = await start(desk)
     async with superuser() as above:
         await above.execute(BEATS, [name])
-    async with desk.database.worker() as connection:
-        assert name in await records.overdue(connection, 60)
-        assert name not in await records.overdue(connection, 60)
+    lent = await queue.take(desk.database, WORKER, [leases.DEFAULT_FLOW], 1000)
+    assert name in [lease.run for lease in lent]
 
 
 @pytest.mark.parametrize(("seconds", "sqlstate"), [(-1, "CS401"), (86_400, "CS401"), (200, None)])

@@ -43,6 +43,10 @@ class Wire:
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Reply(int(head[0].split()[1]), headers, json.loads(body) if body else None)
 
+    async def until(self, content: bytes) -> None:
+        """Read up to some bytes of an answer that goes on."""
+        await self._reader.readuntil(content)
+
     async def rest(self) -> bytes:
         """Return all that comes until the server ends the connection."""
         try:

@@ -12,6 +12,7 @@ from memory.runs import records
 from memory.runs.leases import Lease
 from memory.scope import Access, Principal
 from tests.app.conftest import Client, RecordingQueue, lead
+from tests.bench.counting import count_statements
 
 Ask = Callable[..., Awaitable[Lease]]
 
@@ -47,9 +48,25 @@ async def test_json_chat_answers_when_the_run_has_ended(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "is all well?"}))
-    await end(services, await lead(services.database, services.feed, await wait_for_run(queue)))
+    await end(services, await lead(services.database, await wait_for_run(queue)))
     body = (await answer).json()
     assert (body["status"], body["message"], body["gate"]) == ("done", "all good", None)
+
+
+async def test_who_waits_for_an_answer_looks_when_there_is_one(
+    a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
+) -> None:
+    """What is recorded on the way costs nothing here, and the end is read once, in one transaction."""
+    answer = asyncio.create_task(a.post("/api/chat", json={"message": "is all well?"}))
+    lease = await lead(services.database, await wait_for_run(queue))
+    with count_statements() as count:
+        for number in range(20):
+            body = {"kind": "note", "number": number}
+            await journal.append(services.database, lease.access, lease.run, body)
+        await end(services, lease)
+        assert (await answer).json()["status"] == "done"
+    recording, ending, answering, catching_up = 20, 4, 5, 3
+    assert count.statements <= recording + ending + answering + catching_up
 
 
 async def test_json_chat_shows_the_gate_and_does_not_wait_for_it(
@@ -81,7 +98,7 @@ async def test_superseding_voids_the_question_and_starts_on_a_thread_of_its_own(
     await ask(old)
     body = {"message": "rather this", "thread": "t1", "supersedes": True}
     answer = asyncio.create_task(a.post("/api/chat", json=body))
-    await end(services, await lead(services.database, services.feed, await wait_for_run(queue, 2)))
+    await end(services, await lead(services.database, await wait_for_run(queue, 2)))
     run = (await answer).json()
     assert run["thread"] != "t1"
     assert (await a.get(f"/api/runs/{old}")).json()["status"] == "cancelled"
@@ -94,10 +111,10 @@ async def test_the_next_message_answers_a_question_to_the_requester(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     receipt = (await a.post("/api/runs", json={"message": "x", "thread": "t1"})).json()
-    await clarify(services, await lead(services.database, services.feed, receipt["run"]))
+    await clarify(services, await lead(services.database, receipt["run"]))
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "customer 7", "thread": "t1"}))
     await wait_for_run(queue, 2)
-    lease = await lead(services.database, services.feed, receipt["run"])
+    lease = await lead(services.database, receipt["run"])
     await end(services, lease)
     assert (await answer).json()["run"] == receipt["run"]
     assert (await records.get(services.database, lease.access, receipt["run"])).answers == ("customer 7",)
@@ -105,7 +122,7 @@ async def test_the_next_message_answers_a_question_to_the_requester(
 
 async def test_json_chat_tells_the_question(a: httpx2.AsyncClient, services: Services, queue: RecordingQueue) -> None:
     answer = asyncio.create_task(a.post("/api/chat", json={"message": "fix it"}))
-    await clarify(services, await lead(services.database, services.feed, await wait_for_run(queue)))
+    await clarify(services, await lead(services.database, await wait_for_run(queue)))
     body = (await answer).json()
     assert (body["status"], body["gate"]["kind"], body["message"]) == ("waiting", "clarify", "which customer?")
 
@@ -114,7 +131,7 @@ async def test_the_stream_tells_the_run_from_start_to_end(
     a: httpx2.AsyncClient, services: Services, alice: Principal
 ) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    await end(services, await lead(services.database, services.feed, run))
+    await end(services, await lead(services.database, run))
     events = await stream_events(services, alice, run)
     assert [(name, seq) for name, seq, _ in events] == [("run", "1"), ("message", ""), ("end", "2")]
     assert events[-1][2]["manual"] == ["call"]
@@ -122,7 +139,7 @@ async def test_the_stream_tells_the_run_from_start_to_end(
 
 async def test_a_stream_resumes_after_the_last_event(a: httpx2.AsyncClient, services: Services) -> None:
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
-    await end(services, await lead(services.database, services.feed, run))
+    await end(services, await lead(services.database, run))
     answer = await a.get(f"/api/runs/{run}/events", headers={"Last-Event-ID": "1"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert [line for line in answer.text.splitlines() if line.startswith("id:")] == ["id: 2"]
@@ -135,7 +152,7 @@ async def test_a_stream_shows_what_another_process_records_later(
     """R47 R120."""
     run = (await a.post("/api/runs", json={"message": "x"})).json()["run"]
     following = asyncio.create_task(stream_events(services, alice, run))
-    lease = await lead(services.database, services.feed, run)
+    lease = await lead(services.database, run)
     body = {"kind": "audited", "step": "look", "role": "auditor"}
     await journal.append(services.database, lease.access, run, body)
     await end(services, lease)
@@ -146,7 +163,7 @@ async def test_a_keyed_message_sent_twice_follows_one_run(
     a: httpx2.AsyncClient, services: Services, queue: RecordingQueue
 ) -> None:
     first = asyncio.create_task(a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"}))
-    await end(services, await lead(services.database, services.feed, await wait_for_run(queue)))
+    await end(services, await lead(services.database, await wait_for_run(queue)))
     second = await a.post("/api/chat", json={"message": "x"}, headers={"Idempotency-Key": "k"})
     assert (await first).json()["run"] == second.json()["run"]
     assert second.headers["idempotency-replayed"] == "true"

@@ -21,8 +21,8 @@ _GENERAL: Any = general
 _OPENAPI: Any = checks
 CHECKS = [_GENERAL.not_a_server_error, _OPENAPI.status_code_conformance, _OPENAPI.content_type_conformance]
 LENGTHS = re.compile(r"at (most|least) \d|may not be empty|longer|shorter|needs a reason|needs a name")
-NEVER_ENDING = frozenset({"run_events", "chat"})
-"""Operations that answer for as long as a run lasts, which nobody leads here."""
+NEVER_ENDING = frozenset({"run_events", "chat", "tenant_events"})
+"""Operations that answer for as long as a run lasts, which nobody leads here, or for as long as somebody listens."""
 
 
 def play(api: str, secret: str) -> list[str]:

@@ -98,7 +98,7 @@ async def test_the_chat_answers_with_what_the_journal_says_of_the_end(
     message: dict[str, Any] = {"json": {"message": "x"}, "headers": {"Idempotency-Key": "k"}}
     answer = asyncio.create_task(a.post("/api/chat", **message))
     await queue.wait_for(1)
-    lease = await lead(database, feed, queue[0])
+    lease = await lead(database, queue[0])
     async with database.transaction(lease.access) as connection:
         await records.finish(connection, lease, status="stopped", reason="in_doubt", message="all good", body={})
     assert ((await answer).json()["message"], (await answer).json()["differs"]) == ("all good", [])

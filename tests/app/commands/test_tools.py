@@ -27,7 +27,7 @@ async def memories(services: Services, people: dict[str, Principal]) -> None:
 async def answer(services: Services, queue: RecordingQueue) -> str:
     """Lead the run that was called to its end, as a worker would, with what is remembered."""
     await queue.wait_for(1)
-    lease = await lead(services.database, services.feed, queue[-1])
+    lease = await lead(services.database, queue[-1])
     part, _ = await RunRows(services.database, lease.access, lease.run, "call").recall("found", "deploy window", 5)
     body = {"results": {"call": {"found": part, "hidden": {"below": 0}}}}
     async with services.database.transaction(lease.access) as connection:

@@ -87,7 +87,8 @@ _WORKERS = (
     "select queue.procrastinate_fetch_job_v2(null, null)",
     "select * from lease_run('{run}', 1, array['governed'])",
     "select * from sweep_runs('-1 day')",
-    "select * from forgotten_runs('-1 day', array['governed'])",
+    "select * from take_runs(1, array['governed'], 10)",
+    "select outlive_neighbour(1)",
     "select beat_runs(0)",
     "select * from expire_approvals()",
     "select * from crowded_scopes(0, 0, 1000)",
@@ -108,7 +109,6 @@ _WORKERS = (
     "select * from due_transcripts('-1 day', 1000)",
     "select read_transcript('{run}')",
     "select index_phrases(1)",
-    "select wake_any_run('{run}')",
     "select nextval('worker_numbers')",
 )
 

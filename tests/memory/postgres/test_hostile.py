@@ -262,12 +262,11 @@ async def test_what_workers_do_is_refused_to_the_app(database: Database, ground:
 
 
 async def test_nobody_wakes_a_run_of_another_tenant(database: Database, ground: Ground, superuser: Connect) -> None:
-    async with database.transaction(ground.bob) as connection:
-        for victim in ground.prey:
-            await connection.execute("select wake_run(%s)", [victim.run])
     async with superuser() as above:
-        rows = await above.execute(
-            "delete from queue.procrastinate_jobs where args ->> 'run' = any(%s) returning args ->> 'run' as run",
-            [[victim.run for victim in ground.prey]],
-        )
-        assert [row["run"] for row in await rows.fetchall()] == [ground.prey[0].run]
+        await above.execute("listen runs")
+        notices = list[int]()
+        for victim in ground.prey:
+            async with database.transaction(ground.bob) as connection:
+                await connection.execute("select wake_run(%s)", [victim.run])
+            notices.append(len([notice async for notice in above.notifies(timeout=0.2)]))
+    assert notices == [1, *(0 for _ in ground.prey[1:])]

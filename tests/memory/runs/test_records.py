@@ -113,19 +113,9 @@ async def test_runs_of_a_living_worker_stay_unless_it_hangs(desk: Desk) -> None:
         await alive.execute("select pg_advisory_unlock(7100, %s)", [WORKER])
 
 
-async def test_a_run_whose_wake_up_was_lost_is_found(desk: Desk) -> None:
-    name = await start(desk, "t1")
-    async with desk.database.worker() as connection:
-        assert name in await records.overdue(connection, 0)
-        assert name not in await records.overdue(connection, 60)
-
-
-async def test_a_run_is_taken_and_found_only_by_those_who_know_its_flow(desk: Desk) -> None:
+async def test_a_run_is_taken_only_by_those_who_know_its_flow(desk: Desk) -> None:
     name = await start(desk, "t1", flow="nightly")
     assert await records.lease(desk.database, name, WORKER, ("governed", "other")) is None
-    async with desk.database.worker() as connection:
-        assert name not in await records.overdue(connection, 0)
-        assert name in await records.overdue(connection, 0, ("nightly",))
     lease = await records.lease(desk.database, name, WORKER, ("governed", "nightly"))
     row = await records.get(desk.database, desk.access("alice"), name)
     assert lease is not None

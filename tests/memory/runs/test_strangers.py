@@ -58,7 +58,13 @@ async def values_of(desk: Desk, lease: Lease) -> dict[str, object]:
         **{"groups": ["ops"], "shown": {}, "repeats": 9, "call": "c", "args": {}, "args_hash": "h", "used": 1},
         "cost": {"tokens": 0, "micros": 0, "calls": 1},
     }
-    effect_body: dict[str, object] = {"effect": effect["id"], "fence": lease.fence, "permit": "", "state": "in_doubt", "outcome": {}}
+    effect_body: dict[str, object] = {
+        "effect": effect["id"],
+        "fence": lease.fence,
+        "permit": "",
+        "state": "in_doubt",
+        "outcome": {},
+    }
     documents = {
         "save": BODY.replace("{thread}", lease.thread),
         "items": json.dumps({"items": [{"entry": {"kind": "note"}}]}),

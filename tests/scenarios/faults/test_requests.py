@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memory.postgres.roles import Urls
+from memory.errors import Temporary
 from memory.runs.queue import Queue
 from tests.conftest import Connection
 from tests.graphs.stage import Stage, Stages, pay, plan
@@ -63,18 +63,13 @@ async def test_what_is_no_plan_is_called_that(stages: Stages, above: Connection,
     assert "holds no plan" in (await stage.row(run)).message
 
 
-async def test_a_run_whose_wake_up_is_refused_is_not_accepted(stages: Stages, above: Connection, urls: Urls) -> None:
+async def test_a_run_whose_wake_up_is_refused_is_not_accepted(stages: Stages, above: Connection) -> None:
     stage, run = await queued(stages)
-    await above.execute("alter table queue.procrastinate_jobs add constraint broken check (false) not valid")
+    await above.execute("alter function wake_run(text) rename to lost")
     try:
-        async with Queue.open(urls.worker) as queue:
-            with pytest.raises(Exception, match="failed"):
-                await _defer(stage, queue, run)
+        with pytest.raises(Temporary, match="failed"):
+            async with stage.database.transaction(stage.access) as connection:
+                await Queue().defer(connection, run)
     finally:
-        await above.execute("alter table queue.procrastinate_jobs drop constraint broken")
+        await above.execute("alter function lost(text) rename to wake_run")
     assert stage.shop.payments == {}
-
-
-async def _defer(stage: Stage, queue: Queue, run: str) -> None:
-    async with stage.database.transaction(stage.access) as connection:
-        await queue.defer(connection, run)
