@@ -11,8 +11,7 @@ from typing import Any, Literal, cast, get_args
 from memory.errors import LeaseLost, Permanent
 from memory.postgres.codes import member
 from memory.postgres.database import Connection, Database
-from memory.runs import leases
-from memory.runs.leases import Lease
+from memory.runs.leases import Lease, call
 from memory.scope import Access
 from tools import judgement
 from tools.action import Cost, Decision, Json, Outcome, OutcomeState
@@ -69,7 +68,7 @@ class Claim:
     effect: str | None
     permit: str | None
     send_key: str | None
-    """Idempotency key towards the service: the natural key and, from the second on, the number of the event."""
+    """Key towards the service: the natural key and, from the second on, the number of the event."""
     state: EffectState | None
     outcome: Mapping[str, Json] | None
 
@@ -160,7 +159,7 @@ def request(lease: Lease, admission: AdmittedAction, decision: Decision) -> dict
 
 async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> Claim:
     """Take key, budget, approval and permit of a write in one commit."""
-    row = await leases.call(database, lease, "claim", body)
+    row = await call(database, lease, "claim", body)
     state = None if row["state"] is None else member(_STATES, row["state"], "claim")
     code = member(_CLAIM_CODES, row["code"], "claim")
     return Claim(code, row["effect"], row["permit"], row["send_key"], state, row["outcome"])
@@ -169,7 +168,7 @@ async def claim(database: Database, lease: Lease, body: Mapping[str, Json]) -> C
 async def register_send(database: Database, lease: Lease, claim: Claim) -> SendRefusal | None:
     """Register one more send of a claimed effect; returns why it may not be sent, or None. Raises LeaseLost."""
     body = {"effect": claim.effect, "permit": claim.permit, "fence": lease.fence, "checkpoint": lease.checkpoint}
-    row = await leases.call(database, lease, "register_send", body)
+    row = await call(database, lease, "register_send", body)
     match member(_SEND_CODES, row["code"], "register_send"):
         case "ok":
             return None
@@ -220,14 +219,14 @@ async def begin_read(
     database: Database, lease: Lease, body: Mapping[str, Json]
 ) -> Outcome | RefusalCode | Literal["go"]:
     """Return `go` if a read may start, the outcome of the same read if it is recorded, or why it may not start."""
-    row = await leases.call(database, lease, "begin_read", body)
+    row = await call(database, lease, "begin_read", body)
     code = member(_READ_CODES, row["code"], "begin_read")
     return _read_outcome(row["body"]) if code == "replay" else code
 
 
 async def end_read(database: Database, lease: Lease, body: Mapping[str, Json]) -> Outcome:
     """Record a read; returns the outcome that stands, the first writer's. Raises LeaseLost."""
-    row = await leases.call(database, lease, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
+    row = await call(database, lease, "end_read", {"run": lease.run, "fence": lease.fence, "body": body})
     if member(_RECORD_CODES, row["code"], "end_read") == "lease_lost":
         raise LeaseLost(lease.run)
     return _read_outcome(row["body"])
@@ -235,7 +234,7 @@ async def end_read(database: Database, lease: Lease, body: Mapping[str, Json]) -
 
 async def hold(database: Database, lease: Lease, body: Mapping[str, Json]) -> tuple[HoldCode, str | None]:
     """Open the approval, or find the one that is open; returns a code and the approval's id."""
-    row = await leases.call(database, lease, "hold", body)
+    row = await call(database, lease, "hold", body)
     return member(_HOLD_CODES, row["code"], "hold"), row["approval"]
 
 
