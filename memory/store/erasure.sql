@@ -274,6 +274,12 @@ language sql security definer set search_path = public, pg_temp as $$
     delete from memory_seen s
      where s.tenant = current_tenant()
        and (s.seer = any (p_runs) or starts_with(s.seer, 'session:' || p_user || '/')) returning 1
+  ), counted as (
+    -- Names of scopes hold words, too.
+    delete from memory_growth g
+     where g.tenant = current_tenant()
+       and (g.scope = 'user:' || p_user or g.scope = any (p_runs) or starts_with(g.scope, 'session:' || p_user || '/'))
+    returning 1
   )
   select 'memories', gone.scope, gone.near from gone
   union all select 'archive', shelved.scope, shelved.near from shelved

@@ -3,11 +3,12 @@
 import pytest
 
 from memory.errors import Permanent
-from memory.postgres.database import Database
+from memory.postgres.database import Connection, Database
 from memory.scope import Access, Principal, Scope
 from memory.store import search, write
 from memory.store.models import Memory, Note, Provenance, Utterance
 from tests.bench.counting import count_statements
+from tests.memory.store.test_search import posted
 
 pytestmark = pytest.mark.anyio
 
@@ -39,18 +40,20 @@ async def write_all(database: Database, access: Access, notes: list[Note]) -> li
         return await write.add_notes(connection, access, notes)
 
 
-async def rows(database: Database, access: Access) -> list[tuple[object, ...]]:
+async def rows(database: Database, owner: Connection, access: Access) -> list[tuple[object, ...]]:
     columns = "body, key, told, size, answers, superseded_by is not null as past, near, terms, session, place"
     memories = await database.rows(access, f"select {columns} from memories order by body, place, key, past")
-    words = await database.rows(access, "select root, lexeme, hits from memory_postings order by 1, 2, 3")
-    return [tuple(row.values()) for row in (*memories, *words)]
+    words = await posted(owner, access)
+    return [*(tuple(row.values()) for row in memories), *words.items()]
 
 
-async def test_a_batch_leaves_what_the_same_notes_leave_one_by_one(database: Database, alice: Principal) -> None:
+async def test_a_batch_leaves_what_the_same_notes_leave_one_by_one(
+    database: Database, owner: Connection, alice: Principal
+) -> None:
     batch, single = of(alice, Scope("session", "batch")), of(alice, Scope("session", "single"))
     memories = await write_all(database, batch, NOTES)
     others = [(await write_all(database, single, [note]))[0] for note in NOTES]
-    assert await rows(database, batch) == await rows(database, single)
+    assert await rows(database, owner, batch) == await rows(database, owner, single)
     assert [(m.body, m.key, m.is_repeat) for m in memories] == [(m.body, m.key, m.is_repeat) for m in others]
 
 
@@ -75,11 +78,13 @@ async def test_a_batch_tells_what_of_it_was_there(database: Database, alice: Pri
     assert memories[0].id == memories[2].id == first[0].id
 
 
-async def test_a_batch_with_a_note_that_is_refused_leaves_nothing(database: Database, alice: Principal) -> None:
+async def test_a_batch_with_a_note_that_is_refused_leaves_nothing(
+    database: Database, owner: Connection, alice: Principal
+) -> None:
     access = of(alice, Scope("session", "refused"))
     await write_all(database, access, [note("blue", "colour")])
     notes = [note("lunch is at noon"), Note("green", "model", Provenance(), "colour")]
     with pytest.raises(Permanent, match="was said by a human"):
         await write_all(database, access, notes)
-    assert [row[0] for row in await rows(database, access)][:1] == ["blue"]
+    assert [row[0] for row in await rows(database, owner, access)][:1] == ["blue"]
     assert await database.rows(access, "select 1 from memories where body like 'lunch%%'") == []
