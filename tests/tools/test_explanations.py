@@ -63,7 +63,7 @@ _RUN = {
     "ended": "", "limit_tokens": "", "limit_micros": "", "limit_calls": "", "flow": "",
 }  # fmt: skip
 _RUN_ROW = {"reserved_tokens", "reserved_micros", "reserved_calls", "fence", "worker", "seq"}
-_RUN_ALONE = {"tenant", "id", "kind", "beat", "head", "origin", "checkpoints_deleted"}
+_RUN_ALONE = {"tenant", "id", "kind", "beat", "head", "origin", "checkpoints_deleted", "shelved"}
 
 
 def tampering() -> list[Any]:

@@ -168,6 +168,8 @@ async def _endless(scope: Scope, receive: Receive, send: Send) -> None:
 async def _write(send: Send, content: bytes) -> None:
     while True:
         await send({"type": "http.response.body", "body": content, "more_body": True})
+        # Once nobody is there, it returns at once.
+        await asyncio.sleep(0)
 
 
 UPGRADES = (
