@@ -66,6 +66,13 @@ def addresses_of(settings: Settings) -> Generator[Addresses]:
         yield Addresses(urls.app, urls.owner, urls.world, is_embedded=True, worker=urls.worker)
 
 
+def demand_server(settings: Settings) -> None:
+    """Raise Permanent("configuration") where no address is set and no server of ours was ever started."""
+    if settings.database_url is None and not (settings.data_dir / "postgres" / "data").exists():
+        message = f"there never was a server in {str(settings.data_dir)!r}; set COUNTERSIGN_DATA_DIR to its folder"
+        raise Permanent("configuration", f"{message}, or the addresses of another")
+
+
 def world_url(settings: Settings) -> str:
     """Return the address of the business services."""
     return settings.world_url or f"http://127.0.0.1:{settings.world_port}"

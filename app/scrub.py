@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.addresses import addresses_of
+from app.addresses import addresses_of, demand_server
 from app.settings import Settings
-from memory.errors import Permanent
 from memory.maintenance import remains, scrubbing
 from memory.maintenance.remains import Remains
 from memory.maintenance.scrubbing import ScrubReport
@@ -52,11 +51,7 @@ def forget(settings: Settings, person: str, erase: Callable[[], Mapping[str, Any
 
     Raises Permanent("configuration") without the owner's address or a server, before anything is forgotten.
     """
-    if settings.database_url is None and not (settings.data_dir / "postgres" / "data").exists():
-        message = (
-            f"there never was a server in {str(settings.data_dir)!r}; name its folder, or the addresses of another"
-        )
-        raise Permanent("configuration", message)
+    demand_server(settings)
     with ExitStack() as stack:
         addresses = stack.enter_context(addresses_of(settings))
         superuser = None

@@ -14,15 +14,10 @@ from memory.runs.models import ThreadState
 
 router = APIRouter(tags=["chat"])
 
-_EVENT = {
-    "type": "object",
-    "description": "one event of the stream",
-    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
-}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
-            "text/event-stream": {"schema": _EVENT},
+            "text/event-stream": {"schema": stream.EVENT},
             "application/json": {"schema": {"type": "object"}},
         },
         "description": "events run, step, gate, progress, message, end; or one object when JSON alone is accepted",

@@ -14,6 +14,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from app.api import stream
 from app.api.dependencies import CallerDep, ExtendedLog, Services, ServicesDep
 from app.api.progress import Pace
+from memory.errors import Permanent
 from memory.evidence import log_entries
 from memory.evidence.log_entries import Position
 from memory.scope import Access
@@ -21,7 +22,7 @@ from memory.scope import Access
 router = APIRouter(tags=["events"])
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": stream.EVENT}},
         "description": "event start with the place where it begins, then of every run: run, step, gate, progress, "
         "message, end; it does not end by itself",
     }
@@ -47,8 +48,11 @@ async def events(
     ] = "",
 ) -> Response:
     """Follow all runs of the tenant: the events of each as in its own stream, after `Last-Event-ID` or `since`."""
-    text = last_event_id or since
-    position = Position.of(text) if text else await log_entries.end(services.database, caller.access)
+    text, end = last_event_id or since, await log_entries.end(services.database, caller.access)
+    position = Position.of(text) if text else end
+    if (position.leaves, position.seq) > (end.leaves, 0):
+        # As after a restored backup: whoever waited there would miss what fills the log up to it, and not know.
+        raise Permanent("bad_request", f"{text!r} lies beyond the end of the log, {end}; go on from there, or from 0")
     return EventSourceResponse(follow(services, caller.access, position), headers=stream.HEADERS)
 
 

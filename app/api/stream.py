@@ -45,6 +45,12 @@ _NAMES: Mapping[str, EventName] = {
 }
 """Which entries clients see, and as what."""
 
+EVENT: Mapping[str, Any] = {
+    "type": "object",
+    "description": "one event of the stream",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
+"""Schema of an event, for the document of the API."""
 # Proxies must neither keep nor buffer a stream.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 

@@ -20,9 +20,10 @@ _COLUMNS = ("person", "currency", "alone", "joint")
 @limits.command("ls")
 def list_limits(as_json: AsJson = False) -> None:
     """List the limits of all people; whoever has none in a currency may not approve amounts in it."""
-    from app.addresses import addresses_of
+    from app.addresses import addresses_of, demand_server
 
     options = settings()
+    demand_server(options)
     with addresses_of(options) as addresses:
         rows = asyncio.run(_rows(addresses, options.tenant))
     show({"items": rows}, as_json, lambda page: table(list(map(_words, page["items"])), _COLUMNS, "nobody is here yet"))
@@ -37,7 +38,7 @@ def set_limit(
     as_json: AsJson = False,
 ) -> None:
     """Set up to what sums a person may approve in one currency, alone and together with others."""
-    from app.addresses import addresses_of
+    from app.addresses import addresses_of, demand_server
     from memory.governance.limits import Limit, put
     from tools.money import code
 
@@ -46,6 +47,7 @@ def set_limit(
     except ValueError as error:
         raise Permanent("bad_request", str(error)) from None
     options = settings()
+    demand_server(options)
     with addresses_of(options) as addresses:
         asyncio.run(put(addresses.owner_url, options.tenant, limit))
     show(asdict(limit), as_json, lambda row: say(_sentence(row)))

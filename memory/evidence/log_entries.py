@@ -14,7 +14,7 @@ from memory.governance.journal import JournalEntry
 from memory.postgres.database import Database
 from memory.scope import Access
 
-_POSITION = re.compile(r"(\d{1,15})(?:\.(\d{1,9}))?")
+_POSITION = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?")
 _SIZE = "select size from log_heads order by number desc limit 1"
 # Entries of a chain that is no run's are nobody's to follow; a leaf of them has a row without an entry.
 _PAGE = """

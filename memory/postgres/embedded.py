@@ -17,7 +17,7 @@ import psycopg
 
 from memory.errors import ControlError, Permanent, Temporary
 from memory.postgres.refusals import is_secret_refusal, one_line
-from memory.postgres.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, provision
+from memory.postgres.roles import DATABASE, SUPERUSER, Address, Secrets, Urls, lacks_roles, provision
 from memory.postgres.server import Account, Server, binaries
 
 _SOCKET_BYTES = 100
@@ -125,7 +125,12 @@ def _prepare(folder: Path, server: Server) -> None:
 
 
 def _ensure(server: Server, folder: Path, tcp_port: int | None) -> Address:
-    address = server.address() or _start(server, Secrets(folder / "secrets"), tcp_port)
+    secrets = Secrets(folder / "secrets")
+    address = server.address()
+    if address is None:
+        address = _start(server, secrets, tcp_port)
+    else:
+        _complete(server, address, secrets)
     if tcp_port is not None and (address.host.startswith("/") or tcp_port not in (0, address.port)):
         raise Permanent(
             "configuration",
@@ -148,6 +153,15 @@ def _start(server: Server, secrets: Secrets, tcp_port: int | None) -> Address:
             raise _unprepared(server, secrets, error) from error
         undo.pop_all()
     return address
+
+
+def _complete(server: Server, address: Address, secrets: Secrets) -> None:
+    """Make what a server lacks that a process of the release before started and left behind."""
+    try:
+        if lacks_roles(address, secrets):
+            provision(address, secrets)
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise _unprepared(server, secrets, error) from error
 
 
 def _unprepared(server: Server, secrets: Secrets, error: psycopg.Error) -> ControlError:

@@ -99,6 +99,13 @@ def provision(address: Address, secrets: Secrets) -> None:
         database.execute("create extension if not exists vector")
 
 
+def lacks_roles(address: Address, secrets: Secrets) -> bool:
+    """Return whether a running embedded server was prepared by a release that knew fewer roles."""
+    with psycopg.connect(address.url(SUPERUSER, secrets.of(SUPERUSER), SUPERUSER), autocommit=True) as server:
+        rows = server.execute("select 1 from pg_roles where rolname = any(%s)", [list(ROLES)]).fetchall()
+    return len(rows) < len(ROLES)
+
+
 def _make_role(server: psycopg.Connection, role: str, secrets: Secrets) -> None:
     if not server.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
         server.execute(sql.SQL("create role {}").format(_name(role)))

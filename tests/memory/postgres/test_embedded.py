@@ -261,3 +261,12 @@ def test_programs_may_come_from_elsewhere_and_must_be_there(folder: Path) -> Non
         assert ask(server, "select 1") == 1
     with pytest.raises(Permanent, match="has no initdb, pg_ctl, postgres; set POSTGRES_BIN"):
         attach(folder, programs=folder)
+
+
+def test_a_running_server_of_the_release_before_gets_the_roles_that_are_new(folder: Path) -> None:
+    with attach(folder) as server, psycopg.connect(server.urls.superuser, autocommit=True) as above:
+        above.execute("revoke cs_app from cs_worker")
+        above.execute("drop role cs_worker")
+        with attach(folder) as again, psycopg.connect(again.urls.worker) as worker:
+            row = worker.execute("select current_user, pg_has_role('cs_worker', 'cs_app', 'usage')").fetchone()
+    assert row == ("cs_worker", True)
