@@ -24,7 +24,7 @@ check: .venv/.stamp
 
 # `make bench ROWS=1000000` fills memory with a million rows before it measures.
 bench: .venv/.stamp
-	$(BIN)/python -m tests.bench $(if $(ROWS),--rows $(ROWS))
+	$(BIN)/python -m tests.bench --write $(if $(ROWS),--rows $(ROWS))
 
 # The notebooks in a browser; JupyterLab is installed when it is asked for, since nothing else needs it.
 notebook: .venv/.stamp

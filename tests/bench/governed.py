@@ -20,7 +20,8 @@ from memory.runs.queue import Queue, RunStart
 from memory.scope import Access
 from tests.bench.counting import count_statements
 from tests.bench.ground import BUDGET, Ground, per_second, percentile
-from tests.bench.savers import ROUNDS, RUNS, stock, stock_rate
+from tests.bench.rounds import by_turns
+from tests.bench.savers import RUNS, stock, stock_rate
 from tests.tools.support import POLICY, TOOLS, Shop, act
 from tools.catalog import Catalog
 from tools.gateway import Gateway
@@ -108,16 +109,8 @@ async def runs(ground: Ground) -> dict[str, float]:
         for lanes, count in RUNS.items():
             await _rate(ground, driver, 8, lanes)
             await stock_rate(rival, 8, lanes)
-            pairs = [
-                (await _rate(ground, driver, count, lanes), await stock_rate(rival, count, lanes))
-                for _ in range(ROUNDS)
-            ]
-            own_rate, bare_rate = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-            figures |= {
-                f"governed_{lanes}": own_rate,
-                f"bare_{lanes}": bare_rate,
-                f"ratio_{lanes}": own_rate / bare_rate,
-            }
+            own, other = partial(_rate, ground, driver, count, lanes), partial(stock_rate, rival, count, lanes)
+            figures |= await by_turns(own, other, ("governed", "bare"), lanes)
         with count_statements() as count_of:
             await _rate(ground, driver, 20, 1)
         figures["statements"] = count_of.statements / 20

@@ -99,7 +99,7 @@ async def _removals(ground: Ground, plain: Above) -> dict[str, float]:
     previews = [await _millis(lambda: pruning.preview(ground.database, big)) for _ in range(3)]
     preview = await pruning.preview(ground.database, big)
     ids = [leaving.id for leaving in preview.removals]
-    async with ground.database.system() as connection:
+    async with ground.database.worker() as connection:
         rooms = [pruning.STANDARD.facts, pruning.STANDARD.episodes]
         crowd_millis = await _millis(lambda: connection.execute(_CROWDED_SCOPES, rooms))
     prune_millis = await _millis(lambda: pruning.prune(ground.database, big))

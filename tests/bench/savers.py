@@ -1,8 +1,8 @@
 """Benchmark of savers: one four-node graph with ours and with LangGraph's own, on one Postgres, in turns."""
 
-import statistics
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypedDict
 from uuid import uuid4
 
@@ -14,8 +14,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from memory.runs.checkpoints import Checkpoints, leading
 from tests.bench.ground import Ground, per_second
+from tests.bench.rounds import by_turns
 
-ROUNDS = 3
 RUNS = {1: 60, 8: 160}
 _RESULT = {"found": {"handle": "h_" + "a" * 24, "count": 49_793, "digest": "0" * 64}, "sum": 1_234_567}
 
@@ -95,13 +95,6 @@ async def measure(ground: Ground) -> dict[str, float]:
         for lanes, count in RUNS.items():
             await own_rate(ground, 8, lanes)
             await stock_rate(rival, 8, lanes)
-            pairs = [
-                (await own_rate(ground, count, lanes), await stock_rate(rival, count, lanes)) for _ in range(ROUNDS)
-            ]
-            own_median, stock_median = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-            figures |= {
-                f"own_{lanes}": own_median,
-                f"stock_{lanes}": stock_median,
-                f"ratio_{lanes}": own_median / stock_median,
-            }
+            own, other = partial(own_rate, ground, count, lanes), partial(stock_rate, rival, count, lanes)
+            figures |= await by_turns(own, other, ("own", "stock"), lanes)
     return figures
