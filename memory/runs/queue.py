@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import psycopg
 from psycopg.rows import dict_row
 
+from memory.cancellation import heed_cancellation
 from memory.errors import Temporary
 from memory.postgres import locks
 from memory.postgres.codes import member
@@ -184,6 +185,7 @@ class Seat:
     async def _outlive(self, connection: Connection) -> bool:
         """Return True when the neighbour has died, False if there is none."""
         while True:
+            heed_cancellation()
             cursor = await connection.execute("select outlive_neighbour(%s) as has_died", [self.number])
             has_died = (await cursor.fetchone() or {})["has_died"]
             if has_died is not False:
