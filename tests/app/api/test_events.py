@@ -123,7 +123,7 @@ async def test_nobody_sees_runs_of_another_tenant_or_entries_of_no_run(
 async def test_an_id_of_another_making_is_refused(a: httpx2.AsyncClient, since: str) -> None:
     answer = await a.get("/api/events", params={"since": since})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-    assert (await a.get("/api/events", headers={"Last-Event-ID": since.encode()})).status_code == 400
+    assert (await a.get("/api/events", headers={b"Last-Event-ID": since.encode()})).status_code == 400
 
 
 async def test_it_is_for_those_who_have_a_key(anonymous: httpx2.AsyncClient) -> None:
