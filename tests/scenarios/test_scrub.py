@@ -64,7 +64,7 @@ def files_with(folder: Path, texts: list[str]) -> set[str]:
 
 
 def test_rows_files_and_log_are_clean_afterwards_and_said_to_be(installation: Settings) -> None:
-    """R102: of texts that stood in files and in the log, none stands anywhere below the data folder."""
+    """Of texts that stood in files and in the log, none stands anywhere below the data folder."""
     texts = canaries()
     with attach(installation.data_dir) as server:
         app = server.urls.app

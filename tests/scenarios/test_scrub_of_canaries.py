@@ -44,7 +44,7 @@ async def erase(urls: Urls, tenant: str, person: str) -> Mapping[str, Any]:
 def test_words_of_every_route_are_gone_from_rows_files_and_log(
     installation: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R102: and what the receipt says of each place is what a search of our own finds."""
+    """What the receipt says of each place is what a search of our own finds."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     canary = Canaries()
     with attach(installation.data_dir) as server:

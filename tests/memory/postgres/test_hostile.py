@@ -255,7 +255,7 @@ async def test_columns_that_say_who_or_what_are_not_sampled(superuser: Connect) 
 
 
 async def test_what_workers_do_is_refused_to_the_app(database: Database, ground: Ground) -> None:
-    """R92: a request's SQL takes no run, reads no job and asks for no other tenant's scopes."""
+    """A request's SQL takes no run, reads no job and asks for no other tenant's scopes."""
     statements = hostile.of_everything_else(ground.tables, ground.prey)["as a worker"]
     outcomes = {statement: await _outcome(database, ground.bob, statement) for statement in statements}
     assert {text: outcome for text, outcome in outcomes.items() if "permission denied" not in outcome} == {}

@@ -51,7 +51,6 @@ async def seen(desk: Desk, approval: str) -> dict[str, int]:
 
 
 async def test_those_who_are_asked_see_the_first_rows_and_nobody_else(desk: Desk, superuser: Connect) -> None:
-    """R92"""
     approval = await question(desk, superuser, [{"charge": f"ch_{n}", "amount": n} for n in range(5)])
     counts = await seen(desk, approval)
     assert {name for name, count in counts.items() if count == 3} >= {"alice", "bob", "carol", "root"}
@@ -61,7 +60,6 @@ async def test_those_who_are_asked_see_the_first_rows_and_nobody_else(desk: Desk
 
 
 async def test_texts_of_a_memory_are_the_requesters_alone(desk: Desk, superuser: Connect) -> None:
-    """R92"""
     counts = await seen(desk, await question(desk, superuser, [MEMORY]))
     assert {name for name, count in counts.items() if count} == {"alice"}
 

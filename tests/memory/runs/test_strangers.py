@@ -77,7 +77,7 @@ async def values_of(desk: Desk, lease: Lease) -> dict[str, object]:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_nobody_acts_in_a_run_of_another_by_its_fence(desk: Desk, call: str) -> None:
-    """R92: nothing of it changes, and no rows are asked out of it."""
+    """Nothing of it changes, and no rows are asked out of it."""
     lease = await desk.run()
     values = await values_of(desk, lease)
     before = await desk.story(lease)
@@ -89,7 +89,7 @@ async def test_nobody_acts_in_a_run_of_another_by_its_fence(desk: Desk, call: st
 
 
 async def test_nobody_begins_a_run_in_the_thread_of_another(desk: Desk) -> None:
-    """R92: what is in a thread is its person's, and goes on with it."""
+    """What is in a thread is its person's, and goes on with it."""
     lease = await desk.run()
     async with desk.database.transaction(lease.access) as connection:
         await connection.execute("select finish_run(%s, %s, 'done', null, '', '{}')", [lease.run, lease.fence])
