@@ -21,6 +21,7 @@ from memory.scope import Access, Principal
 
 _LOG = logging.getLogger(__name__)
 _CATCH_UP_SECONDS = 1.0
+_DIGITS = 18
 _RECONNECT_SECONDS = 0.5
 _REMEMBERED = 4096
 """Runs of which the last notices are kept, for followers that come just after them."""
@@ -152,7 +153,8 @@ class Feed:
                 self._hurry.set()
             return
         run, number, kind = [*payload.split(":", 2), "", ""][:3]
-        if not (number.isdecimal() and kind):
+        # Whoever has the application's role can send notices: no number of ours is so long.
+        if not (number.isdecimal() and len(number) <= _DIGITS and kind):
             return
         position = int(number)
         self._remember(run, position, kind)

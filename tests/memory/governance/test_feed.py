@@ -126,6 +126,16 @@ async def test_who_comes_after_the_notice_is_told_of_it(desk: Desk) -> None:
         assert not await late.wait(4, 0)
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, "٣" * 5_000])
+async def test_a_notice_with_a_number_beyond_all_ends_no_feed(desk: Desk, number: str) -> None:
+    """Python refuses to read numbers of so many digits, and nothing may come of it."""
+    lease = await desk.run()
+    feed = Feed(desk.database)
+    with feed.follow(lease.access, lease.run, 1) as follower:
+        feed.hear(f"{lease.run}:{number}:ended")
+        assert not await follower.wait(1, 0)
+
+
 async def test_a_forged_notice_wakes_once(desk: Desk) -> None:
     lease = await desk.run()
     feed = Feed(desk.database)
